@@ -1,0 +1,199 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Every error this package raises, under os-brick's ``BrickException``.
+
+A class has a ``message`` template; its values become attributes of the
+error. A template that does not fit its values fails loudly (os-brick's own
+would fall back to the raw template). No value may ever be a secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Iterator, Optional
+
+from os_brick import exception
+
+
+class RBDLuksError(exception.BrickException):  # type: ignore[misc]
+    """Base of this package's errors.
+
+    ``image`` is the image the error is about, once known: the layers that
+    know nothing of images raise without it, and :func:`about` adds it.
+    """
+
+    message = "%(reason)s"
+    image: Optional[str] = None
+
+    def __init__(self, **values: Any) -> None:
+        super().__init__(self.message % values, **values)
+        for name, value in values.items():
+            setattr(self, name, value)
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return f"{self.image}: {text}" if self.image else text
+
+
+class HeaderError(RBDLuksError):
+    """The bytes on the image are not a header we can use."""
+
+
+class NotLuks(HeaderError):
+    message = ("there is no LUKS header; format the image first, or restore "
+               "the header from a backup")
+
+
+class UnsupportedHeader(HeaderError):
+    message = "%(what)s is not supported; supported: %(supported)s"
+
+
+class CorruptHeader(HeaderError):
+    message = ("the LUKS header is damaged: field %(field)s at byte "
+               "%(offset)d %(reason)s; restore it from a header backup")
+
+
+class HeaderLimitExceeded(HeaderError):
+    message = ("the LUKS header asks for too much: field %(field)s is "
+               "%(value)d, the limit is %(limit)d; if you trust it, convert "
+               "it with cryptsetup")
+
+
+class KeyslotError(RBDLuksError):
+    """A keyslot, or the passphrase for it, is not as needed."""
+
+
+class WrongPassphrase(KeyslotError):
+    message = "the passphrase opens no keyslot; check the passphrase or key id"
+
+
+class WrongVolumeKey(KeyslotError):
+    message = "the volume key does not match the header's digest"
+
+
+class KeyslotNotFound(KeyslotError):
+    message = ("keyslot %(keyslot)s is not in use; 'rbd-luks info' lists "
+               "the keyslots")
+
+
+class KeyslotInUse(KeyslotError):
+    message = ("keyslot %(keyslot)d is in use; name a free one or let one "
+               "be chosen")
+
+
+class NoFreeKeyslot(KeyslotError):
+    message = ("all %(count)d keyslots are in use; remove one first with "
+               "'rbd-luks key remove'")
+
+
+class OperationRefused(RBDLuksError):
+    """The operation could destroy something, so it did nothing."""
+
+    message = "%(reason)s"
+
+
+class AlreadyFormatted(OperationRefused):
+    message = ("it holds a %(what)s header already; formatting would destroy "
+               "the volume: insist with --force (force=True)")
+
+
+class ImageNotEmpty(OperationRefused):
+    message = ("it holds data; formatting would destroy the first "
+               "%(length)d bytes and make the rest unreadable: insist with "
+               "--force (force=True)")
+
+
+class LastKeyslot(OperationRefused):
+    message = ("keyslot %(keyslot)d is the last one; without it nobody can "
+               "ever open the volume: use 'rbd-luks erase' to destroy it "
+               "on purpose")
+
+
+class HeaderChanged(OperationRefused):
+    message = ("somebody changed the header since it was read; nothing was "
+               "written: try again")
+
+
+class SnapshotsKeepHeader(OperationRefused):
+    message = ("snapshots %(snapshots)s keep the old header, so their "
+               "passphrases still open this volume's data: remove them "
+               "first, or insist with --force (force=True)")
+
+
+class ImageError(RBDLuksError):
+    """The store that holds the image."""
+
+
+class ImageNotFound(ImageError):
+    message = "%(what)s does not exist; check the name"
+
+
+class ImageExists(ImageError):
+    message = "%(what)s exists already; choose another name or remove it"
+
+
+class ImageTooSmall(ImageError):
+    message = ("it has %(size)d bytes and needs more than %(needed)d; "
+               "make it larger")
+
+
+class ImageLocked(ImageError):
+    message = ("it is in use by %(holders)s; stop that, or wait for it to "
+               "end, and try again")
+
+
+class ImageReadOnly(ImageError):
+    message = "it is open for reading only; open it for writing"
+
+
+class ImageAccessDenied(ImageError):
+    message = ("no permission to %(action)s as %(user)s; check the user's "
+               "keyring and capabilities")
+
+
+class ImageFull(ImageError):
+    message = ("no space left to %(action)s; free space in the pool or "
+               "raise its quota")
+
+
+class ImageIOError(ImageError):
+    message = "cannot %(action)s: %(reason)s"
+
+
+class ClusterUnreachable(ImageError):
+    message = ("no answer from the Ceph cluster of %(conf)s within "
+               "%(seconds)d s (%(reason)s); check that it runs and that "
+               "mon_host and the keyring are right")
+
+
+class InvalidParameter(RBDLuksError):
+    message = "%(name)s %(value)r %(reason)s"
+
+
+class PassphraseUnavailable(RBDLuksError):
+    message = "no passphrase from %(source)s: %(reason)s"
+
+
+class MissingDependency(RBDLuksError):
+    message = "%(name)s is not installed; install %(package)s"
+
+
+@contextlib.contextmanager
+def about(image: str) -> Iterator[None]:
+    """Name *image* in any of our errors that passes without a name."""
+    try:
+        yield
+    except RBDLuksError as error:
+        if error.image is None:
+            error.image = image
+        raise

@@ -1,0 +1,39 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The digest by which a header knows its volume key.
+
+Source: LUKS1 On-Disk Format Specification, ``mk-digest``.
+"""
+
+from __future__ import annotations
+
+import hmac
+
+from os_brick_rbd_luks.luks import kdf
+
+#: Bytes of the digest and of its salt.
+SIZE = 20
+SALT_SIZE = 32
+
+
+def make(hash_name: str, volume_key: bytes, salt: bytes,
+         iterations: int) -> bytes:
+    """The 20-byte digest of *volume_key*."""
+    return kdf.pbkdf2(hash_name, volume_key, salt, iterations, SIZE)
+
+
+def verify(hash_name: str, volume_key: bytes, salt: bytes, iterations: int,
+           expected: bytes) -> bool:
+    """Whether *volume_key* is the one that *expected* was made from."""
+    actual = make(hash_name, volume_key, salt, iterations)
+    return hmac.compare_digest(actual, expected)

@@ -1,0 +1,165 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How a header backup gets back onto a volume that still has a header.
+
+The backup's keyslots may have the numbers, and so the areas, of present
+ones. To keep the volume open at every cut, present keyslots that are in the
+way are first copied to numbers that are free in both headers, and dropped
+when the backup's own keyslots are complete. No keyslot's area ever moves: a
+torn write of an offset would spoil the header.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import Dict, List, Mapping
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks.luks1 import check
+from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks import plan
+
+Areas = Mapping[int, bytes]
+Blocks = Dict[int, ondisk.KeyBlock]
+
+
+def refuse_useless(backup: header.Luks1Header) -> None:
+    """Refuse a backup without a keyslot that could open the volume.
+
+    :raises OperationRefused: it would be the end of the volume
+    """
+    if all(slot.damage for slot in backup.keyslots):
+        raise exception.OperationRefused(
+            reason="the backup has no keyslot in use, so no passphrase would "
+                   "open the volume; to destroy it, use 'rbd-luks erase', or "
+                   "insist with --force (force=True)")
+
+
+def over_nothing(backup: header.Luks1Header, areas: Areas,
+                 found: bytes) -> plan.Plan:
+    """Write *backup* where no header is worth keeping.
+
+    What looks like a header goes first, so that no cut leaves a mixture.
+
+    :param areas: bytes of the area of each of the backup's keyslots
+    :param found: what the image begins with now
+    """
+    wiped = plan.Write(0, bytes(layout.KEYSLOT_ALIGNMENT))
+    return plan.Plan((plan.Write(0, found),), (
+        (wiped,), tuple(_writes(backup, areas).values()),
+        (plan.Write(0, backup.pack()),)))
+
+
+def over_header(current: header.Luks1Header, current_areas: Areas,
+                backup: header.Luks1Header, areas: Areas,
+                random: header.Random = os.urandom) -> plan.Plan:
+    """Write *backup* over *current*, a header of the same volume.
+
+    :param current_areas: bytes of the area of each present keyslot
+    :param areas: bytes of the area of each of the backup's keyslots
+    :raises OperationRefused: there is no free keyslot to keep a present one
+        in, or the backup has none in use
+    """
+    refuse_useless(backup)
+    old, new = _writes(current, current_areas), _writes(backup, areas)
+    covered = {number for number, write in old.items()
+               if any(_overlap(write, other) for other in new.values())}
+    in_the_way = [number for number in old
+                  if number in new or number in covered]
+    kept = {number: current.phdr.key_blocks[number]
+            for number in old if number not in in_the_way}
+    moving = [number for number in in_the_way
+              if not current.keyslot(number).damage
+              and not _is_same(current, old, backup, new, number)
+              and not _has_copy(current.phdr.key_blocks[number], kept)]
+    copies, blocks = _copy(current, old, moving, new)
+    both = _checked(backup.with_blocks({**kept, **blocks}))
+    stages: List[plan.Stage] = []
+    if copies:
+        copied = _checked(current.with_blocks(blocks))
+        stages += [tuple(copies.values()), (plan.Write(0, copied.pack()),)]
+    stages += [tuple(new.values()), (plan.Write(0, both.pack()),)]
+    leftover = [write for number, write in old.items()
+                if number not in covered] + list(copies.values())
+    if leftover:
+        stages.append(tuple(plan.Write(write.offset, random(len(write.data)))
+                            for write in leftover))
+    stages.append((plan.Write(0, backup.pack()),))
+    return current.plan(tuple(stages))
+
+
+def _overlap(left: plan.Write, right: plan.Write) -> bool:
+    return left.offset < right.end and right.offset < left.end
+
+
+def _writes(of: header.Luks1Header, areas: Areas) -> Dict[int, plan.Write]:
+    return {slot.number: plan.Write(slot.offset, areas[slot.number])
+            for slot in of.keyslots}
+
+
+def _is_same(current: header.Luks1Header, old: Dict[int, plan.Write],
+             backup: header.Luks1Header, new: Dict[int, plan.Write],
+             number: int) -> bool:
+    return (old[number] == new.get(number)
+            and current.phdr.key_blocks[number]
+            == backup.phdr.key_blocks[number])
+
+
+def _has_copy(block: ondisk.KeyBlock, kept: Blocks) -> bool:
+    """Whether a restore that was cut short has copied the keyslot already.
+
+    Salts are random: equal ones are those of a keyslot and its copy.
+    """
+    return any((block.salt, block.iterations) == (other.salt, other.iterations)
+               for other in kept.values())
+
+
+def _copy(current: header.Luks1Header, old: Dict[int, plan.Write],
+          moving: List[int], new: Dict[int, plan.Write]
+          ) -> tuple[Dict[int, plan.Write], Blocks]:
+    """The areas and the records of copies, by their new numbers."""
+    copies: Dict[int, plan.Write] = {}
+    blocks: Blocks = {}
+    free = [number for number in range(ondisk.KEYSLOTS)
+            if number not in old and number not in new]
+    for source in moving:
+        if not free:
+            raise _no_room()
+        number = free.pop(0)
+        offset = current.phdr.key_blocks[number].key_material_offset
+        copies[number] = plan.Write(offset * cipher.SECTOR, old[source].data)
+        if any(_overlap(copies[number], write) for write in new.values()):
+            raise _no_room()
+        blocks[number] = dataclasses.replace(
+            current.phdr.key_blocks[source], key_material_offset=offset)
+    return copies, blocks
+
+
+def _checked(changed: header.Luks1Header) -> header.Luks1Header:
+    """Refuse what two headers with unlike keyslot areas would make."""
+    try:
+        check.check(changed.phdr)
+    except exception.CorruptHeader as error:
+        raise _no_room() from error
+    return changed
+
+
+def _no_room() -> exception.OperationRefused:
+    return exception.OperationRefused(
+        reason="there is no room to keep the present keyslots working while "
+               "the backup is written; remove some with 'rbd-luks key "
+               "remove', or insist with --force (force=True)")

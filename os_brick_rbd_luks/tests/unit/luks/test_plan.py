@@ -1,0 +1,36 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Plans as values."""
+
+from __future__ import annotations
+
+import testtools
+
+from os_brick_rbd_luks.luks import plan
+
+ONE = plan.Write(0, b"one")
+TWO = plan.Write(4096, b"second")
+
+
+class PlanTest(testtools.TestCase):
+
+    def test_end(self):
+        self.assertEqual(4102, TWO.end)
+        self.assertEqual(7, plan.Write(7, b"").end)
+
+    def test_then_keeps_what_the_first_expects(self):
+        first = plan.Plan((ONE,), ((TWO,), (ONE,)))
+        second = plan.Plan((TWO,), ((ONE, TWO),))
+        self.assertEqual(
+            plan.Plan((ONE,), ((TWO,), (ONE,), (ONE, TWO))),
+            first.then(second))
