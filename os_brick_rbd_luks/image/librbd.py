@@ -1,0 +1,281 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""An image in a Ceph pool, over an open ``rbd.Image``.
+
+Writes go out as they come (:mod:`cluster` switches librbd's cache off), so
+one within a RADOS object is applied by RADOS as a whole or not at all.
+
+Header operations lock each other out with a lock of their own on the
+image's header object. librbd's exclusive lock is taken by librbd at the
+first write and handed over on request; taking it by hand
+(``lock_acquire``) would make it refuse a guest that runs on the image, whose
+write then fails with EROFS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import time
+from typing import Any, FrozenSet, Iterator, List, Optional, TYPE_CHECKING
+import uuid
+
+from os_brick_rbd_luks import exception
+
+if TYPE_CHECKING:
+    import rados
+    import rbd
+
+#: The lock's name on the header object.
+LOCK_NAME = "rbd_luks.header"
+
+#: Seconds after which a lock whose holder died ends by itself.
+LOCK_DURATION = 30
+
+#: Seconds to wait for another header operation on the same image.
+LOCK_WAIT = 10.0
+
+# LIBRADOS_LOCK_FLAG_MUST_RENEW: fail if the lock is not held any more.
+_MUST_RENEW = 2
+
+_FEATURES = {
+    "layering": "RBD_FEATURE_LAYERING",
+    "striping": "RBD_FEATURE_STRIPINGV2",
+    "exclusive-lock": "RBD_FEATURE_EXCLUSIVE_LOCK",
+    "object-map": "RBD_FEATURE_OBJECT_MAP",
+    "fast-diff": "RBD_FEATURE_FAST_DIFF",
+    "deep-flatten": "RBD_FEATURE_DEEP_FLATTEN",
+    "journaling": "RBD_FEATURE_JOURNALING",
+    "data-pool": "RBD_FEATURE_DATA_POOL",
+}
+
+
+def bindings() -> Any:
+    """The ``rbd`` module.
+
+    :raises MissingDependency: it is not installed
+    """
+    try:
+        import rbd
+    except ImportError as error:
+        raise exception.MissingDependency(
+            name="python-rbd", package="python3-rbd (it comes with Ceph's "
+            "packages, not from PyPI)") from error
+    return rbd
+
+
+@contextlib.contextmanager
+def translated(action: str, what: str, user: str) -> Iterator[None]:
+    """Turn errors of rbd and rados into ours."""
+    rbd = bindings()
+    import rados
+    try:
+        yield
+    except (rbd.ImageNotFound, rbd.ObjectNotFound, rados.ObjectNotFound):
+        error: exception.ImageError = exception.ImageNotFound(what=what)
+    except (rbd.ImageExists, rbd.ObjectExists):
+        error = exception.ImageExists(what=what)
+    except (rbd.PermissionError, rados.PermissionError,
+            rados.PermissionDeniedError):
+        error = exception.ImageAccessDenied(action=action, user=user)
+    except rbd.ReadOnlyImage:
+        error = exception.ImageReadOnly()
+    except (rbd.ImageBusy, rbd.ImageHasSnapshots):
+        error = exception.ImageLocked(
+            holders="another client, a clone or a snapshot")
+    except (rbd.NoSpace, rbd.DiskQuotaExceeded, rados.NoSpace):
+        error = exception.ImageFull(action=action)
+    except (rbd.Timeout, rados.TimedOut):
+        error = exception.ImageIOError(
+            action=action, reason="the cluster did not answer in time; "
+            "check that the pool is not full and its OSDs are up")
+    except OverflowError:
+        error = exception.ImageIOError(
+            action=action, reason="no image can be that large")
+    except (rbd.Error, rados.Error) as problem:
+        error = exception.ImageIOError(action=action, reason=str(problem))
+    else:
+        return
+    raise error
+
+
+class ObjectLock:
+    """A held lock on the header object; it ends by itself if not renewed."""
+
+    def __init__(self, ioctx: rados.Ioctx, key: str) -> None:
+        self._ioctx = ioctx
+        self._key = key
+        self._cookie = str(uuid.uuid4())
+
+    def acquire(self, flags: int = 0) -> None:
+        """Take the lock once.
+
+        :raises rados.ObjectBusy: somebody else has it
+        """
+        self._ioctx.lock_exclusive(
+            self._key, LOCK_NAME, self._cookie, "a LUKS header operation",
+            LOCK_DURATION, flags)
+
+    def renew(self) -> None:
+        """See :class:`base.HeldLock`."""
+        import rados
+        try:
+            self.acquire(_MUST_RENEW)
+        except (rados.ObjectBusy, rados.ObjectNotFound) as error:
+            raise _locked() from error
+
+    def release(self) -> None:
+        """Give the lock back, if it is still held."""
+        import rados
+        with contextlib.suppress(rados.ObjectNotFound):
+            self._ioctx.unlock(self._key, LOCK_NAME, self._cookie)
+
+
+def _locked() -> exception.ImageLocked:
+    return exception.ImageLocked(
+        holders=f"another header operation (if that one died, its lock ends "
+                f"{LOCK_DURATION} s after it)")
+
+
+class LibrbdImage:
+    """An open RBD image."""
+
+    def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
+                 user: str, client_id: Optional[int] = None) -> None:
+        """Take over *image*, which is closed with this object.
+
+        :param ioctx: of the image's pool and namespace
+        :param name: as the user wrote it
+        :param user: Ceph user, for messages
+        :param client_id: RADOS instance id of this client, whose own watch
+            is no watcher
+        """
+        self.name = name
+        self._image = image
+        self._ioctx = ioctx
+        self._user = user
+        self._client_id = client_id
+
+    def __enter__(self) -> LibrbdImage:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._image.close()
+
+    def _translated(self, action: str) -> Any:
+        return translated(action, self.name, self._user)
+
+    def size(self) -> int:
+        """See :class:`base.Image`."""
+        with self._translated("read the size"):
+            return int(self._image.size())
+
+    def stripe_period(self) -> int:
+        """See :class:`base.Image`."""
+        with self._translated("read the striping"):
+            return int(self._image.stripe_count()
+                       * self._image.stat()["obj_size"])
+
+    def features(self) -> FrozenSet[str]:
+        """See :class:`base.Image`."""
+        rbd = bindings()
+        with self._translated("read the features"):
+            mask = self._image.features()
+        return frozenset(name for name, constant in _FEATURES.items()
+                         if mask & getattr(rbd, constant))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See :class:`base.Image`."""
+        length = min(length, self.size() - offset)
+        if length <= 0:
+            return b""
+        with self._translated("read"):
+            return bytes(self._image.read(offset, length))
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See :class:`base.Image`."""
+        size = self.size()
+        if offset + len(data) > size:
+            raise exception.ImageTooSmall(size=size,
+                                          needed=offset + len(data))
+        with self._translated("write"):
+            self._image.write(data, offset)
+
+    def flush(self) -> None:
+        """See :class:`base.Image`."""
+        with self._translated("flush"):
+            self._image.flush()
+
+    def resize(self, size: int) -> None:
+        """See :class:`base.Image`."""
+        with self._translated("resize"):
+            self._image.resize(size)
+
+    def has_data(self) -> bool:
+        """See :class:`base.Image`; quick with the fast-diff feature."""
+        rbd = bindings()
+        found: List[int] = []
+
+        def stop_at_first(offset: int, _length: int, exists: bool) -> int:
+            if exists:
+                found.append(offset)
+                return -errno.ECANCELED
+            return 0
+
+        with self._translated("look for data"):
+            try:
+                self._image.diff_iterate(
+                    0, self._image.size(), None, stop_at_first,
+                    include_parent=True, whole_object=True)
+            except rbd.Error:
+                if not found:
+                    raise
+        return bool(found)
+
+    def snapshots(self) -> List[str]:
+        """See :class:`base.Image`."""
+        with self._translated("list the snapshots"):
+            return [snapshot["name"]
+                    for snapshot in self._image.list_snaps()]
+
+    def watchers(self) -> List[str]:
+        """See :class:`base.Image`."""
+        with self._translated("list the watchers"):
+            return sorted({
+                f"client.{watcher['id']} at {watcher['addr']}"
+                for watcher in self._image.watchers_list()
+                if watcher["id"] != self._client_id})
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[ObjectLock]:
+        """See :class:`base.Image`."""
+        bindings()
+        import rados
+        with self._translated("lock the header"):
+            key = f"rbd_header.{self._image.id()}"
+        lock = ObjectLock(self._ioctx, key)
+        deadline = time.monotonic() + LOCK_WAIT
+        while True:
+            with self._translated("lock the header"):
+                try:
+                    lock.acquire()
+                    break
+                except rados.ObjectBusy as error:
+                    if time.monotonic() > deadline:
+                        raise _locked() from error
+            time.sleep(0.1)
+        try:
+            yield lock
+        finally:
+            with self._translated("unlock the header"):
+                lock.release()

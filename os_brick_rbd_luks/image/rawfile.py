@@ -1,0 +1,223 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""An image in a plain file: exports, header experiments, interoperability."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import stat
+import time
+from typing import Any, FrozenSet, Iterator, List
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+
+#: Seconds to wait for another header operation on the same file.
+LOCK_WAIT = 10.0
+
+
+@contextlib.contextmanager
+def _translated(action: str, name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise exception.ImageNotFound(what=f"file {name}") from None
+    except FileExistsError:
+        raise exception.ImageExists(what=f"file {name}") from None
+    except PermissionError:
+        error: exception.ImageError = exception.ImageAccessDenied(
+            action=action, user=f"uid {os.geteuid()}")
+    except OverflowError:
+        error = exception.ImageIOError(
+            action=action, reason="no file can be that large")
+    except OSError as problem:
+        if problem.errno == errno.ENOSPC:
+            error = exception.ImageFull(action=action)
+        else:
+            error = exception.ImageIOError(action=action,
+                                           reason=problem.strerror)
+    else:
+        return
+    error.image = f"file:{name}"
+    raise error
+
+
+class FileLock:
+    """A held ``flock``: it lasts until it is given back."""
+
+    def renew(self) -> None:
+        """Nothing to do: the kernel keeps it."""
+
+
+class RawFile:
+    """An open plain file or block device."""
+
+    def __init__(self, path: str, descriptor: int, writable: bool) -> None:
+        self.name = f"file:{path}"
+        self._path = path
+        self._descriptor = descriptor
+        self._writable = writable
+
+    def __enter__(self) -> RawFile:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        os.close(self._descriptor)
+
+    def size(self) -> int:
+        """See :class:`base.Image`; block devices have no ``st_size``."""
+        return os.lseek(self._descriptor, 0, os.SEEK_END)
+
+    def stripe_period(self) -> int:
+        """That of an RBD image with default objects: exports fit there."""
+        return base.DEFAULT_OBJECT_SIZE
+
+    def features(self) -> FrozenSet[str]:
+        """A file has none."""
+        return frozenset()
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See :class:`base.Image`."""
+        parts = []
+        with _translated("read", self._path):
+            while length > 0:
+                part = os.pread(self._descriptor, length, offset)
+                if not part:
+                    break
+                parts.append(part)
+                offset += len(part)
+                length -= len(part)
+        return b"".join(parts)
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See :class:`base.Image`; a file's write is not all or nothing."""
+        if not self._writable:
+            raise exception.ImageReadOnly()
+        if offset + len(data) > self.size():
+            raise exception.ImageTooSmall(size=self.size(),
+                                          needed=offset + len(data))
+        view = memoryview(data)
+        with _translated("write", self._path):
+            while view:
+                written = os.pwrite(self._descriptor, view, offset)
+                offset += written
+                view = view[written:]
+
+    def flush(self) -> None:
+        """See :class:`base.Image`."""
+        with _translated("flush", self._path):
+            os.fsync(self._descriptor)
+
+    def resize(self, size: int) -> None:
+        """See :class:`base.Image`."""
+        if not self._writable:
+            raise exception.ImageReadOnly()
+        with _translated("resize", self._path):
+            os.ftruncate(self._descriptor, size)
+
+    def has_data(self) -> bool:
+        """See :class:`base.Image`; data extents that hold zeros count not.
+
+        Copying tools fill holes with zeros, so extents alone say little.
+        """
+        position, end = self._next_data(0), self.size()
+        while position < end:
+            part = self.read(position, base.DEFAULT_OBJECT_SIZE)
+            if part.count(0) != len(part):
+                return True
+            position = self._next_data(position + len(part))
+        return False
+
+    def _next_data(self, position: int) -> int:
+        """Where the next data extent begins; the size if there is none."""
+        with _translated("look for data", self._path):
+            try:
+                return os.lseek(self._descriptor, position, os.SEEK_DATA)
+            except OSError as error:
+                if error.errno == errno.ENXIO:
+                    return self.size()
+                # No support for SEEK_DATA (block device): read it all.
+                if error.errno != errno.EINVAL:
+                    raise
+                return position
+
+    def snapshots(self) -> List[str]:
+        """A file has none."""
+        return []
+
+    def watchers(self) -> List[str]:
+        """Unknown: who has a file open is not to be found out reliably."""
+        return []
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[FileLock]:
+        """See :class:`base.Image`."""
+        deadline = time.monotonic() + LOCK_WAIT
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise exception.ImageLocked(
+                        holders="another process that has the file "
+                                "locked") from None
+                time.sleep(0.05)
+        try:
+            yield FileLock()
+        finally:
+            fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+
+class FileStore:
+    """Plain files by path."""
+
+    def stripe_period(self, **options: Any) -> int:
+        """See :class:`base.ImageStore`."""
+        return base.DEFAULT_OBJECT_SIZE
+
+    def create(self, name: str, size: int, **options: Any) -> RawFile:
+        """See :class:`base.ImageStore`; the file is sparse."""
+        with _translated("create", name):
+            descriptor = os.open(
+                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
+                0o600)
+        image = RawFile(name, descriptor, writable=True)
+        try:
+            image.resize(size)
+        except exception.RBDLuksError:
+            os.close(descriptor)
+            os.unlink(name)
+            raise
+        return image
+
+    def open(self, name: str, read_only: bool = False) -> RawFile:
+        """See :class:`base.ImageStore`."""
+        flags = os.O_RDONLY if read_only else os.O_RDWR
+        with _translated("open", name):
+            descriptor = os.open(name, flags | os.O_CLOEXEC)
+        mode = os.fstat(descriptor).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
+            os.close(descriptor)
+            raise exception.InvalidParameter(
+                name="file", value=name,
+                reason="is neither a plain file nor a block device")
+        return RawFile(name, descriptor, writable=not read_only)
+
+    def remove(self, name: str) -> None:
+        """See :class:`base.ImageStore`."""
+        with _translated("remove", name):
+            os.unlink(name)

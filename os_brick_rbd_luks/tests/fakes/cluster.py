@@ -1,0 +1,50 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A cluster in memory, for what connects to one by a conf file and a user."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Dict, Iterator
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests.fakes import image
+
+
+class MemoryCluster:
+    """Pools by name (``pool`` or ``pool/namespace``)."""
+
+    def __init__(self, *names: str, **options: Any) -> None:
+        """Make pools.
+
+        :param options: of each :class:`image.MemoryStore`
+        """
+        self.pools: Dict[str, image.MemoryStore] = {
+            name: image.MemoryStore(name=name, **options) for name in names}
+        #: what :meth:`connect` was called with
+        self.connected: Any = None
+
+    @contextlib.contextmanager
+    def connect(self, *arguments: Any) -> Iterator[MemoryCluster]:
+        """As ``image.cluster.connect``."""
+        self.connected = arguments
+        yield self
+
+    @contextlib.contextmanager
+    def pool(self, name: str, namespace: str = ""
+             ) -> Iterator[image.MemoryStore]:
+        """As ``image.cluster.Cluster.pool``."""
+        full = f"{name}/{namespace}" if namespace else name
+        if full not in self.pools:
+            raise exception.ImageNotFound(what=f"pool {full}")
+        yield self.pools[full]
