@@ -1,0 +1,62 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Make an encrypted image whose decrypted size is what was asked for."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.operations import format as formatting
+
+LOG = logging.getLogger(__name__)
+
+
+def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
+           options: formatting.Options = formatting.Options(),
+           **image_options: Any) -> luks1.Luks1Header:
+    """Create image *name* and format it; it is complete or not there.
+
+    :param size: decrypted size in bytes, a multiple of 512; the image is
+        that plus the data offset
+    :param image_options: for the store: object size, features, ...
+    :raises InvalidParameter: *size* is not a positive multiple of 512
+    :raises ImageExists: there is an image of that name, which stays as it is
+    """
+    if size <= 0 or size % cipher.SECTOR:
+        raise exception.InvalidParameter(
+            name="size", value=size,
+            reason=f"is not a positive multiple of {cipher.SECTOR} bytes")
+    formatting.check(passphrase, options)
+    offset = layout.data_offset(store.stripe_period(**image_options))
+    image = store.create(name, size + offset, **image_options)
+    try:
+        with image:
+            # A pool may have defaults of its own for the striping.
+            actual = layout.data_offset(image.stripe_period())
+            if actual != offset:
+                image.resize(size + actual)
+            return formatting.format_new(image, passphrase, options)
+    except BaseException:
+        LOG.debug("%s: formatting failed, removing the new image", image.name)
+        try:
+            store.remove(name)
+        except exception.RBDLuksError as error:
+            LOG.warning("%s: cannot remove the half-made image, remove it "
+                        "by hand: %s", image.name, error)
+        raise

@@ -1,0 +1,106 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Read and check the header of an image; apply a plan to it."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from typing import Any, Callable, TypeVar
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks import plan as plans
+
+LOG = logging.getLogger(__name__)
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def names_image(function: Function) -> Function:
+    """Let errors of a function name the image, its first argument."""
+    @functools.wraps(function)
+    def wrapper(image: base.Image, *args: Any, **kwargs: Any) -> Any:
+        with exception.about(image.name):
+            return function(image, *args, **kwargs)
+    return wrapper  # type: ignore[return-value]
+
+
+def read_start(image: base.Image) -> bytes:
+    """The bytes at the start of an image that tell what it holds."""
+    return image.read(0, ondisk.SIZE)
+
+
+@names_image
+def read_header(image: base.Image) -> luks1.Luks1Header:
+    """The header of *image*.
+
+    :raises HeaderError: there is none, or none that we can use
+    """
+    return parse(read_start(image), image.size())
+
+
+def parse(start: bytes, size: int) -> luks1.Luks1Header:
+    """The header that an image of *size* bytes has with this *start*.
+
+    :raises HeaderError: see :func:`read_header`
+    """
+    found = detect.detect(start)
+    if found not in (detect.Format.NONE, detect.Format.LUKS1):
+        raise exception.UnsupportedHeader(
+            what=found.value.upper(), supported="LUKS1")
+    header = luks1.Luks1Header.parse(start)
+    if header.data_offset > size:
+        raise exception.CorruptHeader(
+            field="payload_offset", offset=ondisk.OFFSETS["payload_offset"],
+            reason=f"is {header.data_offset} bytes, behind the end of the "
+                   f"image of {size} bytes")
+    return header
+
+
+@names_image
+def apply(image: base.Image, plan: plans.Plan,
+          destructive: bool = False) -> None:
+    """Write *plan* under the image's lock, a flush behind each stage.
+
+    :param destructive: refuse while anybody else has the image open
+    :raises HeaderChanged: the image is no longer what the plan expects
+    :raises ImageLocked: somebody else has it open, or changes the header
+    """
+    with image.lock() as lock:
+        if destructive:
+            refuse_watchers(image)
+        for write in plan.expected:
+            if image.read(write.offset, len(write.data)) != write.data:
+                raise exception.HeaderChanged()
+        for number, stage in enumerate(plan.stages):
+            if number:
+                lock.renew()
+            for write in stage:
+                LOG.debug("%s: stage %d: writing %d bytes at %d", image.name,
+                          number, len(write.data), write.offset)
+                image.write(write.offset, write.data)
+            image.flush()
+
+
+def refuse_watchers(image: base.Image) -> None:
+    """Refuse an image that somebody else has open.
+
+    :raises ImageLocked: with their addresses
+    """
+    holders = image.watchers()
+    if holders:
+        raise exception.ImageLocked(holders=", ".join(holders))

@@ -1,0 +1,63 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A passphrase to the keyslot it opens and the volume key."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Optional
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.operations import header_io
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlocked:
+    """An opened volume."""
+
+    header: luks1.Luks1Header
+    #: the keyslot that the passphrase opened
+    keyslot: int
+    volume_key: bytes = dataclasses.field(repr=False)
+
+
+@header_io.names_image
+def unlock(image: base.Image, passphrase: bytes,
+           keyslot: Optional[int] = None) -> Unlocked:
+    """Open *image* with *passphrase*; nothing is written.
+
+    :param keyslot: try this one only
+    :raises WrongPassphrase: it opens none of them
+    :raises CorruptHeader: all keyslots are damaged
+    :raises KeyslotNotFound: *keyslot* is not in use, or none is
+    """
+    header = header_io.read_header(image)
+    slots = ([header.keyslot(keyslot)] if keyslot is not None
+             else list(header.keyslots))
+    if not slots:
+        raise exception.KeyslotNotFound(keyslot="0 (or any other)")
+    sound = [slot for slot in slots if not slot.damage]
+    for slot in sound or slots:
+        area = image.read(slot.offset, slot.length)
+        try:
+            key = header.open_keyslot(slot.number, area, passphrase)
+        except exception.WrongPassphrase:
+            continue
+        LOG.debug("%s: keyslot %d opened", image.name, slot.number)
+        return Unlocked(header, slot.number, key)
+    raise exception.WrongPassphrase()

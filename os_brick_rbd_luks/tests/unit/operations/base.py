@@ -1,0 +1,111 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Volumes in memory to try operations on."""
+
+from __future__ import annotations
+
+import testtools
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.fakes import image as fakes
+
+MIB = 1024 * 1024
+SIZE = 8 * MIB
+
+OLD = b"old passphrase"
+NEW = b"new passphrase"
+OTHER = b"other passphrase"
+
+#: The quickest volume there is.
+QUICK = formatting.Options(cipher_spec="aes-cbc-plain64", key_bytes=16)
+
+
+class OperationsTestCase(testtools.TestCase):
+    """Makes images and volumes, and looks into them."""
+
+    def make_image(self, size=SIZE, **options):
+        """An empty image, open for writing."""
+        return fakes.MemoryStore(**options).create("volume-1", size)
+
+    def make_volume(self, *passphrases, size=SIZE, options=QUICK, **store):
+        """A volume with a keyslot for each passphrase, OLD if none."""
+        first, *others = passphrases or (OLD,)
+        image = self.make_image(size, **store)
+        formatting.format_new(image, first, options)
+        for passphrase in others:
+            keyslots.add(image, first, passphrase)
+        image.content.log.clear()
+        return image
+
+    def opens(self, image, passphrase):
+        """Whether *passphrase* opens *image*; damage is an error."""
+        try:
+            unlock.unlock(image, passphrase)
+        except (exception.WrongPassphrase, exception.KeyslotNotFound):
+            return False
+        return True
+
+    def volume_key(self, image, passphrase):
+        return unlock.unlock(image, passphrase).volume_key
+
+    def patch_header(self, image, offset, data):
+        """Damage the header of *image*."""
+        image.content.write(offset, data)
+
+    def patch_keyslot(self, image, number, field, data):
+        self.patch_header(image, ondisk.key_block_offset(number, field),
+                          data)
+
+    def assert_same_bytes(self, expected, found):
+        """As assertEqual, without megabytes in the message."""
+        if expected != found:
+            self.fail(f"{len(found)} bytes are not the {len(expected)} "
+                      f"expected")
+
+    def assert_untouched(self, image, call, expected):
+        """*call* raises *expected*, and the image is as it was."""
+        before = image.content.whole()
+        writes = len(self.kinds(image, "write"))
+        error = self.assertRaises(expected, call)
+        self.assert_same_bytes(before, image.content.whole())
+        self.assertEqual(writes, len(self.kinds(image, "write")))
+        self.assertEqual(1, str(error).count(image.name), str(error))
+        return error
+
+    def kinds(self, image, *wanted):
+        """The log of *image*, some kinds of events only."""
+        return [event for event in image.content.log if event.kind in wanted]
+
+    def cuts(self, image, action, after=(0,)):
+        """Every image that *action* on *image* leaves if it is cut off.
+
+        :param after: the bytes at which each write is cut off in turn; None
+            is its end
+        :returns: pairs of what was cut, for messages, and an image
+        """
+        now = image.content.copy()
+        image.content.written.clear()
+        action(image)
+        self.assertGreater(len(image.content.written), 1)
+        for number, (offset, data) in enumerate(image.content.written):
+            for count in after:
+                cut = now.copy()
+                length = len(data) if count is None else count
+                cut.write(offset, data[:cut.torn(offset, len(data), length)])
+                yield (f"write {number}, byte {count}",
+                       fakes.MemoryImage(cut))
+            now.write(offset, data)

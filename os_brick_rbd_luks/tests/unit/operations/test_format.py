@@ -1,0 +1,280 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Format an image: what is written, and what is refused."""
+
+from __future__ import annotations
+
+import os
+
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.unit.operations import base
+
+MIB = base.MIB
+
+#: Magic of a secondary LUKS2 header, and where cryptsetup looks for one.
+SKUL = b"SKUL\xba\xbe\0\2"
+SECONDARIES = (0x4000, 0x8000, 0x10000, 0x20000, 0x40000, 0x80000, 0x100000,
+               0x200000)
+
+
+@ddt.ddt
+class FormatTest(base.OperationsTestCase):
+
+    def test_passphrase_opens_the_volume(self):
+        image = self.make_image()
+        header = formatting.format_image(image, base.OLD)
+        opened = unlock.unlock(image, base.OLD)
+        self.assertEqual((header, 0), (opened.header, opened.keyslot))
+        self.assertEqual(64, len(opened.volume_key))
+        self.assertFalse(self.opens(image, base.NEW))
+
+    def test_defaults(self):
+        header = formatting.format_image(self.make_image(), base.OLD)
+        self.assertEqual(
+            ("luks1", "aes-xts-plain64", 512, "sha256", 4 * MIB),
+            (header.type, header.cipher_spec, header.key_bits,
+             header.hash_name, header.data_offset))
+        self.assertEqual([1000], [slot.iterations
+                                  for slot in header.keyslots])
+
+    def test_options(self):
+        header = formatting.format_image(
+            self.make_image(), base.OLD, formatting.Options(
+                cipher_spec="aes-cbc-essiv:sha256", key_bytes=32,
+                hash_name="sha512", iterations=1234,
+                uuid="00000000-1111-2222-3333-444444444444"))
+        self.assertEqual(
+            ("aes-cbc-essiv:sha256", 256, "sha512",
+             "00000000-1111-2222-3333-444444444444"),
+            (header.cipher_spec, header.key_bits, header.hash_name,
+             header.uuid))
+        self.assertEqual([1234], [slot.iterations
+                                  for slot in header.keyslots])
+
+    def test_every_volume_has_a_key_and_a_uuid_of_its_own(self):
+        images = [self.make_volume(), self.make_volume()]
+        self.assertEqual(2, len({self.volume_key(image, base.OLD)
+                                 for image in images}))
+        self.assertEqual(2, len({header_io.read_header(image).uuid
+                                 for image in images}))
+
+    def test_randomness_is_an_argument(self):
+        options = formatting.Options(
+            cipher_spec="aes-cbc-plain64", key_bytes=16, uuid="same",
+            random=lambda length: b"\x5a" * length)
+        volumes = [self.make_volume(options=options).content.whole()
+                   for _number in range(2)]
+        self.assert_same_bytes(volumes[0], volumes[1])
+
+    @ddt.data((65536, 4 * MIB), (4 * MIB, 4 * MIB), (8 * MIB, 8 * MIB),
+              (3 * MIB, 6 * MIB), (20 * MIB, 20 * MIB))
+    @ddt.unpack
+    def test_data_offset_is_a_multiple_of_the_stripe_period(
+            self, period, expected):
+        image = self.make_image(expected + 512, stripe_period=period)
+        header = formatting.format_image(image, base.OLD, base.QUICK)
+        self.assertEqual(expected, header.data_offset)
+
+    def test_payload_is_not_touched(self):
+        image = self.make_image()
+        formatting.format_image(image, base.OLD, base.QUICK)
+        self.assertTrue(all(
+            event.offset + event.length <= 4 * MIB
+            for event in self.kinds(image, "write")))
+
+    def test_header_is_the_last_write(self):
+        image = self.make_image()
+        formatting.format_image(image, base.OLD, base.QUICK)
+        writes = self.kinds(image, "write")
+        self.assertEqual((0, 592), writes[-1][1:])
+        self.assertEqual(1, sum(write.offset == 0 for write in writes))
+
+    # refusals
+
+    @ddt.data(detect.MAGIC + b"\0\1", detect.MAGIC + b"\0\2",
+              detect.CLONE_MAGIC + b"\0\1", detect.CLONE_MAGIC + b"\0\2")
+    def test_header_is_refused(self, start):
+        image = self.make_image()
+        image.content.write(0, start)
+        error = self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.OLD),
+            exception.AlreadyFormatted)
+        self.assertIn("LUKS", error.what)
+
+    def test_header_of_an_unknown_version_is_refused(self):
+        image = self.make_image()
+        image.content.write(0, detect.MAGIC + b"\0\7")
+        self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.OLD),
+            exception.UnsupportedHeader)
+
+    def test_volume_is_refused(self):
+        image = self.make_volume()
+        self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.NEW),
+            exception.AlreadyFormatted)
+        self.assertTrue(self.opens(image, base.OLD))
+
+    @ddt.data(0, 4 * MIB - 1, 4 * MIB, base.SIZE - 1)
+    def test_data_is_refused_wherever_it_is(self, offset):
+        image = self.make_image()
+        image.content.write(offset, b"precious")
+        error = self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.OLD),
+            exception.ImageNotEmpty)
+        self.assertEqual(4 * MIB, error.length)
+
+    @ddt.data(512, 592, 4096, 4 * MIB - 512, 4 * MIB)
+    def test_too_small(self, size):
+        for force in (False, True):
+            image = self.make_image(size)
+            error = self.assert_untouched(
+                image, lambda image=image, force=force:
+                formatting.format_image(image, base.OLD, force=force),
+                exception.ImageTooSmall)
+            self.assertEqual((size, 4 * MIB), (error.size, error.needed))
+
+    def test_too_small_for_its_stripe_period(self):
+        image = self.make_image(5 * MIB, stripe_period=8 * MIB)
+        error = self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.OLD),
+            exception.ImageTooSmall)
+        self.assertEqual(8 * MIB, error.needed)
+
+    def test_smallest(self):
+        image = self.make_image(4 * MIB + 512)
+        formatting.format_image(image, base.OLD, base.QUICK)
+        self.assertTrue(self.opens(image, base.OLD))
+
+    def test_watchers_are_refused_even_by_force(self):
+        for force in (False, True):
+            image = self.make_image()
+            image.content.watchers.append("client.4 at 10.0.0.1")
+            error = self.assert_untouched(
+                image, lambda image=image, force=force:
+                formatting.format_image(image, base.OLD, force=force),
+                exception.ImageLocked)
+            self.assertIn("10.0.0.1", str(error))
+
+    def test_somebody_formats_meanwhile(self):
+        other = self.make_volume(base.OTHER).content.read(0, 592)
+        for force in (False, True):
+            image = self.make_image()
+            image.content.before_lock = lambda image=image: (
+                image.content.write(0, other))
+            self.assertRaises(exception.HeaderChanged,
+                              formatting.format_image, image, base.OLD,
+                              force=force)
+            self.assertEqual(other, image.read(0, 592))
+
+    @ddt.data(
+        (b"", base.QUICK, exception.InvalidParameter),
+        (b"x" * (8 * MIB + 1), base.QUICK, exception.InvalidParameter),
+        (b"x", formatting.Options(iterations=999),
+         exception.InvalidParameter),
+        (b"x", formatting.Options(iterations=50_000_001),
+         exception.InvalidParameter),
+        (b"x", formatting.Options(cipher_spec="serpent-xts-plain64"),
+         exception.UnsupportedHeader),
+        (b"x", formatting.Options(key_bytes=48),
+         exception.UnsupportedHeader),
+        (b"x", formatting.Options(hash_name="sha1"),
+         exception.UnsupportedHeader),
+        (b"x", formatting.Options(hash_name="md5"),
+         exception.UnsupportedHeader))
+    @ddt.unpack
+    def test_bad_parameters(self, passphrase, options, expected):
+        image = self.make_image()
+        self.assert_untouched(
+            image, lambda: formatting.format_image(image, passphrase,
+                                                   options), expected)
+        self.assertRaises(expected, formatting.check, passphrase, options)
+
+    def test_good_parameters(self):
+        self.assertIsNone(formatting.check(b"x" * 8 * MIB,
+                                           formatting.Options()))
+
+    def test_format_new_refuses_a_header_all_the_same(self):
+        image = self.make_volume()
+        self.assert_untouched(
+            image, lambda: formatting.format_new(image, base.NEW),
+            exception.HeaderChanged)
+
+
+class ForceTest(base.OperationsTestCase):
+
+    def test_nothing_old_is_left_before_the_payload(self):
+        image = self.make_image()
+        noise = os.urandom(4 * MIB)
+        image.content.write(0, noise)
+        header = formatting.format_image(image, base.OLD, base.QUICK,
+                                         force=True)
+        slot, = header.keyslots
+        whole = image.content.whole()
+        rest = (whole[592:slot.offset] + whole[slot.offset + slot.length:
+                                               header.data_offset])
+        self.assertEqual(len(rest), rest.count(0))
+        self.assertNotIn(noise[slot.offset:slot.offset + 32], whole)
+        self.assertTrue(self.opens(image, base.OLD))
+
+    def test_no_secondary_luks2_header_is_left(self):
+        image = self.make_image()
+        image.content.write(0, detect.MAGIC + b"\0\2")
+        for offset in SECONDARIES:
+            image.content.write(offset, SKUL)
+        formatting.format_image(image, base.OLD, base.QUICK, force=True)
+        self.assertNotIn(SKUL, image.content.whole())
+
+    def test_old_passphrase_opens_no_more(self):
+        image = self.make_volume()
+        old = header_io.read_header(image)
+        area = image.read(old.keyslots[0].offset, old.keyslots[0].length)
+        formatting.format_image(image, base.NEW, base.QUICK, force=True)
+        self.assertFalse(self.opens(image, base.OLD))
+        self.assertTrue(self.opens(image, base.NEW))
+        self.assertRaises(exception.WrongPassphrase,
+                          header_io.read_header(image).open_keyslot, 0, area,
+                          base.OLD)
+
+    def test_unknown_version_is_overwritten(self):
+        image = self.make_image()
+        image.content.write(0, detect.MAGIC + b"\0\7")
+        formatting.format_image(image, base.OLD, base.QUICK, force=True)
+        self.assertTrue(self.opens(image, base.OLD))
+
+    def test_payload_is_not_touched(self):
+        image = self.make_image()
+        image.content.write(4 * MIB, b"payload")
+        formatting.format_image(image, base.OLD, base.QUICK, force=True)
+        self.assertEqual(b"payload", image.read(4 * MIB, 7))
+
+    def test_bad_parameters_destroy_nothing(self):
+        image = self.make_volume()
+        self.assert_untouched(
+            image, lambda: formatting.format_image(
+                image, b"", base.QUICK, force=True),
+            exception.InvalidParameter)
+
+    def test_old_header_goes_first(self):
+        """No cut leaves the old header above wiped key material."""
+        image = self.make_volume()
+        formatting.format_image(image, base.NEW, base.QUICK, force=True)
+        self.assertEqual(
+            [("write", 0, 4096), ("flush", 0, 0)],
+            self.kinds(image, "write", "flush")[:2])
