@@ -1,0 +1,70 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Values that look one way in a table and another in JSON or YAML."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Optional
+
+from cliff import columns
+
+_UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+class Size(columns.FormattableColumn):  # type: ignore[misc]
+    """Bytes, with the power of 1024 beside them."""
+
+    def human_readable(self) -> str:
+        """As in ``10 GiB (10737418240 bytes)``."""
+        if self._value is None:
+            return "-"
+        power = (max(self._value, 1).bit_length() - 1) // 10
+        if power == 0:
+            return f"{self._value} bytes"
+        unit = _UNITS[min(power, len(_UNITS)) - 1]
+        value = self._value / 1024 ** min(power, len(_UNITS))
+        return f"{value:.6g} {unit} ({self._value} bytes)"
+
+
+class Keyslots(columns.FormattableColumn):  # type: ignore[misc]
+    """The keyslots of a volume, a line each."""
+
+    def human_readable(self) -> str:
+        """As in ``0: active, pbkdf2, 1000 iterations``."""
+        slots: List[Dict[str, Any]] = self._value
+        return "\n".join(
+            f"{slot['keyslot']}: {slot['state']}, {slot['kdf']}, "
+            f"{slot['iterations']} iterations" for slot in slots) or "none"
+
+
+class Engines(columns.FormattableColumn):  # type: ignore[misc]
+    """Program -> reason against it, a line each."""
+
+    def human_readable(self) -> str:
+        """As in ``librbd: no, it is not an RBD image``."""
+        reasons: Dict[str, Optional[str]] = self._value
+        return "\n".join(f"{name}: no, {reason}" if reason else f"{name}: yes"
+                         for name, reason in reasons.items())
+
+    def machine_readable(self) -> Any:
+        """A dict with ``usable`` and ``reason`` for each program."""
+        return {name: {"usable": reason is None, "reason": reason}
+                for name, reason in self._value.items()}
+
+
+class Lines(columns.FormattableColumn):  # type: ignore[misc]
+    """A list, a line each."""
+
+    def human_readable(self) -> str:
+        """One item a line, a dash for none."""
+        return "\n".join(str(item) for item in self._value) or "-"

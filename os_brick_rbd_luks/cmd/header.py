@@ -1,0 +1,103 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that save a header and put it back."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from typing import Any, Iterator
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import volume
+
+#: No header backup is larger: LUKS1 ends before its payload, and nobody
+#: aligns that so far out.
+_MAX_BACKUP = 64 * 1024 * 1024
+
+
+@contextlib.contextmanager
+def _file_errors(action: str, path: str) -> Iterator[None]:
+    from os_brick_rbd_luks import exception
+    try:
+        yield
+    except FileExistsError as error:
+        raise exception.ImageExists(what=f"file {path}") from error
+    except OSError as error:
+        raise exception.ImageIOError(
+            action=f"{action} file {path}",
+            reason=error.strerror or str(error)) from error
+
+
+class Backup(base.ShowOne):
+    """Save the header and its keyslots to a file.
+
+    The file and a passphrase of its time open the volume: keep it safe.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, file."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument("--file", required=True, metavar="FILE",
+                            help="file to make; it must not exist")
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Write the file, readable by its owner only."""
+        from os_brick_rbd_luks.operations import backup
+        with self.image(args, read_only=True) as image:
+            data = backup.backup(image)
+        with _file_errors("write", args.file):
+            descriptor = os.open(
+                args.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            try:
+                with open(descriptor, "wb") as stream:
+                    stream.write(data)
+                    stream.flush()
+                    os.fsync(descriptor)
+            except OSError:
+                os.unlink(args.file)
+                raise
+        return (("image", "file", "size"),
+                (image.name, args.file, columns.Size(len(data))))
+
+
+class Restore(base.ShowOne):
+    """Put a saved header and its keyslots back."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, file."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument("--file", required=True, metavar="FILE",
+                            help="file that 'header backup' or 'cryptsetup "
+                                 "luksHeaderBackup' made")
+        parser.add_argument(
+            "--force", action="store_true",
+            help="although the image does not hold the header of the "
+                 "backup's volume")
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Write the header."""
+        from os_brick_rbd_luks.operations import backup
+        from os_brick_rbd_luks.operations import describe
+        with _file_errors("read", args.file), open(
+                args.file, "rb") as stream:
+            data = stream.read(_MAX_BACKUP)
+        with self.image(args) as image:
+            backup.restore(image, data, force=args.force)
+            return volume.summary(describe.describe_image(image))

@@ -1,0 +1,105 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that read and never write."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Iterator, Tuple
+
+from cliff import lister
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import volume
+
+
+class Info(base.ShowOne):
+    """Show a volume's header, and which programs can open it here."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Read the header and probe the host."""
+        from os_brick_rbd_luks.cmd import host
+        from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.operations import engines
+        from os_brick_rbd_luks.operations import header_io
+        with self.image(args, read_only=True) as image:
+            header = header_io.read_header(image)
+            facts = describe.describe(header, image.size())
+            store = engines.Store.of(image)
+        names, values = volume.summary(facts)
+        openers = engines.engines(header, store, host.probe(store.is_rbd))
+        return (("image", *names, "engines"),
+                (image.name, *values, columns.Engines(openers)))
+
+
+class Verify(base.ShowOne):
+    """Test whether a passphrase opens a volume."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, keyslot, passphrase."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument("--keyslot", type=int, metavar="N",
+                            help="try this keyslot only")
+        passphrase.add_options(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Open a keyslot; a wrong passphrase exits with 2."""
+        from os_brick_rbd_luks.operations import unlock
+        with self.image(args, read_only=True) as image:
+            opened = unlock.unlock(image, passphrase.Passphrases(args).get(),
+                                   args.keyslot)
+            return (("image", "keyslot"), (image.name, opened.keyslot))
+
+
+class Audit(base.CephMixin, lister.Lister):  # type: ignore[misc]
+    """Inspect every image of a pool and say which have a problem."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: pool."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("pool", type=base.pool,
+                            metavar="POOL[/NAMESPACE]")
+        return parser
+
+    def take_action(self, args: argparse.Namespace
+                    ) -> Tuple[Tuple[str, ...], Iterator[Tuple[Any, ...]]]:
+        """One row for each image, also for those that cannot be read."""
+        return (("image", "type", "image_size", "decrypted_size",
+                 "keyslots", "problems"), self._rows(args))
+
+    def _rows(self, args: argparse.Namespace) -> Iterator[Tuple[Any, ...]]:
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import audit
+        with self.cluster(args) as cluster, cluster.pool(*args.pool) as pool:
+            for name in pool.images():
+                try:
+                    with pool.open(name, read_only=True) as image:
+                        report = audit.audit(image)
+                except exception.ImageError as error:
+                    report = audit.Report("unknown", 0, None, [],
+                                          [f"cannot be read: {error.msg}"])
+                yield (f"{pool.name}/{name}", report.type,
+                       columns.Size(report.image_size),
+                       columns.Size(report.decrypted_size),
+                       columns.Lines(report.keyslots),
+                       columns.Lines(report.problems))

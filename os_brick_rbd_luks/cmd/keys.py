@@ -1,0 +1,135 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that change which passphrases open a volume."""
+
+from __future__ import annotations
+
+import abc
+import argparse
+import logging
+from typing import Any, TYPE_CHECKING
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import volume
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.image import base as images
+    from os_brick_rbd_luks.operations import keyslots
+
+LOG = logging.getLogger(__name__)
+
+
+def _shown(image: images.Image, result: keyslots.Result) -> volume.Row:
+    if result.stale_snapshots:
+        LOG.warning(
+            "%s: the removed passphrase still opens the snapshots made "
+            "before: %s", image.name, ", ".join(result.stale_snapshots))
+    return (("image", "added_keyslot", "removed_keyslot", "stale_snapshots"),
+            (image.name, result.added, result.removed,
+             columns.Lines(result.stale_snapshots)))
+
+
+class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
+    """A command that sets a new passphrase with the help of a present one."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, both passphrases."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        volume.add_iterations(parser)
+        passphrase.add_options(parser)
+        passphrase.add_options(parser, new=True)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Read both passphrases and change the keyslots."""
+        from os_brick_rbd_luks.operations import unlock
+        passphrases = passphrase.Passphrases(args)
+        with self.image(args) as image:
+            old = passphrases.get()
+            # A wrong one should not cost a new one its calibration.
+            header = unlock.unlock(image, old).header
+            new = passphrases.get(new=True, confirm=True)
+            iterations = volume.iterations(
+                args, passphrases.is_random_key(new=True), header.hash_name,
+                header.key_bits // 8)
+            return _shown(image, self.change(args, image, old, new,
+                                             iterations))
+
+    @abc.abstractmethod
+    def change(self, args: argparse.Namespace, image: images.Image,
+               old: bytes, new: bytes, iterations: int) -> keyslots.Result:
+        """Do what the command is for."""
+
+
+class Rekey(_NewPassphrase):
+    """Replace a passphrase by a new one."""
+
+    def change(self, args: argparse.Namespace, image: images.Image,
+               old: bytes, new: bytes, iterations: int) -> keyslots.Result:
+        """Add the new passphrase, then erase the old one."""
+        from os_brick_rbd_luks.operations import keyslots
+        return keyslots.rekey(image, old, new, iterations=iterations)
+
+
+class KeyAdd(_NewPassphrase):
+    """Let one more passphrase open the volume."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: those of a new passphrase, and the keyslot."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("--keyslot", type=int, metavar="N",
+                            help="keyslot to fill (default: a free one)")
+        return parser
+
+    def change(self, args: argparse.Namespace, image: images.Image,
+               old: bytes, new: bytes, iterations: int) -> keyslots.Result:
+        """Fill a keyslot."""
+        from os_brick_rbd_luks.operations import keyslots
+        return keyslots.add(image, old, new, keyslot=args.keyslot,
+                            iterations=iterations)
+
+
+class KeyRemove(base.ShowOne):
+    """Remove a passphrase.
+
+    Without --keyslot: the passphrase given. With it: that keyslot, and the
+    passphrase given has to open another one, as proof that the volume stays
+    usable.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, keyslot, passphrase."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument("--keyslot", type=int, metavar="N",
+                            help="keyslot whose passphrase is not known")
+        parser.add_argument("--force", action="store_true",
+                            help="with --keyslot: ask for no passphrase")
+        passphrase.add_options(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Erase a keyslot."""
+        from os_brick_rbd_luks.operations import keyslots
+        passphrases = passphrase.Passphrases(args)
+        with self.image(args) as image:
+            if args.keyslot is None:
+                result = keyslots.remove(image, passphrases.get())
+            else:
+                result = keyslots.remove_number(
+                    image, args.keyslot,
+                    None if args.force else passphrases.get())
+            return _shown(image, result)

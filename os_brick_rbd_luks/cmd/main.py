@@ -1,0 +1,80 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""``rbd-luks`` itself: its name, version and logging."""
+
+from __future__ import annotations
+
+from importlib import metadata
+import logging
+import signal
+import sys
+from typing import Any, List, Optional
+
+from cliff import app
+from cliff import commandmanager
+
+from os_brick_rbd_luks.cmd import base
+
+#: As the shell counts a death by signal: 128 + SIGINT, 128 + SIGTERM.
+EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
+
+#: Loggers that would show a key manager's answers at DEBUG, and every
+#: request at INFO.
+_SECRETIVE = ("keystoneauth", "barbicanclient", "urllib3")
+
+
+class RBDLuksApp(app.App):  # type: ignore[misc]
+    """The command-line application."""
+
+    NAME = "rbd-luks"
+
+    def __init__(self) -> None:
+        super().__init__(
+            description="Native LUKS encryption of Ceph RBD images: no "
+                        "root, no dm-crypt, no temporary copy.",
+            version=metadata.version("os-brick-rbd-luks"),
+            command_manager=commandmanager.CommandManager("rbd_luks.cli"),
+            deferred_help=True)
+
+    def build_option_parser(self, *args: Any, **kwargs: Any) -> Any:
+        """Bad arguments exit with 1, as everywhere in this command."""
+        return base.exit_1_on_error(
+            super().build_option_parser(*args, **kwargs))
+
+    def configure_logging(self) -> None:
+        """Keep what other people's libraries know of secrets out."""
+        super().configure_logging()
+        for name in _SECRETIVE:
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    def run_subcommand(self, argv: List[str]) -> int:
+        """Exit with 1 for a command that does not exist, not with 2."""
+        try:
+            self.command_manager.find_command(list(argv))
+        except ValueError:
+            super().run_subcommand(argv)
+            return base.EXIT_PARAMETERS
+        return int(super().run_subcommand(argv))
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; give its exit code.
+
+    SIGTERM ends it as Ctrl-C does: what is half made is removed.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    try:
+        return int(RBDLuksApp().run(sys.argv[1:] if argv is None else argv))
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED

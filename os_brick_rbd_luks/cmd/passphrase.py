@@ -1,0 +1,153 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Passphrases from a terminal, stdin, a file, a descriptor or a key
+manager; never from the command line or the environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import Any, Dict, Optional
+
+_SOURCES = ("passphrase_file", "passphrase_fd", "key_id")
+
+
+def add_options(parser: Any, new: bool = False) -> None:
+    """Add the options that say where a passphrase comes from.
+
+    :param new: for the passphrase that is to be set beside the present one
+    """
+    prefix, what = ("new-", "new ") if new else ("", "")
+    group = parser.add_argument_group(
+        f"{what}passphrase options".capitalize(),
+        "Without one of these it is asked for on the terminal.")
+    options = group.add_mutually_exclusive_group()
+    options.add_argument(
+        f"--{prefix}passphrase-file", metavar="FILE",
+        help="file with it; one newline at the end is not part of it; - is "
+             "stdin" + (" (its second line if stdin has both)" if new else
+                        ""))
+    options.add_argument(
+        f"--{prefix}passphrase-fd", metavar="N", type=int,
+        help="open file descriptor to read it from, likewise")
+    options.add_argument(
+        f"--{prefix}key-id", metavar="ID",
+        help="key manager's id of the key, as Cinder and Nova use it (needs "
+             "--config-file)")
+    if not new:
+        parser.add_argument(
+            "--config-file", metavar="FILE", action="append", default=[],
+            help="oslo.config file with castellan's [key_manager] section; "
+                 "may be given several times")
+
+
+class Passphrases:
+    """The passphrases that the parsed arguments name."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self._stdin: Optional[bytes] = None
+
+    def is_random_key(self, new: bool = False) -> bool:
+        """Whether it is a key manager's, which needs no stretching."""
+        return self._options(new)["key_id"] is not None
+
+    def get(self, new: bool = False, confirm: bool = False) -> bytes:
+        """Read it.
+
+        :param confirm: ask twice if it is asked for on a terminal
+        :raises PassphraseUnavailable: it cannot be read, or is empty
+        """
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.luks import limits
+        options = self._options(new)
+        # With a newline and one byte more, so that too many are noticed.
+        limit = limits.MAX_PASSPHRASE_BYTES + 2
+        if options["key_id"] is not None:
+            return self._from_key_manager(options["key_id"])
+        try:
+            path = options["passphrase_file"]
+            if path == "-":  # noqa: S105 (a path, no passphrase)
+                source, value = "stdin", self._from_stdin(new)
+            elif path is not None:
+                source = f"file {path}"
+                with open(path, "rb") as stream:
+                    value = _chomp(stream.read(limit))
+            elif options["passphrase_fd"] is not None:
+                source = f"descriptor {options['passphrase_fd']}"
+                with os.fdopen(options["passphrase_fd"], "rb",
+                               closefd=False) as stream:
+                    value = _chomp(stream.read(limit))
+            else:
+                source, value = "terminal", _ask(new, confirm)
+        except (OSError, ValueError, EOFError) as error:
+            name = next((f"--{'new-' if new else ''}"
+                         f"{key.replace('_', '-')} {options[key]}"
+                         for key in _SOURCES if options[key] is not None),
+                        "the terminal")
+            # Not the text of a decoding error, which quotes a byte.
+            reason = ("it is not UTF-8" if isinstance(error, UnicodeError)
+                      else getattr(error, "strerror", None) or str(error)
+                      or "the input ended")
+            raise exception.PassphraseUnavailable(source=name,
+                                                  reason=reason) from None
+        if not value:
+            raise exception.PassphraseUnavailable(source=source,
+                                                  reason="it is empty")
+        return value
+
+    def _options(self, new: bool) -> Dict[str, Any]:
+        prefix = "new_" if new else ""
+        return {name: getattr(self._args, prefix + name)
+                for name in _SOURCES}
+
+    def _from_stdin(self, new: bool) -> bytes:
+        """All of stdin, or its first or second line if it has both."""
+        if self._stdin is None:
+            self._stdin = sys.stdin.buffer.read()
+        if getattr(self._args, "passphrase_file", None) == "-" == getattr(
+                self._args, "new_passphrase_file", None):
+            first, _newline, second = self._stdin.partition(b"\n")
+            return _chomp(second) if new else first
+        return _chomp(self._stdin)
+
+    def _from_key_manager(self, key_id: str) -> bytes:
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks import secret
+        if not self._args.config_file:
+            raise exception.PassphraseUnavailable(
+                source=f"key {key_id}",
+                reason="--config-file does not say which key manager")
+        return secret.fetch(key_id, self._args.config_file)
+
+
+def _chomp(value: bytes) -> bytes:
+    return value[:-1] if value.endswith(b"\n") else value
+
+
+def _ask(new: bool, confirm: bool) -> bytes:
+    import getpass
+
+    from os_brick_rbd_luks import exception
+    option = "--new-passphrase-file" if new else "--passphrase-file"
+    if not sys.stdin.isatty():
+        raise exception.PassphraseUnavailable(
+            source="the terminal", reason=f"there is none; use {option}")
+    prompt = "New passphrase: " if new or confirm else "Passphrase: "
+    value = getpass.getpass(prompt)
+    if confirm and getpass.getpass("Once more: ") != value:
+        raise exception.PassphraseUnavailable(
+            source="the terminal", reason="the two differ")
+    return value.encode()

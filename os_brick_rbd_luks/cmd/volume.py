@@ -1,0 +1,192 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that make and destroy volumes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any, Tuple, TYPE_CHECKING
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import passphrase
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.operations import format as formatting
+
+Row = Tuple[Tuple[str, ...], Tuple[Any, ...]]
+
+
+def add_iterations(parser: Any) -> None:
+    """Add the option for the cost of a new keyslot."""
+    parser.add_argument(
+        "--iterations", type=int, metavar="N",
+        help="PBKDF2 iterations (default: 1000 for a key manager's random "
+             "key, else as many as take about 2 s here)")
+
+
+def iterations(args: argparse.Namespace, random_key: bool, hash_name: str,
+               key_bytes: int) -> int:
+    """The PBKDF2 iterations for a new keyslot."""
+    from os_brick_rbd_luks.luks import kdf
+    from os_brick_rbd_luks.operations import kdf_cost
+    if args.iterations is not None:
+        return int(args.iterations)
+    if random_key:
+        return kdf.MIN_ITERATIONS
+    return kdf_cost.iterations(hash_name, key_bytes)
+
+
+def _add_format_options(parser: Any) -> None:
+    parser.add_argument("--type", choices=("luks1",), default="luks1",
+                        help="format of the header (default: luks1)")
+    parser.add_argument(
+        "--cipher", default="aes-xts-plain64", metavar="SPEC",
+        help="aes-xts-plain64 (default), aes-cbc-essiv:sha256 or "
+             "aes-cbc-plain64; librbd knows only the first")
+    parser.add_argument(
+        "--key-size", type=int, default=256, metavar="BITS",
+        help="AES key size: 256 (default) or 128. As in Cinder's volume "
+             "types, the volume key of XTS has twice that, since XTS has two "
+             "keys")
+    parser.add_argument("--hash", default="sha256",
+                        choices=("sha256", "sha512"),
+                        help="hash of keyslots and digest (default: sha256)")
+    add_iterations(parser)
+    passphrase.add_options(parser)
+
+
+def _options(args: argparse.Namespace, random_key: bool
+             ) -> formatting.Options:
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.luks import cipher
+    from os_brick_rbd_luks.operations import format as formatting
+    if args.cipher not in cipher.SUPPORTED:
+        raise exception.InvalidParameter(
+            name="--cipher", value=args.cipher,
+            reason=f"is not one of {', '.join(sorted(cipher.SUPPORTED))}")
+    keys = 2 if "-xts-" in args.cipher else 1
+    sizes = {length * 8 // keys: length
+             for length in cipher.SUPPORTED[args.cipher]}
+    if args.key_size not in sizes:
+        raise exception.InvalidParameter(
+            name="--key-size", value=args.key_size,
+            reason=f"is not one of {', '.join(map(str, sizes))}")
+    key_bytes = sizes[args.key_size]
+    return formatting.Options(
+        cipher_spec=args.cipher, key_bytes=key_bytes, hash_name=args.hash,
+        iterations=iterations(args, random_key, args.hash, key_bytes))
+
+
+class Create(base.ShowOne):
+    """Create an encrypted image; a guest sees exactly the size asked for."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, size, format, passphrase."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument(
+            "--size", required=True, type=base.size, metavar="SIZE",
+            help="decrypted size, as in 10G or 512M (powers of 1024)")
+        _add_format_options(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> Row:
+        """Create the image and show it."""
+        from os_brick_rbd_luks.operations import create
+        from os_brick_rbd_luks.operations import describe
+        passphrases = passphrase.Passphrases(args)
+        secret = passphrases.get(confirm=True)
+        options = _options(args, passphrases.is_random_key())
+        with self.store(args) as store:
+            header = create.create(store, args.target.name, args.size,
+                                   secret, options)
+        return summary(describe.describe(header,
+                                         args.size + header.data_offset))
+
+
+class Format(base.ShowOne):
+    """Make an existing image an encrypted one."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, format, passphrase."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument(
+            "--force", action="store_true",
+            help="destroy what the image holds: a header, or data")
+        _add_format_options(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> Row:
+        """Format the image and show it."""
+        from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.operations import format as formatting
+        passphrases = passphrase.Passphrases(args)
+        with self.image(args) as image:
+            secret = passphrases.get(confirm=True)
+            options = _options(args, passphrases.is_random_key())
+            formatting.format_image(image, secret, options, force=args.force)
+            return summary(describe.describe_image(image))
+
+
+def summary(facts: Any) -> Row:
+    """The rows of :mod:`operations.describe` with readable sizes."""
+    shown = {
+        name: (columns.Size(value) if name.endswith(("_size", "_offset"))
+               else columns.Keyslots(value) if name == "keyslots" else value)
+        for name, value in facts.items()}
+    return tuple(shown), tuple(shown.values())
+
+
+class Erase(base.ShowOne):
+    """Destroy all keyslots: nobody opens the volume ever again."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument(
+            "--force", action="store_true",
+            help="do not ask, and erase although snapshots keep the old "
+                 "header")
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> Row:
+        """Ask, and erase."""
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import erase
+        from os_brick_rbd_luks.operations import header_io
+        with self.image(args) as image:
+            header_io.read_header(image)
+            if not args.force:
+                with exception.about(image.name):
+                    _confirm(image.name)
+            numbers = erase.erase(image, force=args.force)
+            return (("image", "erased_keyslots"),
+                    (image.name, columns.Lines(numbers)))
+
+
+def _confirm(name: str) -> None:
+    from os_brick_rbd_luks import exception
+    refusal = exception.OperationRefused(
+        reason="not erased; to confirm, type the image's name on a "
+               "terminal, or use --force")
+    if not sys.stdin.isatty():
+        raise refusal
+    print(f"This destroys all data on {name} for ever.\n"
+          "Type the image's name to go on: ", end="", file=sys.stderr)
+    sys.stderr.flush()
+    if sys.stdin.readline().strip() != name:
+        raise refusal

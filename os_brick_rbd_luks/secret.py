@@ -1,0 +1,86 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A key manager's secret to the passphrase of a volume.
+
+Source: ``os_brick.encryptors.luks`` and Nova's ``_attach_encryptor``: the
+passphrase is the hexadecimal form of the key's bytes; a secret of castellan's
+type ``Passphrase`` is one already (``get_passphrase_from_secret``, os-brick
+6.9).
+"""
+
+from __future__ import annotations
+
+import binascii
+from typing import Any, Sequence
+
+from os_brick_rbd_luks import exception
+
+
+def passphrase(managed: Any) -> bytes:
+    """The passphrase that a castellan managed object stands for."""
+    encoded = managed.get_encoded()
+    if managed.managed_type() == "passphrase":
+        # Text from some of castellan's backends, bytes from others.
+        return (encoded.encode() if isinstance(encoded, str)
+                else bytes(encoded))
+    return binascii.hexlify(encoded)
+
+
+def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
+    """Ask the key manager that *config_files* configure for a passphrase.
+
+    :param key_id: the key manager's id of the secret
+    :param config_files: oslo.config files with castellan's ``key_manager``
+        section and that of its backend
+    :raises PassphraseUnavailable: no such key, no access, no key manager
+    """
+    source = f"key {key_id}"
+    try:
+        from castellan.common import exception as castellan_exception
+        from castellan.common import utils
+        from castellan import key_manager
+        from castellan import options
+        from oslo_config import cfg
+    except ImportError as error:
+        raise exception.MissingDependency(
+            name="castellan", package="castellan and "
+            "python-barbicanclient") from error
+    conf = cfg.ConfigOpts()
+    try:
+        options.set_defaults(conf)
+        conf([], project="rbd-luks",
+             default_config_files=list(config_files))
+        manager = key_manager.API(conf)
+        context = utils.credential_factory(conf=conf)
+        managed = manager.get(context, key_id)
+    except cfg.Error as error:
+        # Not its text, which may quote a line with a password.
+        raise exception.PassphraseUnavailable(
+            source=source, reason=f"bad configuration in "
+            f"{', '.join(config_files)}: {type(error).__name__}") from None
+    except castellan_exception.ManagedObjectNotFoundError as error:
+        raise exception.PassphraseUnavailable(
+            source=source,
+            reason="the key manager has no such key") from error
+    except castellan_exception.Forbidden as error:
+        raise exception.PassphraseUnavailable(
+            source=source,
+            reason="the key manager refuses access to it") from error
+    except Exception as error:  # a backend of castellan may raise anything
+        raise exception.PassphraseUnavailable(
+            source=source, reason=f"the key manager failed: "
+            f"{type(error).__name__}: {error}") from error
+    if not managed.get_encoded():
+        raise exception.PassphraseUnavailable(
+            source=source, reason="the key manager gave an empty secret")
+    return passphrase(managed)

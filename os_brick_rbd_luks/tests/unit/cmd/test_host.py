@@ -1,0 +1,94 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which programs a host has."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+import fixtures
+from oslo_concurrency import processutils
+import testtools
+
+from os_brick_rbd_luks.cmd import host
+from os_brick_rbd_luks.image import cluster
+
+
+class HostTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.programs = {"qemu-img", "cryptsetup"}
+        self.useFixture(fixtures.MonkeyPatch(
+            "shutil.which", lambda name, path=None: (
+                f"/usr/bin/{name}" if name in self.programs else None)))
+        self.execute = self.useFixture(fixtures.MockPatchObject(
+            processutils, "execute", autospec=True,
+            return_value=("", ""))).mock
+        self.useFixture(fixtures.MockPatchObject(
+            cluster, "librbd_encryption", autospec=True, return_value=16))
+
+    def test_all_there(self):
+        self.assertEqual((None, 16, None), self.probe(False))
+        self.execute.assert_not_called()
+
+    def probe(self, is_rbd):
+        found = host.probe(is_rbd)
+        return found.qemu, found.librbd, found.cryptsetup
+
+    def test_nothing_there(self):
+        self.programs.clear()
+        for is_rbd in (False, True):
+            qemu, _librbd, cryptsetup = self.probe(is_rbd)
+            self.assertIn("qemu-utils", qemu)
+            self.assertIn("cryptsetup-bin", cryptsetup)
+        self.execute.assert_not_called()
+
+    def test_qemu_with_rbd(self):
+        self.execute.return_value = (
+            "", "qemu-img: Could not open 'driver=rbd': Parameter 'pool' is "
+                "missing")
+        self.assertIsNone(self.probe(True)[0])
+        self.execute.assert_called_once()
+
+    def test_qemu_without_rbd(self):
+        self.execute.return_value = (
+            "", "qemu-img: Could not open 'driver=rbd': Unknown driver 'rbd'")
+        self.assertIn("qemu-block-extra", self.probe(True)[0])
+
+    def test_cryptsetup_where_only_root_looks(self):
+        def which(name, path=None):
+            return f"/sbin/{name}" if path and "/sbin" in path else None
+
+        self.useFixture(fixtures.MonkeyPatch("shutil.which", which))
+        self.assertIsNone(self.probe(False)[2])
+
+
+class LibrbdTest(testtools.TestCase):
+    """``cluster.librbd_encryption``: by what the binding can do."""
+
+    def found(self, *names):
+        rbd = mock.Mock(spec=["Image"])
+        rbd.Image = mock.Mock(spec=list(names))
+        with mock.patch.dict("sys.modules", {"rbd": rbd}):
+            return cluster.librbd_encryption()
+
+    def test_releases(self):
+        self.assertIsNone(self.found())
+        self.assertEqual(16, self.found("encryption_load"))
+        self.assertEqual(18, self.found("encryption_load",
+                                        "encryption_load2"))
+
+    def test_none(self):
+        with mock.patch.dict("sys.modules", {"rbd": None}):
+            self.assertIsNone(cluster.librbd_encryption())

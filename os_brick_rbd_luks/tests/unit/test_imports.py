@@ -1,0 +1,266 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which module may import which: STYLE.md's table, read from the source."""
+
+from __future__ import annotations
+
+import ast
+import json
+import pathlib
+import subprocess
+import sys
+import textwrap
+
+import ddt
+import testtools
+
+import os_brick_rbd_luks
+
+PACKAGE = "os_brick_rbd_luks"
+ROOT = pathlib.Path(os_brick_rbd_luks.__file__).parent
+
+#: Libraries that no import of ours may need.
+OPTIONAL = {"rbd", "rados", "libvirt", "cinder", "nova"}
+
+#: Part of the package -> parts of ours that it may import. The longest
+#: entry that a module's name begins with counts; exception is for all.
+ALLOWED = {
+    "exception": (),
+    "secret": (),
+    "attachment": (),
+    "luks": ("luks",),
+    "luks.luks1": ("luks",),
+    "luks.luks2": ("luks",),
+    "image": ("image",),
+    "operations": ("luks", "operations", "image.base"),
+    "encryptors": ("encryptors", "attachment", "operations", "image",
+                   "secret"),
+    "connectors": ("connectors", "attachment"),
+    "volume": ("volume", "attachment", "operations", "image", "secret"),
+    "nova": ("nova", "attachment", "operations", "image", "secret"),
+    "cmd": ("cmd", "operations", "image", "luks", "secret"),
+}
+
+#: Where one of the optional libraries may be imported, and how.
+USERS = {"rbd": "image", "rados": "image", "libvirt": "encryptors",
+         "cinder": "volume", "nova": "nova"}
+
+#: What reading formats has no use for.
+WORLD = {"time", "datetime", "logging", "io", "pathlib", "socket",
+         "subprocess", "shutil", "tempfile", "oslo_config", "oslo_log",
+         "fcntl", "mmap"}
+
+
+class Module:
+    """What the source of one of our modules says."""
+
+    def __init__(self, path):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        self.name = ".".join(
+            parts[:-1] if parts[-1] == "__init__" else parts)
+        self.tree = ast.parse(path.read_text(), str(path))
+
+    def part(self, table):
+        """The entry of *table* for this module."""
+        return max((entry for entry in table
+                    if (self.name + ".").startswith(entry + ".")),
+                   key=len, default=None)
+
+    def imports(self):
+        """Absolute names of what it imports, wherever in the module."""
+        return {name for node in ast.walk(self.tree)
+                for name in _names(node)}
+
+    def ours(self):
+        """Names inside the package of what it imports of ours."""
+        prefix = PACKAGE + "."
+        return {name[len(prefix):] for name in self.imports()
+                if name.startswith(prefix)}
+
+    def imports_when_loaded(self):
+        """Absolute names of what merely importing the module imports."""
+        return {name for node in _run_when_loaded(self.tree)
+                for name in _names(node)}
+
+    def calls(self):
+        """Names of the functions it calls by name or attribute."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Call):
+                yield ast.unparse(node.func)
+
+
+def _names(node):
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        # Relative imports are not our style: level is not looked at.
+        return [f"{node.module}.{alias.name}" for alias in node.names]
+    return []
+
+
+def _run_when_loaded(node):
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef,
+                              ast.Lambda)):
+            continue
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(
+                child.test):
+            yield from child.orelse
+            continue
+        yield child
+        yield from _run_when_loaded(child)
+
+
+MODULES = {module.name: module for module in map(Module, sorted(
+    path for path in ROOT.rglob("*.py")
+    if path.relative_to(ROOT).parts[0] != "tests")) if module.name}
+
+
+def _inside(name, parts):
+    return any((name + ".").startswith(part + ".") for part in parts)
+
+
+@ddt.ddt
+class DirectionTest(testtools.TestCase):
+
+    def test_modules_are_found(self):
+        self.assertLessEqual({"exception", "luks.luks1.header", "image.base",
+                              "operations.format", "cmd.main"}, set(MODULES))
+
+    @ddt.data(*MODULES)
+    def test_imports_of_ours(self, name):
+        module = MODULES[name]
+        part = module.part(ALLOWED)
+        self.assertIsNotNone(part, f"{name} is not in the table")
+        allowed = (*ALLOWED[part], "exception")
+        self.assertEqual(set(), {
+            other for other in module.ours() if not _inside(other, allowed)})
+
+    def test_luks1_and_luks2_do_not_import_each_other(self):
+        for name, module in MODULES.items():
+            for here, there in (("luks.luks1", "luks.luks2"),
+                                ("luks.luks2", "luks.luks1")):
+                if _inside(name, [here]):
+                    self.assertFalse({other for other in module.ours()
+                                      if _inside(other, [there])})
+
+    @ddt.data("cmd", "encryptors", "connectors", "volume", "nova")
+    def test_nothing_else_imports_an_edge(self, edge):
+        self.assertEqual([], [
+            name for name, module in MODULES.items()
+            if not _inside(name, [edge])
+            and any(_inside(other, [edge]) for other in module.ours())])
+
+    @ddt.data(*MODULES)
+    def test_imports_are_absolute(self, name):
+        self.assertEqual([], [
+            ast.unparse(node) for node in ast.walk(MODULES[name].tree)
+            if isinstance(node, ast.ImportFrom) and node.level])
+
+    @ddt.data(*MODULES)
+    def test_optional_libraries(self, name):
+        module = MODULES[name]
+        found = {other.partition(".")[0]
+                 for other in module.imports()} & OPTIONAL
+        for library in found:
+            self.assertTrue(_inside(name, [USERS[library]]), library)
+        if found & {"rbd", "rados"}:
+            self.assertIn(name, ("image.librbd", "image.cluster"))
+        if not _inside(name, ["volume", "nova"]):
+            self.assertEqual(set(), OPTIONAL & {
+                other.partition(".")[0]
+                for other in module.imports_when_loaded()})
+
+
+@ddt.ddt
+class FormatsTest(testtools.TestCase):
+    """``luks`` opens nothing, logs nothing and reads no clock."""
+
+    @ddt.data(*[name for name in MODULES if _inside(name, ["luks"])])
+    def test_no_world(self, name):
+        module = MODULES[name]
+        self.assertEqual(set(), WORLD & {
+            other.partition(".")[0] for other in module.imports()})
+        calls = set(module.calls())
+        self.assertEqual(set(), calls & {"open", "print", "input", "exec",
+                                         "eval", "__import__"})
+        self.assertEqual(set(), {call for call in calls if call.startswith(
+            ("os.", "sys."))})
+
+    @ddt.data(*[name for name in MODULES if _inside(name, ["operations"])])
+    def test_only_kdf_cost_reads_a_clock(self, name):
+        clocks = {"time", "datetime"} & {
+            other.partition(".")[0] for other in MODULES[name].imports()}
+        self.assertEqual({"time"} if name == "operations.kdf_cost"
+                         else set(), clocks)
+
+
+PRELUDE = """
+import importlib, importlib.abc, json, sys
+
+class Blocker(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in BLOCKED:
+            raise ImportError(f"{name} is blocked by the test")
+
+sys.meta_path.insert(0, Blocker())
+"""
+
+
+class LoadingTest(testtools.TestCase):
+    """In processes of their own, without the optional libraries."""
+
+    def run_python(self, code, **values):
+        lines = [f"{name} = {value!r}" for name, value in values.items()]
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(
+                [*lines, PRELUDE, textwrap.dedent(code)])],
+            capture_output=True, text=True, timeout=60)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return json.loads(done.stdout)
+
+    def test_every_module_loads(self):
+        loaded = self.run_python("""
+            for name in NAMES:
+                importlib.import_module(f"os_brick_rbd_luks.{name}")
+            print(json.dumps(sorted(sys.modules)))
+            """, BLOCKED=OPTIONAL, NAMES=[*MODULES])
+        self.assertLessEqual({f"{PACKAGE}.{name}" for name in MODULES},
+                             set(loaded))
+        self.assertEqual(set(), OPTIONAL & set(loaded))
+
+    def test_package_loads_nothing_else(self):
+        loaded = self.run_python("""
+            before = set(sys.modules)
+            import os_brick_rbd_luks
+            print(json.dumps(sorted(set(sys.modules) - before)))
+            """, BLOCKED=OPTIONAL)
+        self.assertEqual([PACKAGE], loaded)
+
+    def test_help_is_quick(self):
+        """Parsing arguments loads neither formats nor steps."""
+        loaded = self.run_python("""
+            import contextlib, io
+            from os_brick_rbd_luks.cmd import main
+            with contextlib.redirect_stdout(io.StringIO()):
+                try:
+                    main.main(["create", "--help"])
+                except SystemExit:
+                    pass
+            print(json.dumps(sorted(sys.modules)))
+            """, BLOCKED=OPTIONAL)
+        self.assertEqual([], [
+            name for name in loaded if name.startswith(
+                tuple(f"{PACKAGE}.{part}" for part in
+                      ("luks", "operations", "image", "exception")))
+            or name in ("os_brick", "cryptography", "castellan")])

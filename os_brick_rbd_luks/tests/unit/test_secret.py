@@ -1,0 +1,169 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Passphrases from castellan's objects, and from its key managers."""
+
+from __future__ import annotations
+
+import os
+import sys
+from unittest import mock
+
+from castellan.common import exception as castellan_exception
+from castellan.common.objects import opaque_data
+from castellan.common.objects import passphrase as passphrases
+from castellan.common.objects import symmetric_key
+import ddt
+import fixtures
+import testtools
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks import secret
+from os_brick_rbd_luks.tests.fakes import keymanager
+
+KEY = bytes(range(224, 256))
+HEX = KEY.hex().encode()
+KEY_ID = "5d0e2a8c-0f0a-4b66-9b0a-0d6c6a0e4f11"
+
+
+class PassphraseTest(testtools.TestCase):
+
+    def test_symmetric_key_is_hexadecimal(self):
+        key = symmetric_key.SymmetricKey("AES", 256, KEY)
+        self.assertEqual(HEX, secret.passphrase(key))
+
+    def test_opaque_data_is_hexadecimal(self):
+        self.assertEqual(HEX, secret.passphrase(opaque_data.OpaqueData(KEY)))
+
+    def test_passphrase_is_itself(self):
+        value = "pässphrase".encode()
+        self.assertEqual(value, secret.passphrase(
+            passphrases.Passphrase(value)))
+
+    def test_leading_zeros_stay(self):
+        key = symmetric_key.SymmetricKey("AES", 128, bytes(16))
+        self.assertEqual(b"0" * 32, secret.passphrase(key))
+
+
+@ddt.ddt
+class FetchTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.folder = self.useFixture(fixtures.TempDir()).path
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.addCleanup(keymanager.SECRETS.clear)
+
+    def config(self, text=keymanager.CONFIG, name="volume.conf"):
+        path = os.path.join(self.folder, name)
+        with open(path, "w") as stream:
+            stream.write(text)
+        return path
+
+    def fetch(self, *paths):
+        return secret.fetch(KEY_ID, paths or [self.config()])
+
+    def refused(self, *paths):
+        error = self.assertRaises(exception.PassphraseUnavailable,
+                                  self.fetch, *paths)
+        self.assertIn(f"key {KEY_ID}", str(error))
+        return error
+
+    @ddt.data((symmetric_key.SymmetricKey("AES", 256, KEY), HEX),
+              (opaque_data.OpaqueData(KEY), HEX),
+              (passphrases.Passphrase(b"as it is"), b"as it is"))
+    @ddt.unpack
+    def test_found(self, managed, expected):
+        keymanager.SECRETS[KEY_ID] = managed
+        self.assertEqual(expected, self.fetch())
+        self.assertNotIn(expected.decode(), self.log.output)
+
+    def test_several_files_make_one_configuration(self):
+        keymanager.SECRETS[KEY_ID] = opaque_data.OpaqueData(KEY)
+        first, *rest = keymanager.CONFIG.splitlines(True)
+        self.assertEqual(HEX, self.fetch(
+            self.config(first + rest[0], "1.conf"),
+            self.config(first + "".join(rest[1:]), "2.conf")))
+
+    def test_twice(self):
+        keymanager.SECRETS[KEY_ID] = opaque_data.OpaqueData(KEY)
+        self.assertEqual(self.fetch(), self.fetch())
+
+    def test_not_found(self):
+        self.assertEqual("the key manager has no such key",
+                         self.refused().reason)
+
+    def test_forbidden(self):
+        keymanager.SECRETS[KEY_ID] = castellan_exception.Forbidden()
+        self.assertEqual("the key manager refuses access to it",
+                         self.refused().reason)
+
+    @ddt.data(castellan_exception.KeyManagerError(reason="no route"),
+              ConnectionError("no route"), KeyError("no route"),
+              ValueError("no route"))
+    def test_backend_fails(self, error):
+        keymanager.SECRETS[KEY_ID] = error
+        reason = self.refused().reason
+        self.assertIn("the key manager failed", reason)
+        self.assertIn(type(error).__name__, reason)
+        self.assertIn("no route", reason)
+
+    def test_no_bytes(self):
+        """As a key manager gives for metadata, or a secret in the making."""
+        keymanager.SECRETS[KEY_ID] = symmetric_key.SymmetricKey(
+            "AES", 256, None)
+        self.refused()
+
+    def test_no_such_file(self):
+        path = os.path.join(self.folder, "missing.conf")
+        self.assertIn(path, self.refused(path).reason)
+
+    def test_no_such_backend(self):
+        path = self.config("[key_manager]\nbackend = no_such.Class\n"
+                           "auth_type = token\ntoken = t\n")
+        self.assertIn("no_such", self.refused(path).reason)
+
+    @ddt.data("", "auth_type = nonsense\n")
+    def test_no_credential(self, line):
+        path = self.config(
+            f"[key_manager]\nbackend = {keymanager.BACKEND}\n{line}")
+        self.refused(path)
+
+    @ddt.data("[key_manager]\npassword hunter2\n",
+              "password hunter2\n[key_manager]\n",
+              "[key_manager\npassword = hunter2\n",
+              "[key_manager]\ntoken = hunter2\nauth_type = hunter3\n")
+    def test_no_secret_of_a_bad_file_is_told(self, text):
+        path = self.config(text)
+        error = self.refused(path)
+        self.assertNotIn("hunter2", str(error))
+        self.assertNotIn("hunter2", self.log.output)
+
+    def test_bad_file_is_named(self):
+        path = self.config("[key_manager]\nnonsense\n")
+        self.assertIn(path, str(self.refused(path)))
+
+    def test_credential_is_not_told(self):
+        for problem in (castellan_exception.Forbidden(),
+                        ConnectionError("no route")):
+            keymanager.SECRETS[KEY_ID] = problem
+            self.assertNotIn("token-of-the-tests", str(self.refused()))
+        self.assertNotIn("token-of-the-tests", self.log.output)
+
+    def test_no_castellan(self):
+        names = [name for name in sys.modules
+                 if name.partition(".")[0] == "castellan"]
+        path = self.config()
+        with mock.patch.dict(sys.modules, dict.fromkeys(names)):
+            error = self.assertRaises(exception.MissingDependency,
+                                      secret.fetch, KEY_ID, [path])
+        self.assertIn("castellan", str(error))
