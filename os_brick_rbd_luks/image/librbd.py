@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import time
 from typing import Any, FrozenSet, Iterator, List, Optional, TYPE_CHECKING
 import uuid
@@ -35,6 +36,8 @@ from os_brick_rbd_luks import exception
 if TYPE_CHECKING:
     import rados
     import rbd
+
+LOG = logging.getLogger(__name__)
 
 #: The lock's name on the header object.
 LOCK_NAME = "rbd_luks.header"
@@ -277,5 +280,17 @@ class LibrbdImage:
         try:
             yield lock
         finally:
+            self._release(lock)
+
+    def _release(self, lock: ObjectLock) -> None:
+        """Give *lock* back, or say that it ends by itself.
+
+        An error would hide how the operation under the lock ended: that it
+        was done, or what stopped it.
+        """
+        try:
             with self._translated("unlock the header"):
                 lock.release()
+        except exception.ImageError as error:
+            LOG.warning("%s: %s; the lock ends by itself within %d s",
+                        self.name, error, LOCK_DURATION)

@@ -20,6 +20,7 @@ import socket
 import sys
 import time
 
+import fixtures
 import rbd
 
 from os_brick_rbd_luks import exception
@@ -28,6 +29,7 @@ from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.functional import base
 
 SIZE = 64 * 1024 * 1024
@@ -188,44 +190,66 @@ class CommandFailureTest(base.FunctionalTestCase):
 class FullPoolTest(base.FunctionalTestCase):
     """A pool that has reached its quota."""
 
+    def setUp(self):
+        super().setUp()
+        self.pool_name = f"full-{self.id().rsplit('.', 1)[-1]}-{os.getpid()}"
+        self.admin = self.open_pool(user="admin")
+        self.command(prefix="osd pool create", pool=self.pool_name, pg_num=1)
+        self.addCleanup(self.quota, 0)
+        conf = self.file(
+            self.read_conf() + b"[client]\nrados_osd_op_timeout = 3\n",
+            "ceph.conf")
+        self.full = self.open_pool(self.pool_name, "admin", conf)
+        rbd.RBD().pool_init(self.full._ioctx, False)
+        create.create(self.full, "before", SIZE, base.KEY, base.QUICK)
+
+    def read_conf(self):
+        with open(self.conf, "rb") as stream:
+            return stream.read()
+
     def command(self, **command):
-        admin = self.open_pool(user="admin")
-        code, _out, text = admin._handle.mon_command(json.dumps(command), b"")
+        code, out, text = self.admin._handle.mon_command(
+            json.dumps({**command, "format": "json"}), b"")
         self.assertEqual(0, code, text)
+        return out
+
+    def quota(self, count):
+        """Set the quota and wait until the cluster acts by it."""
+        self.command(prefix="osd pool set-quota", pool=self.pool_name,
+                     field="max_objects", val=str(count))
+        deadline = time.monotonic() + 60
+        while self.is_full() != bool(count):
+            self.assertLess(time.monotonic(), deadline,
+                            "the quota never took effect")
+            time.sleep(0.2)
+
+    def is_full(self):
+        pools = json.loads(self.command(prefix="osd dump"))["pools"]
+        flags = [pool["flags_names"] for pool in pools
+                 if pool["pool_name"] == self.pool_name]
+        return "full_quota" in flags[0]
 
     def test_one_sentence_in_a_bounded_time(self):
-        name = f"full-{os.getpid()}"
-        self.command(prefix="osd pool create", pool=name, pg_num=1)
-        self.addCleanup(self.command, prefix="osd pool set-quota", pool=name,
-                        field="max_objects", val="0")
-        conf = os.path.join(self.temp, "ceph.conf")
-        with open(self.conf) as base_conf, open(conf, "w") as stream:
-            stream.write(base_conf.read()
-                         + "[client]\nrados_osd_op_timeout = 3\n")
-        pool = self.open_pool(name, "admin", conf)
-        rbd.RBD().pool_init(pool._ioctx, False)
-        create.create(pool, "before", SIZE, base.KEY, base.QUICK)
-        self.command(prefix="osd pool set-quota", pool=name,
-                     field="max_objects", val="1")
-        error = self.wait_until_full(pool)
+        self.quota(1)
+        error = self.assertRaises(
+            (exception.ImageIOError, exception.ImageFull), create.create,
+            self.full, "refused", SIZE, base.KEY, base.QUICK)
         self.assertIn("create", str(error))
-        self.command(prefix="osd pool set-quota", pool=name,
-                     field="max_objects", val="0")
-        self.assertEqual(["before"], [
-            image for image in pool.images() if image == "before"])
+        self.assertIn("pool", str(error))
+        self.quota(0)
+        self.assertEqual(["before"], self.full.images())
+        with self.full.open("before") as image:
+            unlock.unlock(image, base.KEY)
 
-    def wait_until_full(self, pool):
-        """Create until the monitors have noticed; the error of the last."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            name = f"image-{time.monotonic()}"
-            try:
-                create.create(pool, name, SIZE, base.KEY, base.QUICK)
-            except (exception.ImageIOError, exception.ImageFull) as error:
-                return error
-            time.sleep(0.2)
-        self.fail("the quota never took effect")
-        return None
+    def test_failing_unlock_hides_no_error(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        with self.full.open("before") as image:
+            def interrupted():
+                with image.lock():
+                    self.quota(1)
+                    raise ZeroDivisionError
+            self.assertRaises(ZeroDivisionError, interrupted)
+        self.assertIn("the lock ends by itself", log.output)
 
 
 class LockTest(base.FunctionalTestCase):
