@@ -21,7 +21,8 @@ type ``Passphrase`` is one already (``get_passphrase_from_secret``, os-brick
 from __future__ import annotations
 
 import binascii
-from typing import Any, Sequence
+import contextlib
+from typing import Any, Iterator, Optional, Sequence
 
 from os_brick_rbd_luks import exception
 
@@ -36,38 +37,37 @@ def passphrase(managed: Any) -> bytes:
     return binascii.hexlify(encoded)
 
 
-def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
-    """Ask the key manager that *config_files* configure for a passphrase.
+def get(manager: Any, context: Any, key_id: Optional[str]) -> bytes:
+    """The passphrase that a castellan key manager keeps as *key_id*.
 
-    :param key_id: the key manager's id of the secret
-    :param config_files: oslo.config files with castellan's ``key_manager``
-        section and that of its backend
+    :param context: the request's, which says who asks
     :raises PassphraseUnavailable: no such key, no access, no key manager
     """
+    if not key_id:
+        raise exception.PassphraseUnavailable(
+            source="the key manager", reason="the volume has no key id")
     source = f"key {key_id}"
-    try:
-        from castellan.common import exception as castellan_exception
-        from castellan.common import utils
-        from castellan import key_manager
-        from castellan import options
-        from oslo_config import cfg
-    except ImportError as error:
-        raise exception.MissingDependency(
-            name="castellan", package="castellan and "
-            "python-barbicanclient") from error
-    conf = cfg.ConfigOpts()
-    try:
-        options.set_defaults(conf)
-        conf([], project="rbd-luks",
-             default_config_files=list(config_files))
-        manager = key_manager.API(conf)
-        context = utils.credential_factory(conf=conf)
+    with _translated(source):
         managed = manager.get(context, key_id)
+    if not managed.get_encoded():
+        raise exception.PassphraseUnavailable(
+            source=source, reason="the key manager gave an empty secret")
+    return passphrase(managed)
+
+
+@contextlib.contextmanager
+def _translated(source: str, configuration: str = "the configuration"
+                ) -> Iterator[None]:
+    """Turn what castellan and its backends raise into ours."""
+    from castellan.common import exception as castellan_exception
+    from oslo_config import cfg
+    try:
+        yield
     except cfg.Error as error:
         # Not its text, which may quote a line with a password.
         raise exception.PassphraseUnavailable(
-            source=source, reason=f"bad configuration in "
-            f"{', '.join(config_files)}: {type(error).__name__}") from None
+            source=source, reason=f"bad configuration in {configuration}: "
+            f"{type(error).__name__}") from None
     except castellan_exception.ManagedObjectNotFoundError as error:
         raise exception.PassphraseUnavailable(
             source=source,
@@ -80,7 +80,30 @@ def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
         raise exception.PassphraseUnavailable(
             source=source, reason=f"the key manager failed: "
             f"{type(error).__name__}: {error}") from error
-    if not managed.get_encoded():
-        raise exception.PassphraseUnavailable(
-            source=source, reason="the key manager gave an empty secret")
-    return passphrase(managed)
+
+
+def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
+    """Ask the key manager that *config_files* configure for a passphrase.
+
+    :param key_id: the key manager's id of the secret
+    :param config_files: oslo.config files with castellan's ``key_manager``
+        section and that of its backend
+    :raises PassphraseUnavailable: see :func:`get`; also a bad configuration
+    """
+    try:
+        from castellan.common import utils
+        from castellan import key_manager
+        from castellan import options
+        from oslo_config import cfg
+    except ImportError as error:
+        raise exception.MissingDependency(
+            name="castellan", package="castellan and "
+            "python-barbicanclient") from error
+    conf = cfg.ConfigOpts()
+    with _translated(f"key {key_id}", ", ".join(config_files)):
+        options.set_defaults(conf)
+        conf([], project="rbd-luks",
+             default_config_files=list(config_files))
+        manager = key_manager.API(conf)
+        context = utils.credential_factory(conf=conf)
+    return get(manager, context, key_id)
