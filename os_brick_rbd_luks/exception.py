@@ -55,6 +55,8 @@ class NotLuks(HeaderError):
 
 
 class UnsupportedHeader(HeaderError):
+    what: str
+    supported: str
     message = "%(what)s is not supported; supported: %(supported)s"
 
 
@@ -174,6 +176,16 @@ class ClusterUnreachable(ImageError):
     message = ("no answer from the Ceph cluster of %(conf)s within "
                "%(seconds)d s (%(reason)s); check that it runs and that "
                "mon_host and the keyring are right")
+
+
+class NoKeyring(ClusterUnreachable):
+    message = ("no keyring or no monitor address for %(user)s in %(conf)s; "
+               "check the conf file's mon_host and where the keyring is")
+
+
+class LibvirtError(RBDLuksError):
+    message = ("libvirt at %(uri)s cannot %(action)s: %(reason)s; check that "
+               "the daemon runs and the option libvirt_uri")
 
 
 class InvalidParameter(RBDLuksError):

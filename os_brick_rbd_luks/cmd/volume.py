@@ -76,14 +76,12 @@ def _options(args: argparse.Namespace, random_key: bool
         raise exception.InvalidParameter(
             name="--cipher", value=args.cipher,
             reason=f"is not one of {', '.join(sorted(cipher.SUPPORTED))}")
-    keys = 2 if "-xts-" in args.cipher else 1
-    sizes = {length * 8 // keys: length
-             for length in cipher.SUPPORTED[args.cipher]}
-    if args.key_size not in sizes:
+    try:
+        key_bytes = cipher.key_bytes(args.cipher, args.key_size)
+    except exception.UnsupportedHeader as error:
         raise exception.InvalidParameter(
             name="--key-size", value=args.key_size,
-            reason=f"is not one of {', '.join(map(str, sizes))}")
-    key_bytes = sizes[args.key_size]
+            reason=f"is not one of {error.supported}") from error
     return formatting.Options(
         cipher_spec=args.cipher, key_bytes=key_bytes, hash_name=args.hash,
         iterations=iterations(args, random_key, args.hash, key_bytes))

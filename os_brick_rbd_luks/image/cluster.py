@@ -17,7 +17,11 @@ to open images.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, List, Optional, TYPE_CHECKING
+import json
+import os
+import re
+from typing import (Any, Iterator, List, Mapping, Optional, Tuple,
+                    TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
@@ -33,13 +37,20 @@ OPERATION_TIMEOUT = 30
 
 @contextlib.contextmanager
 def connect(conf: Optional[str] = None, user: Optional[str] = None,
-            cluster: Optional[str] = None) -> Iterator[Cluster]:
+            cluster: Optional[str] = None,
+            options: Optional[Mapping[str, str]] = None,
+            needs_key: bool = False) -> Iterator[Cluster]:
     """Connect to a cluster, and disconnect at the end.
 
     :param conf: path of a ceph.conf; where Ceph looks (``CEPH_CONF``,
         ``/etc/ceph``, ...) when None
     :param user: without ``client.``; admin when None
     :param cluster: the cluster's name; ceph when None
+    :param options: Ceph's options, over those of the conf file; with
+        ``mon_host`` among them, none of the default places need have one
+    :param needs_key: the cluster has cephx: without a key the monitors would
+        leave the client waiting, so do not even ask
+    :raises NoKeyring: there is no keyring of the user
     :raises ClusterUnreachable: no answer in :data:`CONNECT_TIMEOUT` seconds
     :raises ImageAccessDenied: the cluster refuses the user
     :raises MissingDependency: python-rbd or python-rados is not installed
@@ -53,9 +64,18 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
         return exception.ClusterUnreachable(
             conf=source, seconds=CONNECT_TIMEOUT, reason=str(error))
 
+    def configured(conffile: Optional[str]) -> rados.Rados:
+        return rados.Rados(name=f"client.{user}", conffile=conffile,
+                           clustername=cluster or "ceph")
+
+    options = options or {}
     try:
-        handle = rados.Rados(name=f"client.{user}", conffile=conf or "",
-                             clustername=cluster or "ceph")
+        try:
+            handle = configured(conf or "")
+        except rados.ObjectNotFound:
+            if conf or "mon_host" not in options:
+                raise
+            handle = configured(None)
     except rados.ObjectNotFound as error:
         raise exception.InvalidParameter(
             name="ceph.conf", value=source,
@@ -64,7 +84,11 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
     except rados.Error as error:
         raise unreachable(error) from error
     try:
+        for name, value in options.items():
+            handle.conf_set(name, value)
         _set_options(handle)
+        if needs_key and not _has_key(handle):
+            raise exception.NoKeyring(conf=source, user=f"client.{user}")
         try:
             handle.connect()
         except (rados.PermissionError, rados.PermissionDeniedError) as error:
@@ -72,15 +96,21 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
                 action="connect to the cluster",
                 user=f"client.{user}") from error
         except rados.ObjectNotFound as error:
-            raise exception.ClusterUnreachable(
-                conf=source, seconds=0,
-                reason=f"no monitor address, or no keyring for "
-                       f"client.{user}") from error
+            raise exception.NoKeyring(
+                conf=source, user=f"client.{user}") from error
         except rados.Error as error:
             raise unreachable(error) from error
         yield Cluster(handle, f"client.{user}")
     finally:
         handle.shutdown()
+
+
+def _has_key(handle: rados.Rados) -> bool:
+    """Whether the client has a key, or may read a file that can have it."""
+    if handle.conf_get("key") or handle.conf_get("keyfile"):
+        return True
+    return any(os.access(path, os.R_OK) for path in re.split(
+        r"[,;\s]+", handle.conf_get("keyring")) if path)
 
 
 def _set_options(handle: rados.Rados) -> None:
@@ -99,6 +129,25 @@ class Cluster:
     def __init__(self, handle: rados.Rados, user: str) -> None:
         self._handle = handle
         self._user = user
+
+    def monitors(self) -> List[Tuple[str, str]]:
+        """Addresses and ports of the monitors, as libvirt and Nova say them.
+
+        Those of the first protocol version: every client can use them.
+        """
+        with librbd.translated("ask for the monitors", "monitor map",
+                               self._user):
+            code, out, text = self._handle.mon_command(
+                json.dumps({"prefix": "mon dump", "format": "json"}), b"")
+        if code:
+            raise exception.ImageIOError(action="ask for the monitors",
+                                         reason=text)
+        found = []
+        for monitor in json.loads(out)["mons"]:
+            address, _colon, port = monitor["addr"].partition(
+                "/")[0].rpartition(":")
+            found.append((address.strip("[]"), port))
+        return found
 
     @contextlib.contextmanager
     def pool(self, name: str, namespace: str = "") -> Iterator[Pool]:
@@ -178,6 +227,78 @@ class Pool:
         rbd = librbd.bindings()
         with self._translated("remove", name):
             rbd.RBD().remove(self._ioctx, name)
+
+
+def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
+    """Ceph's options out of os-brick's connection properties.
+
+    The key of a keyring that came along (cinderlib sends one) is among them,
+    so that it is never written to a file.
+    """
+    options = {"mon_host": ",".join(
+        f"{host}:{port}" for host, port in zip(properties["hosts"],
+                                               properties["ports"]))}
+    found = re.search(r"^\s*key\s*=\s*(\S+)", properties.get("keyring") or "",
+                      re.MULTILINE)
+    if found:
+        options["key"] = found.group(1)
+    return options
+
+
+@contextlib.contextmanager
+def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
+             key: Optional[str] = None, read_only: bool = True
+             ) -> Iterator[librbd.LibrbdImage]:
+    """Open the image of an attachment, over a connection of its own.
+
+    Source: ``os_brick.initiator.connectors.rbd`` (``_get_rbd_handle``) for
+    the properties: ``name`` (pool/image), ``hosts``, ``ports``,
+    ``cluster_name``, ``auth_username``.
+
+    :param key: the user's cephx key, if there is no keyring for it
+    :raises InvalidParameter: the properties are not those of an RBD image
+    :raises ImageError: see :func:`connect`, :meth:`Pool.open`
+    """
+    try:
+        pool, *namespace, name = properties["name"].split("/")
+        options = connection_options(properties)
+    except (KeyError, ValueError) as error:
+        raise exception.InvalidParameter(
+            name="connection properties", value=sorted(properties),
+            reason="are not those of an RBD image (name, hosts, ports)"
+        ) from error
+    if key:
+        options["key"] = key
+    with connect(conf, properties.get("auth_username"),
+                 properties.get("cluster_name"), options,
+                 bool(properties.get("auth_enabled"))) as cluster, \
+            cluster.pool(pool, "/".join(namespace)) as opened, \
+            opened.open(name, read_only=read_only) as image:
+        yield image
+
+
+def over_handle(handle: Any, name: str) -> librbd.LibrbdImage:
+    """The image of an ``RBDVolumeIOWrapper``, which stays its owner's.
+
+    :param handle: of os-brick's RBD connector
+    """
+    volume = handle.rbd_image
+    return librbd.LibrbdImage(
+        volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
+        volume.client.client.get_instance_id())
+
+
+def reopen_handle(handle: Any) -> None:
+    """Open the image of a handle anew, without the encryption it loaded.
+
+    :param handle: see :func:`over_handle`
+    """
+    rbd = librbd.bindings()
+    volume = handle.rbd_image
+    with librbd.translated("reopen", f"image {volume.name}",
+                           f"client.{handle.rbd_user}"):
+        volume.image.close()
+        volume.image = rbd.Image(volume.client.ioctx, volume.name)
 
 
 def librbd_encryption() -> Optional[int]:

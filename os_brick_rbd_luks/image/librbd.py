@@ -214,6 +214,21 @@ class LibrbdImage:
         with self._translated("write"):
             self._image.write(data, offset)
 
+    def load_encryption(self, header_type: str, passphrase: bytes) -> None:
+        """Let librbd decrypt: from here on sizes and data are plain text.
+
+        :param header_type: luks1 or luks2
+        :raises WrongPassphrase: it opens no keyslot
+        """
+        rbd = bindings()
+        formats = {"luks1": rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
+                   "luks2": rbd.RBD_ENCRYPTION_FORMAT_LUKS2}
+        with self._translated("load the encryption"):
+            try:
+                self._image.encryption_load(formats[header_type], passphrase)
+            except rbd.PermissionError as error:
+                raise exception.WrongPassphrase() from error
+
     def flush(self) -> None:
         """See :class:`base.Image`."""
         with self._translated("flush"):

@@ -57,6 +57,27 @@ def check(spec: str, key_bytes: int) -> None:
             supported=", ".join(f"{n * 8} bits" for n in SUPPORTED[spec]))
 
 
+def key_bytes(spec: str, key_size: int) -> int:
+    """Bytes of the volume key for the AES key size of a Cinder volume type.
+
+    On RBD upstream's *key_size* is that of AES, in bits: 256 with XTS, which
+    has two keys, is a 64-byte volume key.
+
+    Source: ``cinder.image.image_utils.decode_cipher``.
+
+    :raises UnsupportedHeader: with what is supported
+    """
+    keys = 2 if "-xts-" in spec else 1
+    sizes = {length * 8 // keys: length for length in SUPPORTED.get(spec, ())}
+    if not sizes:
+        check(spec, 0)
+    if key_size not in sizes:
+        raise exception.UnsupportedHeader(
+            what=f"key size {key_size} with cipher {spec}",
+            supported=", ".join(map(str, sizes)))
+    return sizes[key_size]
+
+
 def _plain64(sector: int) -> bytes:
     return sector.to_bytes(8, "little") + bytes(8)
 

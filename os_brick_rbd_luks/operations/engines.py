@@ -61,8 +61,7 @@ def engines(header: luks1.Luks1Header, store: Store,
     """Program -> why it cannot open the volume here, None if it can."""
     return {
         "qemu": host.qemu or _known_cipher(header),
-        "librbd": _host_librbd(host) or librbd_refusal(header, store,
-                                                       host.librbd or 0),
+        "librbd": librbd_reason(header, store, host.librbd),
         "cryptsetup": host.cryptsetup,
     }
 
@@ -73,10 +72,15 @@ def _known_cipher(header: luks1.Luks1Header) -> Optional[str]:
     return f"not known for cipher {header.cipher_spec}"
 
 
-def _host_librbd(host: Host) -> Optional[str]:
-    if host.librbd is None:
+def librbd_reason(header: luks1.Luks1Header, store: Store,
+                  release: Optional[int]) -> Optional[str]:
+    """Why this host's librbd cannot open the volume, if it cannot.
+
+    :param release: see :class:`Host`
+    """
+    if release is None:
         return "librbd with encryption (Ceph 16 or newer) is not installed"
-    return None
+    return librbd_refusal(header, store, release)
 
 
 def librbd_refusal(header: luks1.Luks1Header, store: Store,

@@ -22,6 +22,7 @@ import uuid as uuids
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks.luks1 import header as luks1
@@ -47,6 +48,21 @@ class Options:
     iterations: int = kdf.MIN_ITERATIONS
     uuid: Optional[str] = None
     random: Callable[[int], bytes] = os.urandom
+
+
+def from_volume_type(header_type: str, cipher_spec: Optional[str],
+                     key_size: Optional[int], iterations: int) -> Options:
+    """The options that the encryption of a Cinder volume type asks for.
+
+    :param header_type: luks1
+    :param cipher_spec: as dm-crypt writes it; None for the default
+    :param key_size: of AES in bits, see :func:`cipher.key_bytes`; None for
+        the largest
+    :raises UnsupportedHeader: what we do not write
+    """
+    spec = cipher_spec or Options.cipher_spec
+    return Options(cipher_spec=spec, iterations=iterations,
+                   key_bytes=cipher.key_bytes(spec, key_size or 256))
 
 
 @header_io.names_image

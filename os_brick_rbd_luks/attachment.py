@@ -1,0 +1,128 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The keys that mark an attachment as natively encrypted.
+
+A connector, an encryptor or a Cinder driver puts one dict, :data:`KEY`, into
+``connection_info['data']``; a hypervisor's driver reads it. It survives JSON
+and RPC, and has no secret in it::
+
+    {"format": "luks",              # luks, luks2 or luks-any, as libvirt says
+     "engine": "qemu",              # who decrypts: qemu or librbd
+     "data_offset": 4194304,        # bytes before the payload
+     "size": 10737418240,           # bytes that the guest sees
+     "secrets": [{"type": "volume", "id": "2f4c..."}],
+     "discard": false}              # whether a discard frees space
+
+``secrets`` names what holds the passphrases, one for each encrypted layer,
+the volume's own first: libvirt secrets of usage type ``volume``. A driver
+that finds the mark gives its guest ``<encryption format=... engine=...>`` with
+these secrets, and runs nothing on the host. Without the mark, or when it does
+not know the format or engine, it must not give the guest the raw image.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
+
+KEY = "native_encryption"
+
+QEMU = "qemu"
+LIBRBD = "librbd"
+
+#: Type of a header -> format and engine in libvirt's words. QEMU's luks
+#: driver knows LUKS1 only; librbd's encryption reads both.
+_READERS = {"luks1": ("luks", QEMU), "luks2": ("luks2", LIBRBD)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Native:
+    """What a hypervisor has to know of a natively encrypted volume."""
+
+    format: str
+    engine: str
+    #: bytes
+    data_offset: int
+    #: bytes that the guest sees
+    size: int
+    #: usage ids of the libvirt secrets, the volume's own first
+    secrets: Tuple[str, ...]
+
+    @property
+    def discard(self) -> bool:
+        """Whether a discard by the guest frees space.
+
+        QEMU's luks driver drops it, librbd's encryption allocates instead.
+        """
+        return False
+
+    def as_dict(self) -> Dict[str, Any]:
+        """The value of :data:`KEY`."""
+        return {
+            "format": self.format, "engine": self.engine,
+            "data_offset": self.data_offset, "size": self.size,
+            "secrets": [{"type": "volume", "id": usage}
+                        for usage in self.secrets],
+            "discard": self.discard,
+        }
+
+
+def native(header_type: str, data_offset: int, image_size: int,
+           volume: str) -> Native:
+    """The facts of a volume with a header of that type.
+
+    :param header_type: luks1 or luks2
+    :param data_offset: bytes
+    :param image_size: bytes of the RBD image
+    :param volume: id of the volume, which is that of its secret, too
+    """
+    name, engine = _READERS[header_type]
+    return Native(name, engine, data_offset, image_size - data_offset,
+                  (volume,))
+
+
+def mark(connection_info: Mapping[str, Any], facts: Native) -> None:
+    """Mark the connection as native; what others put there stays.
+
+    :param connection_info: with a dict ``data``, which is changed
+    """
+    data = connection_info["data"]
+    data[KEY] = {**(data.get(KEY) or {}), **facts.as_dict()}
+
+
+def unmark(connection_info: Mapping[str, Any]) -> None:
+    """Take the mark away, if there is one."""
+    data: MutableMapping[str, Any] = connection_info.get("data") or {}
+    data.pop(KEY, None)
+
+
+def read(connection_info: Mapping[str, Any]) -> Optional[Native]:
+    """The mark of a connection, None without one.
+
+    :raises KeyError: a member is missing
+    """
+    found = (connection_info.get("data") or {}).get(KEY)
+    if not found:
+        return None
+    secrets: List[Mapping[str, str]] = found["secrets"]
+    return Native(found["format"], found["engine"], found["data_offset"],
+                  found["size"], tuple(item["id"] for item in secrets))
+
+
+def volume_id(connection_info: Mapping[str, Any]) -> Optional[str]:
+    """The id of the volume, found as Nova finds it.
+
+    Source: ``nova.virt.block_device.get_volume_id``.
+    """
+    data = connection_info.get("data") or {}
+    return data.get("volume_id") or connection_info.get("serial")

@@ -1,0 +1,138 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""An attachment by os-brick's file-like handle: Cinder's, when it copies.
+
+librbd decrypts inside the open image, so the very handle reads and writes
+plain text. Where librbd cannot load the volume, Python decrypts, slowly.
+
+Source: ``os_brick.initiator.linuxrbd`` (``RBDVolumeIOWrapper``,
+``RBDImageMetadata``, ``RBDVolume``), 6.1 to 7.1.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Callable, MutableMapping
+import weakref
+
+from os_brick_rbd_luks.encryptors import preparing
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.operations import engines
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import plaintext
+from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks import threads
+
+LOG = logging.getLogger(__name__)
+
+#: Handle -> what makes it a handle on cipher text again. Another encryptor
+#: object than the one that attached a handle may have to detach it.
+_ATTACHED: MutableMapping[Any, Callable[[], None]] = (
+    weakref.WeakKeyDictionary())
+
+
+class Handle:
+    """One ``RBDVolumeIOWrapper``."""
+
+    def __init__(self, wrapper: Any, name: str) -> None:
+        self._wrapper = wrapper
+        self._image = cluster.over_handle(wrapper, name)
+
+    def attach(self, passphrase: bytes, options: formatting.Options) -> None:
+        """Let the handle read and write plain text.
+
+        :raises WrongPassphrase: it opens no keyslot
+        """
+        if self._wrapper not in _ATTACHED:
+            _ATTACHED[self._wrapper] = threads.call(
+                self._load, passphrase, options)
+
+    def detach(self) -> None:
+        """Let the handle read and write cipher text again."""
+        undo = _ATTACHED.pop(self._wrapper, None)
+        if undo and not self._wrapper.closed:
+            threads.call(undo)
+
+    def extend(self) -> int:
+        """Decrypted bytes."""
+        return threads.call(self._size)
+
+    def _size(self) -> int:
+        if self._wrapper in _ATTACHED:
+            return int(self._wrapper.rbd_image.size())
+        header = header_io.read_header(self._image)
+        return self._image.size() - header.data_offset
+
+    def _load(self, passphrase: bytes, options: formatting.Options
+              ) -> Callable[[], None]:
+        header = preparing.header(self._image, passphrase, options)
+        reason = engines.librbd_reason(
+            header, engines.Store.of(self._image),
+            cluster.librbd_encryption())
+        if reason is None:
+            self._image.load_encryption(header.type, passphrase)
+            return lambda: cluster.reopen_handle(self._wrapper)
+        LOG.warning("%s: decrypted by Python, which is slow: %s",
+                    self._image.name, reason)
+        return self._replace(plaintext.Plaintext(
+            self._image, unlock.unlock(self._image, passphrase)))
+
+    def _replace(self, plain: plaintext.Plaintext) -> Callable[[], None]:
+        """Put a view on *plain* where the wrapper has its image."""
+        metadata = self._wrapper._rbd_volume
+        volume = metadata.image
+        metadata.image = _View(volume, plain)
+
+        def undo() -> None:
+            metadata.image = volume
+
+        return undo
+
+
+class _View:
+    """What the wrapper uses of an ``rbd.Image``, over plain text.
+
+    Nothing else: what it does not know would reach the cipher text.
+    """
+
+    def __init__(self, volume: Any, plain: plaintext.Plaintext) -> None:
+        self._volume = volume
+        self._plain = plain
+        self.name = volume.name
+        self.client = volume.client
+
+    def read(self, offset: int, length: int) -> bytes:
+        """*length* bytes of plain text."""
+        return threads.call(self._plain.read, offset, length)
+
+    def write(self, data: bytes, offset: int) -> int:
+        """Write plain text; the number of bytes, as librbd gives it."""
+        threads.call(self._plain.write, offset, bytes(data))
+        return len(data)
+
+    def size(self) -> int:
+        """Decrypted bytes."""
+        return self._plain.size()
+
+    def flush(self) -> None:
+        """Return when all that was written will survive a crash."""
+        self._volume.flush()
+
+    def require_not_closed(self) -> None:
+        """Raise librbd's error if the image is closed."""
+        self._volume.require_not_closed()
+
+    def close(self) -> None:
+        """Close the image."""
+        self._volume.close()

@@ -1,0 +1,116 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""An attachment that the hypervisor decrypts: Nova's, without a device.
+
+No process is run, nothing is decrypted on the host: the connection is marked
+as native, and the passphrase is given to libvirt as a secret.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any, Dict, Iterator
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.encryptors import libvirt_secret
+from os_brick_rbd_luks.encryptors import preparing
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks import opts
+from os_brick_rbd_luks import threads
+
+
+class Hypervisor:
+    """The attachment of one volume to a guest of this host."""
+
+    def __init__(self, connection_info: Dict[str, Any]) -> None:
+        self._connection_info = connection_info
+        self._data = connection_info["data"]
+        self._options = opts.options()
+        self._secrets = libvirt_secret.Secrets(self._options.libvirt_uri)
+
+    def attach(self, passphrase: bytes, options: formatting.Options) -> None:
+        """Publish the secret, then mark the connection.
+
+        :raises InvalidParameter: the connection does not name its volume
+        """
+        usage = self._usage()
+        facts = threads.call(self._prepare, usage, passphrase, options)
+        threads.call(self._secrets.publish, usage, passphrase)
+        attachment.mark(self._connection_info, facts)
+
+    def detach(self) -> None:
+        """Remove the secret and the mark, as far as they are there."""
+        threads.call(self._secrets.remove, self._usage())
+        attachment.unmark(self._connection_info)
+
+    def extend(self) -> int:
+        """The size in bytes that the guest is to see now."""
+        facts = threads.call(self._inspect, self._usage())
+        if attachment.read(self._connection_info):
+            attachment.mark(self._connection_info, facts)
+        return facts.size
+
+    def _usage(self) -> str:
+        usage = attachment.volume_id(self._connection_info)
+        if not usage:
+            raise exception.InvalidParameter(
+                name="connection_info", value=sorted(self._connection_info),
+                reason="names no volume (data.volume_id or serial)")
+        return usage
+
+    def _prepare(self, usage: str, passphrase: bytes,
+                 options: formatting.Options) -> attachment.Native:
+        read_only = self._data.get("access_mode") == "ro"
+        with self._image(read_only) as image:
+            return self._facts(image, usage, preparing.header(
+                image, passphrase, options))
+
+    def _inspect(self, usage: str) -> attachment.Native:
+        with self._image(True) as image:
+            return self._facts(image, usage, header_io.read_header(image))
+
+    @staticmethod
+    def _facts(image: librbd.LibrbdImage, usage: str,
+               header: Any) -> attachment.Native:
+        return attachment.native(header.type, header.data_offset,
+                                 image.size(), usage)
+
+    @contextlib.contextmanager
+    def _image(self, read_only: bool) -> Iterator[librbd.LibrbdImage]:
+        """The volume's image, by its own connection.
+
+        A compute host need not have a keyring: what libvirt keeps for QEMU
+        serves as well.
+        """
+        with contextlib.ExitStack() as stack:
+            try:
+                image = stack.enter_context(self._attached(read_only))
+            except exception.NoKeyring as error:
+                uuid = self._data.get("secret_uuid")
+                if not uuid:
+                    raise
+                try:
+                    key = self._secrets.ceph_key(uuid)
+                except exception.LibvirtError:
+                    raise error from None
+                image = stack.enter_context(self._attached(read_only, key))
+            yield image
+
+    def _attached(self, read_only: bool, key: Any = None
+                  ) -> contextlib.AbstractContextManager[librbd.LibrbdImage]:
+        return cluster.attached(self._data, self._options.ceph_conf, key=key,
+                                read_only=read_only)

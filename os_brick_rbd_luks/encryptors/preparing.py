@@ -1,0 +1,67 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What every native attachment does first: read the header, or make one."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import unlock
+
+LOG = logging.getLogger(__name__)
+
+#: PBKDF2 iterations, of all keyslots together, up to which a passphrase is
+#: tried when a volume is attached: milliseconds. Where it would take
+#: seconds, whoever decrypts the volume does the same work right after.
+CHEAP_ITERATIONS = 10_000
+
+
+def header(image: base.Image, passphrase: bytes,
+           options: formatting.Options) -> Any:
+    """The header of an image; a blank image gets one.
+
+    As upstream's encryptors do for a new volume, but only for one that is
+    provably blank: nothing was ever written to it.
+
+    :param image: open for writing, or it will not be formatted
+    :raises WrongPassphrase: it opens no keyslot, if that is cheap to know
+    :raises OperationRefused: there is no header, but data
+    :raises HeaderError: a header that we cannot use
+    """
+    try:
+        found = header_io.read_header(image)
+    except exception.NotLuks:
+        return _format(image, passphrase, options)
+    if sum(slot.iterations for slot in found.keyslots) <= CHEAP_ITERATIONS:
+        unlock.unlock(image, passphrase)
+    return found
+
+
+def _format(image: base.Image, passphrase: bytes,
+            options: formatting.Options) -> Any:
+    try:
+        made = formatting.format_image(image, passphrase, options)
+    except exception.ImageNotEmpty:
+        raise exception.OperationRefused(
+            reason="it has no LUKS header and holds data, so it is not "
+                   "formatted; restore its header with 'rbd-luks header "
+                   "restore'") from None
+    LOG.warning("%s: the image was blank and is formatted now; the guest "
+                "sees %d bytes, %d fewer than the image has", image.name,
+                image.size() - made.data_offset, made.data_offset)
+    return made

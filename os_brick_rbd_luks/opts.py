@@ -1,0 +1,59 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The options of the services that load this package."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, List, Tuple
+
+from oslo_config import cfg
+
+GROUP = "rbd_luks"
+
+#: The least that LUKS allows; a key manager's key needs no stretching.
+_MIN_ITERATIONS = 1000
+
+ENCRYPTOR_OPTS = [
+    cfg.StrOpt(
+        "libvirt_uri", default="qemu:///system",
+        help="Connection URI of the libvirt daemon that runs the guests. A "
+             "volume's passphrase is given to it as a private, ephemeral "
+             "secret."),
+    cfg.StrOpt(
+        "ceph_conf",
+        help="ceph.conf to read before the monitors of the volume's own "
+             "connection are set, for the keyring and for client options. By "
+             "default it is looked for where Ceph's clients do."),
+    cfg.IntOpt(
+        "pbkdf2_iterations", default=_MIN_ITERATIONS, min=_MIN_ITERATIONS,
+        help="PBKDF2 iterations of the keyslots that are written. A key "
+             "manager's key is 256 random bits, which stretching cannot make "
+             "harder to guess: more iterations only make every attachment "
+             "slower."),
+]
+
+
+def list_opts() -> List[Tuple[str, List[Any]]]:
+    """The options by group, for ``oslo-config-generator``."""
+    return [(GROUP, list(itertools.chain(ENCRYPTOR_OPTS)))]
+
+
+def options(conf: Any = None) -> Any:
+    """The option group of *conf*, registered if it was not.
+
+    :param conf: the service's ``ConfigOpts``; ``cfg.CONF`` when None
+    """
+    conf = cfg.CONF if conf is None else conf
+    conf.register_opts(ENCRYPTOR_OPTS, group=GROUP)
+    return conf[GROUP]

@@ -1,0 +1,39 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Calls that block, out of an event loop's way.
+
+librbd, libvirt and a KDF block the thread that calls them. Cinder and Nova
+run green threads (eventlet) or native ones; under eventlet such a call must
+go to a native thread, or the whole service waits with it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, Callable, TypeVar
+
+Result = TypeVar("Result")
+
+
+def call(function: Callable[..., Result], *args: Any,
+         **kwargs: Any) -> Result:
+    """Call *function*, in a native thread if this one is green.
+
+    What is not loaded is not in use, so nothing is imported to find out.
+    """
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is None or not patcher.is_monkey_patched("thread"):
+        return function(*args, **kwargs)
+    from eventlet import tpool
+    result: Result = tpool.execute(function, *args, **kwargs)
+    return result
