@@ -117,12 +117,16 @@ class FunctionalTestCase(testtools.TestCase):
         """For programs: this cluster, as the limited user."""
         return {**os.environ, "CEPH_CONF": self.conf}
 
+    def command(self, *arguments):
+        """The command line of ``rbd-luks``, as the limited user."""
+        script = os.path.join(os.path.dirname(sys.executable), "rbd-luks")
+        return [script, *arguments, "--id", "cinder"]
+
     def rbd_luks(self, *arguments, stdin=b"", code=0):
         """Run the command as users do; the result of ``-f json``, or the
         error text if another exit code is expected.
         """
-        command = [os.path.join(os.path.dirname(sys.executable), "rbd-luks"),
-                   *arguments, "--id", "cinder"]
+        command = self.command(*arguments)
         if code == 0:
             command += ["-f", "json"]
         done = run(*command, stdin=stdin, env=self.environment(), check=False)
@@ -135,8 +139,8 @@ class FunctionalTestCase(testtools.TestCase):
         """Run Ceph's own command."""
         return run("rbd", "-c", self.conf, "--id", user, *arguments).stdout
 
-    def qemu_create(self, name, size, options="cipher-alg=aes-256",
-                    pool=None):
+    def qemu_create(self, name, size, options="cipher-alg=aes-256,"
+                    "iter-time=10", pool=None, key=KEY):
         """Make a volume as QEMU does: the layout of upstream's driver."""
         pool = pool or self.pool
 
@@ -147,8 +151,8 @@ class FunctionalTestCase(testtools.TestCase):
         qemu.patiently(lambda: run(
             "qemu-img", "create", "-f", "luks", "--object",
             "secret,id=key,file=/dev/stdin", "-o",
-            f"key-secret=key,iter-time=10,{options}",
-            f"rbd:{pool.name}/{name}:conf={self.conf}", size, stdin=KEY,
+            f"key-secret=key,{options}",
+            f"rbd:{pool.name}/{name}:conf={self.conf}", size, stdin=key,
             check=False), clean)
 
     def qemu_options(self, name):
