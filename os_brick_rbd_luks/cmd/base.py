@@ -136,6 +136,11 @@ class CephMixin:
         except exception.RBDLuksError as error:
             LOG.error("%s", error, exc_info=debug)
             return exit_code(error)
+        except OSError as error:
+            # Our own ways are translated: this is the output, or a log file.
+            LOG.error("cannot write the output: %s", error.strerror or error,
+                      exc_info=debug)
+            return EXIT_DEVICE
         except MemoryError:
             LOG.error("not enough memory", exc_info=debug)
             return EXIT_MEMORY

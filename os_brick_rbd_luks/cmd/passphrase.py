@@ -115,8 +115,13 @@ class Passphrases:
 
     def _from_stdin(self, new: bool) -> bytes:
         """All of stdin, or its first or second line if it has both."""
+        from os_brick_rbd_luks.luks import limits
         if self._stdin is None:
-            self._stdin = sys.stdin.buffer.read()
+            if sys.stdin is None:
+                raise OSError("it is closed")
+            # Two passphrases, each with its newline and one byte more.
+            self._stdin = sys.stdin.buffer.read(
+                2 * limits.MAX_PASSPHRASE_BYTES + 4)
         if getattr(self._args, "passphrase_file", None) == "-" == getattr(
                 self._args, "new_passphrase_file", None):
             first, _newline, second = self._stdin.partition(b"\n")
@@ -142,7 +147,7 @@ def _ask(new: bool, confirm: bool) -> bytes:
 
     from os_brick_rbd_luks import exception
     option = "--new-passphrase-file" if new else "--passphrase-file"
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise exception.PassphraseUnavailable(
             source="the terminal", reason=f"there is none; use {option}")
     prompt = "New passphrase: " if new or confirm else "Passphrase: "

@@ -181,7 +181,7 @@ def _confirm(name: str) -> None:
     refusal = exception.OperationRefused(
         reason="not erased; to confirm, type the image's name on a "
                "terminal, or use --force")
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise refusal
     print(f"This destroys all data on {name} for ever.\n"
           "Type the image's name to go on: ", end="", file=sys.stderr)

@@ -17,7 +17,12 @@ Offsets and lengths are bytes.
 
 from __future__ import annotations
 
+import logging
 from typing import Any, ContextManager, FrozenSet, List, Protocol
+
+from os_brick_rbd_luks import exception
+
+LOG = logging.getLogger(__name__)
 
 #: Bytes of a RADOS object of an image, unless somebody chose otherwise.
 DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
@@ -112,3 +117,12 @@ class ImageStore(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove an image."""
+
+
+def remove_quietly(store: ImageStore, name: str) -> None:
+    """Remove what was made in vain, without hiding why it was in vain."""
+    try:
+        store.remove(name)
+    except exception.RBDLuksError as error:
+        LOG.warning("%s: cannot remove the half-made image, remove it by "
+                    "hand: %s", name, error)

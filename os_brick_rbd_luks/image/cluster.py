@@ -24,6 +24,7 @@ from typing import (Any, Iterator, List, Mapping, Optional, Tuple,
                     TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import librbd
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def _has_key(handle: rados.Rados) -> bool:
 
 def _set_options(handle: rados.Rados) -> None:
     """Bound all waits that nobody bounded; write without a cache."""
-    if float(handle.conf_get("client_mount_timeout")) >= 300:
+    if float(handle.conf_get("client_mount_timeout")) == 300:
         handle.conf_set("client_mount_timeout", str(CONNECT_TIMEOUT))
     for option in ("rados_osd_op_timeout", "rados_mon_op_timeout"):
         if float(handle.conf_get(option)) == 0:
@@ -205,13 +206,17 @@ class Pool:
             ``stripe_count`` and ``data_pool`` of ``rbd.RBD().create``
         """
         rbd = librbd.bindings()
-        with self._translated("create", name):
-            rbd.RBD().create(self._ioctx, name, size, old_format=False,
-                             **options)
+        made = False
         try:
+            with self._translated("create", name):
+                rbd.RBD().create(self._ioctx, name, size, old_format=False,
+                                 **options)
+                made = True
             return self.open(name)
-        except exception.RBDLuksError:
-            self.remove(name)
+        except BaseException:
+            # A signal that came while librbd worked ends the work here.
+            if made:
+                base.remove_quietly(self, name)
             raise
 
     def open(self, name: str, read_only: bool = False) -> librbd.LibrbdImage:
@@ -220,7 +225,8 @@ class Pool:
         with self._translated("open", name):
             image = rbd.Image(self._ioctx, name, read_only=read_only)
         return librbd.LibrbdImage(image, self._ioctx, f"{self.name}/{name}",
-                                  self._user, self._handle.get_instance_id())
+                                  self._user, self._handle.get_instance_id(),
+                                  read_only)
 
     def remove(self, name: str) -> None:
         """See :class:`base.ImageStore`."""

@@ -42,8 +42,11 @@ LOG = logging.getLogger(__name__)
 #: The lock's name on the header object.
 LOCK_NAME = "rbd_luks.header"
 
-#: Seconds after which a lock whose holder died ends by itself.
-LOCK_DURATION = 30
+#: Seconds after which a lock whose holder died ends by itself. Longer than
+#: any single write can take: one may have to wait until the cluster gives up
+#: an exclusive lock's dead owner (30 s), and then for its own time-out. A lock
+#: that ended under a write would let somebody else fill the same keyslot.
+LOCK_DURATION = 180
 
 #: Seconds to wait for another header operation on the same image.
 LOCK_WAIT = 10.0
@@ -115,9 +118,11 @@ def translated(action: str, what: str, user: str) -> Iterator[None]:
 class ObjectLock:
     """A held lock on the header object; it ends by itself if not renewed."""
 
-    def __init__(self, ioctx: rados.Ioctx, key: str) -> None:
+    def __init__(self, ioctx: rados.Ioctx, key: str,
+                 user: str = "the Ceph user") -> None:
         self._ioctx = ioctx
         self._key = key
+        self._user = user
         self._cookie = str(uuid.uuid4())
 
     def acquire(self, flags: int = 0) -> None:
@@ -132,10 +137,11 @@ class ObjectLock:
     def renew(self) -> None:
         """See :class:`base.HeldLock`."""
         import rados
-        try:
-            self.acquire(_MUST_RENEW)
-        except (rados.ObjectBusy, rados.ObjectNotFound) as error:
-            raise _locked() from error
+        with translated("renew the header's lock", self._key, self._user):
+            try:
+                self.acquire(_MUST_RENEW)
+            except (rados.ObjectBusy, rados.ObjectNotFound) as error:
+                raise _locked() from error
 
     def release(self) -> None:
         """Give the lock back, if it is still held."""
@@ -154,26 +160,35 @@ class LibrbdImage:
     """An open RBD image."""
 
     def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
-                 user: str, client_id: Optional[int] = None) -> None:
+                 user: str, client_id: Optional[int] = None,
+                 read_only: bool = False) -> None:
         """Take over *image*, which is closed with this object.
 
         :param ioctx: of the image's pool and namespace
         :param name: as the user wrote it
         :param user: Ceph user, for messages
-        :param client_id: RADOS instance id of this client, whose own watch
-            is no watcher
+        :param client_id: RADOS instance id of this client
+        :param read_only: opened for reading, which leaves no watch
         """
         self.name = name
         self._image = image
         self._ioctx = ioctx
         self._user = user
         self._client_id = client_id
+        self._read_only = read_only
 
     def __enter__(self) -> LibrbdImage:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self._image.close()
+        try:
+            with self._translated("close"):
+                self._image.close()
+        except exception.ImageError as error:
+            if exc_info[0] is None:
+                raise
+            # The error that ended the work says more.
+            LOG.warning("%s: %s", self.name, error)
 
     def _translated(self, action: str) -> Any:
         return translated(action, self.name, self._user)
@@ -269,10 +284,16 @@ class LibrbdImage:
     def watchers(self) -> List[str]:
         """See :class:`base.Image`."""
         with self._translated("list the watchers"):
-            return sorted({
-                f"client.{watcher['id']} at {watcher['addr']}"
-                for watcher in self._image.watchers_list()
-                if watcher["id"] != self._client_id})
+            found = sorted(
+                (watcher["id"] != self._client_id, watcher["id"],
+                 watcher["addr"])
+                for watcher in self._image.watchers_list())
+        if not self._read_only and found and not found[0][0]:
+            # This object's own watch. This client may have the image open
+            # once more, which is a watcher like any other.
+            del found[0]
+        return [f"client.{number} at {address}"
+                for _foreign, number, address in found]
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[ObjectLock]:
@@ -281,7 +302,7 @@ class LibrbdImage:
         import rados
         with self._translated("lock the header"):
             key = f"rbd_header.{self._image.id()}"
-        lock = ObjectLock(self._ioctx, key)
+        lock = ObjectLock(self._ioctx, key, self._user)
         deadline = time.monotonic() + LOCK_WAIT
         while True:
             with self._translated("lock the header"):

@@ -198,7 +198,7 @@ class FileStore:
         image = RawFile(name, descriptor, writable=True)
         try:
             image.resize(size)
-        except exception.RBDLuksError:
+        except BaseException:
             os.close(descriptor)
             os.unlink(name)
             raise

@@ -15,9 +15,13 @@
 A header is untrusted input: these bound the time and memory it can cost.
 """
 
-#: PBKDF2 iterations. cryptsetup and QEMU calibrate to about 2 s, which is
-#: some 5 million on a fast machine of 2026; this bounds one try to seconds.
+#: PBKDF2 iterations of one keyslot or digest. cryptsetup and QEMU calibrate to
+#: about 2 s, which is some 5 million on a fast machine of 2026.
 MAX_ITERATIONS = 50_000_000
+
+#: All that a passphrase which opens nothing costs, over all keyslots: about a
+#: minute on a slow machine. Eight keyslots of 5 million are within it.
+MAX_TOTAL_ITERATIONS = 64_000_000
 
 #: Bytes of a volume key; cryptsetup's own bound (``MAX_KEY_SIZE``) is 4096
 #: bits.

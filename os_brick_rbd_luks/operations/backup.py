@@ -118,12 +118,25 @@ def _refuse_foreign(header: luks1.Luks1Header, start: bytes,
     uuid = start[ondisk.OFFSETS["uuid"]:ondisk.OFFSETS["uuid"] + 40]
     damaged = (not isinstance(error, exception.UnsupportedHeader)
                or start[6:8] not in (b"\0\1", b"\0\2"))
-    if start.startswith(detect.MAGIC) and header.phdr.uuid == uuid and damaged:
+    if (start.startswith(detect.MAGIC) and header.phdr.uuid == uuid
+            and _same_key(header, start, error) and damaged):
         return
     raise exception.OperationRefused(
         reason=f"the image holds no header with the backup's UUID "
                f"{header.uuid} ({error.msg}); if it is the right image, "
                f"insist with --force (force=True)") from error
+
+
+def _same_key(header: luks1.Luks1Header, start: bytes,
+              error: exception.HeaderError) -> bool:
+    """Whether the digest's bytes are the backup's, or are the damage.
+
+    A volume that was re-encrypted keeps its UUID.
+    """
+    if getattr(error, "field", "").startswith("mk_digest"):
+        return True
+    first, last = (ondisk.OFFSETS[name] for name in ("mk_digest", "uuid"))
+    return header.pack()[first:last] == start[first:last]
 
 
 def read_areas(image: base.Image, header: luks1.Luks1Header

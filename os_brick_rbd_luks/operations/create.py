@@ -44,19 +44,22 @@ def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
             reason=f"is not a positive multiple of {cipher.SECTOR} bytes")
     formatting.check(passphrase, options)
     offset = layout.data_offset(store.stripe_period(**image_options))
-    image = store.create(name, size + offset, **image_options)
+    created = False
     try:
-        with image:
+        with store.create(name, size + offset, **image_options) as image:
+            created = True
             # A pool may have defaults of its own for the striping.
             actual = layout.data_offset(image.stripe_period())
             if actual != offset:
                 image.resize(size + actual)
             return formatting.format_new(image, passphrase, options)
+    except exception.HeaderChanged:
+        # Nothing of ours is on it, but something of somebody else's.
+        LOG.warning("%s: another client wrote to the new image, so it stays",
+                    name)
+        raise
     except BaseException:
-        LOG.debug("%s: formatting failed, removing the new image", image.name)
-        try:
-            store.remove(name)
-        except exception.RBDLuksError as error:
-            LOG.warning("%s: cannot remove the half-made image, remove it "
-                        "by hand: %s", image.name, error)
+        if created:
+            LOG.debug("%s: formatting failed, removing the new image", name)
+            base.remove_quietly(store, name)
         raise

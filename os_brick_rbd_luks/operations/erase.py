@@ -26,7 +26,7 @@ LOG = logging.getLogger(__name__)
 
 @header_io.names_image
 def erase(image: base.Image, *, force: bool = False) -> List[int]:
-    """Overwrite all keyslots; no passphrase opens the volume ever again.
+    """Overwrite all keyslot areas; no passphrase opens the volume ever again.
 
     The areas are overwritten through RADOS. Whether old copies stay on a
     disk until they are reused is for the OSD's store and the disk to say.
@@ -41,6 +41,6 @@ def erase(image: base.Image, *, force: bool = False) -> List[int]:
     if snapshots and not force:
         raise exception.SnapshotsKeepHeader(snapshots=", ".join(snapshots))
     numbers = [slot.number for slot in header.keyslots]
-    header_io.apply(image, header.erase(numbers).plan, destructive=True)
+    header_io.apply(image, header.shred().plan, destructive=True)
     LOG.info("%s: all keyslots erased: %s", image.name, numbers)
     return numbers

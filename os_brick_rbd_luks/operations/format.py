@@ -88,9 +88,14 @@ def format_image(image: base.Image, passphrase: bytes,
     found = detect.detect(start)
     if found is not detect.Format.NONE:
         raise exception.AlreadyFormatted(what=found.value.upper())
-    if image.has_data():
-        raise exception.ImageNotEmpty(length=_data_offset(image))
-    return _write(image, start, passphrase, options)
+
+    def check() -> None:
+        if image.has_data():
+            raise exception.ImageNotEmpty(length=_data_offset(image))
+
+    check()
+    # Once more under the lock: the key derivation takes its time.
+    return _write(image, start, passphrase, options, check=check)
 
 
 @header_io.names_image
@@ -108,16 +113,21 @@ def _data_offset(image: base.Image) -> int:
     size = image.size()
     if size <= offset:
         raise exception.ImageTooSmall(size=size, needed=offset)
+    if size % cipher.SECTOR:
+        raise exception.InvalidParameter(
+            name="image size", value=size,
+            reason=f"is not a multiple of {cipher.SECTOR} bytes, so a guest "
+                   f"could not see all of it; resize the image")
     return offset
 
 
 def _write(image: base.Image, start: bytes, passphrase: bytes,
-           options: Options, wipe: Tuple[plans.Stage, ...] = ()
-           ) -> luks1.Luks1Header:
+           options: Options, wipe: Tuple[plans.Stage, ...] = (),
+           check: Callable[[], None] = lambda: None) -> luks1.Luks1Header:
     change = _new_header(passphrase, options, _data_offset(image))
     header_io.apply(image, plans.Plan((plans.Write(0, start),),
                                       wipe + change.plan.stages),
-                    destructive=True)
+                    destructive=True, check=check)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
     return change.header

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Callable, TypeVar
+from typing import Any, Callable, Iterable, TypeVar
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -72,28 +72,39 @@ def parse(start: bytes, size: int) -> luks1.Luks1Header:
 
 
 @names_image
-def apply(image: base.Image, plan: plans.Plan,
-          destructive: bool = False) -> None:
+def apply(image: base.Image, plan: plans.Plan, destructive: bool = False,
+          check: Callable[[], None] = lambda: None) -> None:
     """Write *plan* under the image's lock, a flush behind each stage.
 
+    Before each further stage the lock is renewed and what was written before
+    is read again: a client that was stopped for longer than a lock lasts may
+    have come between.
+
     :param destructive: refuse while anybody else has the image open
+    :param check: called under the lock before anything is written
     :raises HeaderChanged: the image is no longer what the plan expects
     :raises ImageLocked: somebody else has it open, or changes the header
     """
     with image.lock() as lock:
         if destructive:
             refuse_watchers(image)
-        for write in plan.expected:
-            if image.read(write.offset, len(write.data)) != write.data:
-                raise exception.HeaderChanged()
+        _compare(image, plan.expected)
+        check()
         for number, stage in enumerate(plan.stages):
             if number:
                 lock.renew()
+                _compare(image, plan.stages[number - 1])
             for write in stage:
                 LOG.debug("%s: stage %d: writing %d bytes at %d", image.name,
                           number, len(write.data), write.offset)
                 image.write(write.offset, write.data)
             image.flush()
+
+
+def _compare(image: base.Image, writes: Iterable[plans.Write]) -> None:
+    for write in writes:
+        if image.read(write.offset, len(write.data)) != write.data:
+            raise exception.HeaderChanged()
 
 
 def refuse_watchers(image: base.Image) -> None:

@@ -44,6 +44,7 @@ def unlock(image: base.Image, passphrase: bytes,
     :param keyslot: try this one only
     :raises WrongPassphrase: it opens none of them
     :raises CorruptHeader: all keyslots are damaged
+    :raises HeaderLimitExceeded: to try them all would take minutes
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
     header = header_io.read_header(image)
@@ -52,6 +53,7 @@ def unlock(image: base.Image, passphrase: bytes,
     if not slots:
         raise exception.KeyslotNotFound(keyslot="0 (or any other)")
     sound = [slot for slot in slots if not slot.damage]
+    header.check_cost(slot.number for slot in sound)
     for slot in sound or slots:
         area = image.read(slot.offset, slot.length)
         try:

@@ -182,6 +182,20 @@ class Luks1Header:
                           "payload_offset", "key_bytes", "mk_digest",
                           "mk_digest_salt", "mk_digest_iter", "uuid"))
 
+    def check_cost(self, numbers: Iterable[int]) -> None:
+        """Refuse to try keyslots that together cost too much.
+
+        A try of a keyslot ends with the digest's own key derivation.
+
+        :raises HeaderLimitExceeded: a wrong passphrase would take minutes
+        """
+        total = sum(self.phdr.key_blocks[number].iterations
+                    + self.phdr.mk_digest_iter for number in numbers)
+        if total > limits.MAX_TOTAL_ITERATIONS:
+            raise exception.HeaderLimitExceeded(
+                field="iterations of all keyslots", value=total,
+                limit=limits.MAX_TOTAL_ITERATIONS)
+
     def open_keyslot(self, number: int, area: bytes,
                      passphrase: bytes) -> bytes:
         """The volume key, out of the *area* of a keyslot in use.
@@ -245,6 +259,21 @@ class Luks1Header:
         return Change(header, self.plan((
             tuple(plan.Write(slot.offset, random(slot.length))
                   for slot in slots),
+            (plan.Write(0, header.pack()),))))
+
+    def shred(self, *, random: Random = os.urandom) -> Change:
+        """Destroy all keyslots and what lies in unused ones' areas.
+
+        An unused keyslot may hold the key material of a passphrase that was
+        removed without overwriting it.
+        """
+        areas = [self._area(number) for number in range(ondisk.KEYSLOTS)]
+        header = self.with_blocks({
+            number: _free_block(offset // cipher.SECTOR)
+            for number, (offset, _length) in enumerate(areas)})
+        return Change(header, self.plan((
+            tuple(plan.Write(offset, random(length))
+                  for offset, length in areas),
             (plan.Write(0, header.pack()),))))
 
     def replace(self, number: int, volume_key: bytes, passphrase: bytes, *,

@@ -51,6 +51,15 @@ class LibrbdImageTest(base.FunctionalTestCase):
             image._image.create_snap("second")
             self.assertEqual(["first", "second"], image.snapshots())
 
+    def test_the_same_client_may_be_a_watcher_too(self):
+        name = self.name()
+        with self.pool.create(name, 1 << 20) as image:
+            self.assertEqual([], image.watchers())
+            with self.pool.open(name, read_only=True):
+                self.assertEqual([], image.watchers())
+            with self.pool.open(name):
+                self.assertEqual(1, len(image.watchers()))
+
     def test_another_client_is_a_watcher(self):
         name = self.name()
         with self.pool.create(name, SIZE) as image:

@@ -15,7 +15,9 @@
 from __future__ import annotations
 
 import binascii
+import glob
 import os
+import re
 
 from castellan.common.objects import passphrase
 from castellan.common.objects import symmetric_key
@@ -66,6 +68,28 @@ class BarbicanTest(base.FunctionalTestCase):
         self.rbd_luks("verify", self.target, "--key-id", new_key_id, *config)
         self.assertTrue(self.opens_in_qemu(image, new_key))
         self.assertFalse(self.opens_in_qemu(image, key))
+
+    def test_no_log_has_the_key_or_the_credentials(self):
+        key, key_id = self.random_key()
+        log = os.path.join(self.temp, "debug.log")
+        trace = os.path.join(self.temp, "trace")
+        done = base.run(
+            "strace", "-f", "-ff", "-v", "-s", "1000000", "-o", trace, "-e",
+            "trace=execve,openat,creat,memfd_create",
+            *self.command("-vv", "--debug", "--log-file", log, "create",
+                          self.target, "--size", "64M", "--key-id", key_id,
+                          "--config-file", self.settings),
+            env=self.environment())
+        with open(self.settings) as stream:
+            password, = re.findall(r"^password = (.+)$", stream.read(),
+                                   re.MULTILINE)
+        seen = done.stdout + done.stderr
+        for path in [log, *glob.glob(trace + "*")]:
+            with open(path, "rb") as stream:
+                seen += stream.read()
+        self.assertIn(b"execve", seen)
+        for secret in (key, binascii.unhexlify(key), password.encode()):
+            self.assertNotIn(secret, seen)
 
     def test_passphrase_secret_is_no_hex(self):
         key_id = self.store(passphrase.Passphrase("correct horse"))

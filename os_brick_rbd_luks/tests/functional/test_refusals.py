@@ -18,6 +18,7 @@ import json
 import os
 import socket
 import sys
+import threading
 import time
 
 import fixtures
@@ -29,6 +30,7 @@ from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.functional import base
 
@@ -264,6 +266,49 @@ class LockTest(base.FunctionalTestCase):
             error = self.assertRaises(exception.ImageLocked,
                                       other.lock().__enter__)
         self.assertIn("another header operation", str(error))
+
+    def test_a_write_that_outlasts_its_lock_destroys_no_keyslot(self):
+        """Whoever comes between, a later stage notices it."""
+        name = self.name()
+        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        self.patch(librbd, "LOCK_DURATION", 1)
+        write = librbd.LibrbdImage.write
+        entered = threading.Event()
+
+        def late(image, offset, data):
+            write(image, offset, data)
+            if not entered.is_set():
+                entered.set()
+                time.sleep(2)
+
+        self.patch(librbd.LibrbdImage, "write", late)
+        ended = {}
+
+        def rekey(passphrase):
+            with self.pool.open(name) as image:
+                try:
+                    ended[passphrase] = keyslots.rekey(image, base.KEY,
+                                                       passphrase)
+                except Exception as error:  # shown by the test
+                    ended[passphrase] = error
+
+        slow = threading.Thread(target=rekey, args=(b"slow",))
+        slow.start()
+        entered.wait()
+        time.sleep(1.2)
+        rekey(b"quick")
+        slow.join()
+        self.assertIsInstance(ended[b"slow"], (
+            exception.ImageLocked, exception.HeaderChanged), ended)
+        self.assertIsInstance(ended[b"quick"], keyslots.Result, ended)
+        with self.pool.open(name) as image:
+            self.assertEqual(1, unlock.unlock(image, b"quick").keyslot)
+
+    def test_locks_outlast_any_write(self):
+        """An exclusive lock's dead owner is waited for, then one time-out."""
+        with cluster.connect(self.conf, "cinder") as handle:
+            seconds = float(handle._handle.conf_get("rados_osd_op_timeout"))
+        self.assertGreater(librbd.LOCK_DURATION, 30 + 3 * seconds)
 
     def test_renewing_a_lost_lock_fails(self):
         name = self.name()

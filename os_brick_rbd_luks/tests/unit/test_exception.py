@@ -53,6 +53,8 @@ VALUES = {
     "ImageFull": {"action": "write"},
     "ImageIOError": {"action": "read", "reason": "r"},
     "ClusterUnreachable": {"conf": "/etc/c", "seconds": 15, "reason": "r"},
+    "NoKeyring": {"conf": "/etc/c", "user": "client.u"},
+    "LibvirtError": {"uri": "qemu:///system", "action": "a", "reason": "r"},
     "InvalidParameter": {"name": "size", "value": 0, "reason": "is 0"},
     "PassphraseUnavailable": {"source": "stdin", "reason": "r"},
     "MissingDependency": {"name": "n", "package": "python3-n"},
@@ -123,7 +125,7 @@ class FamilyTest(testtools.TestCase):
                               "ImageTooSmall", "ImageLocked",
                               "ImageReadOnly", "ImageAccessDenied",
                               "ImageFull", "ImageIOError",
-                              "ClusterUnreachable"]))
+                              "ClusterUnreachable", "NoKeyring"]))
     @ddt.unpack
     def test_members(self, family, members):
         found = classes()

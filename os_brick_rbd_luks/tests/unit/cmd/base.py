@@ -20,6 +20,7 @@ import logging
 import os
 import signal
 import sys
+from unittest import mock
 
 import fixtures
 import testtools
@@ -189,7 +190,18 @@ class CommandTestCase(testtools.TestCase):
         return errors.strip().splitlines()[-1]
 
 
-def without(*names):
-    """A fixture: these modules cannot be imported."""
-    return fixtures.MockPatch("sys.modules", {
-        **sys.modules, **dict.fromkeys(names)})
+class without(fixtures.Fixture):  # noqa: N801 (reads as a function)
+    """These modules cannot be imported.
+
+    The very dict is changed: another one would not be looked at for modules
+    that are loaded already.
+    """
+
+    def __init__(self, *names):
+        super().__init__()
+        self._names = names
+
+    def _setUp(self):
+        patcher = mock.patch.dict(sys.modules, dict.fromkeys(self._names))
+        patcher.start()
+        self.addCleanup(patcher.stop)

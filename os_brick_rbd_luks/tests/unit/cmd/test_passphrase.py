@@ -15,6 +15,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 from castellan.common.objects import opaque_data
 import ddt
@@ -62,6 +64,19 @@ class SourceTest(PassphraseTestCase):
     def test_stdin(self, passphrase, content):
         self.make_volume(passphrase)
         self.verify("--passphrase-file", "-", stdin=content)
+
+    @ddt.data(("verify", "--passphrase-file", "-"), ("verify",), ("erase",))
+    def test_closed_stdin(self, arguments):
+        self.make_volume()
+        verb, *options = arguments
+        done = subprocess.run(
+            [sys.executable, "-c", "import sys; from os_brick_rbd_luks.cmd "
+             "import main; sys.exit(main.main(sys.argv[1:]))", verb,
+             self.target, *options], capture_output=True, text=True,
+            preexec_fn=lambda: os.close(0), timeout=60)
+        self.assertEqual(5 if verb == "erase" else 2, done.returncode)
+        self.assertNotIn("NoneType", done.stderr)
+        self.assertIn("--", done.stderr)
 
     @ddt.data(*CONTENTS)
     @ddt.unpack

@@ -177,7 +177,7 @@ class FailedWriteTest(CrashTestCase):
     """An operation whose write fails does nothing more."""
 
     @ddt.data((_add, 2), (_rekey, 4), (_remove, 2), (_remove_number, 2),
-              (erase.erase, 3), (_format, 4))
+              (erase.erase, 9), (_format, 4))
     @ddt.unpack
     def test_nothing_follows(self, action, writes):
         template = self.make_volume(base.OLD, base.OTHER).content

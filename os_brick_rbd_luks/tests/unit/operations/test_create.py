@@ -69,6 +69,20 @@ class CreateTest(base.OperationsTestCase):
             self.assertEqual(image.read(0, 592), header.pack())
             self.assertTrue(self.opens(image, base.OLD))
 
+    def test_image_that_somebody_else_has_used_stays(self):
+        store = fakes.MemoryStore()
+        make = store.create
+
+        def used_at_once(name, size, **options):
+            image = make(name, size, **options)
+            image.content.write(0, b"precious")
+            return image
+
+        store.create = used_at_once
+        self.assertRaises(exception.HeaderChanged, self.create, store)
+        with store.open("volume-1") as image:
+            self.assertEqual(b"precious", image.read(0, 8))
+
     def test_image_is_closed(self):
         store = fakes.MemoryStore()
         self.create(store)

@@ -56,13 +56,23 @@ class EraseTest(base.OperationsTestCase):
 
     def test_areas_before_header(self):
         image = self.make_volume(base.OLD, base.NEW)
-        first, second = header_io.read_header(image).keyslots
         erase.erase(image)
         self.assertEqual(
-            [("write", first.offset, 64000),
-             ("write", second.offset, 64000), ("flush", 0, 0),
+            [*[("write", 4096 + number * 65536, 64000)
+               for number in range(8)], ("flush", 0, 0),
              ("write", 0, 592), ("flush", 0, 0)],
             self.kinds(image, "write", "flush"))
+
+    def test_areas_of_unused_keyslots_as_well(self):
+        """Another tool may have freed one without overwriting it."""
+        image = self.make_volume(base.OLD, base.NEW)
+        area = image.read(4096 + 65536, 64000)
+        header = header_io.read_header(image).erase([1]).header
+        image.content.write(0, header.pack())
+        self.assertEqual([0], erase.erase(image))
+        found = image.read(4096 + 65536, 64000)
+        self.assertFalse({area[n:n + 32] for n in range(0, 64000, 32)}
+                         & {found[n:n + 32] for n in range(0, 64000, 32)})
 
     def test_damaged_keyslots_as_well(self):
         image = self.make_volume(base.OLD, base.NEW)

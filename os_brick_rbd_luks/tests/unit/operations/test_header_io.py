@@ -135,6 +135,26 @@ class ApplyTest(base.OperationsTestCase):
             [("write", 4096, 10), ("write", 8192, 20), ("flush", 0, 0)],
             self.kinds(image, "write", "flush"))
 
+    def test_somebody_writes_between_stages(self):
+        """One whose write took longer than its lock."""
+        image = self.make_image()
+        image.content.before_renew = lambda: image.content.write(8192, b"!")
+        self.assertRaises(exception.HeaderChanged, header_io.apply, image,
+                          PLAN)
+        self.assertEqual(bytes(4), image.read(0, 4))
+
+    def test_check_is_made_under_the_lock(self):
+        image = self.make_image()
+
+        def check():
+            self.assertEqual(["lock"], [
+                event.kind for event in image.content.log])
+            raise exception.ImageNotEmpty(length=1)
+
+        self.assertRaises(exception.ImageNotEmpty, header_io.apply, image,
+                          PLAN, check=check)
+        self.assertEqual([], self.kinds(image, "write"))
+
     def test_nothing_is_written_after_a_failed_write(self):
         for number, written in ((0, 0), (1, 1), (2, 2), (3, 3)):
             image = self.make_image()

@@ -54,6 +54,14 @@ class UnlockTest(base.OperationsTestCase):
         self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
                           base.OLD, 1)
 
+    def test_keyslots_that_cost_minutes(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        for number in (0, 1):
+            self.patch_keyslot(image, number, "iterations",
+                               (40_000_000).to_bytes(4, "big"))
+        self.assert_untouched(image, lambda: unlock.unlock(image, base.OLD),
+                              exception.HeaderLimitExceeded)
+
     @ddt.data(1, 7, 8, -1)
     def test_keyslot_not_in_use(self, number):
         error = self.assertRaises(exception.KeyslotNotFound, unlock.unlock,
