@@ -97,7 +97,9 @@ def mark(connection_info: Mapping[str, Any], facts: Native) -> None:
     :param connection_info: with a dict ``data``, which is changed
     """
     data = connection_info["data"]
-    data[KEY] = {**(data.get(KEY) or {}), **facts.as_dict()}
+    before = data.get(KEY)
+    data[KEY] = {**(before if isinstance(before, dict) else {}),
+                 **facts.as_dict()}
 
 
 def unmark(connection_info: Mapping[str, Any]) -> None:

@@ -59,15 +59,23 @@ def register() -> None:
         if _UNDO is not None:
             return
         _UNDO = []
-        for name, path in ENCRYPTORS.items():
-            formats = encryptors.FORMAT_TO_FRONTEND_ENCRYPTOR_MAP
-            _OTHERS[name] = formats[name]
-            _put(formats, name, f"{_PACKAGE}.plugin.{name}_encryptor")
-            _put(encryptors.LEGACY_PROVIDER_CLASS_TO_FORMAT_MAP, path, name)
-        for architecture in _ARCHITECTURES:
-            mapping = connector.get_connector_mapping(architecture)
-            if "RBD" in mapping:
-                _put(mapping, "RBD", CONNECTOR)
+        try:
+            _put_all(encryptors, connector)
+        except BaseException:
+            _undo()
+            raise
+
+
+def _put_all(encryptors: Any, connector: Any) -> None:
+    formats = encryptors.FORMAT_TO_FRONTEND_ENCRYPTOR_MAP
+    for name, path in ENCRYPTORS.items():
+        _OTHERS[name] = formats[name]
+        _put(formats, name, f"{_PACKAGE}.plugin.{name}_encryptor")
+        _put(encryptors.LEGACY_PROVIDER_CLASS_TO_FORMAT_MAP, path, name)
+    for architecture in _ARCHITECTURES:
+        mapping = connector.get_connector_mapping(architecture)
+        if "RBD" in mapping:
+            _put(mapping, "RBD", CONNECTOR)
 
 
 def _put(mapping: Dict[str, Any], key: str, value: Any) -> None:
@@ -90,11 +98,15 @@ def _put(mapping: Dict[str, Any], key: str, value: Any) -> None:
 
 def unregister() -> None:
     """Undo :func:`register`; without one, nothing is done."""
-    global _UNDO
     with _MUTEX:
-        for undo in reversed(_UNDO or []):
-            undo()
-        _UNDO = None
+        _undo()
+
+
+def _undo() -> None:
+    global _UNDO
+    for undo in reversed(_UNDO or []):
+        undo()
+    _UNDO = None
 
 
 def luks_encryptor(root_helper: str, connection_info: Dict[str, Any],

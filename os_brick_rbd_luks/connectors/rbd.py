@@ -67,7 +67,8 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
         local = connection_properties.get("do_local_attach",
                                           self.do_local_attach)
         if local or not connection_properties.get("encrypted"):
-            return int(super().extend_volume(connection_properties))
+            size: int = super().extend_volume(connection_properties)
+            return size
         return threads.call(_decrypted_size, connection_properties)
 
 
@@ -78,8 +79,10 @@ def _facts(image: base.Image, properties: Dict[str, Any]
     except exception.HeaderError as error:
         LOG.warning("%s; the attachment is not marked as native", error)
         return None
+    volume = properties.get("volume_id") or properties["name"].rpartition(
+        "/")[2]
     return attachment.native(header.type, header.data_offset, image.size(),
-                             properties.get("volume_id", ""))
+                             volume)
 
 
 def _decrypted_size(properties: Dict[str, Any]) -> int:

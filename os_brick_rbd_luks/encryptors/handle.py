@@ -21,14 +21,15 @@ Source: ``os_brick.initiator.linuxrbd`` (``RBDVolumeIOWrapper``,
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 from typing import Any, Callable, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import engines
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
@@ -41,6 +42,9 @@ LOG = logging.getLogger(__name__)
 _ATTACHED: MutableMapping[Any, Callable[[], None]] = (
     weakref.WeakKeyDictionary())
 
+#: Handle -> its lock. Under eventlet these are green, as the service's are.
+_LOCKS: MutableMapping[Any, threading.Lock] = weakref.WeakKeyDictionary()
+
 
 class Handle:
     """One ``RBDVolumeIOWrapper``."""
@@ -48,21 +52,24 @@ class Handle:
     def __init__(self, wrapper: Any, name: str) -> None:
         self._wrapper = wrapper
         self._image = cluster.over_handle(wrapper, name)
+        self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
-    def attach(self, passphrase: bytes, options: formatting.Options) -> None:
+    def attach(self, passphrase: bytes, options: preparing.Options) -> None:
         """Let the handle read and write plain text.
 
         :raises WrongPassphrase: it opens no keyslot
         """
-        if self._wrapper not in _ATTACHED:
-            _ATTACHED[self._wrapper] = threads.call(
-                self._load, passphrase, options)
+        with self._lock:
+            if self._wrapper not in _ATTACHED:
+                _ATTACHED[self._wrapper] = threads.call(
+                    self._load, passphrase, options)
 
     def detach(self) -> None:
         """Let the handle read and write cipher text again."""
-        undo = _ATTACHED.pop(self._wrapper, None)
-        if undo and not self._wrapper.closed:
-            threads.call(undo)
+        with self._lock:
+            undo = _ATTACHED.pop(self._wrapper, None)
+            if undo and not self._wrapper.closed:
+                threads.call(undo)
 
     def extend(self) -> int:
         """Decrypted bytes."""
@@ -74,7 +81,7 @@ class Handle:
         header = header_io.read_header(self._image)
         return self._image.size() - header.data_offset
 
-    def _load(self, passphrase: bytes, options: formatting.Options
+    def _load(self, passphrase: bytes, options: preparing.Options
               ) -> Callable[[], None]:
         header = preparing.header(self._image, passphrase, options)
         reason = engines.librbd_reason(
@@ -82,7 +89,10 @@ class Handle:
             cluster.librbd_encryption())
         if reason is None:
             self._image.load_encryption(header.type, passphrase)
-            return lambda: cluster.reopen_handle(self._wrapper)
+            # Not the wrapper: it would keep itself, and its image, for ever.
+            return functools.partial(
+                cluster.reopen, self._wrapper.rbd_image,
+                f"client.{self._wrapper.rbd_user}")
         LOG.warning("%s: decrypted by Python, which is slow: %s",
                     self._image.name, reason)
         return self._replace(plaintext.Plaintext(

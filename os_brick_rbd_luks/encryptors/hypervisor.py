@@ -27,7 +27,6 @@ from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import threads
@@ -42,9 +41,10 @@ class Hypervisor:
         self._options = opts.options()
         self._secrets = libvirt_secret.Secrets(self._options.libvirt_uri)
 
-    def attach(self, passphrase: bytes, options: formatting.Options) -> None:
+    def attach(self, passphrase: bytes, options: preparing.Options) -> None:
         """Publish the secret, then mark the connection.
 
+        :param options: called if the image has to be formatted
         :raises InvalidParameter: the connection does not name its volume
         """
         usage = self._usage()
@@ -73,7 +73,7 @@ class Hypervisor:
         return usage
 
     def _prepare(self, usage: str, passphrase: bytes,
-                 options: formatting.Options) -> attachment.Native:
+                 options: preparing.Options) -> attachment.Native:
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
             return self._facts(image, usage, preparing.header(

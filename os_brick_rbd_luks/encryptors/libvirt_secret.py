@@ -53,7 +53,9 @@ class Secrets:
             try:
                 yield connection
             finally:
-                connection.close()
+                # What was done is done, however the connection ends.
+                with contextlib.suppress(libvirt.libvirtError):
+                    connection.close()
         except libvirt.libvirtError as error:
             raise exception.LibvirtError(
                 uri=self._uri, action=action, reason=str(error)) from error
@@ -81,13 +83,17 @@ class Secrets:
                 else:
                     self._set(made, passphrase)
                     return
-            uuid = found.UUIDString()
-            if "ephemeral='yes'" not in found.XMLDesc():
+            kept = "ephemeral='yes'" in found.XMLDesc()
+            if not kept:
                 # Nova's is on disk. Defined again it would become ephemeral
                 # but leave its file behind (libvirt 9.0).
                 found.undefine()
-            connection.secretDefineXML(libvirt_xml.secret(
-                usage, uuid)).setValue(passphrase)
+            made = connection.secretDefineXML(libvirt_xml.secret(
+                usage, found.UUIDString()))
+            if kept:
+                made.setValue(passphrase)
+            else:
+                self._set(made, passphrase)
 
     @staticmethod
     def _set(made: Any, passphrase: bytes) -> None:
@@ -106,7 +112,13 @@ class Secrets:
             found = self._find(connection, usage)
             if found is None:
                 return False
-            found.undefine()
+            libvirt = _libvirt()
+            try:
+                found.undefine()
+            except libvirt.libvirtError as error:
+                # Somebody else has just removed it.
+                if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
+                    raise
             return True
 
     def has(self, usage: str) -> bool:

@@ -23,6 +23,7 @@ Source: ``os_brick.encryptors`` (``get_volume_encryptor``) and
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Dict, Union
 
 from os_brick.encryptors import base
@@ -108,10 +109,11 @@ class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
             self._dm_crypt().attach_volume(context, **kwargs)
             return
         with exception.about(self._name()):
-            native = self._native()
-            options = self._format_options({**self._metadata, **kwargs})
-            native.attach(secret.get(self._key_manager, context,
-                                     self.encryption_key_id), options)
+            self._native().attach(
+                secret.get(self._key_manager, context,
+                           self.encryption_key_id),
+                functools.partial(self._format_options,
+                                  {**self._metadata, **kwargs}))
 
     def detach_volume(self, **kwargs: Any) -> None:
         """Undo :meth:`attach_volume`; nothing to undo is no error."""

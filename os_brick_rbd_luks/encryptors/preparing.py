@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, Callable
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -31,8 +31,13 @@ LOG = logging.getLogger(__name__)
 CHEAP_ITERATIONS = 10_000
 
 
+#: What a header is made by, if one has to be made: a volume that has one is
+#: whatever its header says, though its type may have changed since.
+Options = Callable[[], formatting.Options]
+
+
 def header(image: base.Image, passphrase: bytes,
-           options: formatting.Options) -> Any:
+           options: Options) -> Any:
     """The header of an image; a blank image gets one.
 
     As upstream's encryptors do for a new volume, but only for one that is
@@ -53,9 +58,9 @@ def header(image: base.Image, passphrase: bytes,
 
 
 def _format(image: base.Image, passphrase: bytes,
-            options: formatting.Options) -> Any:
+            options: Options) -> Any:
     try:
-        made = formatting.format_image(image, passphrase, options)
+        made = formatting.format_image(image, passphrase, options())
     except exception.ImageNotEmpty:
         raise exception.OperationRefused(
             reason="it has no LUKS header and holds data, so it is not "

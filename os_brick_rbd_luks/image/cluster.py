@@ -23,6 +23,8 @@ import re
 from typing import (Any, Iterator, List, Mapping, Optional, Tuple,
                     TYPE_CHECKING)
 
+from oslo_utils import netutils
+
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import librbd
@@ -57,6 +59,7 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
     :raises MissingDependency: python-rbd or python-rados is not installed
     """
     librbd.bindings()
+    librbd.rados_bindings()
     import rados
     user = user or "admin"
     source = conf or "Ceph's default places"
@@ -85,9 +88,7 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
     except rados.Error as error:
         raise unreachable(error) from error
     try:
-        for name, value in options.items():
-            handle.conf_set(name, value)
-        _set_options(handle)
+        _set_options(handle, options)
         if needs_key and not _has_key(handle):
             raise exception.NoKeyring(conf=source, user=f"client.{user}")
         try:
@@ -114,8 +115,16 @@ def _has_key(handle: rados.Rados) -> bool:
         r"[,;\s]+", handle.conf_get("keyring")) if path)
 
 
-def _set_options(handle: rados.Rados) -> None:
+def _set_options(handle: rados.Rados, options: Mapping[str, str]) -> None:
     """Bound all waits that nobody bounded; write without a cache."""
+    import rados
+    try:
+        for name, value in options.items():
+            handle.conf_set(name, value)
+    except rados.Error as error:
+        raise exception.InvalidParameter(
+            name="Ceph options", value=sorted(options),
+            reason="are not all known to this librados") from error
     if float(handle.conf_get("client_mount_timeout")) == 300:
         handle.conf_set("client_mount_timeout", str(CONNECT_TIMEOUT))
     for option in ("rados_osd_op_timeout", "rados_mon_op_timeout"):
@@ -242,8 +251,8 @@ def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
     so that it is never written to a file.
     """
     options = {"mon_host": ",".join(
-        f"{host}:{port}" for host, port in zip(properties["hosts"],
-                                               properties["ports"]))}
+        f"{netutils.escape_ipv6(host.strip('[]'))}:{port}"
+        for host, port in zip(properties["hosts"], properties["ports"]))}
     found = re.search(r"^\s*key\s*=\s*(\S+)", properties.get("keyring") or "",
                       re.MULTILINE)
     if found:
@@ -268,7 +277,7 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
     try:
         pool, *namespace, name = properties["name"].split("/")
         options = connection_options(properties)
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise exception.InvalidParameter(
             name="connection properties", value=sorted(properties),
             reason="are not those of an RBD image (name, hosts, ports)"
@@ -294,15 +303,14 @@ def over_handle(handle: Any, name: str) -> librbd.LibrbdImage:
         volume.client.client.get_instance_id())
 
 
-def reopen_handle(handle: Any) -> None:
+def reopen(volume: Any, user: str) -> None:
     """Open the image of a handle anew, without the encryption it loaded.
 
-    :param handle: see :func:`over_handle`
+    :param volume: the ``RBDVolume`` of an ``RBDVolumeIOWrapper``
+    :param user: Ceph user, for messages
     """
     rbd = librbd.bindings()
-    volume = handle.rbd_image
-    with librbd.translated("reopen", f"image {volume.name}",
-                           f"client.{handle.rbd_user}"):
+    with librbd.translated("reopen", f"image {volume.name}", user):
         volume.image.close()
         volume.image = rbd.Image(volume.client.ioctx, volume.name)
 

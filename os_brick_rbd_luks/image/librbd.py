@@ -80,6 +80,20 @@ def bindings() -> Any:
     return rbd
 
 
+def rados_bindings() -> Any:
+    """The ``rados`` module.
+
+    :raises MissingDependency: it is not installed
+    """
+    try:
+        import rados
+    except ImportError as error:
+        raise exception.MissingDependency(
+            name="python-rados", package="python3-rados (it comes with Ceph's "
+            "packages, not from PyPI)") from error
+    return rados
+
+
 @contextlib.contextmanager
 def translated(action: str, what: str, user: str) -> Iterator[None]:
     """Turn errors of rbd and rados into ours."""

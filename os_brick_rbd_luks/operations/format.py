@@ -54,12 +54,16 @@ def from_volume_type(header_type: str, cipher_spec: Optional[str],
                      key_size: Optional[int], iterations: int) -> Options:
     """The options that the encryption of a Cinder volume type asks for.
 
-    :param header_type: luks1
+    :param header_type: luks1; others are refused
     :param cipher_spec: as dm-crypt writes it; None for the default
     :param key_size: of AES in bits, see :func:`cipher.key_bytes`; None for
         the largest
     :raises UnsupportedHeader: what we do not write
     """
+    if header_type != detect.Format.LUKS1.value:
+        raise exception.UnsupportedHeader(
+            what=f"formatting as {header_type}",
+            supported=detect.Format.LUKS1.value)
     spec = cipher_spec or Options.cipher_spec
     return Options(cipher_spec=spec, iterations=iterations,
                    key_bytes=cipher.key_bytes(spec, key_size or 256))

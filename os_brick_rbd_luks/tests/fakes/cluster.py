@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import image
@@ -39,6 +39,10 @@ class MemoryCluster:
         """As ``image.cluster.connect``."""
         self.connected = arguments
         yield self
+
+    def monitors(self) -> List[Tuple[str, str]]:
+        """As ``image.cluster.Cluster.monitors``."""
+        return [("10.0.0.1", "6789"), ("fd00::1", "6790")]
 
     @contextlib.contextmanager
     def pool(self, name: str, namespace: str = ""

@@ -167,3 +167,71 @@ class FetchTest(testtools.TestCase):
             error = self.assertRaises(exception.MissingDependency,
                                       secret.fetch, KEY_ID, [path])
         self.assertIn("castellan", str(error))
+
+
+@ddt.ddt
+class GetTest(testtools.TestCase):
+    """From a key manager that the service has already."""
+
+    def setUp(self):
+        super().setUp()
+        self.manager = keymanager.MemoryKeyManager(None)
+        self.addCleanup(keymanager.SECRETS.clear)
+
+    def get(self, key_id=KEY_ID, context="whoever asks"):
+        return secret.get(self.manager, context, key_id)
+
+    def refused(self, *args, **kwargs):
+        return self.assertRaises(exception.PassphraseUnavailable, self.get,
+                                 *args, **kwargs)
+
+    @ddt.data((symmetric_key.SymmetricKey("AES", 256, KEY), HEX),
+              (opaque_data.OpaqueData(KEY), HEX),
+              (passphrases.Passphrase(b"as it is"), b"as it is"),
+              (passphrases.Passphrase("as text"), b"as text"))
+    @ddt.unpack
+    def test_found(self, managed, expected):
+        keymanager.SECRETS[KEY_ID] = managed
+        found = self.get()
+        self.assertEqual((expected, bytes), (found, type(found)))
+
+    @ddt.data(None, "")
+    def test_no_key_id(self, key_id):
+        error = self.refused(key_id)
+        self.assertIn("no key id", str(error))
+
+    def test_missing(self):
+        error = self.refused()
+        self.assertIn(f"key {KEY_ID}", str(error))
+        self.assertIn("no such key", error.reason)
+        self.assertIsInstance(error.__cause__,
+                              castellan_exception.ManagedObjectNotFoundError)
+
+    def test_forbidden(self):
+        keymanager.SECRETS[KEY_ID] = opaque_data.OpaqueData(KEY)
+        error = self.refused(context=None)
+        self.assertIn("refuses access", error.reason)
+
+    @ddt.data(castellan_exception.KeyManagerError(reason="no route"),
+              ConnectionError("no route"), RuntimeError("no route"))
+    def test_key_manager_is_down(self, problem):
+        keymanager.SECRETS[KEY_ID] = problem
+        error = self.refused()
+        self.assertIn(type(problem).__name__, error.reason)
+        self.assertIn("no route", error.reason)
+        self.assertIn(KEY_ID, str(error))
+
+    @ddt.data(symmetric_key.SymmetricKey("AES", 256, None),
+              symmetric_key.SymmetricKey("AES", 256, b""),
+              passphrases.Passphrase(b""), passphrases.Passphrase(None))
+    def test_empty(self, managed):
+        keymanager.SECRETS[KEY_ID] = managed
+        self.assertIn("empty", self.refused().reason)
+
+    def test_interrupts_pass(self):
+        class Interrupted:
+            def get(self, context, key_id):
+                raise KeyboardInterrupt
+
+        self.manager = Interrupted()
+        self.assertRaises(KeyboardInterrupt, self.get)

@@ -163,3 +163,33 @@ class SectorCipherTest(testtools.TestCase):
         self.assertEqual(f"cipher {spec} with a {size * 8}-bit volume key",
                          error.what)
         self.assertEqual(supported, error.supported)
+
+
+@ddt.ddt
+class KeyBytesTest(testtools.TestCase):
+    """The key size of a Cinder volume type on RBD is that of AES."""
+
+    @ddt.data(("aes-xts-plain64", 256, 64), ("aes-xts-plain64", 128, 32),
+              ("aes-cbc-essiv:sha256", 256, 32),
+              ("aes-cbc-essiv:sha256", 128, 16),
+              ("aes-cbc-plain64", 256, 32), ("aes-cbc-plain64", 128, 16))
+    @ddt.unpack
+    def test_supported(self, spec, size, expected):
+        self.assertEqual(expected, cipher.key_bytes(spec, size))
+        cipher.check(spec, expected)
+
+    @ddt.data(("aes-xts-plain64", 512), ("aes-xts-plain64", 192),
+              ("aes-xts-plain64", 0), ("aes-xts-plain64", 255),
+              ("aes-cbc-plain64", 512), ("aes-cbc-plain64", -128))
+    @ddt.unpack
+    def test_size(self, spec, size):
+        error = self.assertRaises(exception.UnsupportedHeader,
+                                  cipher.key_bytes, spec, size)
+        self.assertEqual(f"key size {size} with cipher {spec}", error.what)
+        self.assertEqual({"128", "256"}, set(error.supported.split(", ")))
+
+    @ddt.data("serpent-xts-plain64", "aes", "", "aes-xts-plain")
+    def test_cipher(self, spec):
+        error = self.assertRaises(exception.UnsupportedHeader,
+                                  cipher.key_bytes, spec, 256)
+        self.assertEqual(f"cipher {spec}", error.what)

@@ -150,6 +150,13 @@ class FormatTest(base.OperationsTestCase):
                 exception.ImageTooSmall)
             self.assertEqual((size, 4 * MIB), (error.size, error.needed))
 
+    @ddt.data(1, 100, 511, 513)
+    def test_size_of_no_whole_sectors(self, odd):
+        image = self.make_image(4 * MIB + odd)
+        self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.OLD),
+            exception.InvalidParameter)
+
     def test_too_small_for_its_stripe_period(self):
         image = self.make_image(5 * MIB, stripe_period=8 * MIB)
         error = self.assert_untouched(
@@ -278,3 +285,39 @@ class ForceTest(base.OperationsTestCase):
         self.assertEqual(
             [("write", 0, 4096), ("flush", 0, 0)],
             self.kinds(image, "write", "flush")[:2])
+
+
+@ddt.ddt
+class VolumeTypeTest(base.OperationsTestCase):
+    """The encryption of a Cinder volume type says how to format."""
+
+    @ddt.data(("aes-xts-plain64", 256, "aes-xts-plain64", 64),
+              ("aes-xts-plain64", 128, "aes-xts-plain64", 32),
+              ("aes-cbc-essiv:sha256", 256, "aes-cbc-essiv:sha256", 32),
+              ("aes-cbc-plain64", None, "aes-cbc-plain64", 32),
+              (None, 128, "aes-xts-plain64", 32),
+              (None, None, "aes-xts-plain64", 64),
+              ("", 0, "aes-xts-plain64", 64))
+    @ddt.unpack
+    def test_options(self, spec, size, cipher_spec, key_bytes):
+        options = formatting.from_volume_type("luks1", spec, size, 1234)
+        self.assertEqual(
+            (cipher_spec, key_bytes, "sha256", 1234),
+            (options.cipher_spec, options.key_bytes, options.hash_name,
+             options.iterations))
+        formatting.check(base.OLD, options)
+
+    @ddt.data(("aes-xts-plain64", 512), ("serpent-xts-plain64", 256),
+              ("aes-cbc-plain64", 192))
+    @ddt.unpack
+    def test_refused(self, spec, size):
+        self.assertRaises(exception.UnsupportedHeader,
+                          formatting.from_volume_type, "luks1", spec, size,
+                          1000)
+
+    @ddt.data("luks2", "plain", "")
+    def test_other_formats(self, header_type):
+        """Never another format than the one that was asked for."""
+        self.assertRaises(exception.UnsupportedHeader,
+                          formatting.from_volume_type, header_type, None,
+                          None, 1000)

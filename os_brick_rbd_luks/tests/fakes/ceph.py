@@ -1,0 +1,399 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The modules ``rados`` and ``rbd`` over a cluster in memory.
+
+Ceph's bindings as os-brick and this package use them: connections by name,
+conf file and options; images that librbd's encryption can be loaded on; locks
+on header objects; watchers.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import types
+from typing import Any, Callable, Dict, List, Optional, Tuple
+
+import fixtures
+from os_brick.initiator import linuxrbd
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import plaintext
+from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import modules
+
+_MUST_RENEW = 2
+
+_RADOS_ERRORS = ("ObjectNotFound", "PermissionError", "PermissionDeniedError",
+                 "NoSpace", "TimedOut", "ObjectBusy")
+_RBD_ERRORS = ("ImageNotFound", "ObjectNotFound", "ImageExists",
+               "ObjectExists", "PermissionError", "ReadOnlyImage",
+               "ImageBusy", "ImageHasSnapshots", "NoSpace",
+               "DiskQuotaExceeded", "Timeout", "InvalidArgument")
+
+_FEATURES = {"layering": 1, "striping": 2, "exclusive-lock": 4,
+             "object-map": 8, "fast-diff": 16, "deep-flatten": 32,
+             "journaling": 64, "data-pool": 128}
+
+_DEFAULTS = {"client_mount_timeout": "300", "rados_osd_op_timeout": "0",
+             "rados_mon_op_timeout": "0", "rbd_default_order": "22",
+             "rbd_default_stripe_count": "0", "rbd_cache": "true", "key": "",
+             "keyfile": ""}
+
+
+class Ceph(fixtures.Fixture):
+    """A cluster, and the two modules that talk to it.
+
+    :ivar pools: by ``pool`` or ``pool/namespace``
+    :ivar keyrings: full names of the users that have a keyring here
+    :ivar key: the key that all users have
+    :ivar default_conf: whether Ceph's default places have a conf file
+    :ivar connected: the connections that are open
+    :ivar history: every connection that was ever tried
+    :ivar images: those that are open
+    :ivar faults: name of a call -> what it raises, once
+    :ivar loads: calls of ``encryption_load``, by image
+    """
+
+    def __init__(self, *pools: str, release: Optional[int] = 16,
+                 **options: Any) -> None:
+        """Make pools.
+
+        :param release: of Ceph, for what librbd can encrypt; None for none
+        :param options: of each :class:`images.MemoryStore`
+        """
+        self.release = release
+        self.pools = {name: images.MemoryStore(name=name, **options)
+                      for name in pools or ("volumes",)}
+        self.keyrings = {"client.cinder", "client.admin"}
+        self.key = "AQ=="
+        self.default_conf = True
+        self.connected: List[Rados] = []
+        self.history: List[Rados] = []
+        self.images: List[Image] = []
+        self.faults: Dict[str, BaseException] = {}
+        self.loads: List[str] = []
+        self.locks: Dict[str, Tuple[str, str]] = {}
+        self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},
+                              {"addr": "[fd00::2]:6789/0"}]
+
+    def _setUp(self) -> None:
+        self._folder = self.useFixture(fixtures.TempDir()).path
+        self.rados, self.rbd = self._modules()
+        for module in (self.rados, self.rbd):
+            self.useFixture(modules.Module(module.__name__, module))
+            self.useFixture(fixtures.MonkeyPatch(
+                f"{linuxrbd.__name__}.{module.__name__}", module))
+
+    def _modules(self) -> Tuple[Any, Any]:
+        found = []
+        for name, errors in (("rados", _RADOS_ERRORS), ("rbd", _RBD_ERRORS)):
+            module = types.ModuleType(name)
+            base = type("Error", (Exception,), {})
+            module.Error = module.OSError = base
+            for error in errors:
+                setattr(module, error, type(error, (base,), {}))
+            found.append(module)
+        rados, rbd = found
+        rados.Rados = lambda **options: Rados(self, **options)
+        members = {
+            name: getattr(Image, name) for name in vars(Image)
+            if not name.startswith("encryption")}
+        if self.release:
+            members["encryption_load"] = Image.encryption_load
+        if self.release and self.release >= 18:
+            members["encryption_load2"] = Image.encryption_load2
+        members.pop("__dict__", None)
+        members.pop("__weakref__", None)
+        rbd.Image = type("Image", (), {**members, "ceph": self})
+        rbd.RBD_ENCRYPTION_FORMAT_LUKS1 = 0
+        rbd.RBD_ENCRYPTION_FORMAT_LUKS2 = 1
+        for name, value in _FEATURES.items():
+            constant = name.upper().replace("-", "_")
+            setattr(rbd, "RBD_FEATURE_" + {
+                "STRIPING": "STRIPINGV2"}.get(constant, constant), value)
+        return rados, rbd
+
+    def call(self, name: str) -> None:
+        """Let happen what a test planned for a call."""
+        error = self.faults.pop(name, None)
+        if error:
+            raise error
+
+    def keyring_path(self, name: str) -> str:
+        """Where a user's keyring is, or would be."""
+        path = os.path.join(self._folder, f"ceph.{name}.keyring")
+        if name in self.keyrings:
+            with open(path, "w") as stream:
+                stream.write(f"[{name}]\nkey = {self.key}\n")
+        return f"/nowhere/ceph.{name}.keyring,{path}"
+
+    def content(self, name: str) -> images.Content:
+        """An image (pool/name) as the cluster keeps it."""
+        pool, _slash, image = name.rpartition("/")
+        return self.pools[pool].contents[image]
+
+    def nothing_is_open(self) -> bool:
+        """Whether all connections and images were closed."""
+        return not self.connected and not self.images
+
+
+class Rados:
+    """``rados.Rados``."""
+
+    def __init__(self, ceph: Ceph, name: Optional[str] = None,
+                 rados_id: Optional[str] = None,
+                 conffile: Optional[str] = None,
+                 clustername: Optional[str] = None) -> None:
+        self._ceph = ceph
+        self.name = name or f"client.{rados_id}"
+        self.conffile = conffile
+        self.clustername = clustername
+        self.conf = {**_DEFAULTS, "keyring": ceph.keyring_path(self.name)}
+        if conffile == "":
+            if not ceph.default_conf:
+                raise ceph.rados.ObjectNotFound("error calling "
+                                                "conf_read_file")
+            self.conf["mon_host"] = "10.0.0.1"
+        elif conffile:
+            self._read(conffile)
+        ceph.history.append(self)
+
+    def _read(self, path: str) -> None:
+        if not os.path.exists(path):
+            raise self._ceph.rados.ObjectNotFound("error calling "
+                                                  "conf_read_file")
+        with open(path) as stream:
+            for name, value in re.findall(r"^\s*(\w+)\s*=\s*(\S+)",
+                                          stream.read(), re.MULTILINE):
+                self.conf[name] = value
+
+    def conf_set(self, name: str, value: str) -> None:
+        """Set an option."""
+        self.conf[name] = value
+
+    def conf_get(self, name: str) -> str:
+        """An option's value."""
+        return self.conf[name]
+
+    def connect(self, timeout: int = 0) -> None:
+        """Connect, if there is a monitor and a key."""
+        ceph = self._ceph
+        ceph.call("connect")
+        if "mon_host" not in self.conf:
+            raise ceph.rados.ObjectNotFound("error connecting")
+        key = self.conf["key"] or (
+            ceph.key if self.name in ceph.keyrings else "")
+        if not key:
+            raise ceph.rados.ObjectNotFound("error connecting")
+        if key != ceph.key:
+            raise ceph.rados.PermissionDeniedError("error connecting")
+        ceph.connected.append(self)
+
+    def get_instance_id(self) -> int:
+        """A number that no other connection has."""
+        return 4000 + self._ceph.history.index(self)
+
+    def mon_command(self, command: str, inbuf: bytes
+                    ) -> Tuple[int, bytes, str]:
+        """``ceph mon dump``, the only command."""
+        self._ceph.call("mon_command")
+        assert json.loads(command)["prefix"] == "mon dump"
+        if isinstance(self._ceph.monitors, str):
+            return -errno.EACCES, b"", self._ceph.monitors
+        return 0, json.dumps({"mons": self._ceph.monitors}).encode(), ""
+
+    def open_ioctx(self, name: str) -> Ioctx:
+        """A pool."""
+        self._ceph.call("open_ioctx")
+        if name not in self._ceph.pools:
+            raise self._ceph.rados.ObjectNotFound(f"error opening {name}")
+        return Ioctx(self._ceph, self, name)
+
+    def shutdown(self) -> None:
+        """Disconnect."""
+        if self in self._ceph.connected:
+            self._ceph.connected.remove(self)
+
+
+class Ioctx:
+    """``rados.Ioctx``."""
+
+    def __init__(self, ceph: Ceph, rados: Rados, pool: str) -> None:
+        self._ceph = ceph
+        self.rados = rados
+        self.pool = pool
+
+    def set_namespace(self, namespace: str) -> None:
+        """Choose a namespace."""
+        if namespace:
+            self.pool = f"{self.pool}/{namespace}"
+
+    def close(self) -> None:
+        """Close it."""
+
+    def lock_exclusive(self, key: str, name: str, cookie: str, desc: str,
+                       duration: int, flags: int = 0) -> None:
+        """Lock an object, or hold the lock for longer."""
+        self._ceph.call("lock")
+        holder = self._ceph.locks.get(key)
+        if holder is None and flags & _MUST_RENEW:
+            raise self._ceph.rados.ObjectNotFound("lock")
+        if holder not in (None, (name, cookie)):
+            raise self._ceph.rados.ObjectBusy("lock")
+        self._ceph.locks[key] = (name, cookie)
+
+    def unlock(self, key: str, name: str, cookie: str) -> None:
+        """Unlock an object."""
+        if self._ceph.locks.pop(key, None) is None:
+            raise self._ceph.rados.ObjectNotFound("unlock")
+
+
+class Image:
+    """``rbd.Image``: a :class:`images.MemoryImage` as librbd shows it."""
+
+    ceph: Ceph
+
+    def __init__(self, ioctx: Ioctx, name: str,
+                 snapshot: Optional[str] = None, read_only: bool = False
+                 ) -> None:
+        self.name = name
+        self.closed = True
+        self.ceph.call("open_image")
+        self.ioctx = ioctx
+        self.read_only = read_only
+        self._plain: Optional[plaintext.Plaintext] = None
+        pool = self.ceph.pools.get(ioctx.pool)
+        if pool is None or name not in pool.contents:
+            raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
+        self._image = pool.open(name, read_only=read_only)
+        self.content = self._image.content
+        self.closed = False
+        self.ceph.images.append(self)
+
+    def require_not_closed(self) -> None:
+        """Raise if it is closed."""
+        if self.closed:
+            raise self.ceph.rbd.InvalidArgument("image is closed")
+
+    def close(self) -> None:
+        """Close it; to do it twice is no error."""
+        if not self.closed:
+            self.closed = True
+            self.ceph.images.remove(self)
+            self._image.__exit__()
+
+    def _usable(self, call: str) -> images.MemoryImage:
+        self.require_not_closed()
+        self.ceph.call(call)
+        return self._image
+
+    def id(self) -> str:
+        """Part of the header object's name."""
+        return f"id-of-{self.content.name}"
+
+    def size(self) -> int:
+        """Bytes, of plain text with the encryption loaded."""
+        image = self._usable("size")
+        return self._plain.size() if self._plain else image.size()
+
+    def stat(self) -> Dict[str, int]:
+        """Facts; only those that are used."""
+        return {"obj_size": self._usable("stat").content.object_size,
+                "size": self.size()}
+
+    def stripe_count(self) -> int:
+        """Objects of a stripe period."""
+        content = self._usable("stat").content
+        return content.stripe_period // content.object_size
+
+    def features(self) -> int:
+        """Mask of its features."""
+        return sum(_FEATURES[name]
+                   for name in self._usable("features").features())
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read; librbd does not read beyond the end."""
+        image = self._usable("read")
+        if offset + length > self.size():
+            raise self.ceph.rbd.InvalidArgument("error reading")
+        return (self._plain or image).read(offset, length)
+
+    def write(self, data: bytes, offset: int) -> int:
+        """Write; the number of bytes."""
+        image = self._usable("write")
+        if self.read_only:
+            raise self.ceph.rbd.ReadOnlyImage("error writing")
+        if offset + len(data) > self.size():
+            raise self.ceph.rbd.InvalidArgument("error writing")
+        (self._plain or image).write(offset, bytes(data))
+        return len(data)
+
+    def flush(self) -> None:
+        """Write what is in the cache."""
+        self._usable("flush").flush()
+
+    def resize(self, size: int) -> None:
+        """Resize."""
+        self._usable("resize").resize(size)
+
+    def diff_iterate(self, offset: int, length: int, from_snapshot: Any,
+                     callback: Callable[[int, int, bool], int],
+                     include_parent: bool = True,
+                     whole_object: bool = False) -> None:
+        """Call for every object there is."""
+        content = self._usable("diff").content
+        for number in sorted(content.objects):
+            if callback(number * content.object_size, content.object_size,
+                        True):
+                raise self.ceph.rbd.OSError("error iterating")
+
+    def list_snaps(self) -> List[Dict[str, str]]:
+        """The snapshots."""
+        return [{"name": name} for name in self._usable("snaps").snapshots()]
+
+    def watchers_list(self) -> List[Dict[str, Any]]:
+        """Who has it open for writing."""
+        self._usable("watchers")
+        return [{"id": image.ioctx.rados.get_instance_id(),
+                 "addr": "10.0.0.9:0/1"} for image in self.ceph.images
+                if image.content is self.content and not image.read_only]
+
+    def encryption_load(self, kind: int, passphrase: bytes) -> None:
+        """Let size, read and write be those of the plain text."""
+        image = self._usable("encryption_load")
+        invalid = self.ceph.rbd.InvalidArgument("encryption_load")
+        self.ceph.loads.append(image.name)
+        if self._plain or "journaling" in image.features():
+            raise invalid
+        try:
+            opened = unlock.unlock(image, passphrase)
+        except exception.WrongPassphrase:
+            raise self.ceph.rbd.PermissionError("encryption_load") from None
+        except exception.RBDLuksError:
+            raise invalid from None
+        header = opened.header
+        if (kind != self.ceph.rbd.RBD_ENCRYPTION_FORMAT_LUKS1
+                or header.cipher_spec != "aes-xts-plain64"
+                or (self.ceph.release >= 18
+                    and header.data_offset % image.stripe_period())):
+            raise invalid
+        self._plain = plaintext.Plaintext(image, opened)
+
+    def encryption_load2(self, specs: Any) -> None:
+        """As :meth:`encryption_load`, of one layer."""
+        (kind, passphrase), = specs
+        self.encryption_load(kind, passphrase)
