@@ -114,6 +114,34 @@ def plot(folder, name, series, *, title, xlabel, ylabel, xticks):
     axes.set_ylabel(ylabel)
     axes.grid(alpha=0.3)
     axes.legend(fontsize="small")
+    _save(figure, folder, name)
+
+
+def bars(folder, name, groups, *, title, xlabel, ylabel):
+    """Draw groups of bars on a logarithmic axis, as :func:`plot` does.
+
+    :param groups: label -> {x label: y}
+    """
+    import matplotlib
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    figure, axes = pyplot.subplots(figsize=(8, 4.5))
+    width = 0.8 / len(groups)
+    for number, (label, values) in enumerate(groups.items()):
+        axes.bar([x + (number + 0.5) * width - 0.4
+                  for x in range(len(values))], list(values.values()),
+                 width, label=label)
+        axes.set_xticks(range(len(values)), list(values))
+    axes.set_yscale("log")
+    axes.set_title(title)
+    axes.set_xlabel(xlabel)
+    axes.set_ylabel(ylabel)
+    axes.grid(alpha=0.3, axis="y")
+    axes.legend(fontsize="small")
+    _save(figure, folder, name)
+
+
+def _save(figure, folder, name):
     figure.tight_layout()
     os.makedirs(folder, exist_ok=True)
     for kind in ("png", "svg"):
