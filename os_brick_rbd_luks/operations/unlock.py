@@ -20,7 +20,6 @@ from typing import Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
@@ -30,7 +29,7 @@ LOG = logging.getLogger(__name__)
 class Unlocked:
     """An opened volume."""
 
-    header: luks1.Luks1Header
+    header: header_io.Header
     #: the keyslot that the passphrase opened
     keyslot: int
     volume_key: bytes = dataclasses.field(repr=False)
@@ -44,6 +43,7 @@ def unlock(image: base.Image, passphrase: bytes,
     :param keyslot: try this one only
     :raises WrongPassphrase: it opens none of them
     :raises CorruptHeader: all keyslots are damaged
+    :raises UnsupportedHeader: all are of a kind that we do not know
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
     header = header_io.read_header(image)
@@ -51,8 +51,11 @@ def unlock(image: base.Image, passphrase: bytes,
              else list(header.keyslots))
     if not slots:
         raise exception.KeyslotNotFound(keyslot="0 (or any other)")
-    sound = [slot for slot in slots if not slot.damage]
-    for slot in sound or slots:
+    # Priority 0 is for those who name the keyslot.
+    tried = sorted((slot for slot in slots if slot.usable
+                    and (slot.priority or keyslot is not None)),
+                   key=lambda slot: -slot.priority)
+    for slot in tried or [slot for slot in slots if not slot.usable]:
         area = image.read(slot.offset, slot.length)
         try:
             key = header.open_keyslot(slot.number, area, passphrase)

@@ -155,7 +155,7 @@ class Cryptsetup(InteropTestCase):
         self.assertEqual(header.uuid, dump["UUID"])
         self.assertEqual(header.phdr.mk_digest.hex(" "), dump["MK digest"])
         self.assertEqual({
-            slot.number: {"Iterations": slot.iterations,
+            slot.number: {"Iterations": slot.kdf.iterations,
                           "Key material offset": slot.offset // 512,
                           "AF stripes": 4000}
             for slot in header.keyslots}, dump["keyslots"])
