@@ -64,7 +64,8 @@ class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
             new = passphrases.get(new=True, confirm=True)
             cost = volume.cost(
                 args, passphrases.is_random_key(new=True),
-                opened.header.hash_name, len(opened.volume_key))
+                opened.header.type, opened.header.hash_name,
+                len(opened.volume_key))
             return _shown(image, self.change(args, image, old, new, cost))
 
     @abc.abstractmethod

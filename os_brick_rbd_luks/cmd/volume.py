@@ -44,13 +44,20 @@ def add_cost(parser: Any) -> None:
              "key, else as many as take about 2 s here)")
 
 
-def cost(args: argparse.Namespace, random_key: bool, hash_name: str,
-         key_bytes: int) -> Dict[str, Any]:
-    """The cost of a new keyslot, as operations take it by name."""
+def cost(args: argparse.Namespace, random_key: bool, kind: str,
+         hash_name: str, key_bytes: int) -> Dict[str, Any]:
+    """The cost of a new keyslot, as operations take it by name.
+
+    :param kind: type of the volume
+    """
     from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.luks import kdf
     from os_brick_rbd_luks.operations import kdf_cost
     if args.kdf == "argon2id":
+        if kind == "luks1":
+            raise exception.InvalidParameter(
+                name="--kdf", value=args.kdf,
+                reason="is not there in LUKS1, which has pbkdf2 only")
         if args.iterations is not None:
             raise exception.InvalidParameter(
                 name="--iterations", value=args.iterations,
@@ -110,8 +117,8 @@ def _options(args: argparse.Namespace, random_key: bool
         hash_name=args.hash, sector_size=args.sector_size)
     # Not after seconds of measuring.
     formatting.check(b"any", options)
-    return dataclasses.replace(options, **cost(args, random_key, args.hash,
-                                               key_bytes))
+    return dataclasses.replace(options, **cost(args, random_key, args.type,
+                                               args.hash, key_bytes))
 
 
 class Create(base.ShowOne):

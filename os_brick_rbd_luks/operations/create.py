@@ -37,12 +37,12 @@ def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
         :func:`format.check`
     :raises ImageExists: there is an image of that name, which stays as it is
     """
+    formatting.check(passphrase, options)
     sector = formatting.sector_size(options)
     if size <= 0 or size % sector:
         raise exception.InvalidParameter(
             name="size", value=size,
             reason=f"is not a positive multiple of {sector} bytes")
-    formatting.check(passphrase, options)
     offset = formatting.data_offset(store.stripe_period(**image_options),
                                     options)
     image = store.create(name, size + offset, **image_options)

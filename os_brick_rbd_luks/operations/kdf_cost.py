@@ -69,4 +69,6 @@ def argon2(key_bytes: int, seconds: float = SECONDS) -> kdf.Argon2Cost:
                 * os.sysconf("SC_PAGE_SIZE") // 2048)
     memory = min(max(int(_PROBE_KIB * seconds / spent), _MIN_KIB), limit)
     passes = int(_MIN_PASSES * seconds / spent * _PROBE_KIB / memory)
-    return kdf.Argon2Cost(max(passes, _MIN_PASSES), memory, cpus)
+    return kdf.Argon2Cost(
+        min(max(passes, _MIN_PASSES), limits.MAX_ARGON2_WORK_KIB // memory),
+        memory, cpus)

@@ -117,6 +117,7 @@ CODES = {
         "ImageIOError", "ClusterUnreachable"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
+        "DamagedHeaderCopy",
         "ImageExists", "ImageLocked"),
 }
 
