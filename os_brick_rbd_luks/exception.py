@@ -126,6 +126,12 @@ class HeaderChanged(OperationRefused):
                "written: try again")
 
 
+class DamagedHeaderCopy(OperationRefused):
+    message = ("the %(copy)s copy of the header is damaged (%(reason)s), and "
+               "a change would risk the only good one: repair it first with "
+               "'rbd-luks header repair'")
+
+
 class SnapshotsKeepHeader(OperationRefused):
     message = ("snapshots %(snapshots)s keep the old header, so their "
                "passphrases still open this volume's data: remove them "

@@ -43,8 +43,17 @@ class Keyslots(columns.FormattableColumn):  # type: ignore[misc]
         """As in ``0: active, pbkdf2, 1000 iterations``."""
         slots: List[Dict[str, Any]] = self._value
         return "\n".join(
-            f"{slot['keyslot']}: {slot['state']}, {slot['kdf']}, "
-            f"{slot['iterations']} iterations" for slot in slots) or "none"
+            f"{slot['keyslot']}: {slot['state']}, {_kdf(slot)}"
+            for slot in slots) or "none"
+
+
+def _kdf(slot: Dict[str, Any]) -> str:
+    if "iterations" in slot:
+        return f"{slot['kdf']}, {slot['iterations']} iterations"
+    if "memory_kib" in slot:
+        return (f"{slot['kdf']}, {slot['time']} passes over "
+                f"{slot['memory_kib']} KiB, {slot['cpus']} threads")
+    return "unknown KDF"
 
 
 class Engines(columns.FormattableColumn):  # type: ignore[misc]

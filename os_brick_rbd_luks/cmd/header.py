@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands that save a header and put it back."""
+"""The commands that save a header, put it back and put it right."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import volume
 
-#: No header backup is larger: LUKS1 ends before its payload, and nobody
-#: aligns that so far out.
-_MAX_BACKUP = 64 * 1024 * 1024
+#: No header backup is larger: LUKS2 has at most two copies of 4 MiB and
+#: 128 MiB of keyslots, and LUKS1 less.
+_MAX_BACKUP = 136 * 1024 * 1024
 
 
 @contextlib.contextmanager
@@ -101,3 +101,27 @@ class Restore(base.ShowOne):
         with self.image(args) as image:
             backup.restore(image, data, force=args.force)
             return volume.summary(describe.describe_image(image))
+
+
+class Repair(base.ShowOne):
+    """Rewrite the damaged copy of a LUKS2 header from the good one.
+
+    Passphrases stay as they are. LUKS1 has one copy only.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument(
+            "--force", action="store_true",
+            help="although the image begins like something else than a "
+                 "header")
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Write the copy."""
+        from os_brick_rbd_luks.operations import recover
+        with self.image(args) as image:
+            return (("image", "repaired_copy"),
+                    (image.name, recover.repair(image, force=args.force)))

@@ -17,7 +17,7 @@ from __future__ import annotations
 import abc
 import argparse
 import logging
-from typing import Any, TYPE_CHECKING
+from typing import Any, Dict, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
@@ -48,7 +48,7 @@ class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
         """Arguments: image, both passphrases."""
         parser = super().get_parser(prog_name)
         base.add_target(parser)
-        volume.add_iterations(parser)
+        volume.add_cost(parser)
         passphrase.add_options(parser)
         passphrase.add_options(parser, new=True)
         return parser
@@ -60,17 +60,18 @@ class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
         with self.image(args) as image:
             old = passphrases.get()
             # A wrong one should not cost a new one its calibration.
-            header = unlock.unlock(image, old).header
+            opened = unlock.unlock(image, old)
             new = passphrases.get(new=True, confirm=True)
-            iterations = volume.iterations(
-                args, passphrases.is_random_key(new=True), header.hash_name,
-                header.key_bits // 8)
-            return _shown(image, self.change(args, image, old, new,
-                                             iterations))
+            cost = volume.cost(
+                args, passphrases.is_random_key(new=True),
+                opened.header.type, opened.header.hash_name,
+                len(opened.volume_key))
+            return _shown(image, self.change(args, image, old, new, cost))
 
     @abc.abstractmethod
     def change(self, args: argparse.Namespace, image: images.Image,
-               old: bytes, new: bytes, iterations: int) -> keyslots.Result:
+               old: bytes, new: bytes, cost: Dict[str, Any]
+               ) -> keyslots.Result:
         """Do what the command is for."""
 
 
@@ -78,10 +79,11 @@ class Rekey(_NewPassphrase):
     """Replace a passphrase by a new one."""
 
     def change(self, args: argparse.Namespace, image: images.Image,
-               old: bytes, new: bytes, iterations: int) -> keyslots.Result:
+               old: bytes, new: bytes, cost: Dict[str, Any]
+               ) -> keyslots.Result:
         """Add the new passphrase, then erase the old one."""
         from os_brick_rbd_luks.operations import keyslots
-        return keyslots.rekey(image, old, new, iterations=iterations)
+        return keyslots.rekey(image, old, new, **cost)
 
 
 class KeyAdd(_NewPassphrase):
@@ -95,11 +97,11 @@ class KeyAdd(_NewPassphrase):
         return parser
 
     def change(self, args: argparse.Namespace, image: images.Image,
-               old: bytes, new: bytes, iterations: int) -> keyslots.Result:
+               old: bytes, new: bytes, cost: Dict[str, Any]
+               ) -> keyslots.Result:
         """Fill a keyslot."""
         from os_brick_rbd_luks.operations import keyslots
-        return keyslots.add(image, old, new, keyslot=args.keyslot,
-                            iterations=iterations)
+        return keyslots.add(image, old, new, keyslot=args.keyslot, **cost)
 
 
 class KeyRemove(base.ShowOne):

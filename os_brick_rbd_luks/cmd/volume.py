@@ -15,8 +15,9 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import sys
-from typing import Any, Tuple, TYPE_CHECKING
+from typing import Any, Dict, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
@@ -25,32 +26,55 @@ from os_brick_rbd_luks.cmd import passphrase
 if TYPE_CHECKING:
     from os_brick_rbd_luks.operations import format as formatting
 
+#: Facts of a volume to be shown with a unit.
+_SIZES = ("data_offset", "image_size", "decrypted_size")
+
 Row = Tuple[Tuple[str, ...], Tuple[Any, ...]]
 
 
-def add_iterations(parser: Any) -> None:
-    """Add the option for the cost of a new keyslot."""
+def add_cost(parser: Any) -> None:
+    """Add the options for the KDF of a new keyslot."""
+    parser.add_argument(
+        "--kdf", choices=("pbkdf2", "argon2id"), default="pbkdf2",
+        help="KDF of the new keyslot (default: pbkdf2); argon2id, in LUKS2 "
+             "only, also takes memory, some 1 GiB")
     parser.add_argument(
         "--iterations", type=int, metavar="N",
         help="PBKDF2 iterations (default: 1000 for a key manager's random "
              "key, else as many as take about 2 s here)")
 
 
-def iterations(args: argparse.Namespace, random_key: bool, hash_name: str,
-               key_bytes: int) -> int:
-    """The PBKDF2 iterations for a new keyslot."""
+def cost(args: argparse.Namespace, random_key: bool, kind: str,
+         hash_name: str, key_bytes: int) -> Dict[str, Any]:
+    """The cost of a new keyslot, as operations take it by name.
+
+    :param kind: type of the volume
+    """
+    from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.luks import kdf
     from os_brick_rbd_luks.operations import kdf_cost
+    if args.kdf == "argon2id":
+        if kind == "luks1":
+            raise exception.InvalidParameter(
+                name="--kdf", value=args.kdf,
+                reason="is not there in LUKS1, which has pbkdf2 only")
+        if args.iterations is not None:
+            raise exception.InvalidParameter(
+                name="--iterations", value=args.iterations,
+                reason="is for --kdf pbkdf2; the cost of argon2id is measured")
+        return {"argon2": kdf_cost.argon2(key_bytes)}
     if args.iterations is not None:
-        return int(args.iterations)
+        return {"iterations": int(args.iterations)}
     if random_key:
-        return kdf.MIN_ITERATIONS
-    return kdf_cost.iterations(hash_name, key_bytes)
+        return {"iterations": kdf.MIN_ITERATIONS}
+    return {"iterations": kdf_cost.iterations(hash_name, key_bytes)}
 
 
 def _add_format_options(parser: Any) -> None:
-    parser.add_argument("--type", choices=("luks1",), default="luks1",
-                        help="format of the header (default: luks1)")
+    parser.add_argument(
+        "--type", choices=("luks1", "luks2"), default="luks1",
+        help="format of the header: luks1 (default), which QEMU, librbd and "
+             "cryptsetup open, or luks2, which librbd and cryptsetup open")
     parser.add_argument(
         "--cipher", default="aes-xts-plain64", metavar="SPEC",
         help="aes-xts-plain64 (default), aes-cbc-essiv:sha256 or "
@@ -63,7 +87,11 @@ def _add_format_options(parser: Any) -> None:
     parser.add_argument("--hash", default="sha256",
                         choices=("sha256", "sha512"),
                         help="hash of keyslots and digest (default: sha256)")
-    add_iterations(parser)
+    parser.add_argument(
+        "--sector-size", type=int, metavar="BYTES",
+        help="sectors of the payload in LUKS2: 4096 (default, as librbd) or "
+             "512")
+    add_cost(parser)
     passphrase.add_options(parser)
 
 
@@ -82,9 +110,13 @@ def _options(args: argparse.Namespace, random_key: bool
         raise exception.InvalidParameter(
             name="--key-size", value=args.key_size,
             reason=f"is not one of {error.supported}") from error
-    return formatting.Options(
-        cipher_spec=args.cipher, key_bytes=key_bytes, hash_name=args.hash,
-        iterations=iterations(args, random_key, args.hash, key_bytes))
+    options = formatting.Options(
+        type=args.type, cipher_spec=args.cipher, key_bytes=key_bytes,
+        hash_name=args.hash, sector_size=args.sector_size)
+    # Not after seconds of measuring.
+    formatting.check(b"any", options)
+    return dataclasses.replace(options, **cost(args, random_key, args.type,
+                                               args.hash, key_bytes))
 
 
 class Create(base.ShowOne):
@@ -142,8 +174,10 @@ class Format(base.ShowOne):
 def summary(facts: Any) -> Row:
     """The rows of :mod:`operations.describe` with readable sizes."""
     shown = {
-        name: (columns.Size(value) if name.endswith(("_size", "_offset"))
-               else columns.Keyslots(value) if name == "keyslots" else value)
+        name: (columns.Size(value) if name in _SIZES
+               else columns.Keyslots(value) if name == "keyslots"
+               else columns.Lines(value) if isinstance(value, list)
+               else value)
         for name, value in facts.items()}
     return tuple(shown), tuple(shown.values())
 

@@ -25,10 +25,10 @@ from os_brick_rbd_luks.operations import unlock
 
 LOG = logging.getLogger(__name__)
 
-#: PBKDF2 iterations, of all keyslots together, up to which a passphrase is
-#: tried when a volume is attached: milliseconds. Where it would take
+#: What all keyslots together may cost for a passphrase to be tried when a
+#: volume is attached: milliseconds. Where it would take
 #: seconds, whoever decrypts the volume does the same work right after.
-CHEAP_ITERATIONS = 10_000
+CHEAP = 10_000
 
 
 #: What a header is made by, if one has to be made: a volume that has one is
@@ -52,7 +52,7 @@ def header(image: base.Image, passphrase: bytes,
         found = header_io.read_header(image)
     except exception.NotLuks:
         return _format(image, passphrase, options)
-    if sum(slot.iterations for slot in found.keyslots) <= CHEAP_ITERATIONS:
+    if sum(slot.cost for slot in found.keyslots) <= CHEAP:
         unlock.unlock(image, passphrase)
     return found
 

@@ -28,7 +28,7 @@ from cryptography.hazmat.primitives.ciphers import modes
 
 from os_brick_rbd_luks import exception
 
-#: Bytes of a sector, as all of LUKS1 counts them.
+#: Bytes of a sector, as all of LUKS1 counts them, and IVs in LUKS2.
 SECTOR = 512
 
 #: Supported cipher spec -> volume key lengths in bytes. XTS has two keys:
@@ -90,14 +90,21 @@ def _essiv(key: bytes) -> IVGenerator:
 
 
 class SectorCipher:
-    """One key for runs of 512-byte sectors."""
+    """One key for runs of sectors.
 
-    def __init__(self, spec: str, key: bytes) -> None:
+    However large they are, their numbers (IVs) count 512-byte units, as in
+    dm-crypt without ``iv_large_sectors`` and in librbd.
+    """
+
+    def __init__(self, spec: str, key: bytes,
+                 sector_size: int = SECTOR) -> None:
         """Prepare *key* for *spec*.
 
+        :param sector_size: bytes that one IV is for, a multiple of 512
         :raises UnsupportedHeader: see :func:`check`
         """
         check(spec, len(key))
+        self._sector_size = sector_size
         self._algorithm = algorithms.AES(key)
         mode, ivgen = spec.split("-", 2)[1:]
         self._mode = modes.XTS if mode == "xts" else modes.CBC
@@ -106,6 +113,7 @@ class SectorCipher:
     def encrypt(self, data: bytes, sector: int = 0) -> bytes:
         """Encrypt whole sectors, the first of which has number *sector*.
 
+        :param sector: in units of 512 bytes
         :raises ValueError: *data* is not a whole number of sectors
         """
         return self._run(data, sector, encrypt=True)
@@ -115,13 +123,14 @@ class SectorCipher:
         return self._run(data, sector, encrypt=False)
 
     def _run(self, data: bytes, sector: int, encrypt: bool) -> bytes:
-        if len(data) % SECTOR:
+        size = self._sector_size
+        if len(data) % size:
             raise ValueError(f"{len(data)} bytes are not whole sectors")
         algorithm, mode, iv = self._algorithm, self._mode, self._iv
         view = memoryview(data)
         out = []
-        for index, start in enumerate(range(0, len(data), SECTOR), sector):
-            cipher = Cipher(algorithm, mode(iv(index)))
+        for start in range(0, len(data), size):
+            cipher = Cipher(algorithm, mode(iv(sector + start // SECTOR)))
             context = cipher.encryptor() if encrypt else cipher.decryptor()
-            out.append(context.update(view[start:start + SECTOR]))
+            out.append(context.update(view[start:start + size]))
         return b"".join(out)

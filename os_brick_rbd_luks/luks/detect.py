@@ -10,26 +10,42 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the first bytes of an image say it is.
+"""What the first bytes of an image say it is, and how many tell all.
 
-Source: LUKS1 and LUKS2 On-Disk Format Specifications (magic, version);
-librbd ``crypto/luks/Magic.cc`` for the mark of a clone with its own header.
+Source: LUKS1 and LUKS2 On-Disk Format Specifications (magic, version, table
+1 of the latter); librbd ``crypto/luks/Magic.cc`` for the marks of a clone
+with its own header, in both copies of a LUKS2 header.
 """
 
 from __future__ import annotations
 
 import enum
 import struct
+from typing import Tuple
 
 from os_brick_rbd_luks import exception
 
-#: Bytes that :func:`detect` looks at.
+#: Bytes that :func:`detect` looks at first.
 LENGTH = 8
+
+#: Bytes that tell whether a second copy of a LUKS2 header begins there.
+PEEK = 16
+
+#: Bytes that hold all of the headers that programs make by default.
+START = 32768
 
 MAGIC = b"LUKS\xba\xbe"
 CLONE_MAGIC = b"RBDL\xba\xbe"
 
+#: The second copy of a LUKS2 header begins with the same letters reversed.
+SECONDARY_MAGIC = b"SKUL\xba\xbe"
+SECONDARY_CLONE_MAGIC = b"LDBR\xba\xbe"
+
+#: Bytes of one copy of a LUKS2 header, and so where its second copy may be.
+LUKS2_SIZES = tuple(16384 << power for power in range(9))
+
 _START = struct.Struct(">6sH")
+_SIZE = struct.Struct(">Q")
 
 
 class Format(enum.Enum):
@@ -42,26 +58,66 @@ class Format(enum.Enum):
     LUKS2_CLONE = "luks2 (librbd clone)"
 
 
+LUKS1 = (Format.LUKS1, Format.LUKS1_CLONE)
+LUKS2 = (Format.LUKS2, Format.LUKS2_CLONE)
+
 _KNOWN = {
     (MAGIC, 1): Format.LUKS1,
     (MAGIC, 2): Format.LUKS2,
     (CLONE_MAGIC, 1): Format.LUKS1_CLONE,
     (CLONE_MAGIC, 2): Format.LUKS2_CLONE,
 }
+_SECONDARY = {
+    (SECONDARY_MAGIC, 2): Format.LUKS2,
+    (SECONDARY_CLONE_MAGIC, 2): Format.LUKS2_CLONE,
+}
 
 
 def detect(start: bytes) -> Format:
     """Name the format of an image that begins with *start*.
 
-    :param start: at least :data:`LENGTH` bytes; fewer are no header
+    A second copy of a LUKS2 header counts when the first is gone.
+
+    :param start: as many bytes as :func:`wanted` says to find a second
+        copy; fewer than :data:`LENGTH` are no header
     :raises UnsupportedHeader: LUKS of a version that nobody defined
     """
     if len(start) < LENGTH:
         return Format.NONE
-    magic, version = _START.unpack_from(start)
-    if magic not in (MAGIC, CLONE_MAGIC):
-        return Format.NONE
-    if (magic, version) not in _KNOWN:
+    found = _START.unpack_from(start)
+    if found in _KNOWN:
+        return _KNOWN[found]
+    for offset in secondaries(start):
+        return _SECONDARY[_START.unpack_from(start, offset)]
+    if found[0] in (MAGIC, CLONE_MAGIC):
         raise exception.UnsupportedHeader(
-            what=f"LUKS version {version}", supported="1 and 2")
-    return _KNOWN[magic, version]
+            what=f"LUKS version {found[1]}", supported="1 and 2")
+    return Format.NONE
+
+
+def secondaries(start: bytes) -> Tuple[int, ...]:
+    """Where second copies of a LUKS2 header may begin in *start*."""
+    return tuple(
+        offset for offset in LUKS2_SIZES
+        if len(start) >= offset + LENGTH
+        and is_secondary(start[offset:offset + PEEK], offset))
+
+
+def is_secondary(block: bytes, offset: int) -> bool:
+    """Whether *block* begins like a second copy that belongs at *offset*."""
+    return (len(block) >= PEEK
+            and _START.unpack_from(block) in _SECONDARY
+            and _SIZE.unpack_from(block, LENGTH) == (offset,))
+
+
+def wanted(start: bytes) -> int:
+    """Bytes from the start of the image that both copies of a header take.
+
+    :param start: at least :data:`PEEK` bytes
+    :returns: :data:`START` unless it is a LUKS2 header that says more
+    """
+    if len(start) >= PEEK and _KNOWN.get(_START.unpack_from(start)) in LUKS2:
+        size, = _SIZE.unpack_from(start, LENGTH)
+        if size in LUKS2_SIZES:
+            return max(START, 2 * int(size))
+    return START

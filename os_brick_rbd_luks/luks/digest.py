@@ -12,28 +12,39 @@
 
 """The digest by which a header knows its volume key.
 
-Source: LUKS1 On-Disk Format Specification, ``mk-digest``.
+Source: LUKS1 On-Disk Format Specification, ``mk-digest``; LUKS2 On-Disk
+Format Specification, "Digests Object".
 """
 
 from __future__ import annotations
 
+import hashlib
 import hmac
 
 from os_brick_rbd_luks.luks import kdf
 
-#: Bytes of the digest and of its salt.
+#: Bytes of LUKS1's digest, and of a salt. LUKS2 has as many as the hash
+#: gives, or LUKS1's after a conversion.
 SIZE = 20
 SALT_SIZE = 32
 
 
+def full_size(hash_name: str) -> int:
+    """Bytes that the hash gives."""
+    return hashlib.new(hash_name).digest_size
+
+
 def make(hash_name: str, volume_key: bytes, salt: bytes,
-         iterations: int) -> bytes:
-    """The 20-byte digest of *volume_key*."""
-    return kdf.pbkdf2(hash_name, volume_key, salt, iterations, SIZE)
+         iterations: int, size: int = SIZE) -> bytes:
+    """The digest of *volume_key*, *size* bytes."""
+    return kdf.pbkdf2(hash_name, volume_key, salt, iterations, size)
 
 
 def verify(hash_name: str, volume_key: bytes, salt: bytes, iterations: int,
            expected: bytes) -> bool:
-    """Whether *volume_key* is the one that *expected* was made from."""
-    actual = make(hash_name, volume_key, salt, iterations)
+    """Whether *volume_key* is the one that *expected* was made from.
+
+    :param expected: not empty, which any key would fit
+    """
+    actual = make(hash_name, volume_key, salt, iterations, len(expected))
     return hmac.compare_digest(actual, expected)

@@ -12,7 +12,8 @@
 
 """A volume key in and out of the encrypted bytes of a keyslot area.
 
-Source: LUKS1 On-Disk Format Specification, "Key material".
+Source: LUKS1 On-Disk Format Specification, "Key material"; LUKS2 On-Disk
+Format Specification, "Keyslot Type luks2".
 """
 
 from __future__ import annotations
@@ -32,18 +33,27 @@ def area_bytes(key_bytes: int, stripes: int) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class Parameters:
-    """All that a keyslot area depends on, besides the passphrase."""
+    """All that a keyslot area depends on, besides the passphrase.
+
+    The area is encrypted in 512-byte sectors that count from its own start,
+    also in LUKS2, whatever the sectors of the payload are.
+    """
 
     cipher_spec: str
+    #: bytes of the key that the area is encrypted with
+    cipher_key_bytes: int
+    #: hash of the anti-forensic split
     hash_name: str
+    #: bytes of the volume key
     key_bytes: int
     stripes: int
-    salt: bytes
-    iterations: int
+    kdf: kdf.KDF
 
     def _cipher(self, passphrase: bytes) -> cipher.SectorCipher:
-        key = kdf.pbkdf2(self.hash_name, passphrase, self.salt,
-                         self.iterations, self.key_bytes)
+        # Before the derivation, which may take seconds.
+        cipher.check(self.cipher_spec, self.cipher_key_bytes)
+        kdf.check_hash(self.hash_name)
+        key = self.kdf.derive(passphrase, self.cipher_key_bytes)
         return cipher.SectorCipher(self.cipher_spec, key)
 
     def seal(self, volume_key: bytes, passphrase: bytes,
@@ -57,6 +67,7 @@ class Parameters:
         """The volume key, plausible even when *passphrase* is wrong.
 
         :param area: ``area_bytes(key_bytes, stripes)`` bytes
+        :raises UnsupportedHeader: cipher, key length or hash
         """
         material = self._cipher(passphrase).decrypt(area)
         return af.merge(material[:self.key_bytes * self.stripes],

@@ -30,3 +30,32 @@ MAX_KEY_BYTES = 512
 #: Bytes of a passphrase (cryptsetup's compiled-in maximum is 8 MiB for key
 #: files; nobody types more than this).
 MAX_PASSPHRASE_BYTES = 8 * 1024 * 1024
+
+#: KiB that Argon2 may take. cryptsetup chooses at most 1 GiB by itself.
+MAX_ARGON2_MEMORY_KIB = 2 * 1024 * 1024
+
+#: Passes over the memory times its KiB; 32 GiB are some 30 s.
+MAX_ARGON2_WORK_KIB = 32 * 1024 * 1024
+
+#: Threads of Argon2; cryptsetup uses 4 at most.
+MAX_ARGON2_CPUS = 16
+
+#: Bytes of LUKS2 metadata text. The format has room for 4 MiB, of which
+#: 32 keyslots and their tokens use some 30 KiB.
+MAX_JSON_BYTES = 1024 * 1024
+
+#: How deep its objects and arrays may be nested; json-c, which cryptsetup
+#: reads it with, has the same bound.
+MAX_JSON_DEPTH = 32
+
+#: Keyslots, segments, digests and tokens, each; cryptsetup's own bound
+#: (``LUKS2_OBJECTS_MAX``).
+MAX_OBJECTS = 32
+
+#: Bytes of the keyslots area; cryptsetup's own bound
+#: (``LUKS2_MAX_KEYSLOTS_SIZE``).
+MAX_KEYSLOTS_SIZE = 128 * 1024 * 1024
+
+#: Number of a LUKS2 header's version, with room to count on: each change
+#: takes a few, and one beyond 64 bits would look old.
+MAX_SEQID = 2 ** 63

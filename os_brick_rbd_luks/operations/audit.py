@@ -20,7 +20,7 @@ from typing import List, Optional
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import header_io
 
@@ -64,12 +64,14 @@ def audit(image: base.Image) -> Report:
                   problems(header, size, engines.Store.of(image)))
 
 
-def problems(header: luks1.Luks1Header, size: int,
+def problems(header: header_io.Header, size: int,
              store: engines.Store) -> List[str]:
     """What an operator should look at, one sentence each."""
     found = [f"damaged keyslot {slot.number}: {slot.damage}"
              for slot in header.keyslots if slot.damage]
-    if not any(not slot.damage for slot in header.keyslots):
+    if isinstance(header, luks2.Luks2Header):
+        found += _luks2_problems(header)
+    if not any(slot.usable for slot in header.keyslots):
         found.append("no keyslot: no passphrase opens the volume")
     if header.data_offset % _GIB and not size % _GIB:
         found.append(
@@ -83,4 +85,19 @@ def problems(header: luks1.Luks1Header, size: int,
     if store.journaling:
         found.append("journaling: librbd refuses encryption with this "
                      "feature, only QEMU's luks driver opens the volume")
+    return found
+
+
+def _luks2_problems(header: luks2.Luks2Header) -> List[str]:
+    found = []
+    if header.ailment is not None and header.ailment.damage:
+        found.append(f"damaged header copy, the {header.ailment.which} one: "
+                     f"{header.ailment.damage}")
+    elif header.ailment is not None:
+        found.append(f"stale header copy, the {header.ailment.which} one: a "
+                     f"change was cut off; the next one puts it right")
+    if header.metadata.requirements:
+        found.append("requirement: " + ", ".join(
+            name.encode("ascii", "backslashreplace").decode()
+            for name in header.metadata.requirements))
     return found

@@ -21,19 +21,28 @@ volume, also after that passphrase was removed.
 from __future__ import annotations
 
 import logging
-from typing import Dict
+from typing import Dict, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.luks.luks1 import restore as restoring
+from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.luks import plan as plans
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
+
+Areas = Dict[int, bytes]
+
+# Where both formats have the UUID.
+_UUID = (ondisk.OFFSETS["uuid"], ondisk.OFFSETS["uuid"] + 40)
+
+# A backup says nothing of the image's size.
+_ANY_SIZE = 2 ** 64
 
 
 @header_io.names_image
@@ -45,7 +54,8 @@ def backup(image: base.Image) -> bytes:
     header = header_io.read_header(image)
     data = bytearray(layout.round_up(header.keyslots_end,
                                      layout.KEYSLOT_ALIGNMENT))
-    data[:ondisk.SIZE] = header.pack()
+    packed = header.pack()
+    data[:len(packed)] = packed
     for number, area in read_areas(image, header).items():
         slot = header.keyslot(number)
         data[slot.offset:slot.offset + slot.length] = area
@@ -54,7 +64,7 @@ def backup(image: base.Image) -> bytes:
 
 @header_io.names_image
 def restore(image: base.Image, data: bytes, *, force: bool = False
-            ) -> luks1.Luks1Header:
+            ) -> header_io.Header:
     """Put a backup back.
 
     On a volume that still has the header of the same volume key, passphrases
@@ -69,7 +79,7 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     """
     header, areas = _parse_backup(data)
     if not force:
-        restoring.refuse_useless(header)
+        _refuse_useless(header)
     if image.size() <= header.data_offset:
         raise exception.ImageTooSmall(size=image.size(),
                                       needed=header.data_offset)
@@ -79,12 +89,12 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     except exception.HeaderError as error:
         if not force:
             _refuse_foreign(header, start, error)
-        plan = restoring.over_nothing(header, areas, start)
+        plan = _over_nothing(header, areas, start)
     else:
         if current.same_volume(header):
-            plan = _keeping(image, current, header, areas, force)
+            plan = _keeping(image, current, header, areas, start, force)
         elif force:
-            plan = restoring.over_nothing(header, areas, start)
+            plan = _over_nothing(header, areas, start)
         else:
             raise exception.OperationRefused(
                 reason="the backup is of another volume or volume key (UUID "
@@ -96,30 +106,57 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     return header
 
 
-def _keeping(image: base.Image, current: luks1.Luks1Header,
-             header: luks1.Luks1Header, areas: Dict[int, bytes],
+def _refuse_useless(header: header_io.Header) -> None:
+    if isinstance(header, luks2.Luks2Header):
+        luks2_restore.refuse_useless(header)
+    else:
+        luks1_restore.refuse_useless(header)
+
+
+def _over_nothing(header: header_io.Header, areas: Areas, start: bytes
+                  ) -> plans.Plan:
+    if isinstance(header, luks2.Luks2Header):
+        return luks2_restore.over_nothing(header, areas, start)
+    return luks1_restore.over_nothing(header, areas, start)
+
+
+def _over_header(image: base.Image, current: header_io.Header,
+                 header: header_io.Header, areas: Areas) -> plans.Plan:
+    present = read_areas(image, current)
+    if (isinstance(current, luks2.Luks2Header)
+            and isinstance(header, luks2.Luks2Header)):
+        return luks2_restore.over_header(current, present, header, areas)
+    if (isinstance(current, luks1.Luks1Header)
+            and isinstance(header, luks1.Luks1Header)):
+        return luks1_restore.over_header(current, present, header, areas)
+    raise TypeError("headers of the same volume have the same format")
+
+
+def _keeping(image: base.Image, current: header_io.Header,
+             header: header_io.Header, areas: Areas, start: bytes,
              force: bool) -> plans.Plan:
     try:
-        return restoring.over_header(current, read_areas(image, current),
-                                     header, areas)
+        return _over_header(image, current, header, areas)
     except exception.OperationRefused:
         if not force:
             raise
-        return restoring.over_nothing(header, areas, current.pack())
+        return _over_nothing(header, areas, start)
 
 
-def _refuse_foreign(header: luks1.Luks1Header, start: bytes,
+def _refuse_foreign(header: header_io.Header, start: bytes,
                     error: exception.HeaderError) -> None:
     """Refuse unless what is there is this volume's damaged header.
 
-    A sound header that we cannot use is somebody's: LUKS2 has the UUID in the
-    same place.
+    A sound header that we cannot use is somebody's.
     """
-    uuid = start[ondisk.OFFSETS["uuid"]:ondisk.OFFSETS["uuid"] + 40]
-    damaged = (not isinstance(error, exception.UnsupportedHeader)
-               or start[6:8] not in (b"\0\1", b"\0\2"))
-    if (start.startswith(detect.MAGIC) and header.phdr.uuid == uuid
-            and _same_key(header, start, error) and damaged):
+    packed = header.pack()
+    version, place = slice(6, 8), slice(*_UUID)
+    other_format = start[version] in {b"\0\1", b"\0\2"} - {packed[version]}
+    sound = (isinstance(error, exception.UnsupportedHeader)
+             and start[version] == packed[version])
+    if (start[:6] == packed[:6] and start[place] == packed[place]
+            and _same_key(header, start, error)
+            and not other_format and not sound):
         return
     raise exception.OperationRefused(
         reason=f"the image holds no header with the backup's UUID "
@@ -127,28 +164,29 @@ def _refuse_foreign(header: luks1.Luks1Header, start: bytes,
                f"insist with --force (force=True)") from error
 
 
-def _same_key(header: luks1.Luks1Header, start: bytes,
+def _same_key(header: header_io.Header, start: bytes,
               error: exception.HeaderError) -> bool:
     """Whether the digest's bytes are the backup's, or are the damage.
 
-    A volume that was re-encrypted keeps its UUID.
+    A volume that was re-encrypted keeps its UUID. A LUKS2 header whose
+    metadata cannot be read does not say which key it is of.
     """
-    if getattr(error, "field", "").startswith("mk_digest"):
+    if (not isinstance(header, luks1.Luks1Header)
+            or getattr(error, "field", "").startswith("mk_digest")):
         return True
     first, last = (ondisk.OFFSETS[name] for name in ("mk_digest", "uuid"))
     return header.pack()[first:last] == start[first:last]
 
 
-def read_areas(image: base.Image, header: luks1.Luks1Header
-               ) -> Dict[int, bytes]:
+def read_areas(image: base.Image, header: header_io.Header) -> Areas:
     """The area of each keyslot in use, by number."""
     return {slot.number: image.read(slot.offset, slot.length)
             for slot in header.keyslots}
 
 
-def _parse_backup(data: bytes) -> tuple[luks1.Luks1Header, Dict[int, bytes]]:
+def _parse_backup(data: bytes) -> Tuple[header_io.Header, Areas]:
     try:
-        header = luks1.Luks1Header.parse(data)
+        header = header_io.parse(data, _ANY_SIZE)
     except exception.HeaderError as error:
         raise exception.InvalidParameter(
             name="header backup", value=f"of {len(data)} bytes",

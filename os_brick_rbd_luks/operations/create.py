@@ -19,37 +19,38 @@ from typing import Any
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks.luks1 import header as luks1
-from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
 
 
 def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
            options: formatting.Options = formatting.Options(),
-           **image_options: Any) -> luks1.Luks1Header:
+           **image_options: Any) -> header_io.Header:
     """Create image *name* and format it; it is complete or not there.
 
-    :param size: decrypted size in bytes, a multiple of 512; the image is
-        that plus the data offset
+    :param size: decrypted size in bytes, a multiple of the sector size (512
+        in LUKS1); the image is that plus the data offset
     :param image_options: for the store: object size, features, ...
-    :raises InvalidParameter: *size* is not a positive multiple of 512
+    :raises InvalidParameter: *size* is not as said, or see
+        :func:`format.check`
     :raises ImageExists: there is an image of that name, which stays as it is
     """
-    if size <= 0 or size % cipher.SECTOR:
+    formatting.check(passphrase, options)
+    sector = formatting.sector_size(options)
+    if size <= 0 or size % sector:
         raise exception.InvalidParameter(
             name="size", value=size,
-            reason=f"is not a positive multiple of {cipher.SECTOR} bytes")
-    formatting.check(passphrase, options)
-    offset = layout.data_offset(store.stripe_period(**image_options))
+            reason=f"is not a positive multiple of {sector} bytes")
+    offset = formatting.data_offset(store.stripe_period(**image_options),
+                                    options)
     created = False
     try:
         with store.create(name, size + offset, **image_options) as image:
             created = True
             # A pool may have defaults of its own for the striping.
-            actual = layout.data_offset(image.stripe_period())
+            actual = formatting.data_offset(image.stripe_period(), options)
             if actual != offset:
                 image.resize(size + actual)
             return formatting.format_new(image, passphrase, options)

@@ -17,16 +17,18 @@ from __future__ import annotations
 from typing import Any, Dict
 
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import keyslot as keyslots
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.operations import header_io
 
 
-def describe(header: luks1.Luks1Header, image_size: int) -> Dict[str, Any]:
+def describe(header: header_io.Header, image_size: int) -> Dict[str, Any]:
     """The facts of a volume; sizes and offsets are bytes.
 
     ``decrypted_size`` is what a guest sees.
     """
-    return {
+    facts: Dict[str, Any] = {
         "type": header.type,
         "uuid": header.uuid,
         "cipher": header.cipher_spec,
@@ -35,13 +37,44 @@ def describe(header: luks1.Luks1Header, image_size: int) -> Dict[str, Any]:
         "data_offset": header.data_offset,
         "image_size": image_size,
         "decrypted_size": image_size - header.data_offset,
-        "keyslots": [{
-            "keyslot": slot.number,
-            "state": f"damaged: {slot.damage}" if slot.damage else "active",
-            "kdf": "pbkdf2",
-            "iterations": slot.iterations,
-        } for slot in header.keyslots],
+        "clone": header.clone,
     }
+    if isinstance(header, luks2.Luks2Header):
+        facts.update(_luks2(header))
+    facts["keyslots"] = [_keyslot(slot) for slot in header.keyslots]
+    return facts
+
+
+def _luks2(header: luks2.Luks2Header) -> Dict[str, Any]:
+    damaged = header.ailment and header.ailment.damage
+    return {
+        "sector_size": header.segment.sector_size,
+        "tokens": len(header.metadata.tokens),
+        "flags": list(header.metadata.flags),
+        "requirements": list(header.metadata.requirements),
+        "seqid": header.seqid,
+        "damaged_copy": header.ailment.which
+        if header.ailment and damaged else None,
+    }
+
+
+def _keyslot(slot: keyslots.Keyslot) -> Dict[str, Any]:
+    state = "active"
+    if slot.damage:
+        state = f"damaged: {slot.damage}"
+    elif slot.foreign:
+        state = f"not used: {slot.foreign}"
+    elif slot.priority == 0:
+        state = "active if named"
+    facts: Dict[str, Any] = {
+        "keyslot": slot.number, "state": state,
+        "kdf": slot.kdf.name if slot.kdf else None}
+    if isinstance(slot.kdf, kdf.Pbkdf2):
+        facts["iterations"] = slot.kdf.iterations
+    elif isinstance(slot.kdf, kdf.Argon2):
+        facts.update(time=slot.kdf.cost.time, cpus=slot.kdf.cost.cpus,
+                     memory_kib=slot.kdf.cost.memory_kib)
+    return facts
 
 
 @header_io.names_image

@@ -24,7 +24,8 @@ from typing import Dict, Optional
 
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.operations import header_io
 
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
 _LIBRBD_CIPHER = "aes-xts-plain64"
@@ -56,23 +57,31 @@ class Store:
                    "journaling" in image.features(), image.stripe_period())
 
 
-def engines(header: luks1.Luks1Header, store: Store,
+def engines(header: header_io.Header, store: Store,
             host: Host) -> Dict[str, Optional[str]]:
     """Program -> why it cannot open the volume here, None if it can."""
     return {
-        "qemu": host.qemu or _known_cipher(header),
+        "qemu": host.qemu or _qemu_refusal(header),
         "librbd": librbd_reason(header, store, host.librbd),
-        "cryptsetup": host.cryptsetup,
+        "cryptsetup": host.cryptsetup or _clone_refusal(header),
     }
 
 
-def _known_cipher(header: luks1.Luks1Header) -> Optional[str]:
-    if header.cipher_spec in cipher.SUPPORTED:
-        return None
-    return f"not known for cipher {header.cipher_spec}"
+def _qemu_refusal(header: header_io.Header) -> Optional[str]:
+    if header.type != "luks1":
+        return "QEMU's luks driver knows only LUKS1"
+    if header.cipher_spec not in cipher.SUPPORTED:
+        return f"not known for cipher {header.cipher_spec}"
+    return _clone_refusal(header)
 
 
-def librbd_reason(header: luks1.Luks1Header, store: Store,
+def _clone_refusal(header: header_io.Header) -> Optional[str]:
+    if header.clone:
+        return "only librbd knows the own header of a clone"
+    return None
+
+
+def librbd_reason(header: header_io.Header, store: Store,
                   release: Optional[int]) -> Optional[str]:
     """Why this host's librbd cannot open the volume, if it cannot.
 
@@ -83,7 +92,7 @@ def librbd_reason(header: luks1.Luks1Header, store: Store,
     return librbd_refusal(header, store, release)
 
 
-def librbd_refusal(header: luks1.Luks1Header, store: Store,
+def librbd_refusal(header: header_io.Header, store: Store,
                    release: int) -> Optional[str]:
     """Why librbd of that Ceph *release* refuses the volume, if it does."""
     if not store.is_rbd:
@@ -92,7 +101,28 @@ def librbd_refusal(header: luks1.Luks1Header, store: Store,
         return f"librbd has no cipher {header.cipher_spec}"
     if store.journaling:
         return "librbd has no encryption with the journaling feature"
+    if header.clone and release < 18:
+        return "the own header of a clone needs librbd of Ceph 18 or newer"
+    if odd_payload(header):
+        return "librbd does not know such a payload: " + odd_payload(header)
     if release >= 18 and header.data_offset % store.stripe_period:
         return (f"the payload at {header.data_offset} is not aligned to the "
                 f"stripe period of {store.stripe_period} bytes")
     return None
+
+
+def odd_payload(header: header_io.Header) -> str:
+    """What neither librbd nor we know of a payload, empty for a usual one."""
+    if not isinstance(header, luks2.Luks2Header):
+        return ""
+    if header.metadata.requirements:
+        return "requirement " + ascii(header.metadata.requirements[0])
+    if len(header.metadata.segments) > 1:
+        return "several segments"
+    if header.segment.integrity:
+        return "with integrity"
+    if header.segment.iv_tweak:
+        return f"IVs that begin with {header.segment.iv_tweak}"
+    if header.segment.size is not None:
+        return "of a fixed size"
+    return ""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import Callable, Optional, Tuple
+from typing import Any, Callable, Dict, Optional, Tuple, Union
 import uuid as uuids
 
 from os_brick_rbd_luks import exception
@@ -26,18 +26,28 @@ from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks.luks1 import header as luks1
-from os_brick_rbd_luks.luks.luks1 import layout
-from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
 from os_brick_rbd_luks.luks import plan as plans
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
 
+# Of an old header, which is destroyed by that much.
+_BLOCK = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a new volume is to be like; all but *iterations* is for ever."""
+    """What a new volume is to be like.
 
+    All but the KDF of the first keyslot is for ever.
+    """
+
+    #: ``luks1``, which QEMU, librbd and cryptsetup open, or ``luks2``, which
+    #: QEMU does not
+    type: str = "luks1"
     cipher_spec: str = "aes-xts-plain64"
     #: bytes of the volume key; XTS has two keys in it: 64 is AES-256
     key_bytes: int = 64
@@ -46,6 +56,10 @@ class Options:
     #: manager's random keys; stretch what a human typed
     #: (:mod:`kdf_cost`).
     iterations: int = kdf.MIN_ITERATIONS
+    #: Argon2id's cost, for a keyslot with that instead; LUKS2 only
+    argon2: Optional[kdf.Argon2Cost] = None
+    #: bytes of the payload's sectors: 512 or 4096; LUKS1 has 512
+    sector_size: Optional[int] = None
     uuid: Optional[str] = None
     random: Callable[[int], bytes] = os.urandom
 
@@ -54,25 +68,23 @@ def from_volume_type(header_type: str, cipher_spec: Optional[str],
                      key_size: Optional[int], iterations: int) -> Options:
     """The options that the encryption of a Cinder volume type asks for.
 
-    :param header_type: luks1; others are refused
+    :param header_type: luks1 or luks2
     :param cipher_spec: as dm-crypt writes it; None for the default
     :param key_size: of AES in bits, see :func:`cipher.key_bytes`; None for
         the largest
-    :raises UnsupportedHeader: what we do not write
+    :raises InvalidParameter: a type that we do not write
+    :raises UnsupportedHeader: another thing that we do not write
     """
-    if header_type != detect.Format.LUKS1.value:
-        raise exception.UnsupportedHeader(
-            what=f"formatting as {header_type}",
-            supported=detect.Format.LUKS1.value)
+    _check_type(header_type)
     spec = cipher_spec or Options.cipher_spec
-    return Options(cipher_spec=spec, iterations=iterations,
+    return Options(type=header_type, cipher_spec=spec, iterations=iterations,
                    key_bytes=cipher.key_bytes(spec, key_size or 256))
 
 
 @header_io.names_image
 def format_image(image: base.Image, passphrase: bytes,
                  options: Options = Options(), *,
-                 force: bool = False) -> luks1.Luks1Header:
+                 force: bool = False) -> header_io.Header:
     """Write a header with one keyslot for *passphrase*.
 
     :param force: destroy what the image holds
@@ -83,37 +95,45 @@ def format_image(image: base.Image, passphrase: bytes,
     """
     start = header_io.read_start(image)
     if force:
-        offset = _data_offset(image)
+        offset = _data_offset(image, options)
         # The old header first: no cut leaves a mixture of the two.
         return _write(image, start, passphrase, options, (
-            (plans.Write(0, bytes(layout.KEYSLOT_ALIGNMENT)),),
-            (plans.Write(layout.KEYSLOT_ALIGNMENT,
-                         bytes(offset - layout.KEYSLOT_ALIGNMENT)),)))
+            tuple(plans.Write(at, bytes(_BLOCK))
+                  for at in (0, *detect.secondaries(start))),
+            (plans.Write(_BLOCK, bytes(offset - _BLOCK)),)))
     found = detect.detect(start)
     if found is not detect.Format.NONE:
         raise exception.AlreadyFormatted(what=found.value.upper())
 
-    def check() -> None:
+    def no_data() -> None:
         if image.has_data():
-            raise exception.ImageNotEmpty(length=_data_offset(image))
+            raise exception.ImageNotEmpty(
+                length=_data_offset(image, options))
 
-    check()
+    no_data()
     # Once more under the lock: the key derivation takes its time.
-    return _write(image, start, passphrase, options, check=check)
+    return _write(image, start, passphrase, options, safe=no_data)
 
 
 @header_io.names_image
 def format_new(image: base.Image, passphrase: bytes,
-               options: Options = Options()) -> luks1.Luks1Header:
+               options: Options = Options()) -> header_io.Header:
     """Do as :func:`format_image` to an image that was just created.
 
     It has no data to be looked for, which takes as long as it is large.
     """
-    return _write(image, bytes(ondisk.SIZE), passphrase, options)
+    return _write(image, bytes(detect.START), passphrase, options)
 
 
-def _data_offset(image: base.Image) -> int:
-    offset = layout.data_offset(image.stripe_period())
+def data_offset(stripe_period: int, options: Options) -> int:
+    """Bytes before the payload of a volume on such an image."""
+    if options.type == "luks2":
+        return luks2_layout.data_offset(stripe_period)
+    return luks1_layout.data_offset(stripe_period)
+
+
+def _data_offset(image: base.Image, options: Options) -> int:
+    offset = data_offset(image.stripe_period(), options)
     size = image.size()
     if size <= offset:
         raise exception.ImageTooSmall(size=size, needed=offset)
@@ -127,33 +147,62 @@ def _data_offset(image: base.Image) -> int:
 
 def _write(image: base.Image, start: bytes, passphrase: bytes,
            options: Options, wipe: Tuple[plans.Stage, ...] = (),
-           check: Callable[[], None] = lambda: None) -> luks1.Luks1Header:
-    change = _new_header(passphrase, options, _data_offset(image))
+           safe: Callable[[], None] = lambda: None) -> header_io.Header:
+    check(passphrase, options)
+    change = _new_header(passphrase, options, _data_offset(image, options))
     header_io.apply(image, plans.Plan((plans.Write(0, start),),
                                       wipe + change.plan.stages),
-                    destructive=True, check=check)
+                    destructive=True, check=safe)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
     return change.header
 
 
-def _new_header(passphrase: bytes, options: Options,
-                offset: int) -> luks1.Change:
+def _new_header(passphrase: bytes, options: Options, offset: int
+                ) -> Union[luks1.Change, luks2.Change]:
     volume_key = options.random(options.key_bytes)
-    header = luks1.Luks1Header.build(
-        volume_key, cipher_spec=options.cipher_spec,
-        hash_name=options.hash_name, data_offset=offset,
-        uuid=options.uuid or str(uuids.uuid4()), random=options.random)
+    common: Dict[str, Any] = {
+        "cipher_spec": options.cipher_spec, "hash_name": options.hash_name,
+        "data_offset": offset, "random": options.random,
+        "uuid": options.uuid or str(uuids.uuid4())}
+    header: header_io.Header
+    if options.type == "luks2":
+        header = luks2.Luks2Header.build(
+            volume_key, sector_size=sector_size(options), **common)
+    else:
+        header = luks1.Luks1Header.build(volume_key, **common)
     return header.add(volume_key, passphrase, iterations=options.iterations,
-                      random=options.random)
+                      argon2=options.argon2, random=options.random)
+
+
+def sector_size(options: Options) -> int:
+    """Bytes of the payload's sectors, by default librbd's."""
+    default = 4096 if options.type == "luks2" else cipher.SECTOR
+    return default if options.sector_size is None else options.sector_size
 
 
 def check(passphrase: bytes, options: Options) -> None:
     """Refuse what :func:`format_image` would, before an image is made.
 
-    :raises UnsupportedHeader: cipher, key length or hash
-    :raises InvalidParameter: passphrase length or iterations
+    :raises UnsupportedHeader: cipher, key length, hash or sector size
+    :raises InvalidParameter: type, passphrase length or the KDF's cost
     """
-    luks1.check_new(passphrase, options.iterations)
+    if options.type == "luks2":
+        kdf.check_new(passphrase, options.iterations, options.argon2)
+        luks2.check_format(options.cipher_spec, options.key_bytes,
+                           options.hash_name, sector_size(options))
+        return
+    _check_type(options.type)
+    luks1.check_new(passphrase, options.iterations, options.argon2)
     luks1.check_format(options.cipher_spec, options.key_bytes,
                        options.hash_name)
+    if sector_size(options) != cipher.SECTOR:
+        raise exception.InvalidParameter(
+            name="sector size", value=options.sector_size,
+            reason="is not there in LUKS1, which has sectors of 512 bytes")
+
+
+def _check_type(name: str) -> None:
+    if name not in ("luks1", "luks2"):
+        raise exception.InvalidParameter(name="type", value=name,
+                                         reason="is not luks1 or luks2")

@@ -16,16 +16,20 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Callable, Iterable, TypeVar
+from typing import Any, Callable, Iterable, TypeVar, Union
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks.luks2 import copies
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks import plan as plans
 
 LOG = logging.getLogger(__name__)
+
+Header = Union[luks1.Luks1Header, luks2.Luks2Header]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -40,12 +44,35 @@ def names_image(function: Function) -> Function:
 
 
 def read_start(image: base.Image) -> bytes:
-    """The bytes at the start of an image that tell what it holds."""
-    return image.read(0, ondisk.SIZE)
+    """The bytes at the start of an image that tell what it holds.
+
+    One read is enough for a header as programs make it by default. A second
+    copy of a LUKS2 header is looked for where the first one is no good.
+    """
+    start = image.read(0, detect.START)
+    wanted = detect.wanted(start)
+    if wanted > detect.START:
+        start = image.read(0, wanted)
+    if not _needs_second_copy(start) or detect.secondaries(start):
+        return start
+    for offset in detect.LUKS2_SIZES:
+        if detect.is_secondary(image.read(offset, detect.PEEK), offset):
+            return image.read(0, 2 * offset)
+    return start
+
+
+def _needs_second_copy(start: bytes) -> bool:
+    try:
+        if detect.detect(start) in detect.LUKS1:
+            return False
+        copies.read(start, copies.PRIMARY, 0)
+    except exception.HeaderError:
+        return True
+    return False
 
 
 @names_image
-def read_header(image: base.Image) -> luks1.Luks1Header:
+def read_header(image: base.Image) -> Header:
     """The header of *image*.
 
     :raises HeaderError: there is none, or none that we can use
@@ -53,19 +80,22 @@ def read_header(image: base.Image) -> luks1.Luks1Header:
     return parse(read_start(image), image.size())
 
 
-def parse(start: bytes, size: int) -> luks1.Luks1Header:
+def parse(start: bytes, size: int) -> Header:
     """The header that an image of *size* bytes has with this *start*.
 
+    :param start: what :func:`read_start` gives
     :raises HeaderError: see :func:`read_header`
     """
-    found = detect.detect(start)
-    if found not in (detect.Format.NONE, detect.Format.LUKS1):
-        raise exception.UnsupportedHeader(
-            what=found.value.upper(), supported="LUKS1")
-    header = luks1.Luks1Header.parse(start)
+    header: Header
+    if detect.detect(start) in detect.LUKS2:
+        header = luks2.Luks2Header.parse(start)
+        field, offset = "segments.0.offset", 0
+    else:
+        header = luks1.Luks1Header.parse(start)
+        field, offset = "payload_offset", ondisk.OFFSETS["payload_offset"]
     if header.data_offset > size:
         raise exception.CorruptHeader(
-            field="payload_offset", offset=ondisk.OFFSETS["payload_offset"],
+            field=field, offset=offset,
             reason=f"is {header.data_offset} bytes, behind the end of the "
                    f"image of {size} bytes")
     return header

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""How many PBKDF2 iterations this machine does in a given time.
+"""What a KDF may cost so that it takes a given time on this machine.
 
 The only user of a clock. For passphrases that a human thought of; a key
 manager's random keys need no stretching.
@@ -18,6 +18,7 @@ manager's random keys need no stretching.
 
 from __future__ import annotations
 
+import os
 import time
 
 from os_brick_rbd_luks.luks import kdf
@@ -27,6 +28,13 @@ from os_brick_rbd_luks.luks import limits
 SECONDS = 2.0
 
 _PROBE_SECONDS = 0.05
+
+# cryptsetup's bounds for Argon2.
+_MIN_PASSES = 4
+_MAX_CPUS = 4
+_MIN_KIB = 64 * 1024
+_MAX_KIB = 1024 * 1024
+_PROBE_KIB = 16 * 1024
 
 
 def iterations(hash_name: str, key_bytes: int,
@@ -43,3 +51,24 @@ def iterations(hash_name: str, key_bytes: int,
         count *= 2
     wanted = int(count * seconds / spent)
     return min(max(wanted, kdf.MIN_ITERATIONS), limits.MAX_ITERATIONS)
+
+
+def argon2(key_bytes: int, seconds: float = SECONDS) -> kdf.Argon2Cost:
+    """Argon2id's cost that takes about *seconds* for a key of that length.
+
+    As cryptsetup does it: memory first, at most 1 GiB and half of what there
+    is; never fewer than 4 passes and never more than 4 threads.
+    """
+    cpus = min(os.cpu_count() or 1, _MAX_CPUS)
+    cost = kdf.Argon2Cost(_MIN_PASSES, _PROBE_KIB, cpus)
+    # CPU time of all threads: other load must not make keys weaker.
+    start = time.process_time()
+    kdf.argon2("argon2id", b"calibration", bytes(32), cost, key_bytes)
+    spent = max(time.process_time() - start, 1e-6) / cpus
+    limit = min(_MAX_KIB, os.sysconf("SC_PHYS_PAGES")
+                * os.sysconf("SC_PAGE_SIZE") // 2048)
+    memory = min(max(int(_PROBE_KIB * seconds / spent), _MIN_KIB), limit)
+    passes = int(_MIN_PASSES * seconds / spent * _PROBE_KIB / memory)
+    return kdf.Argon2Cost(
+        min(max(passes, _MIN_PASSES), limits.MAX_ARGON2_WORK_KIB // memory),
+        memory, cpus)

@@ -24,7 +24,6 @@ from typing import List, NamedTuple, Optional
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock as unlocking
 
@@ -45,16 +44,20 @@ class Result(NamedTuple):
 @header_io.names_image
 def add(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
         iterations: int = kdf.MIN_ITERATIONS,
+        argon2: Optional[kdf.Argon2Cost] = None,
         keyslot: Optional[int] = None) -> Result:
     """Let *new_passphrase* open the volume as well.
 
+    :param iterations: of PBKDF2
+    :param argon2: use Argon2id at that cost instead, in LUKS2
     :param keyslot: the one to fill; the first free one when None
     :raises WrongPassphrase: *passphrase* opens no keyslot
-    :raises NoFreeKeyslot, KeyslotInUse: see ``Luks1Header.add``
+    :raises NoFreeKeyslot, KeyslotInUse: see the header's ``add``
     """
     opened = unlocking.unlock(image, passphrase)
     change = opened.header.add(opened.volume_key, new_passphrase,
-                               iterations=iterations, keyslot=keyslot)
+                               iterations=iterations, argon2=argon2,
+                               keyslot=keyslot)
     header_io.apply(image, change.plan)
     LOG.info("%s: keyslot %d added", image.name, change.keyslot)
     return Result(change.keyslot, None, [])
@@ -62,15 +65,19 @@ def add(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
 
 @header_io.names_image
 def rekey(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
-          iterations: int = kdf.MIN_ITERATIONS) -> Result:
+          iterations: int = kdf.MIN_ITERATIONS,
+          argon2: Optional[kdf.Argon2Cost] = None) -> Result:
     """Put *new_passphrase* in the place of *passphrase*.
 
+    :param iterations: of PBKDF2
+    :param argon2: use Argon2id at that cost instead, in LUKS2
     :raises WrongPassphrase: *passphrase* opens no keyslot
     :raises NoFreeKeyslot: the new one needs one until the old one is erased
     """
     opened = unlocking.unlock(image, passphrase)
     change = opened.header.replace(opened.keyslot, opened.volume_key,
-                                   new_passphrase, iterations=iterations)
+                                   new_passphrase, iterations=iterations,
+                                   argon2=argon2)
     header_io.apply(image, change.plan)
     LOG.info("%s: keyslot %d replaced by keyslot %d", image.name,
              opened.keyslot, change.keyslot)
@@ -102,7 +109,7 @@ def remove_number(image: base.Image, keyslot: int,
     header = header_io.read_header(image)
     header.keyslot(keyslot)
     others = [slot.number for slot in header.keyslots
-              if slot.number != keyslot and not slot.damage]
+              if slot.number != keyslot and slot.usable]
     if not others:
         raise exception.LastKeyslot(keyslot=keyslot)
     if passphrase is not None:
@@ -120,9 +127,9 @@ def _prove(image: base.Image, passphrase: bytes, keyslots: List[int]) -> None:
     raise exception.WrongPassphrase()
 
 
-def _remove(image: base.Image, header: luks1.Luks1Header,
+def _remove(image: base.Image, header: header_io.Header,
             keyslot: int) -> Result:
-    if not any(slot.number != keyslot and not slot.damage
+    if not any(slot.number != keyslot and slot.usable
                for slot in header.keyslots):
         raise exception.LastKeyslot(keyslot=keyslot)
     header_io.apply(image, header.erase([keyslot]).plan)

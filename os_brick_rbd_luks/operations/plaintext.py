@@ -22,6 +22,7 @@ from __future__ import annotations
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import unlock
 
 #: Bytes that one step decrypts, so that memory stays small.
@@ -35,24 +36,36 @@ class Plaintext:
     """
 
     def __init__(self, image: base.Image, opened: unlock.Unlocked) -> None:
-        """Take the volume key of *opened*; *image* stays its owner's."""
+        """Take the volume key of *opened*; *image* stays its owner's.
+
+        :raises UnsupportedHeader: a payload that only cryptsetup knows, or
+            the parent of a clone with a header of its own
+        """
+        header = opened.header
+        reason = engines.odd_payload(header) or (
+            "the own header of a clone" if header.clone else "")
+        if reason:
+            raise exception.UnsupportedHeader(
+                what=f"decrypting a payload in Python: {reason}",
+                supported="one crypt segment")
         self._image = image
-        self._offset = opened.header.data_offset
-        self._cipher = cipher.SectorCipher(opened.header.cipher_spec,
-                                           opened.volume_key)
+        self._offset = header.data_offset
+        self._sector = header.sector_size
+        self._cipher = cipher.SectorCipher(
+            header.cipher_spec, opened.volume_key, self._sector)
 
     def size(self) -> int:
         """Decrypted bytes, whole sectors."""
         size = self._image.size() - self._offset
-        return size - size % cipher.SECTOR
+        return size - size % self._sector
 
     def read(self, offset: int, length: int) -> bytes:
         """*length* bytes, or those up to the end."""
         length = min(length, self.size() - offset)
         if length <= 0:
             return b""
-        start = offset - offset % cipher.SECTOR
-        end = -(-(offset + length) // cipher.SECTOR) * cipher.SECTOR
+        start = offset - offset % self._sector
+        end = -(-(offset + length) // self._sector) * self._sector
         plain = b"".join(
             self._sectors(position, min(_CHUNK, end - position))
             for position in range(start, end, _CHUNK))
@@ -73,13 +86,13 @@ class Plaintext:
         if not data:
             return
         view = memoryview(data)
-        head = offset % cipher.SECTOR
-        before = self._sectors(offset - head, cipher.SECTOR)[:head] if (
+        head = offset % self._sector
+        before = self._sectors(offset - head, self._sector)[:head] if (
             head) else b""
-        tail = -(offset + len(data)) % cipher.SECTOR
+        tail = -(offset + len(data)) % self._sector
         after = self._sectors(
-            offset + len(data) + tail - cipher.SECTOR,
-            cipher.SECTOR)[cipher.SECTOR - tail:] if tail else b""
+            offset + len(data) + tail - self._sector,
+            self._sector)[self._sector - tail:] if tail else b""
         position = offset - head
         whole = memoryview(b"".join((before, view, after)))
         for start in range(0, len(whole), _CHUNK):

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Optional
+from typing import Optional, Sequence
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks import keyslot as keyslots
+from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
@@ -30,7 +31,7 @@ LOG = logging.getLogger(__name__)
 class Unlocked:
     """An opened volume."""
 
-    header: luks1.Luks1Header
+    header: header_io.Header
     #: the keyslot that the passphrase opened
     keyslot: int
     volume_key: bytes = dataclasses.field(repr=False)
@@ -45,6 +46,7 @@ def unlock(image: base.Image, passphrase: bytes,
     :raises WrongPassphrase: it opens none of them
     :raises CorruptHeader: all keyslots are damaged
     :raises HeaderLimitExceeded: to try them all would take minutes
+    :raises UnsupportedHeader: all are of a kind that we do not know
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
     header = header_io.read_header(image)
@@ -52,9 +54,12 @@ def unlock(image: base.Image, passphrase: bytes,
              else list(header.keyslots))
     if not slots:
         raise exception.KeyslotNotFound(keyslot="0 (or any other)")
-    sound = [slot for slot in slots if not slot.damage]
-    header.check_cost(slot.number for slot in sound)
-    for slot in sound or slots:
+    # Priority 0 is for those who name the keyslot.
+    tried = sorted((slot for slot in slots if slot.usable
+                    and (slot.priority or keyslot is not None)),
+                   key=lambda slot: -slot.priority)
+    _check_cost(header, tried)
+    for slot in tried or [slot for slot in slots if not slot.usable]:
         area = image.read(slot.offset, slot.length)
         try:
             key = header.open_keyslot(slot.number, area, passphrase)
@@ -63,3 +68,13 @@ def unlock(image: base.Image, passphrase: bytes,
         LOG.debug("%s: keyslot %d opened", image.name, slot.number)
         return Unlocked(header, slot.number, key)
     raise exception.WrongPassphrase()
+
+
+def _check_cost(header: header_io.Header,
+                slots: Sequence[keyslots.Keyslot]) -> None:
+    """Refuse to try keyslots that together cost minutes."""
+    total = sum(slot.cost + header.digest_iterations for slot in slots)
+    if total > limits.MAX_TOTAL_ITERATIONS:
+        raise exception.HeaderLimitExceeded(
+            field="iterations of all keyslots", value=total,
+            limit=limits.MAX_TOTAL_ITERATIONS)

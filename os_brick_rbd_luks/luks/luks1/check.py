@@ -77,7 +77,7 @@ def check(phdr: ondisk.Phdr) -> None:
     :raises CorruptHeader: a field cannot be
     :raises HeaderLimitExceeded: a field asks for too much time or memory
     """
-    if phdr.magic != detect.MAGIC:
+    if phdr.magic not in (detect.MAGIC, detect.CLONE_MAGIC):
         raise exception.NotLuks()
     if phdr.version != 1:
         raise exception.UnsupportedHeader(

@@ -30,26 +30,13 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import digest
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks import keymaterial
-from os_brick_rbd_luks.luks import limits
+from os_brick_rbd_luks.luks import keyslot as views
 from os_brick_rbd_luks.luks.luks1 import check
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks import plan
 
 Random = Callable[[int], bytes]
-
-
-class Keyslot(NamedTuple):
-    """One keyslot that is in use, or damaged."""
-
-    number: int
-    #: PBKDF2 iterations
-    iterations: int
-    #: where its area lies, in bytes
-    offset: int
-    length: int
-    #: why it cannot be used, None for a good one
-    damage: Optional[str]
 
 
 class Change(NamedTuple):
@@ -81,19 +68,20 @@ class Luks1Header:
 
     @classmethod
     def build(cls, volume_key: bytes, *, cipher_spec: str, hash_name: str,
-              data_offset: int, uuid: str,
+              data_offset: int, uuid: str, clone: bool = False,
               digest_iterations: int = kdf.MIN_ITERATIONS,
               random: Random = os.urandom) -> Luks1Header:
         """A header without keyslots.
 
         :param data_offset: bytes, at least the end of the keyslot areas
+        :param clone: mark it as librbd does the own header of a clone
         :raises UnsupportedHeader: cipher, key length or hash
         """
         check_format(cipher_spec, len(volume_key), hash_name)
         name, mode = cipher_spec.split("-", 1)
         salt = random(digest.SALT_SIZE)
         phdr = ondisk.Phdr(
-            magic=detect.MAGIC, version=1,
+            magic=detect.CLONE_MAGIC if clone else detect.MAGIC, version=1,
             cipher_name=name.encode().ljust(32, b"\0"),
             cipher_mode=mode.encode().ljust(32, b"\0"),
             hash_spec=hash_name.encode().ljust(32, b"\0"),
@@ -113,6 +101,11 @@ class Luks1Header:
     def type(self) -> str:
         """The name of the format."""
         return detect.Format.LUKS1.value
+
+    @property
+    def clone(self) -> bool:
+        """Whether it is marked as the own header of a clone."""
+        return self.phdr.magic == detect.CLONE_MAGIC
 
     @property
     def uuid(self) -> str:
@@ -141,13 +134,23 @@ class Luks1Header:
         return self.phdr.payload_offset * cipher.SECTOR
 
     @property
-    def keyslots(self) -> Tuple[Keyslot, ...]:
+    def keyslots(self) -> Tuple[views.Keyslot, ...]:
         """The keyslots in use, damaged ones included, by number."""
         return tuple(
-            Keyslot(number, block.iterations, *self._area(number),
-                    check.damage(block))
+            views.Keyslot(number, self._kdf(block), *self._area(number),
+                             check.damage(block))
             for number, block in enumerate(self.phdr.key_blocks)
             if block.active != ondisk.KEY_DISABLED)
+
+    @property
+    def digest_iterations(self) -> int:
+        """PBKDF2 iterations that end every try of a keyslot."""
+        return self.phdr.mk_digest_iter
+
+    @property
+    def sector_size(self) -> int:
+        """Bytes of the payload's sectors."""
+        return cipher.SECTOR
 
     @property
     def keyslots_end(self) -> int:
@@ -164,7 +167,7 @@ class Luks1Header:
         return (block.key_material_offset * cipher.SECTOR,
                 keymaterial.area_bytes(self.phdr.key_bytes, block.stripes))
 
-    def keyslot(self, number: int) -> Keyslot:
+    def keyslot(self, number: int) -> views.Keyslot:
         """The keyslot of that number.
 
         :raises KeyslotNotFound: it is not in use, or there is none such
@@ -174,27 +177,13 @@ class Luks1Header:
                 return slot
         raise exception.KeyslotNotFound(keyslot=number)
 
-    def same_volume(self, other: Luks1Header) -> bool:
+    def same_volume(self, other: object) -> bool:
         """Whether both open the same payload with the same volume key."""
-        return all(
+        return isinstance(other, Luks1Header) and all(
             getattr(self.phdr, field) == getattr(other.phdr, field)
-            for field in ("cipher_name", "cipher_mode", "hash_spec",
+            for field in ("magic", "cipher_name", "cipher_mode", "hash_spec",
                           "payload_offset", "key_bytes", "mk_digest",
                           "mk_digest_salt", "mk_digest_iter", "uuid"))
-
-    def check_cost(self, numbers: Iterable[int]) -> None:
-        """Refuse to try keyslots that together cost too much.
-
-        A try of a keyslot ends with the digest's own key derivation.
-
-        :raises HeaderLimitExceeded: a wrong passphrase would take minutes
-        """
-        total = sum(self.phdr.key_blocks[number].iterations
-                    + self.phdr.mk_digest_iter for number in numbers)
-        if total > limits.MAX_TOTAL_ITERATIONS:
-            raise exception.HeaderLimitExceeded(
-                field="iterations of all keyslots", value=total,
-                limit=limits.MAX_TOTAL_ITERATIONS)
 
     def open_keyslot(self, number: int, area: bytes,
                      passphrase: bytes) -> bytes:
@@ -223,17 +212,19 @@ class Luks1Header:
 
     def add(self, volume_key: bytes, passphrase: bytes, *,
             iterations: int = kdf.MIN_ITERATIONS,
+            argon2: Optional[kdf.Argon2Cost] = None,
             keyslot: Optional[int] = None,
             random: Random = os.urandom) -> Change:
         """Let *passphrase* open the volume too: key material, then header.
 
+        :param argon2: None; LUKS1 has no Argon2
         :param keyslot: a free one; the first free one when None
         :raises WrongVolumeKey: *volume_key* is not this volume's
         :raises KeyslotInUse: *keyslot* is
         :raises NoFreeKeyslot: there is none
         :raises InvalidParameter: iterations, keyslot or passphrase length
         """
-        check_new(passphrase, iterations)
+        check_new(passphrase, iterations, argon2)
         if not self.verify_volume_key(volume_key):
             raise exception.WrongVolumeKey()
         number = self._free_keyslot(keyslot)
@@ -278,6 +269,7 @@ class Luks1Header:
 
     def replace(self, number: int, volume_key: bytes, passphrase: bytes, *,
                 iterations: int = kdf.MIN_ITERATIONS,
+                argon2: Optional[kdf.Argon2Cost] = None,
                 random: Random = os.urandom) -> Change:
         """Put *passphrase* in the place of keyslot *number*'s.
 
@@ -287,7 +279,7 @@ class Luks1Header:
         """
         self.keyslot(number)
         added = self.add(volume_key, passphrase, iterations=iterations,
-                         random=random)
+                         argon2=argon2, random=random)
         erased = added.header.erase([number], random=random)
         return Change(erased.header, added.plan.then(erased.plan),
                       added.keyslot)
@@ -303,10 +295,12 @@ class Luks1Header:
             for number, block in enumerate(self.phdr.key_blocks))))
 
     def _parameters(self, block: ondisk.KeyBlock) -> keymaterial.Parameters:
-        cipher.check(self.cipher_spec, self.phdr.key_bytes)
         return keymaterial.Parameters(
-            self.cipher_spec, self.hash_name, self.phdr.key_bytes,
-            block.stripes, block.salt, block.iterations)
+            self.cipher_spec, self.phdr.key_bytes, self.hash_name,
+            self.phdr.key_bytes, block.stripes, self._kdf(block))
+
+    def _kdf(self, block: ondisk.KeyBlock) -> kdf.Pbkdf2:
+        return kdf.Pbkdf2(self.hash_name, block.iterations, block.salt)
 
     def _free_keyslot(self, wanted: Optional[int]) -> int:
         used = [slot.number for slot in self.keyslots]
@@ -339,17 +333,14 @@ def check_format(cipher_spec: str, key_bytes: int, hash_name: str) -> None:
     kdf.check_hash(hash_name, writing=True)
 
 
-def check_new(passphrase: bytes, iterations: int) -> None:
+def check_new(passphrase: bytes, iterations: int,
+              argon2: Optional[kdf.Argon2Cost] = None) -> None:
     """Refuse what :meth:`Luks1Header.add` would not make a keyslot of.
 
-    :raises InvalidParameter: passphrase length or iterations
+    :raises InvalidParameter: passphrase length or iterations, or Argon2
     """
-    if not 0 < len(passphrase) <= limits.MAX_PASSPHRASE_BYTES:
+    if argon2 is not None:
         raise exception.InvalidParameter(
-            name="passphrase length", value=len(passphrase),
-            reason=f"is not between 1 and {limits.MAX_PASSPHRASE_BYTES}")
-    if not kdf.MIN_ITERATIONS <= iterations <= limits.MAX_ITERATIONS:
-        raise exception.InvalidParameter(
-            name="iterations", value=iterations,
-            reason=f"is not between {kdf.MIN_ITERATIONS} and "
-                   f"{limits.MAX_ITERATIONS}")
+            name="KDF", value="argon2id",
+            reason="is not there in LUKS1, which has PBKDF2 only")
+    kdf.check_new(passphrase, iterations)

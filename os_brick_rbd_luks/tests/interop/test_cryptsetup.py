@@ -175,14 +175,3 @@ class TheirsTest(base.Cryptsetup):
                                   image, base.OLD, base.NEW)
         self.assertEqual(f"hash {options[1]}", error.what)
         self.assertEqual(before, self.content())
-
-    def test_luks2_is_named(self):
-        with open(self.path, "wb") as stream:
-            stream.truncate(20 * base.MIB)
-        self.cryptsetup(
-            "luksFormat", "--type", "luks2", "--pbkdf", "pbkdf2",
-            "--pbkdf-force-iterations", "1000", "--key-file",
-            self.secret(base.OLD), self.path)
-        error = self.assertRaises(exception.UnsupportedHeader, unlock.unlock,
-                                  self.open(), base.OLD)
-        self.assertEqual("LUKS2", error.what)

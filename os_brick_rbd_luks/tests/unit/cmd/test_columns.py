@@ -43,10 +43,15 @@ class ColumnsTest(testtools.TestCase):
         slots = [{"keyslot": 0, "state": "active", "kdf": "pbkdf2",
                   "iterations": 1000},
                  {"keyslot": 7, "state": "damaged: why", "kdf": "pbkdf2",
-                  "iterations": 0}]
+                  "iterations": 0},
+                 {"keyslot": 8, "state": "active", "kdf": "argon2id",
+                  "time": 4, "memory_kib": 65536, "cpus": 2},
+                 {"keyslot": 9, "state": "not used: why", "kdf": None}]
         column = columns.Keyslots(slots)
         self.assertEqual("0: active, pbkdf2, 1000 iterations\n"
-                         "7: damaged: why, pbkdf2, 0 iterations",
+                         "7: damaged: why, pbkdf2, 0 iterations\n"
+                         "8: active, argon2id, 4 passes over 65536 KiB, "
+                         "2 threads\n9: not used: why, unknown KDF",
                          column.human_readable())
         self.assertEqual(slots, column.machine_readable())
 

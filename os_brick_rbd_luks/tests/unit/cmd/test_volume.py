@@ -107,7 +107,8 @@ class CreateTest(VolumeTestCase):
         self.assertFalse(os.path.exists(self.path))
 
     @ddt.data("--iterations=many", "--key-size=big", "--hash=sha1",
-              "--type=luks2", "--nonsense")
+              "--type=luks3", "--nonsense", "--kdf=scrypt",
+              "--sector-size=big")
     def test_usage(self, flag):
         self.usage_error("create", self.target, "--size", "1M", *self.key,
                          flag)

@@ -202,8 +202,9 @@ class RefusedTest(HypervisorTestCase):
         erase.erase(images.MemoryImage(content))
         self.refused(exception.KeyslotNotFound)
 
-    @ddt.data((b"LUKS\xba\xbe\x00\x02", exception.UnsupportedHeader),
-              (b"RBDL\xba\xbe\x00\x01", exception.UnsupportedHeader),
+    @ddt.data((b"LUKS\xba\xbe\x00\x02", exception.CorruptHeader),
+              (b"LUKS\xba\xbe\x00\x03", exception.UnsupportedHeader),
+              (b"RBDL\xba\xbe\x00\x01", exception.CorruptHeader),
               (b"LUKS\xba\xbe\x00\x01" + bytes(600),
                exception.HeaderError))
     @ddt.unpack

@@ -292,7 +292,7 @@ class BlankTest(base.EncryptorsTestCase):
         opened = self.opens(content, base.HEX)
         self.assertEqual((spec, length), (opened.header.cipher_spec,
                                           len(opened.volume_key)))
-        self.assertEqual([1000], [slot.iterations
+        self.assertEqual([1000], [slot.kdf.iterations
                                   for slot in opened.header.keyslots])
 
     def test_what_attach_is_told_counts(self):
@@ -308,7 +308,7 @@ class BlankTest(base.EncryptorsTestCase):
         content = self.make_image()
         self.config(pbkdf2_iterations=3000)
         self.attach()
-        self.assertEqual([3000], [slot.iterations for slot in self.opens(
+        self.assertEqual([3000], [slot.kdf.iterations for slot in self.opens(
             content, base.HEX).header.keyslots])
 
     @ddt.data(("serpent-xts-plain64", 256), ("aes-xts-plain64", 512),
@@ -325,10 +325,13 @@ class BlankTest(base.EncryptorsTestCase):
     def test_luks2_is_never_written_as_luks1(self):
         """A volume type that says luks2 gets that, or nothing."""
         content = self.make_image()
-        self.fails(exception.UnsupportedHeader, self.attach,
+        self.fails(exception.ImageTooSmall, self.attach,
                    cls=luks.RBDLuks2Encryptor)
         self.assertFalse(content.objects)
         self.assertEqual({}, self.daemon.volumes())
+        content.resize(20 * 1024 * 1024)
+        self.attach(cls=luks.RBDLuks2Encryptor)
+        self.assertEqual(b"LUKS\xba\xbe\0\2", content.read(0, 8))
 
     @ddt.data("luks", "luks2")
     def test_a_volume_of_luks1_attaches_whatever_the_type_says(self, name):

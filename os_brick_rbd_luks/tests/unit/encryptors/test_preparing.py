@@ -25,7 +25,7 @@ from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.unit.operations import base
 
-LOW = preparing.CHEAP_ITERATIONS
+LOW = preparing.CHEAP
 
 
 @ddt.ddt
@@ -57,7 +57,7 @@ class HeaderTest(base.OperationsTestCase):
                               base.NEW)
         else:
             self.assertEqual(iterations, self.header(
-                image, base.NEW).keyslots[0].iterations)
+                image, base.NEW).keyslots[0].kdf.iterations)
 
     def test_all_keyslots_count(self):
         image = self.make_volume()

@@ -193,3 +193,39 @@ class KeyBytesTest(testtools.TestCase):
         error = self.assertRaises(exception.UnsupportedHeader,
                                   cipher.key_bytes, spec, 256)
         self.assertEqual(f"cipher {spec}", error.what)
+
+
+@ddt.ddt
+class SectorSizeTest(testtools.TestCase):
+    """Sectors of LUKS2 may be larger; their IVs count 512-byte units."""
+
+    @ddt.data(*[(spec, size) for spec, sizes in cipher.SUPPORTED.items()
+                for size in sizes])
+    @ddt.unpack
+    def test_round_trip(self, spec, size):
+        engine = cipher.SectorCipher(spec, os.urandom(size), 4096)
+        plain = os.urandom(3 * 4096)
+        self.assertEqual(plain, engine.decrypt(engine.encrypt(plain, 8), 8))
+
+    def test_number_of_the_second_sector(self):
+        """Is that of the first one plus 8."""
+        engine = cipher.SectorCipher("aes-xts-plain64", bytes(range(64)),
+                                     4096)
+        plain = bytes(8192)
+        whole = engine.encrypt(plain, 16)
+        self.assertEqual(engine.encrypt(plain[:4096], 24), whole[4096:])
+
+    def test_first_unit_is_as_in_small_sectors(self):
+        key = bytes(range(64))
+        large = cipher.SectorCipher("aes-xts-plain64", key, 4096)
+        small = cipher.SectorCipher("aes-xts-plain64", key)
+        plain = os.urandom(4096)
+        one, other = large.encrypt(plain), small.encrypt(plain)
+        self.assertEqual(one[:512], other[:512])
+        self.assertNotEqual(one[512:], other[512:])
+
+    @ddt.data(512, 4095, 4097, 6144)
+    def test_half_sectors(self, length):
+        engine = cipher.SectorCipher("aes-xts-plain64", bytes(range(64)),
+                                     4096)
+        self.assertRaises(ValueError, engine.encrypt, bytes(length))

@@ -23,6 +23,11 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
 
 
+def second(offset):
+    """How a second copy that belongs at *offset* begins."""
+    return b"SKUL\xba\xbe\0\2" + offset.to_bytes(8, "big")
+
+
 @ddt.ddt
 class DetectTest(testtools.TestCase):
 
@@ -52,6 +57,43 @@ class DetectTest(testtools.TestCase):
             name + b"\xba\xbe" + version.to_bytes(2, "big"))
         self.assertEqual(f"LUKS version {version}", error.what)
         self.assertEqual("1 and 2", error.supported)
+
+    @ddt.data(*detect.LUKS2_SIZES)
+    def test_second_copy(self, offset):
+        """It counts when there is no first one, at its own place."""
+        block = second(offset)
+        self.assertTrue(detect.is_secondary(block, offset))
+        data = bytes(offset) + block
+        self.assertEqual((offset,), detect.secondaries(data))
+        self.assertIs(detect.Format.LUKS2, detect.detect(data))
+        clone = data.replace(b"SKUL", b"LDBR")
+        self.assertIs(detect.Format.LUKS2_CLONE, detect.detect(clone))
+        moved = data + bytes(512)
+        for other in (moved[512:], bytes(512) + data, data[:-1]):
+            self.assertIs(detect.Format.NONE, detect.detect(other))
+        self.assertIs(detect.Format.LUKS1, detect.detect(
+            b"LUKS\xba\xbe\0\1" + data[8:]))
+        self.assertIs(detect.Format.LUKS2, detect.detect(
+            b"LUKS\xba\xbe\0\3" + data[8:]))
+
+    def test_several_second_copies(self):
+        data = bytearray(2 ** 20)
+        for offset in (16384, 65536, 524288):
+            data[offset:offset + 16] = second(offset)
+        self.assertEqual((16384, 65536, 524288), detect.secondaries(data))
+
+    @ddt.data((b"LUKS\xba\xbe\0\2", 16384, 32768),
+              (b"LUKS\xba\xbe\0\2", 32768, 65536),
+              (b"RBDL\xba\xbe\0\2", 4194304, 8388608),
+              (b"LUKS\xba\xbe\0\1", 32768, 32768),
+              (b"LUKS\xba\xbe\0\2", 8388608, 32768),
+              (b"LUKS\xba\xbe\0\2", 2 ** 64 - 1, 32768),
+              (b"LUKS\xba\xbe\0\2", 0, 32768), (bytes(8), 65536, 32768))
+    @ddt.unpack
+    def test_wanted(self, start, size, expected):
+        self.assertEqual(expected, detect.wanted(
+            start + size.to_bytes(8, "big") + bytes(100)))
+        self.assertEqual(detect.START, detect.wanted(start))
 
     @hypothesis.given(strategies.binary(max_size=16))
     @hypothesis.settings(max_examples=100, deadline=None,

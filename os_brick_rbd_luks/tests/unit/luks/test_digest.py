@@ -52,3 +52,15 @@ class DigestTest(testtools.TestCase):
                                        made))
         self.assertFalse(digest.verify("sha256", KEY, SALT, 1000,
                                        made[:-1] + b"\0"))
+
+    @ddt.data(("sha1", 20), ("sha256", 32), ("sha512", 64))
+    @ddt.unpack
+    def test_as_long_as_the_hash(self, name, size):
+        """As LUKS2 has it."""
+        self.assertEqual(size, digest.full_size(name))
+        made = digest.make(name, KEY, SALT, 1000, size)
+        self.assertEqual(hashlib.pbkdf2_hmac(name, KEY, SALT, 1000, size),
+                         made)
+        self.assertTrue(digest.verify(name, KEY, SALT, 1000, made))
+        self.assertFalse(digest.verify(name, KEY, SALT, 1000,
+                                       made[:-1] + b"\0"))

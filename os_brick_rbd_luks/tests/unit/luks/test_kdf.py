@@ -10,11 +10,15 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""PBKDF2 against published answers."""
+"""PBKDF2 and Argon2 against published answers."""
 
 from __future__ import annotations
 
+import sys
+from unittest import mock
+
 import ddt
+import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
@@ -47,6 +51,65 @@ ANSWERS = (
      "e1d9c16aa681708a45f5c7c4e215ceb66e011a2e9f0040713f18aefdb866d53c"
      "f76cab2868a39b9f7840edce4fef5a82be67335c77a6068e04112754f27ccf4e"),
 )
+
+
+#: From the reference implementation's test.c (version 0x13): passes, KiB,
+#: threads; the salt is "somesalt".
+ARGON2_ANSWERS = (
+    ("argon2id", 2, 256, 1, b"password",
+     "9dfeb910e80bad0311fee20f9c0e2b12c17987b4cac90c2ef54d5b3021c68bfe"),
+    ("argon2id", 2, 256, 2, b"password",
+     "6d093c501fd5999645e0ea3bf620d7b8be7fd2db59c20d9fff9539da2bf57037"),
+    ("argon2id", 2, 65536, 1, b"password",
+     "09316115d5cf24ed5a15a31a3ba326e5cf32edc24702987c02b6566f61913cf7"),
+    ("argon2id", 2, 65536, 1, b"differentpassword",
+     "0b84d652cf6b0c4beaef0dfe278ba6a80df6696281d7e0d2891b817d8c458fde"),
+    ("argon2i", 2, 256, 1, b"password",
+     "89e9029f4637b295beb027056a7336c414fadd43f6b208645281cb214a56452f"),
+    ("argon2i", 2, 256, 2, b"password",
+     "4ff5ce2769a1d7f4c8a491df09d41a9fbe90e5eb02155a13e4c01e20cd4eab61"),
+)
+
+
+@ddt.ddt
+class Argon2Test(testtools.TestCase):
+
+    @ddt.data(*ARGON2_ANSWERS)
+    @ddt.unpack
+    def test_known_answer(self, name, passes, memory, cpus, passphrase,
+                          expected):
+        derivation = kdf.Argon2(name, kdf.Argon2Cost(passes, memory, cpus),
+                                b"somesalt")
+        self.assertEqual(expected, derivation.derive(passphrase, 32).hex())
+
+    def test_length(self):
+        for length in (4, 16, 64, 512):
+            self.assertEqual(length, len(kdf.argon2(
+                "argon2i", b"p", b"somesalt", kdf.Argon2Cost(1, 8, 1),
+                length)))
+
+    def test_no_memory(self):
+        """What libargon2 says when it gets none."""
+        from argon2 import exceptions
+        from argon2 import low_level
+
+        def fail(*_arguments, **_options):
+            raise exceptions.HashingError("Memory allocation error")
+
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{low_level.__name__}.hash_secret_raw", fail))
+        error = self.assertRaises(
+            MemoryError, kdf.argon2, "argon2id", b"secret", b"somesalt",
+            kdf.Argon2Cost(1, 8, 1), 16)
+        self.assertNotIn("secret", repr(error))
+        self.assertTrue(error.__suppress_context__)
+
+    def test_not_installed(self):
+        with mock.patch.dict(sys.modules, {"argon2": None}):
+            error = self.assertRaises(
+                exception.MissingDependency, kdf.argon2, "argon2id", b"p",
+                b"somesalt", kdf.Argon2Cost(1, 8, 1), 16)
+        self.assertEqual("argon2-cffi", error.package)
 
 
 @ddt.ddt

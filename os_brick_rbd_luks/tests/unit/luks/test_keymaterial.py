@@ -23,15 +23,19 @@ import testtools
 
 from os_brick_rbd_luks.luks import af
 from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks import keymaterial
 
 SPECS = [(spec, size) for spec, sizes in cipher.SUPPORTED.items()
          for size in sizes]
 
 
+KDF = kdf.Pbkdf2("sha256", 1000, bytes(range(32)))
+
+
 def parameters(spec="aes-xts-plain64", size=32, **changes):
     return dataclasses.replace(keymaterial.Parameters(
-        spec, "sha256", size, 40, bytes(range(32)), 1000), **changes)
+        spec, size, "sha256", size, 40, KDF), **changes)
 
 
 @ddt.ddt
@@ -65,11 +69,24 @@ class KeyMaterialTest(testtools.TestCase):
         self.assertEqual(key, af.merge(plain[:32 * 40], 32, 40, "sha256"))
         self.assertEqual(bytes(len(area) - 32 * 40), plain[32 * 40:])
 
-    @ddt.data({"salt": bytes(32)}, {"iterations": 1001},
+    @ddt.data({"kdf": kdf.Pbkdf2("sha256", 1000, bytes(32))},
+              {"kdf": kdf.Pbkdf2("sha256", 1001, bytes(range(32)))},
+              {"kdf": kdf.Pbkdf2("sha512", 1000, bytes(range(32)))},
+              {"kdf": kdf.Argon2("argon2id", kdf.Argon2Cost(1, 64, 1),
+                                 bytes(range(32)))},
               {"hash_name": "sha512"}, {"cipher_spec": "aes-cbc-plain64"},
+              {"cipher_key_bytes": 64},
               {"cipher_spec": "aes-cbc-essiv:sha256"})
     def test_each_parameter_matters(self, change):
         key = os.urandom(32)
         area = parameters().seal(key, b"passphrase", os.urandom)
         self.assertNotEqual(key, parameters(**change).open(
             area, b"passphrase"))
+
+    @ddt.data(16, 32, 64)
+    def test_area_key_and_volume_key_may_differ_in_length(self, size):
+        """As in LUKS2, whose areas have a cipher of their own."""
+        key = os.urandom(size)
+        sealer = parameters("aes-xts-plain64", 64, key_bytes=size)
+        self.assertEqual(key, sealer.open(
+            sealer.seal(key, b"passphrase", os.urandom), b"passphrase"))

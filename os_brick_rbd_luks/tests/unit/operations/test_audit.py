@@ -139,15 +139,17 @@ class AuditTest(base.OperationsTestCase):
         image.content.write(164, b"\xff\xff\xff\xff")
         self.assert_problems(image, "damaged header")
 
-    @ddt.data((detect.MAGIC + b"\0\2", "luks2"),
-              (detect.CLONE_MAGIC + b"\0\1", "luks1 (librbd clone)"),
-              (detect.CLONE_MAGIC + b"\0\2", "luks2 (librbd clone)"),
-              (detect.MAGIC + b"\0\3", "unknown"))
+    @ddt.data((detect.MAGIC + b"\0\2", "luks2", "damaged header"),
+              (detect.CLONE_MAGIC + b"\0\1", "luks1 (librbd clone)",
+               "damaged header"),
+              (detect.CLONE_MAGIC + b"\0\2", "luks2 (librbd clone)",
+               "damaged header"),
+              (detect.MAGIC + b"\0\3", "unknown", "not inspected"))
     @ddt.unpack
-    def test_other_formats(self, start, name):
+    def test_other_formats(self, start, name, problem):
         image = self.make_image()
         image.content.write(0, start)
-        report = self.assert_problems(image, "not inspected")
+        report = self.assert_problems(image, problem)
         self.assertEqual((name, None), (report.type, report.decrypted_size))
 
     def test_several_problems(self):

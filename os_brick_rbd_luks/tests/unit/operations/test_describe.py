@@ -31,7 +31,7 @@ class DescribeTest(base.OperationsTestCase):
             "type": "luks1", "uuid": "some-uuid",
             "cipher": "aes-xts-plain64", "key_bits": 512, "hash": "sha256",
             "data_offset": 4 * base.MIB, "image_size": 8 * base.MIB,
-            "decrypted_size": 4 * base.MIB,
+            "decrypted_size": 4 * base.MIB, "clone": False,
             "keyslots": [{"keyslot": 0, "state": "active", "kdf": "pbkdf2",
                           "iterations": 1000}],
         }, describe.describe_image(image))

@@ -14,11 +14,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ddt
 
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.operations import engines
+from os_brick_rbd_luks.tests.unit.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.operations import base
 
 MIB = base.MIB
@@ -92,6 +96,64 @@ class EnginesTest(base.OperationsTestCase):
         found = engines.engines(other, RBD, ALL)
         self.assertIn("serpent-cbc-plain64", found["qemu"])
         self.assertIn("serpent-cbc-plain64", found["librbd"])
+
+
+@ddt.ddt
+class Luks2Test(base.OperationsTestCase):
+
+    def header(self, clone=False, **segment):
+        volume = headers.bare("aes-xts-plain64", 64, clone=clone,
+                              data_offset=16 * MIB)
+        tree = headers.tree(volume)
+        tree["segments"]["0"].update(segment)
+        return luks2.Luks2Header.parse(headers.craft(volume.header, tree))
+
+    def refusals(self, of, host=ALL, store=RBD):
+        return {name: reason for name, reason in engines.engines(
+            of, store, host).items() if reason}
+
+    def test_librbd_and_cryptsetup(self):
+        for host in (ALL, PACIFIC):
+            self.assertEqual(
+                {"qemu": "QEMU's luks driver knows only LUKS1"},
+                self.refusals(self.header(), host))
+
+    @ddt.data((JOURNALED, "journaling"), (FILE, "not an RBD image"),
+              (dataclasses.replace(RBD, stripe_period=12 * MIB),
+               "not aligned"))
+    @ddt.unpack
+    def test_store(self, store, reason):
+        self.assertIn(reason, self.refusals(self.header(), store=store)[
+            "librbd"])
+
+    @ddt.data(({"iv_tweak": "8"}, "IVs"), ({"size": "4096"}, "fixed size"),
+              ({"encryption": "aes-cbc-plain64"}, "no cipher"),
+              ({"integrity": {"type": "hmac(sha256)"}}, "integrity"))
+    @ddt.unpack
+    def test_what_librbd_does_not_know(self, segment, reason):
+        self.assertIn(reason, self.refusals(self.header(**segment))[
+            "librbd"])
+
+    def test_several_segments_and_requirements(self):
+        volume = headers.bare("aes-xts-plain64", 64, data_offset=16 * MIB)
+        tree = headers.tree(volume)
+        tree["segments"]["0"]["size"] = "4096"
+        tree["segments"]["1"] = {"type": "linear", "size": "dynamic",
+                                 "offset": str(17 * MIB)}
+        of = luks2.Luks2Header.parse(headers.craft(volume.header, tree))
+        self.assertIn("several segments", self.refusals(of)["librbd"])
+        tree["config"]["requirements"] = {"mandatory": ["later"]}
+        of = luks2.Luks2Header.parse(headers.craft(volume.header, tree))
+        self.assertIn("later", self.refusals(of)["librbd"])
+
+    def test_clone(self):
+        of = self.header(clone=True)
+        self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(of)))
+        self.assertIn("Ceph 18", self.refusals(of, PACIFIC)["librbd"])
+        first = luks1.Luks1Header.build(
+            bytes(64), cipher_spec="aes-xts-plain64", hash_name="sha256",
+            data_offset=4 * MIB, uuid="uuid", clone=True)
+        self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(first)))
 
 
 class StoreTest(base.OperationsTestCase):

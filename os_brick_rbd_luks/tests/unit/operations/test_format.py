@@ -50,7 +50,7 @@ class FormatTest(base.OperationsTestCase):
             ("luks1", "aes-xts-plain64", 512, "sha256", 4 * MIB),
             (header.type, header.cipher_spec, header.key_bits,
              header.hash_name, header.data_offset))
-        self.assertEqual([1000], [slot.iterations
+        self.assertEqual([1000], [slot.kdf.iterations
                                   for slot in header.keyslots])
 
     def test_options(self):
@@ -64,7 +64,7 @@ class FormatTest(base.OperationsTestCase):
              "00000000-1111-2222-3333-444444444444"),
             (header.cipher_spec, header.key_bits, header.hash_name,
              header.uuid))
-        self.assertEqual([1234], [slot.iterations
+        self.assertEqual([1234], [slot.kdf.iterations
                                   for slot in header.keyslots])
 
     def test_every_volume_has_a_key_and_a_uuid_of_its_own(self):
@@ -315,9 +315,13 @@ class VolumeTypeTest(base.OperationsTestCase):
                           formatting.from_volume_type, "luks1", spec, size,
                           1000)
 
-    @ddt.data("luks2", "plain", "")
+    def test_luks2(self):
+        self.assertEqual("luks2", formatting.from_volume_type(
+            "luks2", None, None, 1000).type)
+
+    @ddt.data("luks", "plain", "")
     def test_other_formats(self, header_type):
         """Never another format than the one that was asked for."""
-        self.assertRaises(exception.UnsupportedHeader,
+        self.assertRaises(exception.InvalidParameter,
                           formatting.from_volume_type, header_type, None,
                           None, 1000)

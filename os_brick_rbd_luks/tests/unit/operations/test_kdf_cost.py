@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Iterations for a time: arithmetic on a clock of our own."""
+"""Costs for a time: arithmetic on a clock of our own."""
 
 from __future__ import annotations
 
@@ -78,3 +78,68 @@ class KdfCostTest(testtools.TestCase):
         """The real function, with next to no time to spend."""
         self.assertIn(kdf_cost.iterations("sha256", 32, 0.01),
                       range(1000, 50_000_001))
+
+
+ARGON2 = kdf.argon2
+
+
+@ddt.ddt
+class Argon2CostTest(testtools.TestCase):
+
+    def patch(self, seconds_per_kib, cpus=2, ram_mib=16384):
+        """A machine that takes so long for a KiB and a pass."""
+        self.now = 0.0
+
+        def argon2(variant, passphrase, salt, cost, length):
+            self.now += (cost.memory_kib * cost.time * seconds_per_kib
+                         * cost.cpus)
+
+        for name, value in (
+                ("time.process_time", lambda: self.now),
+                ("os.cpu_count", lambda: cpus),
+                ("os.sysconf", {"SC_PHYS_PAGES": ram_mib * 256,
+                                "SC_PAGE_SIZE": 4096}.__getitem__),
+                (f"{kdf.__name__}.argon2", mock.create_autospec(
+                    ARGON2, side_effect=argon2))):
+            self.useFixture(fixtures.MonkeyPatch(name, value))
+
+    def assert_near(self, expected, found):
+        self.assertLess(abs(found - expected), expected / 50 + 2)
+
+    def test_memory_first(self):
+        """With 4 passes, as much memory as the time allows."""
+        self.patch(1e-6)
+        cost = kdf_cost.argon2(64)
+        self.assertEqual((4, 2), (cost.time, cost.cpus))
+        self.assert_near(500_000, cost.memory_kib)
+
+    def test_then_passes(self):
+        self.patch(1e-7)
+        cost = kdf_cost.argon2(64)
+        self.assertEqual(1024 * 1024, cost.memory_kib)
+        self.assert_near(19, cost.time)
+
+    def test_half_of_a_small_machine(self):
+        self.patch(1e-7, ram_mib=512)
+        self.assertEqual(256 * 1024, kdf_cost.argon2(64).memory_kib)
+
+    @ddt.data((1, 1), (3, 3), (4, 4), (64, 4), (None, 1))
+    @ddt.unpack
+    def test_threads(self, cpus, expected):
+        self.patch(1e-6, cpus=cpus)
+        self.assertEqual(expected, kdf_cost.argon2(64).cpus)
+
+    def test_never_less_than_64_mib_and_4_passes(self):
+        self.patch(1.0)
+        cost = kdf_cost.argon2(64)
+        self.assertEqual((4, 65536), (cost.time, cost.memory_kib))
+
+    def test_within_what_is_read_again(self):
+        for speed in (1e-12, 1e-9, 1e-6, 1.0):
+            self.patch(speed)
+            kdf.check_new(b"p", 1000, kdf_cost.argon2(64))
+
+    def test_on_this_machine(self):
+        """The real function, with next to no time to spend."""
+        cost = kdf_cost.argon2(64, 0.001)
+        self.assertEqual((4, 65536), (cost.time, cost.memory_kib))

@@ -68,7 +68,7 @@ class AddTest(KeyslotsTestCase):
         image = self.make_volume()
         keyslots.add(image, base.OLD, base.NEW, iterations=2345)
         self.assertEqual(2345, header_io.read_header(
-            image).keyslots[1].iterations)
+            image).keyslots[1].kdf.iterations)
 
     def test_up_to_eight(self):
         image = self.make_volume(*EIGHT)
@@ -162,7 +162,7 @@ class RekeyTest(KeyslotsTestCase):
         image = self.make_volume()
         keyslots.rekey(image, base.OLD, base.OLD, iterations=4000)
         slot, = header_io.read_header(image).keyslots
-        self.assertEqual((1, 4000), (slot.number, slot.iterations))
+        self.assertEqual((1, 4000), (slot.number, slot.kdf.iterations))
         self.assertTrue(self.opens(image, base.OLD))
 
     def test_snapshots_are_told(self):

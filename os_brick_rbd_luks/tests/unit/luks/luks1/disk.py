@@ -128,7 +128,7 @@ class Locksmith:
                 continue
             area = bytes(disk.data[slot.offset:slot.offset + slot.length])
             key = (passphrase, found.phdr.key_blocks[slot.number].salt,
-                   slot.iterations, hashlib.sha256(area).digest())
+                   slot.kdf.iterations, hashlib.sha256(area).digest())
             if key not in self._known:
                 try:
                     found.open_keyslot(slot.number, area, passphrase)

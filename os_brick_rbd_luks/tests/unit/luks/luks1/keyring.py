@@ -94,7 +94,7 @@ def opens(disk, *keyrings):
     for slot in found.keyslots:
         if not slot.damage:
             salt = found.phdr.key_blocks[slot.number].salt
-            there.setdefault((salt, slot.iterations), []).append(slot)
+            there.setdefault((salt, slot.kdf.iterations), []).append(slot)
     return [all(any(disk.data[slot.offset:slot.offset + slot.length]
                     == keyslot.area
                     for slot in there.get((keyslot.salt, keyslot.iterations),

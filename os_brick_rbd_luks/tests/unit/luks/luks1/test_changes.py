@@ -48,7 +48,7 @@ class AddTest(testtools.TestCase):
         change = volume.header.add(volume.key, base.NEW, keyslot=wanted,
                                    iterations=1500)
         self.assertEqual(wanted, change.keyslot)
-        self.assertEqual(1500, change.header.keyslot(wanted).iterations)
+        self.assertEqual(1500, change.header.keyslot(wanted).kdf.iterations)
         self.assertEqual(volume.key, change.header.open_keyslot(
             wanted, base.area_of(change), base.NEW))
 
@@ -195,7 +195,7 @@ class ReplaceTest(testtools.TestCase):
                                        iterations=1700)
         self.assertEqual([1, 2], numbers(change.header))
         self.assertEqual(2, change.keyslot)
-        self.assertEqual(1700, change.header.keyslot(2).iterations)
+        self.assertEqual(1700, change.header.keyslot(2).kdf.iterations)
         self.assertEqual(volume.key, change.header.open_keyslot(
             2, base.area_of(change), base.NEW))
         self.assertEqual(

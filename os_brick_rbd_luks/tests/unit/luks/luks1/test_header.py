@@ -20,6 +20,7 @@ import testtools
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import keyslot
 from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
@@ -106,7 +107,9 @@ class KeyslotsTest(testtools.TestCase):
     def test_described(self):
         volume = base.add(base.bare("aes-xts-plain64", 64), base.OLD, 2,
                           iterations=1234)
-        slot = header.Keyslot(2, 1234, 4096 + 2 * 258048, 256000, None)
+        salt = volume.header.phdr.key_blocks[2].salt
+        slot = keyslot.Keyslot(2, kdf.Pbkdf2("sha256", 1234, salt),
+                               4096 + 2 * 258048, 256000)
         self.assertEqual((slot,), volume.header.keyslots)
         self.assertEqual(slot, volume.header.keyslot(2))
 
@@ -191,3 +194,42 @@ class SameVolumeTest(testtools.TestCase):
             packed[position] ^= 1
         other = header.Luks1Header.parse(bytes(packed))
         self.assertFalse(volume.header.same_volume(other), field)
+
+
+class CloneTest(testtools.TestCase):
+    """librbd's mark of a clone's own header."""
+
+    def setUp(self):
+        super().setUp()
+        volume = base.bare()
+        of = header.Luks1Header.build(
+            volume.key, cipher_spec="aes-cbc-plain64", hash_name="sha256",
+            data_offset=4 * base.MIB, uuid=base.UUID, clone=True)
+        self.volume = base.add(base.Volume(of, {}, volume.key), base.OLD)
+
+    def test_recognised(self):
+        packed = self.volume.header.pack()
+        self.assertEqual(b"RBDL\xba\xbe\0\1", packed[:8])
+        parsed = header.Luks1Header.parse(packed)
+        self.assertTrue(parsed.clone)
+        self.assertEqual("luks1", parsed.type)
+        self.assertEqual(self.volume.key, self.volume.opens(base.OLD, 0))
+        self.assertFalse(base.sample(base.OLD).header.clone)
+
+    def test_kept_through_changes(self):
+        of, key = self.volume.header, self.volume.key
+        added = of.add(key, base.NEW).header
+        for changed in (added, of.replace(0, key, base.NEW).header,
+                        added.erase([0]).header):
+            self.assertTrue(changed.clone)
+
+    def test_is_another_volume_than_without_the_mark(self):
+        plain = header.Luks1Header.parse(
+            b"LUKS" + self.volume.header.pack()[4:])
+        self.assertFalse(plain.same_volume(self.volume.header))
+
+    def test_argon2_is_refused(self):
+        error = self.assertRaises(
+            exception.InvalidParameter, self.volume.header.add,
+            self.volume.key, base.NEW, argon2=kdf.Argon2Cost(1, 64, 1))
+        self.assertIn("LUKS1", str(error))

@@ -22,6 +22,7 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import restore
@@ -66,7 +67,8 @@ class SecretsTest(testtools.TestCase):
             "unlocked": unlock.Unlocked(volume.header, 0, volume.key),
             "cipher": cipher.SectorCipher("aes-cbc-plain64", volume.key),
             "parameters": keymaterial.Parameters(
-                "aes-cbc-plain64", "sha256", 16, 4000, bytes(32), 1000),
+                "aes-cbc-plain64", 16, "sha256", 16, 4000,
+                kdf.Pbkdf2("sha256", 1000, bytes(32))),
             "result": keyslots.Result(1, 0, []),
             "options": formatting.Options(),
         }

@@ -44,7 +44,8 @@ class VectorTest(testtools.TestCase):
         for field in ("cipher_spec", "hash_name", "uuid", "data_offset"):
             self.assertEqual(vector[field], getattr(parsed, field), field)
         self.assertEqual([0], [slot.number for slot in parsed.keyslots])
-        self.assertEqual(vector["iterations"], parsed.keyslot(0).iterations)
+        self.assertEqual(vector["iterations"],
+                         parsed.keyslot(0).kdf.iterations)
         self.assertEqual(len(vector["volume_key"]) * 4, parsed.key_bits)
         self.assertEqual(data[:ondisk.SIZE], parsed.pack())
         self.assertEqual(64000, len(area))

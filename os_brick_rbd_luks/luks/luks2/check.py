@@ -1,0 +1,278 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a LUKS2 header must fulfil before anything is done by it.
+
+In stages: magic and version, text fields, bounds, the checksum (what lies
+before it says that a copy is damaged); then the rules between objects, and
+limits.
+
+Source: LUKS2 On-Disk Format Specification 1.1.4; rules between objects as
+cryptsetup enforces them (``luks2_json_metadata.c``).
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks import kdf as kdfs
+from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.luks import limits
+from os_brick_rbd_luks.luks.luks2 import layout
+from os_brick_rbd_luks.luks.luks2 import metadata
+from os_brick_rbd_luks.luks.luks2 import ondisk
+
+SECTOR_SIZES = (512, 1024, 2048, 4096)
+
+
+def _corrupt(field: str, offset: int, reason: str
+             ) -> exception.CorruptHeader:
+    return exception.CorruptHeader(field=field, offset=offset, reason=reason)
+
+
+def _limit(field: str, value: int, limit: int) -> None:
+    if value > limit:
+        raise exception.HeaderLimitExceeded(field=field, value=value,
+                                            limit=limit)
+
+
+def text(binary: ondisk.Binary, field: str) -> str:
+    """The text of *field*: printable ASCII up to the first NUL.
+
+    :raises CorruptHeader: it is unterminated or not printable
+    """
+    value, terminator, _rest = getattr(binary, field).partition(b"\0")
+    at = binary.hdr_offset + ondisk.OFFSETS[field]
+    if not terminator:
+        raise _corrupt(field, at, "has no end")
+    if not all(0x20 <= byte < 0x7f for byte in value):
+        raise _corrupt(field, at, "is not printable text")
+    return str(value, "ascii")
+
+
+def check_binary(binary: ondisk.Binary, which: str, offset: int) -> None:
+    """Refuse the binary header of a copy that does not belong at *offset*.
+
+    :param which: :data:`ondisk.PRIMARY` or :data:`ondisk.SECONDARY`
+    :raises NotLuks: there is no magic of that copy
+    :raises UnsupportedHeader: another version or checksum
+    :raises CorruptHeader: a field cannot be
+    """
+    if binary.magic not in (ondisk.MAGICS[which, False],
+                            ondisk.MAGICS[which, True]):
+        raise exception.NotLuks()
+    if binary.version != 2:
+        raise exception.UnsupportedHeader(
+            what=f"LUKS version {binary.version}", supported="2")
+    if binary.hdr_offset != offset:
+        raise _corrupt("hdr_offset", offset + ondisk.OFFSETS["hdr_offset"],
+                       f"is {binary.hdr_offset}, but it lies at {offset}")
+    if binary.hdr_size not in detect.LUKS2_SIZES:
+        raise _corrupt("hdr_size", offset + ondisk.OFFSETS["hdr_size"],
+                       f"is {binary.hdr_size}, which no header has")
+    if which == ondisk.SECONDARY and binary.hdr_size != offset:
+        raise _corrupt("hdr_size", offset + ondisk.OFFSETS["hdr_size"],
+                       f"is {binary.hdr_size}, but the copy lies at "
+                       f"{offset}")
+    for field in ("label", "csum_alg", "uuid", "subsystem"):
+        text(binary, field)
+    if not text(binary, "uuid"):
+        raise _corrupt("uuid", offset + ondisk.OFFSETS["uuid"], "is empty")
+    algorithm = text(binary, "csum_alg")
+    if algorithm not in kdfs.READABLE_HASHES:
+        raise exception.UnsupportedHeader(
+            what=f"checksum {algorithm or 'without a name'}",
+            supported=", ".join(kdfs.READABLE_HASHES))
+
+
+def check(binary: ondisk.Binary, found: metadata.Metadata) -> None:
+    """Refuse metadata that is damaged, hostile or detached.
+
+    :param binary: of the copy with that metadata
+    :raises UnsupportedHeader: a detached header
+    :raises CorruptHeader: objects contradict each other
+    :raises HeaderLimitExceeded: one asks for too much time or memory
+    """
+    _limit("seqid", binary.seqid, limits.MAX_SEQID)
+    _Rules(binary, found).check()
+
+
+class _Rules:
+    """The rules between the objects of one copy."""
+
+    def __init__(self, binary: ondisk.Binary,
+                 found: metadata.Metadata) -> None:
+        self._found = found
+        self._hdr_size = binary.hdr_size
+        self._at = binary.hdr_offset + ondisk.SIZE
+
+    def corrupt(self, field: str, reason: str) -> exception.CorruptHeader:
+        return _corrupt(field, self._at, reason)
+
+    def check(self) -> None:
+        self._config()
+        self._digests()
+        self._segments()
+        self._keyslots()
+
+    def _config(self) -> None:
+        size = layout.json_size(self._hdr_size)
+        if self._found.json_size != size:
+            raise self.corrupt("config.json_size", f"is "
+                               f"{self._found.json_size}, not {size}")
+        size = self._found.keyslots_size
+        if size % layout.AREA_ALIGNMENT:
+            raise self.corrupt("config.keyslots_size", f"is {size}, no "
+                               f"multiple of {layout.AREA_ALIGNMENT}")
+        _limit("config.keyslots_size", size, limits.MAX_KEYSLOTS_SIZE)
+
+    def _digests(self) -> None:
+        for kind in ("keyslots", "segments"):
+            seen: List[int] = []
+            for number, digest in self._found.digests.items():
+                for other in getattr(digest, kind):
+                    # While re-encrypting, a segment has two keys.
+                    if other in seen and not self._found.requirements:
+                        raise self.corrupt(
+                            f"digests.{number}.{kind}",
+                            f"names {kind[:-1]} {other}, which has another "
+                            f"digest")
+                    seen.append(other)
+            for number in getattr(self._found, kind):
+                if number not in seen and self._needs_digest(kind, number):
+                    raise self.corrupt(f"{kind}.{number}", "has no digest")
+        for number, digest in self._found.digests.items():
+            _limit(f"digests.{number}.iterations", digest.iterations,
+                   limits.MAX_ITERATIONS)
+            if len(digest.digest) > 64:
+                raise self.corrupt(f"digests.{number}.digest",
+                                   "is longer than a hash")
+
+    def _needs_digest(self, kind: str, number: int) -> bool:
+        return (kind == "keyslots"
+                or self._found.segments[number].encryption is not None)
+
+    def _segments(self) -> None:
+        segments = self._found.segments
+        if not segments:
+            raise self.corrupt("segments", "is empty")
+        if list(segments) != list(range(len(segments))):
+            raise self.corrupt("segments", "has a gap in its numbers")
+        for number, segment in segments.items():
+            self._segment(f"segments.{number}", segment)
+        regular = {number: segment for number, segment in segments.items()
+                   if not segment.backup}
+        if 0 not in regular:
+            raise self.corrupt("segments.0", "is a backup")
+        if len(regular) - 1 not in regular:
+            raise self.corrupt("segments", "has one behind a backup")
+        end = 0
+        for number, segment in sorted(
+                regular.items(), key=lambda item: item[1].offset):
+            if segment.offset < end:
+                raise self.corrupt(f"segments.{number}.offset",
+                                   "overlaps another segment")
+            end = 2 ** 64 if segment.size is None else (
+                segment.offset + segment.size)
+        data_offset = min(segment.offset for segment in segments.values())
+        if data_offset == 0:
+            raise exception.UnsupportedHeader(
+                what="a detached header (segment offset 0)",
+                supported="a header on the volume itself")
+        if data_offset < 2 * self._hdr_size + self._found.keyslots_size:
+            raise self.corrupt("config.keyslots_size",
+                               "lets keyslots reach into the payload")
+
+    def _segment(self, path: str, segment: metadata.Segment) -> None:
+        if segment.offset % cipher.SECTOR:
+            raise self.corrupt(f"{path}.offset", "is not aligned")
+        if segment.sector_size not in SECTOR_SIZES:
+            raise self.corrupt(f"{path}.sector_size", f"is "
+                               f"{segment.sector_size}")
+        if segment.size is not None and (
+                segment.size == 0 or segment.size % segment.sector_size):
+            raise self.corrupt(f"{path}.size", "is not whole sectors")
+        if segment.size is not None and (
+                segment.offset + segment.size >= 2 ** 64):
+            raise self.corrupt(f"{path}.size", "goes beyond any disk")
+
+    def _keyslots(self) -> None:
+        for number, slot in self._found.keyslots.items():
+            self._keyslot(f"keyslots.{number}", slot)
+        start = 2 * self._hdr_size
+        limit = start + self._found.keyslots_size
+        end, previous = start, ""
+        for number, slot in sorted(
+                self._found.keyslots.items(),
+                key=lambda item: (item[1].area.offset, item[0])):
+            path = f"keyslots.{number}.area"
+            if slot.area.offset < end:
+                raise self.corrupt(f"{path}.offset", "overlaps " + (
+                    previous or "the header"))
+            end = slot.area.offset + slot.area.size
+            previous = f"keyslot {number}"
+            if end > limit:
+                raise self.corrupt(f"{path}.size",
+                                   "reaches beyond the keyslots area")
+
+    def _keyslot(self, path: str, slot: metadata.Keyslot) -> None:
+        area = slot.area
+        if area.offset % cipher.SECTOR:
+            raise self.corrupt(f"{path}.area.offset", "is not aligned")
+        if area.size == 0:
+            raise self.corrupt(f"{path}.area.size", "is 0")
+        _limit(f"{path}.key_size", slot.key_size, limits.MAX_KEY_BYTES)
+        _limit(f"{path}.area.key_size", area.key_size, limits.MAX_KEY_BYTES)
+        if slot.hash_name is None:
+            return
+        if slot.stripes != layout.STRIPES:
+            raise self.corrupt(f"{path}.af.stripes", f"is {slot.stripes}, "
+                               f"not {layout.STRIPES}")
+        needed = keymaterial.area_bytes(slot.key_size, slot.stripes)
+        if area.size < needed:
+            raise self.corrupt(f"{path}.area.size", f"is {area.size}, less "
+                               f"than the {needed} of its key")
+        self._kdf(f"{path}.kdf", slot.kdf)
+
+    def _kdf(self, path: str, kdf: Optional[kdfs.KDF]) -> None:
+        if isinstance(kdf, kdfs.Pbkdf2):
+            _limit(f"{path}.iterations", kdf.iterations,
+                   limits.MAX_ITERATIONS)
+        elif isinstance(kdf, kdfs.Argon2):
+            cost = kdf.cost
+            _limit(f"{path}.cpus", cost.cpus, limits.MAX_ARGON2_CPUS)
+            _limit(f"{path}.memory", cost.memory_kib,
+                   limits.MAX_ARGON2_MEMORY_KIB)
+            _limit(f"{path}.time", cost.time,
+                   limits.MAX_ARGON2_WORK_KIB // cost.memory_kib)
+            if cost.memory_kib < kdfs.ARGON2_MIN_KIB_PER_CPU * cost.cpus:
+                raise self.corrupt(f"{path}.memory", f"is "
+                                   f"{cost.memory_kib} KiB, too little for "
+                                   f"{cost.cpus} threads")
+
+
+def requirements(found: metadata.Metadata) -> None:
+    """Refuse to do anything by a header that asks for more than we know.
+
+    :raises UnsupportedHeader: naming what it asks for
+    """
+    if found.requirements:
+        names: Tuple[str, ...] = tuple(
+            "".join(char if char.isascii() and char.isprintable() else "?"
+                    for char in name[:50]) for name in found.requirements)
+        raise exception.UnsupportedHeader(
+            what=f"a header with the requirement {', '.join(names[:5])}",
+            supported="headers without requirements; finish a "
+                      "re-encryption with cryptsetup first")

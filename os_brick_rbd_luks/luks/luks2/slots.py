@@ -1,0 +1,130 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which keyslots there are, of what use to us, and which one is free.
+
+Source: LUKS2 On-Disk Format Specification 1.1.4, "Keyslots Object" and
+"Digests Object".
+"""
+
+from __future__ import annotations
+
+from typing import List, Optional, Tuple
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.luks import keyslot as views
+from os_brick_rbd_luks.luks import limits
+from os_brick_rbd_luks.luks.luks2 import layout
+from os_brick_rbd_luks.luks.luks2 import metadata
+
+_NO_DIGEST = metadata.Digest("of the payload", (), ())
+
+
+def payload_digest(found: metadata.Metadata) -> Tuple[int, metadata.Digest]:
+    """Number and record of the digest of the volume key."""
+    for number, digest in found.digests.items():
+        if 0 in digest.segments:
+            return number, digest
+    return -1, _NO_DIGEST
+
+
+def view(found: metadata.Metadata, number: int) -> views.Keyslot:
+    """What users see of a keyslot in use."""
+    slot = found.keyslots[number]
+    length = slot.area.size
+    if slot.hash_name is not None:
+        length = keymaterial.area_bytes(slot.key_size, slot.stripes)
+    return views.Keyslot(
+        number, slot.kdf, slot.area.offset, length,
+        foreign=_foreign(found, number, slot), priority=slot.priority)
+
+
+def _foreign(found: metadata.Metadata, number: int, slot: metadata.Keyslot
+             ) -> Optional[str]:
+    """Why a keyslot is of no use to us for the payload, if so."""
+    if slot.hash_name is None:
+        return f"of type {slot.type}"
+    if number not in payload_digest(found)[1].keyslots:
+        return "for a key that is not the volume's"
+    if slot.kdf is None:
+        return f"with KDF {slot.kdf_name}"
+    used = [slot.hash_name]
+    if isinstance(slot.kdf, kdf.Pbkdf2):
+        used.append(slot.kdf.hash_name)
+    try:
+        cipher.check(slot.area.encryption or "", slot.area.key_size)
+        for name in used:
+            kdf.check_hash(name)
+    except exception.UnsupportedHeader as error:
+        return f"with {error.what}"
+    return None
+
+
+def parameters(found: metadata.Metadata, number: int
+               ) -> keymaterial.Parameters:
+    """What the area of a keyslot in use depends on.
+
+    :raises UnsupportedHeader: the keyslot is of no use for the payload
+    """
+    slot, foreign = found.keyslots[number], view(found, number).foreign
+    if (foreign or slot.kdf is None or slot.hash_name is None
+            or slot.area.encryption is None):
+        raise exception.UnsupportedHeader(
+            what=f"keyslot {number} {foreign}",
+            supported="keyslots of the payload with a known cipher, hash "
+                      "and KDF")
+    return keymaterial.Parameters(
+        slot.area.encryption, slot.area.key_size, slot.hash_name,
+        slot.key_size, slot.stripes, slot.kdf)
+
+
+def areas(found: metadata.Metadata) -> List[layout.Area]:
+    """Offset and length of what is reserved for each keyslot."""
+    return [(slot.area.offset, slot.area.size)
+            for slot in found.keyslots.values()]
+
+
+def gap(found: metadata.Metadata, size: int, start: int, end: int
+        ) -> layout.Area:
+    """Room for one more area of *size* bytes from *start* to *end*.
+
+    :raises NoFreeKeyslot: there is none
+    """
+    offset = layout.find_gap(areas(found), start, end, size)
+    if offset is None:
+        raise exception.NoFreeKeyslot(count=len(found.keyslots))
+    return offset, size
+
+
+def free_number(found: metadata.Metadata, wanted: Optional[int]) -> int:
+    """A number for a new keyslot.
+
+    :param wanted: this one, if it is free; the first free one when None
+    :raises NoFreeKeyslot: there is none
+    :raises KeyslotInUse: *wanted* is
+    :raises InvalidParameter: there is no such number
+    """
+    if wanted is None:
+        for number in range(limits.MAX_OBJECTS):
+            if number not in found.keyslots:
+                return number
+        raise exception.NoFreeKeyslot(count=limits.MAX_OBJECTS)
+    if wanted not in range(limits.MAX_OBJECTS):
+        raise exception.InvalidParameter(
+            name="keyslot", value=wanted,
+            reason=f"is not between 0 and {limits.MAX_OBJECTS - 1}")
+    if wanted in found.keyslots:
+        raise exception.KeyslotInUse(keyslot=wanted)
+    return wanted
