@@ -173,13 +173,14 @@ class FunctionalTestCase(testtools.TestCase):
         return self.qemu_io(name, key, "read 0 512",
                             check=False).returncode == 0
 
-    def opens_in_librbd(self, name, key):
+    def opens_in_librbd(self, name, key, kind="luks1"):
         """Whether librbd's encryption opens an image."""
         import rbd
+        formats = {"luks1": rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
+                   "luks2": rbd.RBD_ENCRYPTION_FORMAT_LUKS2}
         with self.pool.open(name) as image:
             try:
-                image._image.encryption_load(
-                    rbd.RBD_ENCRYPTION_FORMAT_LUKS1, key.decode())
+                image._image.encryption_load(formats[kind], key.decode())
             except rbd.PermissionError:
                 return False
             return True

@@ -146,6 +146,44 @@ class LifeOfAVolumeTest(base.FunctionalTestCase):
         self.assertEqual([], self.rbd_luks("info", self.target)["keyslots"])
 
 
+class Luks2Test(base.FunctionalTestCase):
+    """Each command on a LUKS2 volume."""
+
+    def test_life_of_a_volume(self):
+        image = self.name()
+        target = f"volumes/{image}"
+        old = ("--passphrase-file", self.file(base.KEY, "key"))
+        new = ("--new-passphrase-file", self.file(base.NEW_KEY, "new"))
+        created = self.rbd_luks("create", target, "--size", "1G", "--type",
+                                "luks2", *old, "--iterations", "1000")
+        self.assertEqual(("luks2", 4096, 16 << 20, GIB), tuple(
+            created[name] for name in ("type", "sector_size", "data_offset",
+                                       "decrypted_size")))
+        engines = self.rbd_luks("info", target)["engines"]
+        self.assertEqual([False, True, True], [
+            engines[name]["usable"]
+            for name in ("qemu", "librbd", "cryptsetup")])
+        self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
+        saved = os.path.join(self.temp, "saved")
+        self.rbd_luks("header", "backup", target, "--file", saved)
+        self.rbd_luks("key", "add", target, *old, *new, "--kdf", "argon2id")
+        self.rbd_luks("key", "remove", target, *old)
+        self.assertFalse(self.opens_in_librbd(image, base.KEY, "luks2"))
+        self.assertTrue(self.opens_in_librbd(image, base.NEW_KEY, "luks2"))
+        with self.pool.open(image) as opened:
+            opened.write(20, b"\xff")
+        self.assertIn("header repair", self.rbd_luks(
+            "rekey", target, "--passphrase-file", new[1],
+            "--new-passphrase-file", old[1], "--iterations", "1000",
+            code=5))
+        self.assertEqual("primary", self.rbd_luks("header", "repair",
+                                                  target)["repaired_copy"])
+        self.rbd_luks("header", "restore", target, "--file", saved)
+        self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
+        self.rbd_luks("erase", target, "--force")
+        self.assertEqual([], self.rbd_luks("info", target)["keyslots"])
+
+
 class AuditTest(base.FunctionalTestCase):
     """One row for each image of a pool, with what is wrong with it."""
 
@@ -173,6 +211,12 @@ class AuditTest(base.FunctionalTestCase):
         self.create("journal", features=(
             rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
             | rbd.RBD_FEATURE_JOURNALING))
+        create.create(self.inner, "luks2", GIB, base.KEY,
+                      formatting.Options(type="luks2"))
+        create.create(self.inner, "half", GIB, base.KEY,
+                      formatting.Options(type="luks2"))
+        with self.inner.open("half") as image:
+            image.write(0, b"not the magic")
         self.create("damaged")
         with self.inner.open("damaged") as image:
             image.write(104, b"\xff\xff\xff\xff")
@@ -185,7 +229,8 @@ class AuditTest(base.FunctionalTestCase):
         starts = {name: [problem.split(":")[0] for problem in row["problems"]]
                   for name, row in rows.items()}
         self.assertEqual({
-            "good": [], "plain": [], "cut": ["cut tail"],
+            "good": [], "plain": [], "cut": ["cut tail"], "luks2": [],
+            "half": ["damaged header copy, the primary one"],
             "journal": ["journaling"], "damaged": ["damaged header"],
             "locked-out": ["no keyslot"], "upstream": ["unaligned payload"],
         }, starts)

@@ -26,11 +26,13 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.functional import base
 
 KILLS = 200
+LUKS2_KILLS = 100
 IMAGES = 4
 SIZE = 16 * 1024 * 1024
 
@@ -92,15 +94,22 @@ class KilledRekeyTest(base.FunctionalTestCase):
         return found
 
     def test_none_of_200_is_lost(self):
+        self.kill(KILLS, base.QUICK)
+
+    def test_none_of_100_luks2_volumes_is_lost(self):
+        self.kill(LUKS2_KILLS, formatting.Options(type="luks2"))
+
+    def kill(self, kills, options):
+        """Kill re-keys of volumes with those options."""
         chance = random.Random(16)
         names = [self.name() for _ in range(IMAGES)]
         keys = {}
         for name in names:
             keys[name] = base.KEY
-            create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+            create.create(self.pool, name, SIZE, base.KEY, options)
         killed = changed = 0
         longest = 0.04
-        for number in range(KILLS):
+        for number in range(kills):
             name = names[number % IMAGES]
             old, new = keys[name], f"{number:08d}".encode() * 8
             died = self.rekey_and_kill(name, old, new,
@@ -121,9 +130,9 @@ class KilledRekeyTest(base.FunctionalTestCase):
                     keyslots.remove(image, old)
             self.clear_stale_keyslots(name, keys[name])
         # The moments of death were spread over the whole re-key.
-        self.assertGreater(killed, KILLS // 2)
-        self.assertGreater(changed, KILLS // 20)
-        self.assertGreater(killed - changed, KILLS // 20)
+        self.assertGreater(killed, kills // 2)
+        self.assertGreater(changed, kills // 20)
+        self.assertGreater(killed - changed, kills // 20)
 
     def clear_stale_keyslots(self, name, key):
         """Remove keyslots whose area was overwritten but whose record a

@@ -86,7 +86,14 @@ class SecretsTest(base.FunctionalTestCase):
                  NEW_SECRET + b"\n" + SECRET + b"\n"),
                 (("format", self.target, "--force", *stdin, "--iterations",
                   "1000"), one),
-                (("erase", self.target, "--force"), b"")):
+                (("erase", self.target, "--force"), b""),
+                (("format", self.target, "--force", "--type", "luks2",
+                  *stdin, "--kdf", "argon2id"), one),
+                (("rekey", self.target, *both), two),
+                (("header", "backup", self.target, "--file", saved + "2"),
+                 b""),
+                (("header", "restore", self.target, "--file", saved + "2"),
+                 b"")):
             seen += self.traced(*arguments, stdin=text)
         self.assert_absent(seen, SECRET, NEW_SECRET)
 
