@@ -17,6 +17,7 @@ to open images.
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import Any, Iterator, List, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
@@ -24,6 +25,8 @@ from os_brick_rbd_luks.image import librbd
 
 if TYPE_CHECKING:
     import rados
+
+LOG = logging.getLogger(__name__)
 
 #: Seconds to wait for a monitor, and for one operation of an OSD. By
 #: Ceph's own defaults a client waits five minutes, and for ever.
@@ -162,8 +165,16 @@ class Pool:
         try:
             return self.open(name)
         except exception.RBDLuksError:
-            self.remove(name)
+            self._discard(name)
             raise
+
+    def _discard(self, name: str) -> None:
+        """Remove a half-made image; a failure hides no other error."""
+        try:
+            self.remove(name)
+        except exception.RBDLuksError as error:
+            LOG.warning("%s/%s: cannot remove the half-made image, remove it "
+                        "by hand: %s", self.name, name, error)
 
     def open(self, name: str, read_only: bool = False) -> librbd.LibrbdImage:
         """See :class:`base.ImageStore`."""
