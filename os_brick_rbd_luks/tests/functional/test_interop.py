@@ -14,10 +14,13 @@
 
 from __future__ import annotations
 
+import itertools
+
 import ddt
 import rbd
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
@@ -145,3 +148,32 @@ class TheirsTest(base.FunctionalTestCase):
         self.check_rekey(name, self.opens_in_qemu)
         done = self.qemu_io(name, base.NEW_KEY, "read -P 0x3c 0 1M")
         self.assertNotIn(b"failed", done.stdout + done.stderr)
+
+    @ddt.data(*itertools.product(
+        # Ceph releases, by what librbd brings, that open this layout.
+        (("cipher-mode=xts,ivgen-alg=plain64", {16}, "not aligned"),
+         ("cipher-mode=cbc,ivgen-alg=essiv,ivgen-hash-alg=sha256", set(),
+          "no cipher")),
+        ("aes-128", "aes-256")))
+    @ddt.unpack
+    def test_librbd_opens_what_we_say_it_does(self, layout, algorithm):
+        options, releases, reason = layout
+        name = self.make_with_qemu(f"cipher-alg={algorithm},{options}")
+        self.qemu_io(name, base.KEY, "write -P 0x3c 1M 64k")
+        told = self.rbd_luks("info", f"volumes/{name}")["engines"]["librbd"]
+        expected = cluster.librbd_encryption() in releases
+        self.assertEqual(expected, told["usable"], told)
+        with self.pool.open(name) as image:
+            if expected:
+                image._image.encryption_load(rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
+                                             base.KEY.decode())
+                self.assertEqual(SIZE, image._image.size())
+                self.assertEqual(b"\x3c" * 65536,
+                                 image._image.read(1 << 20, 65536))
+            else:
+                self.assertIn(reason, told["reason"])
+                error = self.assertRaises(
+                    rbd.Error, image._image.encryption_load,
+                    rbd.RBD_ENCRYPTION_FORMAT_LUKS1, base.KEY.decode())
+                # That would mean a wrong passphrase.
+                self.assertNotIsInstance(error, rbd.PermissionError)

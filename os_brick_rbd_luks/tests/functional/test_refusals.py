@@ -197,11 +197,11 @@ class FullPoolTest(base.FunctionalTestCase):
         self.pool_name = f"full-{self.id().rsplit('.', 1)[-1]}-{os.getpid()}"
         self.admin = self.open_pool(user="admin")
         self.command(prefix="osd pool create", pool=self.pool_name, pg_num=1)
-        self.addCleanup(self.quota, 0)
         conf = self.file(
             self.read_conf() + b"[client]\nrados_osd_op_timeout = 3\n",
             "ceph.conf")
         self.full = self.open_pool(self.pool_name, "admin", conf)
+        self.addCleanup(self.quota, 0)
         rbd.RBD().pool_init(self.full._ioctx, False)
         create.create(self.full, "before", SIZE, base.KEY, base.QUICK)
 
@@ -216,7 +216,7 @@ class FullPoolTest(base.FunctionalTestCase):
         return out
 
     def quota(self, count):
-        """Set the quota and wait until the cluster acts by it."""
+        """Set the quota and wait until cluster and client act by it."""
         self.command(prefix="osd pool set-quota", pool=self.pool_name,
                      field="max_objects", val=str(count))
         deadline = time.monotonic() + 60
@@ -224,6 +224,8 @@ class FullPoolTest(base.FunctionalTestCase):
             self.assertLess(time.monotonic(), deadline,
                             "the quota never took effect")
             time.sleep(0.2)
+        # The client holds its writes back by the map that it has.
+        self.full._handle.wait_for_latest_osdmap()
 
     def is_full(self):
         pools = json.loads(self.command(prefix="osd dump"))["pools"]
@@ -242,6 +244,21 @@ class FullPoolTest(base.FunctionalTestCase):
         self.assertEqual(["before"], self.full.images())
         with self.full.open("before") as image:
             unlock.unlock(image, base.KEY)
+
+    def test_failing_removal_hides_no_error(self):
+        log = self.useFixture(fixtures.FakeLogger())
+        opened = self.full.open
+
+        def full_by_now(name):
+            self.quota(1)
+            return opened(name)
+
+        self.patch(self.full, "open", full_by_now)
+        error = self.assertRaises(
+            (exception.ImageIOError, exception.ImageFull), create.create,
+            self.full, "refused", SIZE, base.KEY, base.QUICK)
+        self.assertIn("open", str(error))
+        self.assertIn("cannot remove the half-made image", log.output)
 
     def test_failing_unlock_hides_no_error(self):
         log = self.useFixture(fixtures.FakeLogger())
