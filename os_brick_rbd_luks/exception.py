@@ -194,6 +194,11 @@ class LibvirtError(RBDLuksError):
                "the daemon runs and the option libvirt_uri")
 
 
+class UnsupportedCeph(RBDLuksError):
+    message = ("%(what)s needs librbd of Ceph %(needed)d or newer, and this "
+               "host has %(found)s")
+
+
 class InvalidParameter(RBDLuksError):
     message = "%(name)s %(value)r %(reason)s"
 

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Iterator, Tuple
+from typing import Any, Dict, Iterator, Tuple
 
 from cliff import lister
 
@@ -44,10 +44,21 @@ class Info(base.ShowOne):
             header = header_io.read_header(image)
             facts = describe.describe(header, image.size())
             store = engines.Store.of(image)
+            facts.update(_layers(image))
         names, values = volume.summary(facts)
         openers = engines.engines(header, store, host.probe(store.is_rbd))
         return (("image", *names, "engines"),
                 (image.name, *values, columns.Engines(openers)))
+
+
+def _layers(image: Any) -> Dict[str, Any]:
+    """What the image is a clone of, and the keys of the layers below."""
+    from os_brick_rbd_luks.operations import chain
+    if not hasattr(image, "parent"):
+        return {}
+    parent = image.parent()
+    return {"parent": str(parent) if parent else None,
+            "parent_keys": columns.Lines(chain.read(image))}
 
 
 class Verify(base.ShowOne):

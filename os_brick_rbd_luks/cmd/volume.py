@@ -70,7 +70,8 @@ def cost(args: argparse.Namespace, random_key: bool, kind: str,
     return {"iterations": kdf_cost.iterations(hash_name, key_bytes)}
 
 
-def _add_format_options(parser: Any) -> None:
+def add_format_options(parser: Any) -> None:
+    """Add the options for a new header; those for passphrases go apart."""
     parser.add_argument(
         "--type", choices=("luks1", "luks2"), default="luks1",
         help="format of the header: luks1 (default), which QEMU, librbd and "
@@ -92,11 +93,11 @@ def _add_format_options(parser: Any) -> None:
         help="sectors of the payload in LUKS2: 4096 (default, as librbd) or "
              "512")
     add_cost(parser)
-    passphrase.add_options(parser)
 
 
-def _options(args: argparse.Namespace, random_key: bool
-             ) -> formatting.Options:
+def format_options(args: argparse.Namespace, random_key: bool
+                   ) -> formatting.Options:
+    """The options of a new header, its KDF measured if need be."""
     from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.luks import cipher
     from os_brick_rbd_luks.operations import format as formatting
@@ -129,7 +130,8 @@ class Create(base.ShowOne):
         parser.add_argument(
             "--size", required=True, type=base.size, metavar="SIZE",
             help="decrypted size, as in 10G or 512M (powers of 1024)")
-        _add_format_options(parser)
+        add_format_options(parser)
+        passphrase.add_options(parser)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> Row:
@@ -138,7 +140,7 @@ class Create(base.ShowOne):
         from os_brick_rbd_luks.operations import describe
         passphrases = passphrase.Passphrases(args)
         secret = passphrases.get(confirm=True)
-        options = _options(args, passphrases.is_random_key())
+        options = format_options(args, passphrases.is_random_key())
         with self.store(args) as store:
             header = create.create(store, args.target.name, args.size,
                                    secret, options)
@@ -156,7 +158,8 @@ class Format(base.ShowOne):
         parser.add_argument(
             "--force", action="store_true",
             help="destroy what the image holds: a header, or data")
-        _add_format_options(parser)
+        add_format_options(parser)
+        passphrase.add_options(parser)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> Row:
@@ -166,7 +169,7 @@ class Format(base.ShowOne):
         passphrases = passphrase.Passphrases(args)
         with self.image(args) as image:
             secret = passphrases.get(confirm=True)
-            options = _options(args, passphrases.is_random_key())
+            options = format_options(args, passphrases.is_random_key())
             formatting.format_image(image, secret, options, force=args.force)
             return summary(describe.describe_image(image))
 
@@ -204,16 +207,20 @@ class Erase(base.ShowOne):
             header_io.read_header(image)
             if not args.force:
                 with exception.about(image.name):
-                    _confirm(image.name)
+                    confirm(image.name)
             numbers = erase.erase(image, force=args.force)
             return (("image", "erased_keyslots"),
                     (image.name, columns.Lines(numbers)))
 
 
-def _confirm(name: str) -> None:
+def confirm(name: str, done: str = "erased") -> None:
+    """Let a person type the name of what is to be destroyed.
+
+    :raises OperationRefused: there is none, or another name
+    """
     from os_brick_rbd_luks import exception
     refusal = exception.OperationRefused(
-        reason="not erased; to confirm, type the image's name on a "
+        reason=f"not {done}; to confirm, type the image's name on a "
                "terminal, or use --force")
     if sys.stdin is None or not sys.stdin.isatty():
         raise refusal

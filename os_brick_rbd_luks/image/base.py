@@ -18,7 +18,8 @@ Offsets and lengths are bytes.
 from __future__ import annotations
 
 import logging
-from typing import Any, ContextManager, FrozenSet, List, Protocol
+from typing import (Any, ContextManager, FrozenSet, List, NamedTuple,
+                    Optional, Protocol)
 
 from os_brick_rbd_luks import exception
 
@@ -117,6 +118,79 @@ class ImageStore(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove an image."""
+
+
+class Parent(NamedTuple):
+    """Where a clone reads what it has not written."""
+
+    pool: str
+    namespace: str
+    image: str
+    snapshot: str
+
+    def __str__(self) -> str:
+        parts = [part for part in self[:3] if part]
+        return f"{'/'.join(parts)}@{self.snapshot}"
+
+
+class LayeredImage(Image, Protocol):
+    """An image that may be a clone, and that may be cloned."""
+
+    def __enter__(self) -> LayeredImage:
+        """Give the image itself."""
+
+    def parent(self) -> Optional[Parent]:
+        """What it is a clone of, None if it is none."""
+
+    def children(self, snapshot: str) -> int:
+        """How many clones a snapshot of it has."""
+
+    def create_snapshot(self, snapshot: str) -> None:
+        """Take a snapshot.
+
+        :raises ImageExists: there is one of that name
+        """
+
+    def remove_snapshot(self, snapshot: str) -> None:
+        """Remove a snapshot, its protection included.
+
+        :raises ImageLocked: it has clones
+        """
+
+    def zero(self, offset: int, length: int) -> None:
+        """Make whole objects read as zeros, whatever a parent has there."""
+
+    def flatten(self) -> None:
+        """Copy what a parent has, and be a clone no more."""
+
+    def note(self, key: str) -> Optional[str]:
+        """The value of an image's metadata, None without one."""
+
+    def set_note(self, key: str, value: Optional[str]) -> None:
+        """Set or, with None, remove a value of the image's metadata."""
+
+
+class CloneStore(ImageStore, Protocol):
+    """A store whose images can be cloned."""
+
+    def parent(self, image: str, snapshot: str) -> Parent:
+        """The name of a snapshot here."""
+
+    def open_layered(self, name: str, read_only: bool = False,
+                     snapshot: Optional[str] = None) -> LayeredImage:
+        """Open an image, or a snapshot of it (for reading)."""
+
+    def open_snapshot(self, parent: Parent) -> LayeredImage:
+        """Open a snapshot wherever it is in this cluster."""
+
+    def clone(self, parent: Parent, name: str) -> LayeredImage:
+        """Make a copy-on-write clone and open it.
+
+        :raises ImageExists: there is an image of that name
+        """
+
+    def encryption_release(self) -> Optional[int]:
+        """The Ceph release of librbd's encryption here (16, 18) or None."""
 
 
 def remove_quietly(store: ImageStore, name: str) -> None:

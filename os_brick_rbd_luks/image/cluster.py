@@ -20,13 +20,14 @@ import contextlib
 import json
 import os
 import re
-from typing import (Any, Iterator, List, Mapping, Optional, Tuple,
-                    TYPE_CHECKING)
+from typing import (Any, Callable, ContextManager, Iterator, List, Mapping,
+                    Optional, Tuple, TYPE_CHECKING)
 
 from oslo_utils import netutils
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
 
 if TYPE_CHECKING:
@@ -172,7 +173,7 @@ class Cluster:
             ioctx.set_namespace(namespace)
             yield Pool(self._handle, ioctx,
                        f"{name}/{namespace}" if namespace else name,
-                       self._user)
+                       self._user, self.pool)
         finally:
             ioctx.close()
 
@@ -181,8 +182,10 @@ class Pool:
     """The images of a pool, or of a namespace of it."""
 
     def __init__(self, handle: rados.Rados, ioctx: rados.Ioctx, name: str,
-                 user: str) -> None:
+                 user: str, pools: Callable[[str, str], ContextManager[Pool]]
+                 ) -> None:
         self.name = name
+        self._pools = pools
         self._handle = handle
         self._ioctx = ioctx
         self._user = user
@@ -208,7 +211,7 @@ class Pool:
         return int(max(count, 1) << order)
 
     def create(self, name: str, size: int, **options: Any
-               ) -> librbd.LibrbdImage:
+               ) -> layers.LayeredImage:
         """See :class:`base.ImageStore`.
 
         :param options: ``order``, ``features``, ``stripe_unit``,
@@ -228,14 +231,55 @@ class Pool:
                 base.remove_quietly(self, name)
             raise
 
-    def open(self, name: str, read_only: bool = False) -> librbd.LibrbdImage:
+    def open(self, name: str, read_only: bool = False
+             ) -> layers.LayeredImage:
         """See :class:`base.ImageStore`."""
+        return self.open_layered(name, read_only)
+
+    def open_layered(self, name: str, read_only: bool = False,
+                     snapshot: Optional[str] = None) -> layers.LayeredImage:
+        """See :class:`base.CloneStore`."""
         rbd = librbd.bindings()
-        with self._translated("open", name):
-            image = rbd.Image(self._ioctx, name, read_only=read_only)
-        return librbd.LibrbdImage(image, self._ioctx, f"{self.name}/{name}",
-                                  self._user, self._handle.get_instance_id(),
-                                  read_only)
+        full = f"{name}@{snapshot}" if snapshot else name
+        read_only = read_only or bool(snapshot)
+        with self._translated("open", full):
+            image = rbd.Image(self._ioctx, name, snapshot=snapshot,
+                              read_only=read_only)
+        return layers.LayeredImage(
+            image, self._ioctx, f"{self.name}/{full}", self._user,
+            self._handle.get_instance_id(), read_only)
+
+    def parent(self, image: str, snapshot: str) -> base.Parent:
+        """See :class:`base.CloneStore`."""
+        pool, _slash, namespace = self.name.partition("/")
+        return base.Parent(pool, namespace, image, snapshot)
+
+    def open_snapshot(self, parent: base.Parent) -> layers.LayeredImage:
+        """See :class:`base.CloneStore`."""
+        with self._pools(parent.pool, parent.namespace) as pool:
+            return pool.open_layered(parent.image, snapshot=parent.snapshot)
+
+    def clone(self, parent: base.Parent, name: str) -> layers.LayeredImage:
+        """See :class:`base.CloneStore`; parents need no protection."""
+        rbd = librbd.bindings()
+        # Of the second format, which clones an unprotected snapshot.
+        self._handle.conf_set("rbd_default_clone_format", "2")
+        made = False
+        try:
+            with self._pools(parent.pool, parent.namespace) as pool, \
+                    self._translated(f"clone {parent} to", name):
+                rbd.RBD().clone(pool._ioctx, parent.image, parent.snapshot,
+                                self._ioctx, name)
+                made = True
+            return self.open_layered(name)
+        except BaseException:
+            if made:
+                base.remove_quietly(self, name)
+            raise
+
+    def encryption_release(self) -> Optional[int]:
+        """See :func:`librbd_encryption`."""
+        return librbd_encryption()
 
     def remove(self, name: str) -> None:
         """See :class:`base.ImageStore`."""

@@ -243,18 +243,28 @@ class LibrbdImage:
         with self._translated("write"):
             self._image.write(data, offset)
 
-    def load_encryption(self, header_type: str, passphrase: bytes) -> None:
+    def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
         """Let librbd decrypt: from here on sizes and data are plain text.
 
-        :param header_type: luks1 or luks2
-        :raises WrongPassphrase: it opens no keyslot
+        :param header_type: of the image itself: luks1 or luks2
+        :param passphrases: one for each encrypted layer, the image's own
+            first; the last one is for all layers below as well. More than
+            one needs Ceph 18.
+        :raises WrongPassphrase: one of them opens no keyslot of its layer
         """
         rbd = bindings()
         formats = {"luks1": rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
                    "luks2": rbd.RBD_ENCRYPTION_FORMAT_LUKS2}
+        first, *others = passphrases
         with self._translated("load the encryption"):
             try:
-                self._image.encryption_load(formats[header_type], passphrase)
+                if others:
+                    self._image.encryption_load2((
+                        (formats[header_type], first),
+                        *((rbd.RBD_ENCRYPTION_FORMAT_LUKS, passphrase)
+                          for passphrase in others)))
+                else:
+                    self._image.encryption_load(formats[header_type], first)
             except rbd.PermissionError as error:
                 raise exception.WrongPassphrase() from error
 

@@ -125,6 +125,25 @@ def format_new(image: base.Image, passphrase: bytes,
     return _write(image, bytes(detect.START), passphrase, options)
 
 
+@header_io.names_image
+def format_clone(image: base.LayeredImage, passphrase: bytes,
+                 options: Options) -> header_io.Header:
+    """Give a clone that was just made a header of its own.
+
+    What it has of its parent in the place of the header is dropped, the rest
+    stays the parent's. Only librbd of Ceph 18 and newer knows such a volume.
+    """
+    offset = _data_offset(image, options)
+    change = _new_header(passphrase, options, offset, clone=True)
+    image.zero(0, offset)
+    header_io.apply(image, plans.Plan(
+        (plans.Write(0, bytes(detect.START)),), change.plan.stages),
+        destructive=True)
+    LOG.info("%s: formatted as the own %s header of a clone, UUID %s",
+             image.name, change.header.type, change.header.uuid)
+    return change.header
+
+
 def data_offset(stripe_period: int, options: Options) -> int:
     """Bytes before the payload of a volume on such an image."""
     if options.type == "luks2":
@@ -158,12 +177,12 @@ def _write(image: base.Image, start: bytes, passphrase: bytes,
     return change.header
 
 
-def _new_header(passphrase: bytes, options: Options, offset: int
-                ) -> Union[luks1.Change, luks2.Change]:
+def _new_header(passphrase: bytes, options: Options, offset: int,
+                clone: bool = False) -> Union[luks1.Change, luks2.Change]:
     volume_key = options.random(options.key_bytes)
     common: Dict[str, Any] = {
         "cipher_spec": options.cipher_spec, "hash_name": options.hash_name,
-        "data_offset": offset, "random": options.random,
+        "data_offset": offset, "random": options.random, "clone": clone,
         "uuid": options.uuid or str(uuids.uuid4())}
     header: header_io.Header
     if options.type == "luks2":

@@ -85,6 +85,28 @@ def rekey(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
 
 
 @header_io.names_image
+def own(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
+        iterations: int = kdf.MIN_ITERATIONS,
+        argon2: Optional[kdf.Argon2Cost] = None) -> header_io.Header:
+    """Let *new_passphrase*, and no other, open the volume.
+
+    For a clone, whose source's passphrases are other people's.
+
+    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :raises NoFreeKeyslot: the new one needs one until the others are erased
+    """
+    opened = unlocking.unlock(image, passphrase)
+    others = [slot.number for slot in opened.header.keyslots]
+    added = opened.header.add(opened.volume_key, new_passphrase,
+                              iterations=iterations, argon2=argon2)
+    erased = added.header.erase(others)
+    header_io.apply(image, added.plan.then(erased.plan))
+    LOG.info("%s: keyslot %d took the place of %s", image.name,
+             added.keyslot, others)
+    return erased.header
+
+
+@header_io.names_image
 def remove(image: base.Image, passphrase: bytes) -> Result:
     """Remove the keyslot that *passphrase* opens.
 

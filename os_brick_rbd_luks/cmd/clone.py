@@ -1,0 +1,132 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands that make clones and remove images."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any, Tuple
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import volume
+
+
+def _snapshot(text: str) -> Tuple[base.Target, str]:
+    """Parse ``POOL[/NAMESPACE]/IMAGE@SNAPSHOT``."""
+    image, _at, snapshot = text.rpartition("@")
+    if not image or not snapshot or "/" in snapshot:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not POOL[/NAMESPACE]/IMAGE@SNAPSHOT")
+    return base.target(image), snapshot
+
+
+class Clone(base.ShowOne):
+    """Make a copy-on-write clone with a passphrase of its own.
+
+    With --own-key the clone keeps the source's volume key and gets another
+    passphrase: any Ceph can do that. With --layered it gets a header and a
+    volume key of its own, over a plain or an encrypted source; only librbd
+    of Ceph 18 and newer reads it.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: snapshot, image, way, format, both passphrases."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument("source", type=_snapshot, metavar="SNAPSHOT",
+                            help="POOL[/NAMESPACE]/IMAGE@SNAPSHOT")
+        base.add_target(parser)
+        way = parser.add_mutually_exclusive_group(required=True)
+        way.add_argument("--own-key", action="store_true",
+                         help="the source's volume key, another passphrase")
+        way.add_argument("--layered", action="store_true",
+                         help="a header and volume key of its own (Ceph 18)")
+        parser.add_argument(
+            "--size", type=base.size, metavar="SIZE",
+            help="decrypted size if it is to be larger than the source's")
+        parser.add_argument(
+            "--flatten", action="store_true",
+            help="with --own-key: copy all data, so that librbd never needs "
+                 "the source's passphrase")
+        volume.add_format_options(parser)
+        passphrase.add_options(parser)
+        passphrase.add_options(parser, new=True)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Clone, and show the clone."""
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import clone
+        from os_brick_rbd_luks.operations import describe
+        source, snapshot = args.source
+        if source.pool is None or args.target.pool is None:
+            raise exception.InvalidParameter(
+                name="image", value="file:...",
+                reason="cannot be cloned, only RBD images can")
+        if args.layered and args.flatten:
+            raise exception.InvalidParameter(
+                name="--flatten", value="--layered", reason="is for "
+                "--own-key; a clone with its own key needs no flattening")
+        passphrases = passphrase.Passphrases(args)
+        with self.cluster(args) as cluster, cluster.pool(
+                source.pool, source.namespace) as pool, cluster.pool(
+                args.target.pool, args.target.namespace) as store:
+            parent = pool.parent(source.name, snapshot)
+            key = b""
+            if args.own_key or clone.is_encrypted(store, parent):
+                key = passphrases.get()
+            new = passphrases.get(new=True, confirm=True)
+            options = volume.format_options(
+                args, passphrases.is_random_key(new=True))
+            common = {"size": args.size, "key_id": args.key_id}
+            if args.layered:
+                clone.layered(store, parent, args.target.name, new, options,
+                              passphrase=key or None, **common)
+            else:
+                clone.own_key(store, parent, args.target.name, key, new,
+                              flatten=args.flatten, options=options, **common)
+            with store.open(args.target.name, read_only=True) as image:
+                facts = describe.describe_image(image)
+        return volume.summary(facts)
+
+
+class Remove(base.ShowOne):
+    """Remove an image, and its padded base if no other clone needs that."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image."""
+        parser = super().get_parser(prog_name)
+        base.add_target(parser)
+        parser.add_argument("--force", action="store_true",
+                            help="do not ask")
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Ask, and remove."""
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import clone
+        target = args.target
+        if target.pool is None:
+            raise exception.InvalidParameter(
+                name="target", value=f"file:{target.name}",
+                reason="is a file; remove it as such")
+        name = "/".join(part for part in target if part)
+        with self.cluster(args) as cluster, cluster.pool(
+                target.pool, target.namespace) as store, \
+                exception.about(name):
+            store.open(target.name, read_only=True).__exit__()
+            if not args.force:
+                volume.confirm(name, "removed")
+            clone.remove(store, target.name)
+        return (("removed",), (columns.Lines([name]),))

@@ -1,0 +1,92 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Images that are clones, and snapshots that have some.
+
+Clones are of RBD's second format, whose parents need no protection.
+"""
+
+from __future__ import annotations
+
+from typing import Optional
+
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import librbd
+
+
+class LayeredImage(librbd.LibrbdImage):
+    """An open RBD image; see :class:`base.LayeredImage`."""
+
+    def __enter__(self) -> LayeredImage:
+        return self
+
+    def parent(self) -> Optional[base.Parent]:
+        """See :class:`base.LayeredImage`."""
+        rbd = librbd.bindings()
+        with self._translated("look for a parent"):
+            try:
+                found = self._image.get_parent_image_spec()
+            except rbd.ImageNotFound:
+                return None
+        return base.Parent(found["pool_name"], found["pool_namespace"],
+                           found["image_name"], found["snap_name"])
+
+    def children(self, snapshot: str) -> int:
+        """See :class:`base.LayeredImage`."""
+        with self._translated("look for clones"):
+            self._image.set_snap(snapshot)
+            try:
+                return len(list(self._image.list_children2()))
+            finally:
+                self._image.set_snap(None)
+
+    def create_snapshot(self, snapshot: str) -> None:
+        """See :class:`base.LayeredImage`."""
+        with self._translated(f"take snapshot {snapshot}"):
+            self._image.create_snap(snapshot)
+
+    def remove_snapshot(self, snapshot: str) -> None:
+        """See :class:`base.LayeredImage`."""
+        with self._translated(f"remove snapshot {snapshot}"):
+            if self._image.is_protected_snap(snapshot):
+                self._image.unprotect_snap(snapshot)
+            self._image.remove_snap(snapshot)
+
+    def zero(self, offset: int, length: int) -> None:
+        """See :class:`base.LayeredImage`.
+
+        Of a clone's object that was never written, discarding leaves an
+        empty one, which hides the parent's and takes no space.
+        """
+        with self._translated("discard"):
+            self._image.discard(offset, length)
+
+    def flatten(self) -> None:
+        """See :class:`base.LayeredImage`."""
+        with self._translated("flatten"):
+            self._image.flatten()
+
+    def note(self, key: str) -> Optional[str]:
+        """See :class:`base.LayeredImage`."""
+        with self._translated("read the metadata"):
+            try:
+                return str(self._image.metadata_get(key))
+            except KeyError:
+                return None
+
+    def set_note(self, key: str, value: Optional[str]) -> None:
+        """See :class:`base.LayeredImage`."""
+        with self._translated("write the metadata"):
+            if value is not None:
+                self._image.metadata_set(key, value)
+            elif self.note(key) is not None:
+                self._image.metadata_remove(key)

@@ -1,0 +1,70 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which key opens which layer of a clone.
+
+librbd of Ceph 18 and newer opens a clone with one passphrase for each layer
+that has another one than the layer above it: the clone's own first, then its
+parents'. Image metadata remembers the key manager's ids of the keys of the
+layers below; never a key.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import List, Optional
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+
+#: The metadata's key on an image.
+NOTE = "rbd_luks.parent_keys"
+
+#: A layer whose passphrase is not one of a key manager's.
+UNKNOWN = ""
+
+
+def read(image: base.LayeredImage) -> List[str]:
+    """Key ids of the encrypted layers below *image*, the nearest first.
+
+    Empty when its own passphrase, or none, is all they need, or when it has
+    no parent any more. An empty id is a passphrase that no key manager has.
+
+    :raises CorruptHeader: the note is not one of ours
+    """
+    text = image.note(NOTE)
+    if text is None or image.parent() is None:
+        return []
+    try:
+        found = json.loads(text)
+    except ValueError:
+        found = None
+    if not isinstance(found, list) or not all(
+            isinstance(key_id, str) for key_id in found):
+        raise exception.CorruptHeader(
+            field=f"image metadata {NOTE}", offset=0,
+            reason="is not a list of key ids")
+    return found
+
+
+def write(image: base.LayeredImage, keys: List[str]) -> None:
+    """Remember the key ids of the layers below *image*."""
+    image.set_note(NOTE, json.dumps(keys) if keys else None)
+
+
+def below(parent: base.LayeredImage, key_id: Optional[str]) -> List[str]:
+    """What a clone of *parent* has to remember.
+
+    :param parent: an encrypted image, or a snapshot of one
+    :param key_id: of the passphrase that opens *parent* itself
+    """
+    return [key_id or UNKNOWN, *read(parent)]

@@ -1,0 +1,172 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Copy-on-write clones with a passphrase, or a volume key, of their own.
+
+``own_key`` re-keys the header that the clone shares with its source: any Ceph
+can do that, both have one volume key. ``layered`` gives the clone a header
+and a volume key of its own, over a plain or an encrypted source; only librbd
+of Ceph 18 and newer reads such a clone.
+
+Source: librbd ``crypto/LoadRequest.cc`` (a passphrase for each layer) and
+``crypto/luks/Magic.cc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Iterator, Optional
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.operations import bases
+from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import unlock
+
+LOG = logging.getLogger(__name__)
+
+#: The Ceph release that has layered encryption.
+LAYERED_RELEASE = 18
+
+
+def own_key(store: base.CloneStore, parent: base.Parent, name: str,
+            passphrase: bytes, new_passphrase: bytes, *,
+            size: Optional[int] = None, flatten: bool = False,
+            key_id: Optional[str] = None,
+            options: formatting.Options = formatting.Options()
+            ) -> header_io.Header:
+    """Clone an encrypted snapshot, and let only *new_passphrase* open it.
+
+    :param store: where the clone is made
+    :param size: decrypted bytes, at least the source's; the source's when
+        None
+    :param flatten: copy all data, so that nobody needs *passphrase* again
+    :param key_id: the key manager's id of *passphrase*: librbd of Ceph 18
+        and newer needs it until the clone is flattened
+    :param options: the KDF's cost; all else is the source's
+    :raises WrongPassphrase: *passphrase* does not open the source
+    """
+    with store.open_snapshot(parent) as source:
+        opened = unlock.unlock(source, passphrase)
+        decrypted = source.size() - opened.header.data_offset
+        keys = chain.below(source, key_id)
+    wanted = _wanted(decrypted, size)
+    with _made(store, parent, name) as image:
+        if wanted != decrypted:
+            image.resize(wanted + opened.header.data_offset)
+        header = keyslots.own(image, passphrase, new_passphrase,
+                              iterations=options.iterations,
+                              argon2=options.argon2)
+        if flatten:
+            image.flatten()
+        else:
+            chain.write(image, keys)
+    return header
+
+
+def layered(store: base.CloneStore, parent: base.Parent, name: str,
+            new_passphrase: bytes, options: formatting.Options, *,
+            passphrase: Optional[bytes] = None, size: Optional[int] = None,
+            key_id: Optional[str] = None) -> header_io.Header:
+    """Clone a snapshot, and give the clone a header and volume key.
+
+    :param options: of the clone's header
+    :param passphrase: of an encrypted source, which has to open it
+    :param size: see :func:`own_key`
+    :param key_id: see :func:`own_key`
+    :raises UnsupportedCeph: librbd here is older than Ceph 18
+    :raises WrongPassphrase: *passphrase* does not open the source
+    :raises InvalidParameter: the source is encrypted, and no passphrase of
+        it is given
+    """
+    formatting.check(new_passphrase, options)
+    release = store.encryption_release()
+    if release is None or release < LAYERED_RELEASE:
+        raise exception.UnsupportedCeph(
+            what="a clone with a header of its own", needed=LAYERED_RELEASE,
+            found="none with encryption" if release is None
+            else f"that of Ceph {release}")
+    keys = []
+    with store.open_snapshot(parent) as source:
+        start = header_io.read_start(source)
+        shared = 0
+        if detect.detect(start) is not detect.Format.NONE:
+            if passphrase is None:
+                raise exception.InvalidParameter(
+                    name="passphrase of the source", value="(none)",
+                    reason=f"is needed, because {parent} is encrypted")
+            shared = unlock.unlock(source, passphrase).header.data_offset
+            keys = chain.below(source, key_id)
+        decrypted = source.size() - shared
+        offset = formatting.data_offset(source.stripe_period(), options)
+    wanted = _wanted(decrypted, size)
+    base_of = parent
+    if offset > shared:
+        base_of = bases.provide(store, parent, offset - shared)
+    try:
+        with _made(store, base_of, name) as image:
+            if image.size() != wanted + offset:
+                image.resize(wanted + offset)
+            header = formatting.format_clone(image, new_passphrase, options)
+            chain.write(image, keys)
+    except BaseException:
+        if base_of != parent:
+            with contextlib.suppress(exception.RBDLuksError):
+                bases.release(store, base_of)
+        raise
+    return header
+
+
+def is_encrypted(store: base.CloneStore, parent: base.Parent) -> bool:
+    """Whether a snapshot has a header of any kind."""
+    with store.open_snapshot(parent) as source:
+        found = detect.detect(header_io.read_start(source))
+        return found is not detect.Format.NONE
+
+
+def _wanted(decrypted: int, size: Optional[int]) -> int:
+    if size is not None and size < decrypted:
+        raise exception.InvalidParameter(
+            name="size", value=size,
+            reason=f"is less than the {decrypted} bytes of the source")
+    return decrypted if size is None else size
+
+
+@contextlib.contextmanager
+def _made(store: base.CloneStore, parent: base.Parent, name: str
+          ) -> Iterator[base.LayeredImage]:
+    """A new clone, which is removed again if anything fails."""
+    with exception.about(f"clone {name}"):
+        image = store.clone(parent, name)
+        try:
+            with image:
+                yield image
+        except BaseException:
+            LOG.debug("%s: removing the half-made clone", image.name)
+            base.remove_quietly(store, name)
+            raise
+
+
+def remove(store: base.CloneStore, name: str) -> None:
+    """Remove an image, and its padded base if that has no clone left.
+
+    :raises ImageLocked: it is open, or has snapshots or clones
+    """
+    with store.open_layered(name, read_only=True) as image:
+        parent = image.parent()
+    store.remove(name)
+    bases.release(store, parent)
