@@ -122,9 +122,10 @@ def _write(image: base.Image, start: bytes, passphrase: bytes,
            ) -> header_io.Header:
     check(passphrase, options)
     change = _new_header(passphrase, options, _data_offset(image, options))
-    header_io.apply(image, plans.Plan((plans.Write(0, start),),
-                                      wipe + change.plan.stages),
-                    destructive=True)
+    # Nothing is there to fall back on: both copies of LUKS2 in one write.
+    header_io.apply(image, plans.Plan((plans.Write(0, start),), (
+        *wipe, change.plan.stages[0],
+        (plans.Write(0, change.header.pack()),))), destructive=True)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
     return change.header

@@ -102,11 +102,12 @@ class FormatTest(Luks2TestCase):
         header = formatting.format_image(image, base.OLD, QUICK)
         self.assertEqual(expected * MIB, header.data_offset)
 
-    def test_both_copies_are_the_last_writes(self):
+    def test_header_is_the_last_write(self):
+        """Both copies at once: there is none to fall back on."""
         image = self.make_image()
         formatting.format_image(image, base.OLD, QUICK)
         writes = self.kinds(image, "write")
-        self.assertEqual([(32768, 64000), (0, 16384), (16384, 16384)],
+        self.assertEqual([(32768, 64000), (0, 32768)],
                          [write[1:] for write in writes])
 
     def test_payload_is_not_touched(self):
