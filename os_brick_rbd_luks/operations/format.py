@@ -27,6 +27,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
+from os_brick_rbd_luks.luks.luks2 import check as luks2_check
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
 from os_brick_rbd_luks.luks import plan as plans
@@ -162,8 +163,8 @@ def check(passphrase: bytes, options: Options) -> None:
     """
     if options.type == "luks2":
         kdf.check_new(passphrase, options.iterations, options.argon2)
-        luks2.check_format(options.cipher_spec, options.key_bytes,
-                           options.hash_name, sector_size(options))
+        luks2_check.check_format(options.cipher_spec, options.key_bytes,
+                                 options.hash_name, sector_size(options))
         return
     if options.type != "luks1":
         raise exception.InvalidParameter(
