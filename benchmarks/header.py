@@ -61,24 +61,41 @@ def plain(size, count):
             opened._ioctx, f"i{number}", size), count)
 
 
-def ours(size, count):
+LUKS2 = formatting.Options(type="luks2")
+
+
+def ours(size, count, options=formatting.Options()):
     """Our ``operations.create``, in process."""
     with pool() as opened:
         return common.measure(lambda number: create.create(
-            opened, f"i{number}", size, KEY), count)
+            opened, f"i{number}", size, KEY, options), count)
 
 
-def librbd(size, count):
-    """Do it by librbd's ``encryption_format``, in process."""
+def ours_luks2(size, count):
+    """:func:`ours` with LUKS2."""
+    return ours(size, count, LUKS2)
+
+
+def librbd_format(image, kind):
+    """Let librbd format an image as LUKS1 or LUKS2."""
     import rbd
+    image._image.encryption_format(
+        getattr(rbd, f"RBD_ENCRYPTION_FORMAT_{kind}"), KEY.decode())
 
+
+def librbd(size, count, kind="LUKS1"):
+    """Do it by librbd's ``encryption_format``, in process."""
     def one(number):
         with opened.create(f"i{number}", size) as image:
-            image._image.encryption_format(
-                rbd.RBD_ENCRYPTION_FORMAT_LUKS1, KEY.decode())
+            librbd_format(image, kind)
 
     with pool() as opened:
         return common.measure(one, count)
+
+
+def librbd_luks2(size, count):
+    """:func:`librbd` with LUKS2."""
+    return librbd(size, count, "LUKS2")
 
 
 def qemu_create(target, size, *options, clean=lambda: None):
@@ -139,18 +156,19 @@ def upstream(size, count):
 WAYS = {
     "plain rbd create": (plain, 15, {**SIZES, **LARGE}),
     "os-brick-rbd-luks": (ours, 15, {**SIZES, **LARGE}),
+    "os-brick-rbd-luks LUKS2": (ours_luks2, 15, {**SIZES, **LARGE}),
     "qemu-img create -f luks to RBD": (qemu, 5, SIZES),
     "librbd encryption_format LUKS1": (librbd, 3, SIZES),
+    "librbd encryption_format LUKS2": (librbd_luks2, 3, SIZES),
     "upstream Cinder (file + rbd import)": (
         upstream, 2, {GIB: "", 10 * GIB: ""}),
 }
 
 
-def header_only(count):
+def header_only(count, options=formatting.Options(), offset=4 << 20):
     """Building a header with one keyslot, no I/O."""
     return common.measure(
-        lambda _number: formatting._new_header(KEY, formatting.Options(),
-                                               4 << 20), count)
+        lambda _number: formatting._new_header(KEY, options, offset), count)
 
 
 def rate(threads, count):
@@ -165,15 +183,14 @@ def rate(threads, count):
 
 def header_of(way, opened):
     """An open image with the header that *way* makes by its defaults."""
-    import rbd
     if way == "QEMU":
         qemu_create_rbd(opened, "h", GIB)
-    elif way == "librbd":
+    elif way.startswith("librbd"):
         with opened.create("h", GIB) as image:
-            image._image.encryption_format(
-                rbd.RBD_ENCRYPTION_FORMAT_LUKS1, KEY.decode())
+            librbd_format(image, way.partition(" ")[2] or "LUKS1")
     else:
-        create.create(opened, "h", GIB, KEY)
+        create.create(opened, "h", GIB, KEY, LUKS2 if "LUKS2" in way
+                      else formatting.Options())
     return opened.open("h")
 
 
@@ -213,16 +230,19 @@ def main():
                   f"{result['ratio_to_plain']:7.1f} x plain  "
                   f"{result['peak_rss_kib'] / 1024:6.0f} MiB", flush=True)
     results["header_only"] = common.isolated(header_only, 15)
+    results["header_only_luks2"] = common.isolated(header_only, 15, LUKS2,
+                                                   16 << 20)
     results["rate_8_threads"] = 100 / common.isolated(rate, 8, 100)["median"]
-    print(f"header alone {results['header_only']['median'] * 1e3:.1f} ms; "
+    print(f"header alone {results['header_only']['median'] * 1e3:.1f} ms, "
+          f"LUKS2 {results['header_only_luks2']['median'] * 1e3:.1f} ms; "
           f"8 threads make {results['rate_8_threads']:.0f} volumes/s")
     for verb, function, count in (("unlock", unlocking, 7),
                                   ("rekey", rekeying, 5)):
-        for way in ("ours", "librbd", "QEMU"):
+        for way in ("ours", "ours LUKS2", "librbd", "librbd LUKS2", "QEMU"):
             result = common.isolated(
-                function, way, count if way == "ours" else 3)
+                function, way, count if way.startswith("ours") else 3)
             results.setdefault(verb, {})[way] = result
-            print(f"{verb} a header of {way:8} "
+            print(f"{verb} a header of {way:12} "
                   f"{result['median'] * 1e3:9.1f} ms", flush=True)
     print("saved", common.save(options.results, "header", results))
     common.plot(

@@ -64,7 +64,7 @@ class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
             new = passphrases.get(new=True, confirm=True)
             cost = volume.cost(
                 args, passphrases.is_random_key(new=True),
-                opened.header.type, opened.header.hash_name,
+                opened.header.type, opened.header.keyslot_hash,
                 len(opened.volume_key))
             return _shown(image, self.change(args, image, old, new, cost))
 

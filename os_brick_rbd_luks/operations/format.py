@@ -27,6 +27,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
+from os_brick_rbd_luks.luks.luks2 import check as luks2_check
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
 from os_brick_rbd_luks.luks import plan as plans
@@ -136,9 +137,8 @@ def format_clone(image: base.LayeredImage, passphrase: bytes,
     offset = _data_offset(image, options)
     change = _new_header(passphrase, options, offset, clone=True)
     image.zero(0, offset)
-    header_io.apply(image, plans.Plan(
-        (plans.Write(0, bytes(detect.START)),), change.plan.stages),
-        destructive=True)
+    header_io.apply(image, _plan(change, bytes(detect.START)),
+                    destructive=True)
     LOG.info("%s: formatted as the own %s header of a clone, UUID %s",
              image.name, change.header.type, change.header.uuid)
     return change.header
@@ -169,12 +169,22 @@ def _write(image: base.Image, start: bytes, passphrase: bytes,
            safe: Callable[[], None] = lambda: None) -> header_io.Header:
     check(passphrase, options)
     change = _new_header(passphrase, options, _data_offset(image, options))
-    header_io.apply(image, plans.Plan((plans.Write(0, start),),
-                                      wipe + change.plan.stages),
-                    destructive=True, check=safe)
+    header_io.apply(image, _plan(change, start, wipe), destructive=True,
+                    check=safe)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
     return change.header
+
+
+def _plan(change: Union[luks1.Change, luks2.Change], start: bytes,
+          wipe: Tuple[plans.Stage, ...] = ()) -> plans.Plan:
+    """The plan for an image that begins with *start*.
+
+    Nothing is there to fall back on: both copies of LUKS2 in one write.
+    """
+    return plans.Plan((plans.Write(0, start),), (
+        *wipe, change.plan.stages[0],
+        (plans.Write(0, change.header.pack()),)))
 
 
 def _new_header(passphrase: bytes, options: Options, offset: int,
@@ -208,8 +218,8 @@ def check(passphrase: bytes, options: Options) -> None:
     """
     if options.type == "luks2":
         kdf.check_new(passphrase, options.iterations, options.argon2)
-        luks2.check_format(options.cipher_spec, options.key_bytes,
-                           options.hash_name, sector_size(options))
+        luks2_check.check_format(options.cipher_spec, options.key_bytes,
+                                 options.hash_name, sector_size(options))
         return
     _check_type(options.type)
     luks1.check_new(passphrase, options.iterations, options.argon2)

@@ -124,6 +124,11 @@ class Luks1Header:
         return check.text(self.phdr, "hash_spec").lower()
 
     @property
+    def keyslot_hash(self) -> str:
+        """The hash of new keyslots."""
+        return self.hash_name
+
+    @property
     def key_bits(self) -> int:
         """Bits of the volume key; XTS has two keys in it."""
         return self.phdr.key_bytes * 8
@@ -178,10 +183,13 @@ class Luks1Header:
         raise exception.KeyslotNotFound(keyslot=number)
 
     def same_volume(self, other: object) -> bool:
-        """Whether both open the same payload with the same volume key."""
+        """Whether both open the same payload with the same volume key.
+
+        Flattening takes the mark of a clone away: it is no difference.
+        """
         return isinstance(other, Luks1Header) and all(
             getattr(self.phdr, field) == getattr(other.phdr, field)
-            for field in ("magic", "cipher_name", "cipher_mode", "hash_spec",
+            for field in ("cipher_name", "cipher_mode", "hash_spec",
                           "payload_offset", "key_bytes", "mk_digest",
                           "mk_digest_salt", "mk_digest_iter", "uuid"))
 
@@ -287,6 +295,11 @@ class Luks1Header:
     def plan(self, stages: Tuple[plan.Stage, ...]) -> plan.Plan:
         """A plan that holds only while this header is on the image."""
         return plan.Plan((plan.Write(0, self.pack()),), stages)
+
+    def over(self, other: Luks1Header) -> Luks1Header:
+        """The header with the mark of a clone if *other* has it."""
+        return Luks1Header(dataclasses.replace(self.phdr,
+                                               magic=other.phdr.magic))
 
     def with_blocks(self, blocks: dict[int, ondisk.KeyBlock]) -> Luks1Header:
         """The header with the records of some keyslots replaced."""

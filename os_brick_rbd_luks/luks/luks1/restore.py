@@ -75,6 +75,7 @@ def over_header(current: header.Luks1Header, current_areas: Areas,
         in, or the backup has none in use
     """
     refuse_useless(backup)
+    backup = backup.over(current)
     old, new = _writes(current, current_areas), _writes(backup, areas)
     covered = {number for number, write in old.items()
                if any(_overlap(write, other) for other in new.values())}

@@ -36,6 +36,9 @@ from os_brick_rbd_luks.luks.luks2 import ondisk
 
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 
+#: Those that new volumes may have.
+WRITABLE_SECTOR_SIZES = (512, 4096)
+
 
 def _corrupt(field: str, offset: int, reason: str
              ) -> exception.CorruptHeader:
@@ -261,6 +264,20 @@ class _Rules:
                 raise self.corrupt(f"{path}.memory", f"is "
                                    f"{cost.memory_kib} KiB, too little for "
                                    f"{cost.cpus} threads")
+
+
+def check_format(cipher_spec: str, key_bytes: int, hash_name: str,
+                 sector_size: int) -> None:
+    """Refuse what no header is built with.
+
+    :raises UnsupportedHeader: with what is supported
+    """
+    cipher.check(cipher_spec, key_bytes)
+    kdfs.check_hash(hash_name, writing=True)
+    if sector_size not in WRITABLE_SECTOR_SIZES:
+        raise exception.UnsupportedHeader(
+            what=f"sector size {sector_size}", supported=", ".join(
+                map(str, WRITABLE_SECTOR_SIZES)))
 
 
 def requirements(found: metadata.Metadata) -> None:

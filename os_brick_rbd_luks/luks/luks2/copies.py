@@ -160,16 +160,13 @@ def _believed(copy: Copy, found: metadata.Metadata, rival: Optional[Copy],
     ailment = None
     if failure is not None:
         ailment = Ailment(other(copy.which), _damage(failure))
-    elif rival is None:
-        ailment = Ailment(other(copy.which), "it is not there")
-    elif rival.binary.seqid < copy.binary.seqid:
+    elif rival is not None and rival.binary.seqid < copy.binary.seqid:
         ailment = Ailment(rival.which, None)
-    elif not _same(copy, rival):
+    elif rival is not None and not _same(copy, rival):
         ailment = Ailment(rival.which, "it differs from the other copy, "
                           "though neither is newer")
-    own, theirs = copy.binary.salt, derived_salt(copy.binary.salt)
-    if rival is not None:
-        theirs = rival.binary.salt
+    own = copy.binary.salt
+    theirs = rival.binary.salt if rival else derived_salt(own)
     primary = to_primary(copy.binary)
     if copy.which == SECONDARY:
         primary, own, theirs = (dataclasses.replace(primary, salt=theirs),

@@ -26,7 +26,6 @@ import os
 from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import digest as digests
 from os_brick_rbd_luks.luks import kdf
@@ -42,16 +41,12 @@ from os_brick_rbd_luks.luks import plan as plans
 
 Random = Callable[[int], bytes]
 
-#: Hash of new keyslots, and what their areas are encrypted with, whatever
-#: the payload is: cryptsetup's and librbd's default.
-_HASH = "sha256"
+#: What the areas of new keyslots are encrypted with, whatever the payload
+#: is: cryptsetup's and librbd's default.
 _AREA_CIPHER = ("aes-xts-plain64", 64)
 
 #: Bytes that one write of :meth:`Luks2Header.shred` overwrites.
 _SHRED_BYTES = 4 * 1024 * 1024
-
-#: Sector sizes of the payload that new volumes may have.
-WRITABLE_SECTOR_SIZES = (512, 4096)
 
 
 class Change(NamedTuple):
@@ -102,7 +97,8 @@ class Luks2Header:
         :param clone: mark it as librbd does the own header of a clone
         :raises UnsupportedHeader: cipher, key length, hash or sector size
         """
-        check_format(cipher_spec, len(volume_key), hash_name, sector_size)
+        check.check_format(cipher_spec, len(volume_key), hash_name,
+                           sector_size)
         salt = random(digests.SALT_SIZE)
         digest = digests.make(hash_name, volume_key, salt, digest_iterations,
                               digests.full_size(hash_name))
@@ -152,6 +148,12 @@ class Luks2Header:
     def hash_name(self) -> str:
         """The hash of the volume key's digest, in lower case."""
         return self._digest()[1].hash_name or "unknown"
+
+    @property
+    def keyslot_hash(self) -> str:
+        """The hash of new keyslots."""
+        name = self.hash_name
+        return name if name in kdf.WRITABLE_HASHES else "sha256"
 
     @property
     def key_bits(self) -> Optional[int]:
@@ -208,12 +210,15 @@ class Luks2Header:
         return slots.view(self.metadata, number)
 
     def same_volume(self, other: object) -> bool:
-        """Whether both open the same payload with the same volume key."""
+        """Whether both open the same payload with the same volume key.
+
+        Flattening takes the mark of a clone away: it is no difference.
+        """
         return (isinstance(other, Luks2Header)
                 and self._identity() == other._identity())
 
     def _identity(self) -> Tuple[object, ...]:
-        return (self.uuid, self.clone, self.primary.hdr_size,
+        return (self.uuid, self.primary.hdr_size,
                 self.metadata.keyslots_size, self.metadata.tree["segments"],
                 dataclasses.replace(self._digest()[1], keyslots=()))
 
@@ -267,18 +272,20 @@ class Luks2Header:
              tokens: Iterable[int], random: Random) -> Change:
         kdf.check_new(passphrase, iterations, argon2)
         check.requirements(self.metadata)
+        # Refused now rather than after seconds of key derivation.
+        self.plan(())
         if not self.verify_volume_key(volume_key):
             raise exception.WrongVolumeKey()
         salt = random(digests.SALT_SIZE)
         derivation: kdf.KDF = (
-            kdf.Pbkdf2(_HASH, iterations, salt) if argon2 is None
+            kdf.Pbkdf2(self.keyslot_hash, iterations, salt) if argon2 is None
             else kdf.Argon2("argon2id", argon2, salt))
         slot = records.Keyslot(
             "luks2", len(volume_key), records.Area(
                 *slots.gap(self.metadata, layout.area_size(len(volume_key)),
                            2 * self.primary.hdr_size, self.keyslots_end),
-                *_AREA_CIPHER), priority, layout.STRIPES, _HASH, derivation,
-            derivation.name)
+                *_AREA_CIPHER), priority, layout.STRIPES, self.keyslot_hash,
+            derivation, derivation.name)
         header = self.with_tree(records.with_keyslot(
             self.metadata.tree, number, records.keyslot_tree(slot),
             self._digest()[0], tokens))
@@ -328,8 +335,8 @@ class Luks2Header:
 
         :raises NoFreeKeyslot: there is none for the new passphrase
         """
-        tokens = [token for token, slots in self.metadata.tokens.items()
-                  if number in slots]
+        tokens = [token for token, used in self.metadata.tokens.items()
+                  if number in used]
         added = self._add(volume_key, passphrase, iterations, argon2,
                           slots.free_number(self.metadata, None),
                           self.keyslot(number).priority, tokens, random)
@@ -390,11 +397,14 @@ class Luks2Header:
             dataclasses.replace(self.primary, seqid=self.seqid + 1),
             self.secondary_salt, tree)
 
-    def after(self, seqid: int) -> Luks2Header:
-        """The header as a version newer than *seqid* and than it is."""
+    def over(self, other: Luks2Header) -> Luks2Header:
+        """The header as a version newer than it is and than *other*.
+
+        With the mark of a clone if *other* has it: it is the image's.
+        """
         return _assemble(
-            dataclasses.replace(self.primary,
-                                seqid=max(seqid, self.seqid) + 1),
+            dataclasses.replace(self.primary, magic=other.primary.magic,
+                                seqid=max(other.seqid, self.seqid) + 1),
             self.secondary_salt, self.metadata.tree)
 
     def _digest(self) -> Tuple[int, records.Digest]:
@@ -411,17 +421,3 @@ def _assemble(binary: ondisk.Binary, secondary_salt: bytes,
     found = records.parse(text.ljust(size, b"\0"), ondisk.SIZE)
     check.check(binary, found)
     return Luks2Header(binary.seal(found.area()), secondary_salt, found)
-
-
-def check_format(cipher_spec: str, key_bytes: int, hash_name: str,
-                 sector_size: int) -> None:
-    """Refuse what :meth:`Luks2Header.build` would not write.
-
-    :raises UnsupportedHeader: with what is supported
-    """
-    cipher.check(cipher_spec, key_bytes)
-    kdf.check_hash(hash_name, writing=True)
-    if sector_size not in WRITABLE_SECTOR_SIZES:
-        raise exception.UnsupportedHeader(
-            what=f"sector size {sector_size}", supported=", ".join(
-                map(str, WRITABLE_SECTOR_SIZES)))

@@ -56,15 +56,13 @@ def decode(text: bytes) -> Tree:
     if not text.startswith(b"{") or not text.endswith(b"}"):
         raise ValueError("is not one JSON object")
     try:
-        tree = json.loads(str(text, "utf-8"), object_pairs_hook=_unique,
-                          parse_constant=_refuse, parse_float=_finite,
-                          parse_int=_short)
+        tree: Tree = json.loads(
+            str(text, "utf-8"), object_pairs_hook=_unique,
+            parse_constant=_refuse, parse_float=_finite, parse_int=_short)
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"is not JSON at its byte {error.pos}") from None
-    if not isinstance(tree, dict):
-        raise ValueError("is not one JSON object")
     return tree
 
 

@@ -138,8 +138,6 @@ def parse(area: bytes, offset: int) -> Metadata:
         tree = jsontext.decode(text)
     except ValueError as error:
         raise corrupt(str(error)) from None
-    except RecursionError:
-        raise corrupt("is nested too deeply") from None
     return _records(text, jsontext.Node(tree, "", offset))
 
 
@@ -275,16 +273,15 @@ def new(segment: Segment, digest: Digest, json_size: int,
 
 def keyslot_tree(slot: Keyslot) -> jsontext.Tree:
     """The object of a new keyslot of type luks2."""
-    if slot.kdf is None:
-        raise ValueError("a new keyslot has a KDF")
+    kdf: jsontext.Tree = {}
     if isinstance(slot.kdf, kdfs.Pbkdf2):
-        kdf: jsontext.Tree = {"type": slot.kdf.name,
-                              "hash": slot.kdf.hash_name,
-                              "iterations": slot.kdf.iterations}
-    else:
+        kdf = {"type": slot.kdf.name, "hash": slot.kdf.hash_name,
+               "iterations": slot.kdf.iterations,
+               "salt": _base64(slot.kdf.salt)}
+    elif isinstance(slot.kdf, kdfs.Argon2):
         kdf = {"type": slot.kdf.name, "time": slot.kdf.cost.time,
                "memory": slot.kdf.cost.memory_kib,
-               "cpus": slot.kdf.cost.cpus}
+               "cpus": slot.kdf.cost.cpus, "salt": _base64(slot.kdf.salt)}
     priority = {} if slot.priority == 1 else {"priority": slot.priority}
     return {
         "type": slot.type, "key_size": slot.key_size, **priority,
@@ -294,7 +291,7 @@ def keyslot_tree(slot: Keyslot) -> jsontext.Tree:
                  "size": str(slot.area.size),
                  "encryption": slot.area.encryption,
                  "key_size": slot.area.key_size},
-        "kdf": {**kdf, "salt": _base64(slot.kdf.salt)}}
+        "kdf": kdf}
 
 
 def with_keyslot(tree: jsontext.Tree, number: int, slot: jsontext.Tree,

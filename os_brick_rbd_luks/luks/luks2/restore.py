@@ -90,7 +90,7 @@ def over_header(current: header.Luks2Header, current_areas: Areas,
             current.metadata.tree,
             {number: write.offset for number, write in copies.items()}))
         stages += [tuple(copies.values()), *before.stages()]
-    restored = backup.after(before.seqid)
+    restored = backup.over(before)
     stages += [tuple(new.values()), *restored.stages()]
     leftover = [write for write in (*old.values(), *copies.values())
                 if not any(_overlap(write, other) for other in new.values())]

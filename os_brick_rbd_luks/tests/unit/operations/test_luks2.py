@@ -102,11 +102,12 @@ class FormatTest(Luks2TestCase):
         header = formatting.format_image(image, base.OLD, QUICK)
         self.assertEqual(expected * MIB, header.data_offset)
 
-    def test_both_copies_are_the_last_writes(self):
+    def test_header_is_the_last_write(self):
+        """Both copies at once: there is none to fall back on."""
         image = self.make_image()
         formatting.format_image(image, base.OLD, QUICK)
         writes = self.kinds(image, "write")
-        self.assertEqual([(32768, 64000), (0, 16384), (16384, 16384)],
+        self.assertEqual([(32768, 64000), (0, 32768)],
                          [write[1:] for write in writes])
 
     def test_payload_is_not_touched(self):
@@ -666,11 +667,22 @@ class CloneTest(Luks2TestCase):
             erase.erase(image)
             self.assertEqual(detect.CLONE_MAGIC, image.read(0, 6))
 
-    def test_is_not_restored_over_one_without_the_mark(self):
-        image = self.make_clone()
-        saved = backup.backup(image)
-        packed = bytearray(image.read(0, 32768))
-        packed[:4], packed[16384:16388] = b"LUKS", b"SKUL"
-        self.patch_header(image, 0, bytes(packed))
-        self.assert_untouched(image, lambda: backup.restore(image, saved),
-                              exception.OperationRefused)
+    def test_mark_is_the_image_s_not_the_backup_s(self):
+        """A clone that was flattened after the backup has lost it."""
+        for kind in ("luks1", "luks2"):
+            image = self.make_clone(kind)
+            saved = backup.backup(image)
+            packed = bytearray(image.read(0, 32768))
+            packed[:4] = b"LUKS"
+            if kind == "luks2":
+                packed[16384:16388] = b"SKUL"
+            self.patch_header(image, 0, bytes(packed))
+            flattened = backup.backup(image)
+            keyslots.rekey(image, base.OLD, base.NEW)
+            backup.restore(image, saved)
+            self.assertEqual(detect.MAGIC, image.read(0, 6))
+            self.assertTrue(self.opens(image, base.OLD))
+            image = self.make_clone(kind)
+            self.patch_header(image, 0, saved[:4 * MIB])
+            backup.restore(image, flattened)
+            self.assertEqual(detect.CLONE_MAGIC, image.read(0, 6))

@@ -277,6 +277,11 @@ TABLE = (
         "type": "crypt", "offset": str(2 * END), "size": "512",
         "iv_tweak": "0", "encryption": "aes-xts-plain64",
         "sector_size": 512}, CORRUPT, "segments.1"),
+    case("backup in front of another segment", "segments", {
+        str(number): {"type": "linear", "size": "512",
+                      "offset": str(END + number * 512), "flags": flags}
+        for number, flags in enumerate(([], ["backup-final"], []))},
+        CORRUPT, "segments"),
     case("only a backup segment", "segments.0.flags", ["backup-final"],
          CORRUPT, "segments.0"),
     case("integrity that is no object", "segments.0.integrity", "aead",
@@ -457,6 +462,29 @@ class UnusableHeaderTest(testtools.TestCase):
                 error = self.assertRaises(UNSUPPORTED, call)
                 self.assertIn(f"the requirement {shown}", error.what)
                 self.assertTrue(str(error).isprintable())
+
+    def test_payload_that_is_not_encrypted(self):
+        """As while it is being encrypted: it has no key yet."""
+        volume = base.sample(base.OLD)
+        tree = base.tree(volume)
+        tree["segments"]["0"] = {"type": "linear", "offset": str(END),
+                                 "size": "dynamic"}
+        tree["digests"]["0"]["segments"] = []
+        parsed = header.Luks2Header.parse(base.craft(volume.header, tree))
+        self.assertEqual(("linear", "unknown", None),
+                         (parsed.cipher_spec, parsed.hash_name,
+                          parsed.key_bits))
+        self.assertRaises(UNSUPPORTED, parsed.open_keyslot, 0,
+                          volume.areas[0], base.OLD)
+
+    def test_no_segment(self):
+        volume = base.sample(base.OLD)
+        tree = base.tree(volume)
+        tree["segments"] = {}
+        tree["digests"]["0"]["segments"] = []
+        error = self.assertRaises(CORRUPT, header.Luks2Header.parse,
+                                  base.craft(volume.header, tree))
+        self.assertEqual("segments", error.field)
 
     def test_no_requirements(self):
         for requirements in ([], {}, {"mandatory": []}, {"optional": ["a"]}):

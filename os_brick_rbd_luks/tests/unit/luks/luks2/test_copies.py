@@ -346,6 +346,15 @@ class SizeTest(testtools.TestCase):
                                   header.Luks2Header.parse, data)
         self.assertEqual(("hdr_size", 8), (error.field, error.offset))
 
+    def test_secondary_that_says_another_size(self):
+        of = base.sample(base.OLD).header
+        packed = (of.copy(PRIMARY) + base.copy_of(
+            of, SECONDARY, of.metadata.text, hdr_size=32768)
+            + bytes(16384))
+        parsed = header.Luks2Header.parse(packed)
+        self.assertEqual("its field hdr_size is 32768, but the copy lies at "
+                         "16384", parsed.ailment.damage)
+
     def test_secondary_at_another_place_than_the_primary_says(self):
         """The primary copy's size is what a damaged one may have."""
         small = base.bare(data_offset=16 * base.MIB, hdr_size=16384)
@@ -402,6 +411,7 @@ class CloneTest(testtools.TestCase):
         self.assertEqual(SECONDARY, parsed.ailment.which)
         self.assertTrue(parsed.ailment.damage)
 
-    def test_is_another_volume_than_without_the_mark(self):
+    def test_is_the_same_volume_without_the_mark(self):
+        """As after flattening."""
         plain = base.sample(base.OLD)
-        self.assertFalse(plain.header.same_volume(self.volume.header))
+        self.assertTrue(plain.header.same_volume(self.volume.header))

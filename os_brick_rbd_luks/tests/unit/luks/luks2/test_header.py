@@ -124,6 +124,22 @@ class KeyslotsTest(testtools.TestCase):
         self.assertRaises(exception.WrongPassphrase, volume.opens, base.OLD,
                           1)
 
+    @ddt.data("sha256", "sha512")
+    def test_hash_is_the_volume_s(self, name):
+        volume = base.add(base.bare(hash_name=name), base.OLD)
+        tree = volume.header.metadata.tree["keyslots"]["0"]
+        self.assertEqual([name] * 3, [
+            tree["kdf"]["hash"], tree["af"]["hash"],
+            volume.header.keyslot_hash])
+        self.assertEqual(volume.key, volume.opens(base.OLD, 0))
+
+    def test_hash_that_is_not_written_any_more(self):
+        volume = base.sample(base.OLD)
+        tree = base.tree(volume)
+        tree["digests"]["0"]["hash"] = "sha1"
+        self.assertEqual("sha256", header.Luks2Header.parse(base.craft(
+            volume.header, tree)).keyslot_hash)
+
     def test_areas_have_a_cipher_of_their_own(self):
         """As cryptsetup's and librbd's, whatever the payload has."""
         tree = base.sample(base.OLD).header.metadata.tree["keyslots"]["0"]
@@ -228,5 +244,5 @@ class LayoutTest(testtools.TestCase):
         self.assertEqual(expected, layout.find_gap(areas, 0, 65536, length))
 
     def test_sector_sizes(self):
-        self.assertLessEqual(set(header.WRITABLE_SECTOR_SIZES),
+        self.assertLessEqual(set(check.WRITABLE_SECTOR_SIZES),
                              set(check.SECTOR_SIZES))

@@ -184,7 +184,8 @@ class RestoreTest(RestoreTestCase):
     def test_stale_copy(self):
         now, then = both("two of each")
         old = rings.make({3: "z"})
-        packed = (now.header.after(9).copy(ondisk.PRIMARY)
+        newer = now.header.over(now.header).over(now.header)
+        packed = (newer.copy(ondisk.PRIMARY)
                   + old.header.copy(ondisk.SECONDARY))
         found = header.Luks2Header.parse(packed)
         plan = restore.over_header(found, now.areas, then.header, then.areas)
