@@ -37,6 +37,9 @@ from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
 
 KEY = "native_encryption"
 
+#: Between a volume's id and the number of a layer below, in usage ids.
+BELOW = ":parent-"
+
 QEMU = "qemu"
 LIBRBD = "librbd"
 
@@ -78,17 +81,32 @@ class Native:
 
 
 def native(header_type: str, data_offset: int, image_size: int,
-           volume: str) -> Native:
+           volume: str, *, clone: bool = False, layers: int = 0) -> Native:
     """The facts of a volume with a header of that type.
 
     :param header_type: luks1 or luks2
     :param data_offset: bytes
     :param image_size: bytes of the RBD image
     :param volume: id of the volume, which is that of its secret, too
+    :param clone: it is a clone with a header of its own
+    :param layers: how many passphrases the layers below need
     """
     name, engine = _READERS[header_type]
+    if clone:
+        name, engine = "luks-any", LIBRBD
+    if engine == QEMU:
+        # It opens a clone's own header and knows nothing of layers.
+        layers = 0
+    elif layers:
+        name = "luks-any"
     return Native(name, engine, data_offset, image_size - data_offset,
-                  (volume,))
+                  (volume, *(secret_below(volume, number)
+                             for number in range(1, layers + 1))))
+
+
+def secret_below(volume: str, number: int) -> str:
+    """Usage id of the secret of the layer *number* below a volume."""
+    return f"{volume}{BELOW}{number}"
 
 
 def mark(connection_info: Mapping[str, Any], facts: Native) -> None:

@@ -47,7 +47,9 @@ class AttachXML(base.Command):
         """Read the header and print."""
         from os_brick_rbd_luks import attachment
         from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.image import cluster as clusters
         from os_brick_rbd_luks import libvirt_xml
+        from os_brick_rbd_luks.operations import chain
         from os_brick_rbd_luks.operations import header_io
         target = args.target
         if target.pool is None:
@@ -59,10 +61,11 @@ class AttachXML(base.Command):
                     pool.open(target.name, read_only=True) as image:
                 header = header_io.read_header(image)
                 name, size = image.name, image.size()
+                below = len(chain.needed(image, clusters.librbd_encryption()))
             monitors = cluster.monitors()
         usage = args.usage or _without_prefix(target.name)
         facts = attachment.native(header.type, header.data_offset, size,
-                                  usage)
+                                  usage, clone=header.clone, layers=below)
         print(libvirt_xml.disk(
             name, monitors, facts, target=args.device, user=args.ceph_user,
             secret_uuid=args.ceph_secret), file=self.app.stdout)

@@ -26,6 +26,7 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import threads
@@ -72,7 +73,7 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
         return threads.call(_decrypted_size, connection_properties)
 
 
-def _facts(image: base.Image, properties: Dict[str, Any]
+def _facts(image: base.LayeredImage, properties: Dict[str, Any]
            ) -> Optional[attachment.Native]:
     try:
         header = header_io.read_header(image)
@@ -82,7 +83,9 @@ def _facts(image: base.Image, properties: Dict[str, Any]
     volume = properties.get("volume_id") or properties["name"].rpartition(
         "/")[2]
     return attachment.native(header.type, header.data_offset, image.size(),
-                             volume)
+                             volume, clone=header.clone,
+                             layers=len(chain.needed(
+                                 image, cluster.librbd_encryption())))
 
 
 def _decrypted_size(properties: Dict[str, Any]) -> int:

@@ -24,7 +24,7 @@ from __future__ import annotations
 import functools
 import logging
 import threading
-from typing import Any, Callable, MutableMapping
+from typing import Any, Callable, List, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
@@ -54,15 +54,20 @@ class Handle:
         self._image = cluster.over_handle(wrapper, name)
         self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
-    def attach(self, passphrase: bytes, options: preparing.Options) -> None:
+    def attach(self, passphrase: bytes, options: preparing.Options,
+               fetch: preparing.Fetch) -> None:
         """Let the handle read and write plain text.
 
+        :param options: called if the image has to be formatted
+        :param fetch: called for the keys of the layers below
         :raises WrongPassphrase: it opens no keyslot
         """
         with self._lock:
             if self._wrapper not in _ATTACHED:
+                keys = threads.call(self._keys_below)
                 _ATTACHED[self._wrapper] = threads.call(
-                    self._load, passphrase, options)
+                    self._load, passphrase, options,
+                    [*map(fetch, keys)])
 
     def detach(self) -> None:
         """Let the handle read and write cipher text again."""
@@ -81,14 +86,18 @@ class Handle:
         header = header_io.read_header(self._image)
         return self._image.size() - header.data_offset
 
-    def _load(self, passphrase: bytes, options: preparing.Options
-              ) -> Callable[[], None]:
+    def _keys_below(self) -> List[str]:
+        return preparing.keys_below(self._image,
+                                    cluster.librbd_encryption())
+
+    def _load(self, passphrase: bytes, options: preparing.Options,
+              below: List[bytes]) -> Callable[[], None]:
         header = preparing.header(self._image, passphrase, options)
         reason = engines.librbd_reason(
             header, engines.Store.of(self._image),
             cluster.librbd_encryption())
         if reason is None:
-            self._image.load_encryption(header.type, passphrase)
+            self._image.load_encryption(header.type, passphrase, *below)
             # Not the wrapper: it would keep itself, and its image, for ever.
             return functools.partial(
                 cluster.reopen, self._wrapper.rbd_image,

@@ -19,14 +19,14 @@ as native, and the passphrase is given to libvirt as a secret.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator
+from typing import Any, Dict, Iterator, List, Tuple
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import libvirt_secret
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import threads
@@ -41,15 +41,20 @@ class Hypervisor:
         self._options = opts.options()
         self._secrets = libvirt_secret.Secrets(self._options.libvirt_uri)
 
-    def attach(self, passphrase: bytes, options: preparing.Options) -> None:
-        """Publish the secret, then mark the connection.
+    def attach(self, passphrase: bytes, options: preparing.Options,
+               fetch: preparing.Fetch) -> None:
+        """Publish the secrets, then mark the connection.
 
         :param options: called if the image has to be formatted
+        :param fetch: called for the keys of the layers below
         :raises InvalidParameter: the connection does not name its volume
         """
         usage = self._usage()
-        facts = threads.call(self._prepare, usage, passphrase, options)
-        threads.call(self._secrets.publish, usage, passphrase)
+        facts, keys = threads.call(self._prepare, usage, passphrase, options)
+        passphrases = [passphrase, *map(fetch, keys)]
+        # The volume's own last: what it is attached by is complete then.
+        for name, value in reversed([*zip(facts.secrets, passphrases)]):
+            threads.call(self._secrets.publish, name, value)
         attachment.mark(self._connection_info, facts)
 
     def detach(self) -> None:
@@ -73,7 +78,8 @@ class Hypervisor:
         return usage
 
     def _prepare(self, usage: str, passphrase: bytes,
-                 options: preparing.Options) -> attachment.Native:
+                 options: preparing.Options
+                 ) -> Tuple[attachment.Native, List[str]]:
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
             return self._facts(image, usage, preparing.header(
@@ -81,16 +87,20 @@ class Hypervisor:
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:
-            return self._facts(image, usage, header_io.read_header(image))
+            return self._facts(image, usage,
+                               header_io.read_header(image))[0]
 
     @staticmethod
-    def _facts(image: librbd.LibrbdImage, usage: str,
-               header: Any) -> attachment.Native:
-        return attachment.native(header.type, header.data_offset,
-                                 image.size(), usage)
+    def _facts(image: layers.LayeredImage, usage: str, header: Any
+               ) -> Tuple[attachment.Native, List[str]]:
+        keys = preparing.keys_below(image, cluster.librbd_encryption())
+        facts = attachment.native(
+            header.type, header.data_offset, image.size(), usage,
+            clone=header.clone, layers=len(keys))
+        return facts, keys[:len(facts.secrets) - 1]
 
     @contextlib.contextmanager
-    def _image(self, read_only: bool) -> Iterator[librbd.LibrbdImage]:
+    def _image(self, read_only: bool) -> Iterator[layers.LayeredImage]:
         """The volume's image, by its own connection.
 
         A compute host need not have a keyring: what libvirt keeps for QEMU
@@ -111,6 +121,6 @@ class Hypervisor:
             yield image
 
     def _attached(self, read_only: bool, key: Any = None
-                  ) -> contextlib.AbstractContextManager[librbd.LibrbdImage]:
+                  ) -> contextlib.AbstractContextManager[layers.LayeredImage]:
         return cluster.attached(self._data, self._options.ceph_conf, key=key,
                                 read_only=read_only)

@@ -24,8 +24,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from typing import Any, Iterator
+from typing import Any, Iterator, List, Tuple
 
+from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks import libvirt_xml
 
@@ -104,37 +105,44 @@ class Secrets:
             raise
 
     def remove(self, usage: str) -> bool:
-        """Take the secret of a volume away.
+        """Take the secret of a volume away, and those of layers below it.
 
         :returns: whether there was one
         """
+        libvirt = _libvirt()
         with self._connection("remove the volume's secret") as connection:
-            found = self._find(connection, usage)
-            if found is None:
-                return False
-            libvirt = _libvirt()
-            try:
-                found.undefine()
-            except libvirt.libvirtError as error:
-                # Somebody else has just removed it.
-                if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
-                    raise
-            return True
+            found = [secret for name, secret in self._all(connection)
+                     if name == usage
+                     or name.startswith(usage + attachment.BELOW)]
+            for secret in found:
+                try:
+                    secret.undefine()
+                except libvirt.libvirtError as error:
+                    # Somebody else has just removed it.
+                    if error.get_error_code() != libvirt.VIR_ERR_NO_SECRET:
+                        raise
+            return bool(found)
 
     def has(self, usage: str) -> bool:
         """Whether there is a secret of that volume."""
         with self._connection("look for the volume's secret") as connection:
             return self._find(connection, usage) is not None
 
+    def _find(self, connection: Any, usage: str) -> Any:
+        return next((secret for name, secret in self._all(connection)
+                     if name == usage), None)
+
     @staticmethod
-    def _find(connection: Any, usage: str) -> Any:
-        # Looking it up by its usage would make libvirt write an error to
-        # stderr when there is none.
+    def _all(connection: Any) -> List[Tuple[str, Any]]:
+        """The volumes' secrets by their usage ids.
+
+        To look one up by its usage would make libvirt write an error to
+        stderr when there is none.
+        """
         kind = _libvirt().VIR_SECRET_USAGE_TYPE_VOLUME
-        for secret in connection.listAllSecrets():
-            if (secret.usageType(), secret.usageID()) == (kind, usage):
-                return secret
-        return None
+        return [(secret.usageID(), secret)
+                for secret in connection.listAllSecrets()
+                if secret.usageType() == kind]
 
     def ceph_key(self, uuid: str) -> str:
         """The cephx key that libvirt gives to QEMU for its RBD disks.

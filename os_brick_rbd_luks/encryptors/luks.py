@@ -109,11 +109,11 @@ class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
             self._dm_crypt().attach_volume(context, **kwargs)
             return
         with exception.about(self._name()):
+            fetch = functools.partial(secret.get, self._key_manager, context)
             self._native().attach(
-                secret.get(self._key_manager, context,
-                           self.encryption_key_id),
+                fetch(self.encryption_key_id),
                 functools.partial(self._format_options,
-                                  {**self._metadata, **kwargs}))
+                                  {**self._metadata, **kwargs}), fetch)
 
     def detach_volume(self, **kwargs: Any) -> None:
         """Undo :meth:`attach_volume`; nothing to undo is no error."""

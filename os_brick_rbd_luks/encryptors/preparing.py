@@ -15,10 +15,11 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable
+from typing import Any, Callable, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
@@ -34,6 +35,9 @@ CHEAP = 10_000
 #: What a header is made by, if one has to be made: a volume that has one is
 #: whatever its header says, though its type may have changed since.
 Options = Callable[[], formatting.Options]
+
+#: A key manager's id of a key -> its passphrase.
+Fetch = Callable[[str], bytes]
 
 
 def header(image: base.Image, passphrase: bytes,
@@ -55,6 +59,21 @@ def header(image: base.Image, passphrase: bytes,
     if sum(slot.cost for slot in found.keyslots) <= CHEAP:
         unlock.unlock(image, passphrase)
     return found
+
+
+def keys_below(image: base.LayeredImage, release: Optional[int]) -> List[str]:
+    """Ids of the keys that librbd needs for the layers below a clone.
+
+    :param release: the Ceph release of librbd's encryption here
+    :raises OperationRefused: a key manager has not all of them
+    """
+    keys = chain.needed(image, release)
+    if chain.UNKNOWN in keys:
+        raise exception.OperationRefused(
+            reason="it is a clone of a volume whose passphrase no key manager "
+                   "has, so librbd cannot open it; flatten it with 'rbd "
+                   "flatten'")
+    return keys
 
 
 def _format(image: base.Image, passphrase: bytes,

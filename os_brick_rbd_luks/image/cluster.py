@@ -307,7 +307,7 @@ def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
 @contextlib.contextmanager
 def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
              key: Optional[str] = None, read_only: bool = True
-             ) -> Iterator[librbd.LibrbdImage]:
+             ) -> Iterator[layers.LayeredImage]:
     """Open the image of an attachment, over a connection of its own.
 
     Source: ``os_brick.initiator.connectors.rbd`` (``_get_rbd_handle``) for
@@ -336,13 +336,13 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
         yield image
 
 
-def over_handle(handle: Any, name: str) -> librbd.LibrbdImage:
+def over_handle(handle: Any, name: str) -> layers.LayeredImage:
     """The image of an ``RBDVolumeIOWrapper``, which stays its owner's.
 
     :param handle: of os-brick's RBD connector
     """
     volume = handle.rbd_image
-    return librbd.LibrbdImage(
+    return layers.LayeredImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
         volume.client.client.get_instance_id())
 

@@ -56,6 +56,14 @@ def read(image: base.LayeredImage) -> List[str]:
     return found
 
 
+def needed(image: base.LayeredImage, release: Optional[int]) -> List[str]:
+    """Those of :func:`read` that librbd of that Ceph *release* asks for.
+
+    Before 18 it reads what is below with the image's own passphrase.
+    """
+    return read(image) if release is not None and release >= 18 else []
+
+
 def write(image: base.LayeredImage, keys: List[str]) -> None:
     """Remember the key ids of the layers below *image*."""
     image.set_note(NOTE, json.dumps(keys) if keys else None)

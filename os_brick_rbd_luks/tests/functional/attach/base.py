@@ -25,11 +25,13 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.functional.attach import guest
 from os_brick_rbd_luks.tests.functional import base
 
+LUKS2_PROVIDER = "os_brick_rbd_luks.encryptors.luks.RBDLuks2Encryptor"
 PROVIDER = "os_brick_rbd_luks.encryptors.luks.RBDLuksEncryptor"
 SIZE = 64 * 1024 * 1024
 
@@ -79,10 +81,11 @@ class AttachmentTestCase(base.FunctionalTestCase):
     def passphrase(self):
         return self.key.hex().encode()
 
-    def volume(self, size=SIZE, **options):
+    def volume(self, size=SIZE, header="luks1"):
         """Make an encrypted volume; its id."""
         name = self.name()
-        create.create(self.pool, name, size, self.passphrase, **options)
+        create.create(self.pool, name, size, self.passphrase,
+                      formatting.Options(type=header))
         return name
 
     def connection_info(self, name, **data):

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import glob
+import lzma
 import os
 import re
 import shutil
@@ -93,8 +94,8 @@ def _initrd(folder, script):
     for number, path in enumerate(_modules(version)):
         target = os.path.join(root, "modules", f"{number:02}.ko")
         if path.endswith(".xz"):
-            with open(target, "wb") as stream:
-                subprocess.run(["xz", "-dc", path], stdout=stream, check=True)
+            with lzma.open(path) as packed, open(target, "wb") as stream:
+                shutil.copyfileobj(packed, stream)
         else:
             shutil.copy(path, target)
     init = os.path.join(root, "init")

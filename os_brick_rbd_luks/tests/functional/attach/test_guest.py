@@ -108,6 +108,29 @@ class GuestTest(base.AttachmentTestCase):
             self.assertEqual(b"G" * (1 << 20), image.read(16 << 20, 1 << 20))
             self.assertEqual(base.SIZE, image.size())
 
+    def test_luks2_by_librbd_inside_qemu(self):
+        name = self.volume(header="luks2")
+        with self.pool.open(name) as image:
+            image.load_encryption("luks2", self.passphrase)
+            image.write(0, b"H" * (8 << 20))
+            image.write(base.SIZE - 512, b"Z" * 512)
+        info = self.connection_info(name)
+        self.attach(info, provider=base.LUKS2_PROVIDER)
+        self.assertEqual(("luks2", "librbd"), (
+            attachment.read(info).format, attachment.read(info).engine))
+        said = self.guest(self.disk(info), _SCRIPT).finish()
+        self.assertEqual(str(base.SIZE), said["size"])
+        self.assertIn(hashlib.sha256(b"H" * (8 << 20)).hexdigest(),
+                      said["read"])
+        self.assertIn(hashlib.sha256(b"Z" * 512).hexdigest(), said["last"])
+        self.encryptor(info).detach_volume(**self.metadata())
+        self.assertEqual([], self.secrets(name))
+        with self.pool.open(name) as image:
+            image.load_encryption("luks2", self.passphrase)
+            self.assertEqual(b"G" * (1 << 20), image.read(16 << 20, 1 << 20))
+            # A hole that nobody wrote: zeros, for the guest as well.
+            self.assertEqual(bytes(1 << 20), image.read(32 << 20, 1 << 20))
+
     def test_guest_of_a_rekeyed_volume(self):
         """Upstream attaches one with the stale secret."""
         name = self.volume()

@@ -90,6 +90,36 @@ class HandleTest(base.AttachmentTestCase):
         self.check(self.volume())
         self.assertNotIn("decrypted by Python", self.log.output)
 
+    def test_luks2(self):
+        name = self.volume(header="luks2")
+        info, handle = self.connect(name)
+        self.assertEqual(b"LUKS\xba\xbe\0\2", handle.read(8))
+        self.attach(info)
+        handle.write(b"first")
+        handle.seek(0, os.SEEK_END)
+        self.assertEqual(base.SIZE, handle.tell())
+        self.encryptor(info).detach_volume(**self.metadata())
+        handle.close()
+        with self.pool.open(name) as image:
+            image.load_encryption("luks2", self.passphrase)
+            self.assertEqual(b"first", image.read(0, 5))
+
+    def test_luks2_with_journaling(self):
+        """Sectors of 4 KiB, decrypted by Python."""
+        name = self.volume(header="luks2")
+        self.rbd("feature", "enable", f"volumes/{name}", "journaling")
+        info, handle = self.connect(name)
+        self.attach(info)
+        handle.seek(5000)
+        handle.write(b"odd" * 3000)
+        handle.flush()
+        self.encryptor(info).detach_volume(**self.metadata())
+        handle.close()
+        self.rbd("feature", "disable", f"volumes/{name}", "journaling")
+        with self.pool.open(name) as image:
+            image.load_encryption("luks2", self.passphrase)
+            self.assertEqual(b"odd" * 3000, image.read(5000, 9000))
+
     def test_upstream_s_layout(self):
         name = self.name()
         self.qemu_create(name, "64M", key=self.passphrase)
