@@ -95,6 +95,7 @@ class HandleTest(base.AttachmentTestCase):
         info, handle = self.connect(name)
         self.assertEqual(b"LUKS\xba\xbe\0\2", handle.read(8))
         self.attach(info)
+        handle.seek(0)
         handle.write(b"first")
         handle.seek(0, os.SEEK_END)
         self.assertEqual(base.SIZE, handle.tell())
