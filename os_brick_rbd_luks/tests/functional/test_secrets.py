@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import re
@@ -71,7 +72,7 @@ class SecretsTest(base.FunctionalTestCase):
         stdin = ("--passphrase-file", "-")
         both = (*stdin, "--new-passphrase-file", "-", "--iterations", "1000")
         saved = os.path.join(self.temp, "saved")
-        seen = b""
+        seen, copy = b"", f"volumes/{self.name()}"
         for arguments, text in (
                 (("create", self.target, "--size", "64M", *stdin,
                   "--iterations", "1000"), one),
@@ -86,6 +87,10 @@ class SecretsTest(base.FunctionalTestCase):
                  NEW_SECRET + b"\n" + SECRET + b"\n"),
                 (("format", self.target, "--force", *stdin, "--iterations",
                   "1000"), one),
+                (("attach-xml", self.target), b""),
+                (("clone", f"{self.target}@s", copy, "--own-key", *both),
+                 two),
+                (("remove", copy, "--force"), b""),
                 (("erase", self.target, "--force"), b""),
                 (("format", self.target, "--force", "--type", "luks2",
                   *stdin, "--kdf", "argon2id"), one),
@@ -94,6 +99,12 @@ class SecretsTest(base.FunctionalTestCase):
                  b""),
                 (("header", "restore", self.target, "--file", saved + "2"),
                  b"")):
+            with self.pool.open(self.image) if self.image in (
+                    self.pool.images()) else contextlib.nullcontext() as at:
+                if arguments[0] == "clone":
+                    at.create_snapshot("s")
+                elif arguments[0] == "erase":
+                    at.remove_snapshot("s")
             seen += self.traced(*arguments, stdin=text)
         self.assert_absent(seen, SECRET, NEW_SECRET)
 
