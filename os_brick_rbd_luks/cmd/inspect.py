@@ -52,13 +52,21 @@ class Info(base.ShowOne):
 
 
 def _layers(image: Any) -> Dict[str, Any]:
-    """What the image is a clone of, and the keys of the layers below."""
+    """What the image is a clone of, and the keys of the layers below.
+
+    A note that cannot be used is told in place of the keys.
+    """
+    from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.operations import chain
     if not hasattr(image, "parent"):
         return {}
     parent = image.parent()
+    try:
+        keys = chain.read(image)
+    except exception.OperationRefused as error:
+        keys = [f"not known: {error.msg}"]
     return {"parent": str(parent) if parent else None,
-            "parent_keys": columns.Lines(chain.read(image))}
+            "parent_keys": columns.Lines(keys)}
 
 
 class Verify(base.ShowOne):

@@ -139,6 +139,12 @@ class LayeredImage(Image, Protocol):
     def __enter__(self) -> LayeredImage:
         """Give the image itself."""
 
+    def identity(self) -> str:
+        """Ceph's id of the image, which a renamed one keeps.
+
+        Of a snapshot, with ``@`` and the snapshot's id behind it.
+        """
+
     def parent(self) -> Optional[Parent]:
         """What it is a clone of, None if it is none."""
 

@@ -29,6 +29,15 @@ class LayeredImage(librbd.LibrbdImage):
     def __enter__(self) -> LayeredImage:
         return self
 
+    def identity(self) -> str:
+        """See :class:`base.LayeredImage`."""
+        name, _at, snapshot = self.name.partition("@")
+        with self._translated("read the id"):
+            number = str(self._image.id())
+            if snapshot:
+                number += f"@{self._image.snap_get_id(snapshot)}"
+        return number
+
     def parent(self) -> Optional[base.Parent]:
         """See :class:`base.LayeredImage`."""
         rbd = librbd.bindings()

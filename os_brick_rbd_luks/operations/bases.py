@@ -23,6 +23,7 @@ snapshot and padding, and it goes with its last clone.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 from typing import Optional
 
@@ -31,21 +32,25 @@ from os_brick_rbd_luks.image import base
 
 LOG = logging.getLogger(__name__)
 
-#: Metadata on a base: what it is a clone of.
-NOTE = "rbd_luks.base_of"
+#: Metadata on a base: its own id.
+NOTE = "rbd_luks.base"
 SNAPSHOT = "base"
 
 _MIB = 1024 * 1024
 
 
-def name_of(parent: base.Parent, padding: int) -> str:
+def name_of(parent: base.Parent, identity: str, padding: int) -> str:
     """The name of the base of a snapshot.
 
+    Names can be used again, and may have dots: the digest is what matters.
+
+    :param identity: of the snapshot, as its image says it
     :param padding: bytes
     """
-    where = [part for part in (parent.pool, parent.namespace) if part]
-    return ".".join(["rbd-luks-base", *where, parent.image, parent.snapshot,
-                     f"{padding // _MIB}M"])
+    place = "/".join((parent.pool, parent.namespace, identity))
+    digest = hashlib.sha256(place.encode()).hexdigest()[:12]
+    return (f"rbd-luks-base.{parent.image}.{parent.snapshot}."
+            f"{padding // _MIB}M.{digest}")
 
 
 def provide(store: base.CloneStore, parent: base.Parent,
@@ -57,24 +62,41 @@ def provide(store: base.CloneStore, parent: base.Parent,
     :param store: where the base is made: that of the clones
     :param padding: bytes
     """
-    name = name_of(parent, padding)
     with store.open_snapshot(parent) as image:
+        name = name_of(parent, image.identity(), padding)
         size = image.size() + padding
+    base_of, made = store.parent(name, SNAPSHOT), False
     try:
-        image = store.clone(parent, name)
-    except exception.ImageExists:
-        image = store.open_layered(name)
-    else:
-        LOG.info("%s: padded base made of %s", image.name, parent)
-    with image:
-        if SNAPSHOT not in image.snapshots():
-            if image.size() != size:
-                image.resize(size)
-            image.set_note(NOTE, str(parent))
-            # Another client may have been quicker.
-            with contextlib.suppress(exception.ImageExists):
-                image.create_snapshot(SNAPSHOT)
-    return store.parent(name, SNAPSHOT)
+        try:
+            image = store.clone(parent, name)
+            made = True
+            LOG.info("%s: padded base made of %s", image.name, parent)
+        except exception.ImageExists:
+            image = store.open_layered(name)
+        with image:
+            _complete(image, size)
+    except BaseException:
+        if made and not _quietly_released(store, base_of):
+            base.remove_quietly(store, name)
+        raise
+    return base_of
+
+
+def _complete(image: base.LayeredImage, size: int) -> None:
+    if SNAPSHOT in image.snapshots():
+        return
+    if image.size() != size:
+        image.resize(size)
+    image.set_note(NOTE, image.identity())
+    # Another client may have been quicker.
+    with contextlib.suppress(exception.ImageExists):
+        image.create_snapshot(SNAPSHOT)
+
+
+def _quietly_released(store: base.CloneStore, base_of: base.Parent) -> bool:
+    with contextlib.suppress(exception.RBDLuksError):
+        return release(store, base_of)
+    return False
 
 
 def release(store: base.CloneStore, parent: Optional[base.Parent]) -> bool:
@@ -88,7 +110,10 @@ def release(store: base.CloneStore, parent: Optional[base.Parent]) -> bool:
         return False
     try:
         with store.open_layered(parent.image) as image:
-            if image.note(NOTE) is None or image.children(SNAPSHOT):
+            # A clone of a base has a copy of its note.
+            if (image.note(NOTE) != image.identity()
+                    or SNAPSHOT not in image.snapshots()
+                    or image.children(SNAPSHOT)):
                 return False
             image.remove_snapshot(SNAPSHOT)
         store.remove(parent.image)

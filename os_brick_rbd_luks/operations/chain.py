@@ -15,13 +15,15 @@
 librbd of Ceph 18 and newer opens a clone with one passphrase for each layer
 that has another one than the layer above it: the clone's own first, then its
 parents'. Image metadata remembers the key manager's ids of the keys of the
-layers below; never a key.
+layers below; never a key. librbd copies metadata to clones, so the note says
+which image it is of.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -39,21 +41,38 @@ def read(image: base.LayeredImage) -> List[str]:
     Empty when its own passphrase, or none, is all they need, or when it has
     no parent any more. An empty id is a passphrase that no key manager has.
 
-    :raises CorruptHeader: the note is not one of ours
+    :raises OperationRefused: the note is not one of ours, or was copied from
+        an image that this one is a plain clone of
     """
     text = image.note(NOTE)
     if text is None or image.parent() is None:
         return []
-    try:
+    owner, keys = _parse(text)
+    if keys and owner != _id(image):
+        raise exception.OperationRefused(
+            reason=f"its metadata {NOTE} is of the image that it is a plain "
+                   "clone of, so which keys its layers need is not known; "
+                   "flatten it, or clone with 'rbd-luks clone'")
+    return keys
+
+
+def _parse(text: str) -> Tuple[Optional[str], List[str]]:
+    owner, keys = None, None
+    with contextlib.suppress(KeyError, RecursionError, TypeError,
+                             ValueError):
         found = json.loads(text)
-    except ValueError:
-        found = None
-    if not isinstance(found, list) or not all(
-            isinstance(key_id, str) for key_id in found):
-        raise exception.CorruptHeader(
-            field=f"image metadata {NOTE}", offset=0,
-            reason="is not a list of key ids")
-    return found
+        owner, keys = found["image"], found["keys"]
+    if not isinstance(keys, list) or not all(
+            isinstance(key_id, str) for key_id in keys):
+        raise exception.OperationRefused(
+            reason=f"its metadata {NOTE} is not a note of key ids; put it "
+                   "right or flatten the image, and remove it with 'rbd "
+                   "image-meta remove'")
+    return owner, keys
+
+
+def _id(image: base.LayeredImage) -> str:
+    return image.identity().partition("@")[0]
 
 
 def needed(image: base.LayeredImage, release: Optional[int]) -> List[str]:
@@ -66,7 +85,8 @@ def needed(image: base.LayeredImage, release: Optional[int]) -> List[str]:
 
 def write(image: base.LayeredImage, keys: List[str]) -> None:
     """Remember the key ids of the layers below *image*."""
-    image.set_note(NOTE, json.dumps(keys) if keys else None)
+    image.set_note(NOTE, json.dumps(
+        {"image": _id(image), "keys": keys}) if keys else None)
 
 
 def below(parent: base.LayeredImage, key_id: Optional[str]) -> List[str]:

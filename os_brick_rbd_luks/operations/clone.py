@@ -29,6 +29,7 @@ from typing import Iterator, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
@@ -117,6 +118,9 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
     base_of = parent
     if offset > shared:
         base_of = bases.provide(store, parent, offset - shared)
+        # The base is a layer, too, with the source's header; the last key of
+        # a chain is for all that follows.
+        keys = keys[:1] + keys if len(keys) > 1 else keys
     try:
         with _made(store, base_of, name) as image:
             if image.size() != wanted + offset:
@@ -143,6 +147,10 @@ def _wanted(decrypted: int, size: Optional[int]) -> int:
         raise exception.InvalidParameter(
             name="size", value=size,
             reason=f"is less than the {decrypted} bytes of the source")
+    if size is not None and size % cipher.SECTOR:
+        raise exception.InvalidParameter(
+            name="size", value=size,
+            reason=f"is not a multiple of {cipher.SECTOR} bytes")
     return decrypted if size is None else size
 
 
@@ -154,6 +162,9 @@ def _made(store: base.CloneStore, parent: base.Parent, name: str
         image = store.clone(parent, name)
         try:
             with image:
+                # librbd copies the parent's metadata.
+                for note in (bases.NOTE, chain.NOTE):
+                    image.set_note(note, None)
                 yield image
         except BaseException:
             LOG.debug("%s: removing the half-made clone", image.name)

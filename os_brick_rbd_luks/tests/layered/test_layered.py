@@ -139,14 +139,45 @@ class LayeredTest(test_clone.CloneTestCase):
         with self.pool.open(middle) as image:
             image.remove_snapshot("s")
 
+    def test_base_is_a_layer_of_the_chain(self):
+        """LUKS2 over LUKS1, both with own headers, over LUKS2."""
+        source, parent = self.volume(test_clone.LUKS2, (0, b"first"),
+                                     (SIZE - 4, b"last"))
+        middle, top = self.layered_name(), self.layered_name()
+        clone.layered(self.pool, parent, middle, base.NEW_KEY,
+                      test_clone.LUKS1, passphrase=base.KEY, key_id="one")
+        clone.layered(self.pool, self.snapshot(middle), top,
+                      test_clone.THIRD_KEY, test_clone.LUKS2,
+                      passphrase=base.NEW_KEY, key_id="two")
+        with self.pool.open(top) as image:
+            self.assertEqual(["two", "two", "one"], chain.read(image))
+        keys = [test_clone.THIRD_KEY, base.NEW_KEY, base.NEW_KEY, base.KEY]
+        self.assertEqual(b"first", self.read(top, keys, 0, 5, "luks2"))
+        self.assertEqual(b"last", self.read(top, keys, SIZE - 4, 4, "luks2"))
+        clone.remove(self.pool, top)
+        with self.pool.open(middle) as image:
+            image.remove_snapshot("s")
+
+    def test_plain_clone_of_a_layered_one(self):
+        """It has a copy of the note; removing it removes no more than it."""
+        source, parent = self.plain((0, b"first"))
+        first, second = self.layered_name(), self.layered_name()
+        clone.layered(self.pool, parent, first, base.KEY, test_clone.LUKS2)
+        with self.pool.open(first) as image:
+            image.create_snapshot("base")
+        self.pool.clone(self.pool.parent(first, "base"), second).__exit__()
+        clone.remove(self.pool, second)
+        self.assertIn(first, self.pool.images())
+        with self.pool.open(first) as image:
+            image.remove_snapshot("base")
+
     def test_one_base_for_all_clones_of_a_snapshot(self):
         source, parent = self.plain((SIZE - 4, b"last"))
         names = [self.layered_name() for _number in range(3)]
         for name in names:
             clone.layered(self.pool, parent, name, base.KEY,
                           test_clone.LUKS2)
-        base_name = bases.name_of(parent, 16 * MIB)
-        self.assertEqual([base_name], self.bases())
+        base_name, = self.bases()
         self.assertEqual(0, self.used(base_name))
         for name in names:
             self.assertIn(base_name, self.pool.images())
@@ -155,7 +186,8 @@ class LayeredTest(test_clone.CloneTestCase):
 
     def test_base_that_a_killed_run_left_is_completed(self):
         source, parent = self.plain((SIZE - 4, b"last"))
-        base_name = bases.name_of(parent, 16 * MIB)
+        with self.pool.open_snapshot(parent) as image:
+            base_name = bases.name_of(parent, image.identity(), 16 * MIB)
         self.pool.clone(parent, base_name).__exit__()
         name = self.layered_name()
         clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
