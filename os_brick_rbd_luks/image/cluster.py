@@ -245,9 +245,11 @@ class Pool:
         with self._translated("open", full):
             image = rbd.Image(self._ioctx, name, snapshot=snapshot,
                               read_only=read_only)
-        return layers.LayeredImage(
+        opened = layers.LayeredImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
             self._handle.get_instance_id(), read_only)
+        opened.snapshot = snapshot
+        return opened
 
     def parent(self, image: str, snapshot: str) -> base.Parent:
         """See :class:`base.CloneStore`."""

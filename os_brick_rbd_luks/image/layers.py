@@ -26,16 +26,18 @@ from os_brick_rbd_luks.image import librbd
 class LayeredImage(librbd.LibrbdImage):
     """An open RBD image; see :class:`base.LayeredImage`."""
 
+    #: The snapshot that was opened, None for the image itself.
+    snapshot: Optional[str] = None
+
     def __enter__(self) -> LayeredImage:
         return self
 
     def identity(self) -> str:
         """See :class:`base.LayeredImage`."""
-        name, _at, snapshot = self.name.partition("@")
         with self._translated("read the id"):
             number = str(self._image.id())
-            if snapshot:
-                number += f"@{self._image.snap_get_id(snapshot)}"
+            if self.snapshot is not None:
+                number += f"@{self._image.snap_get_id(self.snapshot)}"
         return number
 
     def parent(self) -> Optional[base.Parent]:

@@ -47,12 +47,13 @@ def read(image: base.LayeredImage) -> List[str]:
     text = image.note(NOTE)
     if text is None or image.parent() is None:
         return []
-    owner, keys = _parse(text)
-    if keys and owner != _id(image):
-        raise exception.OperationRefused(
-            reason=f"its metadata {NOTE} is of the image that it is a plain "
-                   "clone of, so which keys its layers need is not known; "
-                   "flatten it, or clone with 'rbd-luks clone'")
+    with exception.about(image.name):
+        owner, keys = _parse(text)
+        if keys and owner != _id(image):
+            raise exception.OperationRefused(
+                reason=f"its metadata {NOTE} is of the image that it is a "
+                       "plain clone of, so which keys its layers need is not "
+                       "known; flatten it, or clone with 'rbd-luks clone'")
     return keys
 
 

@@ -13,18 +13,21 @@
 """The modules ``rados`` and ``rbd`` over a cluster in memory.
 
 Ceph's bindings as os-brick and this package use them: connections by name,
-conf file and options; images that librbd's encryption can be loaded on; locks
-on header objects; watchers.
+conf file and options; images that librbd's encryption can be loaded on, those
+of clones with a passphrase for each layer; snapshots, clones and metadata;
+locks on header objects; watchers.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import re
 import types
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import (Any, Callable, Dict, Iterator, List, Optional, Set,
+                    Tuple, Union)
 
 import fixtures
 from os_brick.initiator import linuxrbd
@@ -33,6 +36,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import layered
 from os_brick_rbd_luks.tests.fakes import modules
 
 _MUST_RENEW = 2
@@ -50,7 +54,8 @@ _FEATURES = {"layering": 1, "striping": 2, "exclusive-lock": 4,
 
 _DEFAULTS = {"client_mount_timeout": "300", "rados_osd_op_timeout": "0",
              "rados_mon_op_timeout": "0", "rbd_default_order": "22",
-             "rbd_default_stripe_count": "0", "rbd_cache": "true", "key": "",
+             "rbd_default_stripe_count": "0", "rbd_cache": "true",
+             "rbd_default_clone_format": "auto", "key": "",
              "keyfile": ""}
 
 
@@ -66,6 +71,7 @@ class Ceph(fixtures.Fixture):
     :ivar images: those that are open
     :ivar faults: name of a call -> what it raises, once
     :ivar loads: calls of ``encryption_load``, by image
+    :ivar protected: ``pool/image@snapshot`` of the protected snapshots
     """
 
     def __init__(self, *pools: str, release: Optional[int] = 16,
@@ -78,6 +84,8 @@ class Ceph(fixtures.Fixture):
         self.release = release
         self.pools = {name: images.MemoryStore(name=name, **options)
                       for name in pools or ("volumes",)}
+        for store in self.pools.values():
+            store.stores = self.pools
         self.keyrings = {"client.cinder", "client.admin"}
         self.key = "AQ=="
         self.default_conf = True
@@ -86,6 +94,7 @@ class Ceph(fixtures.Fixture):
         self.images: List[Image] = []
         self.faults: Dict[str, BaseException] = {}
         self.loads: List[str] = []
+        self.protected: Set[str] = set()
         self.locks: Dict[str, Tuple[str, str]] = {}
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},
                               {"addr": "[fd00::2]:6789/0"}]
@@ -119,8 +128,13 @@ class Ceph(fixtures.Fixture):
         members.pop("__dict__", None)
         members.pop("__weakref__", None)
         rbd.Image = type("Image", (), {**members, "ceph": self})
+        rbd.RBD = type("RBD", (), {
+            **{name: value for name, value in vars(RBD).items()
+               if not name.startswith("__")}, "ceph": self})
         rbd.RBD_ENCRYPTION_FORMAT_LUKS1 = 0
         rbd.RBD_ENCRYPTION_FORMAT_LUKS2 = 1
+        if self.release and self.release >= 18:
+            rbd.RBD_ENCRYPTION_FORMAT_LUKS = 2
         for name, value in _FEATURES.items():
             constant = name.upper().replace("-", "_")
             setattr(rbd, "RBD_FEATURE_" + {
@@ -132,6 +146,18 @@ class Ceph(fixtures.Fixture):
         error = self.faults.pop(name, None)
         if error:
             raise error
+
+    @contextlib.contextmanager
+    def as_librbd(self) -> Iterator[None]:
+        """Raise librbd's errors for those of a store in memory."""
+        for_ours = {exception.ImageExists: self.rbd.ImageExists,
+                    exception.ImageNotFound: self.rbd.ImageNotFound,
+                    exception.ImageLocked: self.rbd.ImageBusy,
+                    exception.ImageReadOnly: self.rbd.ReadOnlyImage}
+        try:
+            yield
+        except tuple(for_ours) as error:
+            raise for_ours[type(error)](str(error)) from None
 
     def keyring_path(self, name: str) -> str:
         """Where a user's keyring is, or would be."""
@@ -262,6 +288,45 @@ class Ioctx:
             raise self._ceph.rados.ObjectNotFound("unlock")
 
 
+class RBD:
+    """``rbd.RBD``."""
+
+    ceph: Ceph
+
+    def create(self, ioctx: Ioctx, name: str, size: int, *,
+               old_format: bool = True) -> None:
+        """Make an image."""
+        self.ceph.call("create")
+        assert not old_format
+        with self.ceph.as_librbd(), self.ceph.pools[ioctx.pool].create(
+                name, size):
+            pass
+
+    def list(self, ioctx: Ioctx) -> List[str]:
+        """Names of all images."""
+        self.ceph.call("list")
+        return self.ceph.pools[ioctx.pool].images()
+
+    def remove(self, ioctx: Ioctx, name: str) -> None:
+        """Remove an image."""
+        self.ceph.call("remove")
+        with self.ceph.as_librbd():
+            self.ceph.pools[ioctx.pool].remove(name)
+
+    def clone(self, p_ioctx: Ioctx, p_name: str, p_snapname: str,
+              c_ioctx: Ioctx, c_name: str) -> None:
+        """Clone a snapshot; one of the first format has to be protected."""
+        self.ceph.call("clone")
+        source = self.ceph.pools[p_ioctx.pool]
+        parent = source.parent(p_name, p_snapname)
+        if (c_ioctx.rados.conf["rbd_default_clone_format"] != "2"
+                and str(parent) not in self.ceph.protected):
+            raise self.ceph.rbd.InvalidArgument("error creating clone")
+        with self.ceph.as_librbd(), self.ceph.pools[c_ioctx.pool].clone(
+                parent, c_name):
+            pass
+
+
 class Image:
     """``rbd.Image``: a :class:`images.MemoryImage` as librbd shows it."""
 
@@ -275,12 +340,16 @@ class Image:
         self.ceph.call("open_image")
         self.ioctx = ioctx
         self.read_only = read_only
-        self._plain: Optional[plaintext.Plaintext] = None
+        self._plain: Union[plaintext.Plaintext, layered.Plaintext,
+                           None] = None
+        self._snapshot: Optional[str] = None
         pool = self.ceph.pools.get(ioctx.pool)
         if pool is None or name not in pool.contents:
             raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
-        self._image = pool.open(name, read_only=read_only)
+        with self.ceph.as_librbd():
+            self._image = pool.open_layered(name, read_only, snapshot)
         self.content = self._image.content
+        self._snapshots = pool.contents[name].frozen
         self.closed = False
         self.ceph.images.append(self)
 
@@ -302,8 +371,15 @@ class Image:
         return self._image
 
     def id(self) -> str:
-        """Part of the header object's name."""
-        return f"id-of-{self.content.name}"
+        """Part of the header object's name; that of a snapshot's image."""
+        return self._usable("id").content.image_id.partition("@")[0]
+
+    def snap_get_id(self, snapshot: str) -> int:
+        """The number of a snapshot."""
+        self._usable("snap_get_id")
+        if snapshot not in self._snapshots:
+            raise self.ceph.rbd.ImageNotFound("error getting snapshot id")
+        return int(self._snapshots[snapshot].image_id.partition("@")[2])
 
     def size(self) -> int:
         """Bytes, of plain text with the encryption loaded."""
@@ -348,15 +424,16 @@ class Image:
 
     def resize(self, size: int) -> None:
         """Resize."""
-        self._usable("resize").resize(size)
+        with self.ceph.as_librbd():
+            self._usable("resize").resize(size)
 
     def diff_iterate(self, offset: int, length: int, from_snapshot: Any,
                      callback: Callable[[int, int, bool], int],
                      include_parent: bool = True,
                      whole_object: bool = False) -> None:
-        """Call for every object there is."""
+        """Call for every object there is, the parent's included."""
         content = self._usable("diff").content
-        for number in sorted(content.objects):
+        for number in content.allocated():
             if callback(number * content.object_size, content.object_size,
                         True):
                 raise self.ceph.rbd.OSError("error iterating")
@@ -372,9 +449,100 @@ class Image:
                  "addr": "10.0.0.9:0/1"} for image in self.ceph.images
                 if image.content is self.content and not image.read_only]
 
+    # clones
+
+    def get_parent_image_spec(self) -> Dict[str, str]:
+        """What it is a clone of."""
+        parent = self._usable("parent").parent()
+        if parent is None:
+            raise self.ceph.rbd.ImageNotFound("error getting parent info")
+        return {"pool_name": parent.pool, "pool_namespace": parent.namespace,
+                "image_name": parent.image, "snap_name": parent.snapshot}
+
+    def set_snap(self, snapshot: Optional[str]) -> None:
+        """Choose a snapshot, or with None the image."""
+        image = self._usable("set_snap")
+        if snapshot is not None and snapshot not in image.content.snapshots:
+            raise self.ceph.rbd.ImageNotFound("error setting snapshot")
+        self._snapshot = snapshot
+
+    def list_children2(self) -> Iterator[Dict[str, str]]:
+        """The clones of the snapshot that is chosen."""
+        image = self._usable("children")
+        for number in range(image.children(self._snapshot or "")):
+            yield {"image": f"child-{number}"}
+
+    def create_snap(self, snapshot: str) -> None:
+        """Take a snapshot."""
+        with self.ceph.as_librbd():
+            self._usable("create_snap").create_snapshot(snapshot)
+
+    def _spec(self, snapshot: str) -> str:
+        if snapshot not in self.content.snapshots:
+            raise self.ceph.rbd.ImageNotFound(f"no snapshot {snapshot}")
+        return f"{self.content.name}@{snapshot}"
+
+    def is_protected_snap(self, snapshot: str) -> bool:
+        """Whether it is protected."""
+        self._usable("protection")
+        return self._spec(snapshot) in self.ceph.protected
+
+    def protect_snap(self, snapshot: str) -> None:
+        """Protect a snapshot."""
+        self._usable("protect_snap")
+        self.ceph.protected.add(self._spec(snapshot))
+
+    def unprotect_snap(self, snapshot: str) -> None:
+        """Unprotect a snapshot without clones."""
+        image = self._usable("unprotect_snap")
+        if image.children(snapshot):
+            raise self.ceph.rbd.ImageBusy("error unprotecting snapshot")
+        self.ceph.protected.discard(self._spec(snapshot))
+
+    def remove_snap(self, snapshot: str) -> None:
+        """Remove a snapshot that is not protected."""
+        image = self._usable("remove_snap")
+        if self._spec(snapshot) in self.ceph.protected:
+            raise self.ceph.rbd.ImageBusy("error removing snapshot")
+        with self.ceph.as_librbd():
+            image.remove_snapshot(snapshot)
+
+    def discard(self, offset: int, length: int) -> None:
+        """Drop whole objects, the parent's as well."""
+        with self.ceph.as_librbd():
+            self._usable("discard").zero(offset, length)
+
+    def flatten(self) -> None:
+        """Copy what the parent has."""
+        with self.ceph.as_librbd():
+            self._usable("flatten").flatten()
+
+    def metadata_get(self, key: str) -> str:
+        """A value of the metadata."""
+        value = self._usable("metadata_get").note(key)
+        if value is None:
+            raise KeyError(f"no metadata {key}")
+        return value
+
+    def metadata_set(self, key: str, value: str) -> None:
+        """Set a value of the metadata."""
+        with self.ceph.as_librbd():
+            self._usable("metadata_set").set_note(key, value)
+
+    def metadata_remove(self, key: str) -> None:
+        """Remove a value of the metadata."""
+        self.metadata_get(key)
+        with self.ceph.as_librbd():
+            self._usable("metadata_remove").set_note(key, None)
+
+    # encryption
+
     def encryption_load(self, kind: int, passphrase: bytes) -> None:
         """Let size, read and write be those of the plain text."""
         image = self._usable("encryption_load")
+        if self.ceph.release >= 18 and self.content.below:
+            self.encryption_load2(((kind, passphrase),))
+            return
         invalid = self.ceph.rbd.InvalidArgument("encryption_load")
         self.ceph.loads.append(image.name)
         if self._plain or "journaling" in image.features():
@@ -386,7 +554,7 @@ class Image:
         except exception.RBDLuksError:
             raise invalid from None
         header = opened.header
-        if (kind != self.ceph.rbd.RBD_ENCRYPTION_FORMAT_LUKS1
+        if (kind not in (2, ("luks1", "luks2").index(header.type))
                 or header.cipher_spec != "aes-xts-plain64"
                 or (self.ceph.release >= 18
                     and header.data_offset % image.stripe_period())):
@@ -394,6 +562,25 @@ class Image:
         self._plain = plaintext.Plaintext(image, opened)
 
     def encryption_load2(self, specs: Any) -> None:
-        """As :meth:`encryption_load`, of one layer."""
-        (kind, passphrase), = specs
-        self.encryption_load(kind, passphrase)
+        """Load a passphrase for each layer of a clone."""
+        (kind, first), *others = specs
+        if not others and self.content.below is None:
+            self.encryption_load(kind, first)
+            return
+        image = self._usable("encryption_load")
+        self.ceph.loads.append(image.name)
+        if self._plain:
+            raise self.ceph.rbd.InvalidArgument("encryption_load2")
+        for name, passphrase in specs:
+            if not isinstance(passphrase, bytes) or name not in range(3):
+                raise TypeError("encryption_load2")
+        try:
+            plain = layered.Plaintext(
+                self.content, *(passphrase for _kind, passphrase in specs))
+            if kind not in (2, ("luks1", "luks2").index(plain.type)):
+                raise ValueError
+        except exception.WrongPassphrase:
+            raise self.ceph.rbd.PermissionError("encryption_load2") from None
+        except (ValueError, exception.RBDLuksError):
+            raise self.ceph.rbd.InvalidArgument("encryption_load2") from None
+        self._plain = plain

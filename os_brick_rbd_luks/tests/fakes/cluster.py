@@ -31,6 +31,8 @@ class MemoryCluster:
         """
         self.pools: Dict[str, image.MemoryStore] = {
             name: image.MemoryStore(name=name, **options) for name in names}
+        for store in self.pools.values():
+            store.stores = self.pools
         #: what :meth:`connect` was called with
         self.connected: Any = None
 

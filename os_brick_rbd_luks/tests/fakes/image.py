@@ -15,21 +15,27 @@
 A write within one object is applied as a whole or not at all, as RADOS does
 it; ``atomic=False`` makes a store whose writes tear at any byte, as a plain
 file's do.
+
+Clones share objects with a snapshot until they write to them. As in librbd
+they begin with a copy of the metadata of the image they are cloned from.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+import itertools
 import threading
 from typing import (Any, Callable, Dict, FrozenSet, Iterator, List,
-                    NamedTuple, Optional, Tuple)
+                    NamedTuple, Optional, Tuple, Union)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 
 #: Seconds to wait for another holder of an image's lock.
 LOCK_WAIT = 10.0
+
+_IDS = itertools.count(1)
 
 
 class Event(NamedTuple):
@@ -61,7 +67,34 @@ class Fault:
     happened: bool = False
 
 
-@dataclasses.dataclass
+class Steps:
+    """What a store and its images were asked to do, one by one.
+
+    :ivar done: names of the calls, in order
+    :ivar faults: name of a call, or its number in ``done`` -> what it
+        raises instead of doing anything, once
+    :ivar before: name of a call -> what happens before it, once
+    """
+
+    def __init__(self) -> None:
+        self.done: List[str] = []
+        self.faults: Dict[Union[str, int], BaseException] = {}
+        self.before: Dict[str, Callable[[], None]] = {}
+
+    def step(self, name: str) -> None:
+        """Note a call; let happen what a test planned for it."""
+        number = len(self.done)
+        self.done.append(name)
+        before = self.before.pop(name, None)
+        if before:
+            before()
+        for key in (name, number):
+            error = self.faults.pop(key, None)
+            if error:
+                raise error
+
+
+@dataclasses.dataclass(eq=False)
 class Content:
     """An image as the store keeps it; several handles may have it open."""
 
@@ -85,19 +118,40 @@ class Content:
     before_renew: Optional[Callable[[], None]] = None
     handles: int = 0
     mutex: threading.Lock = dataclasses.field(default_factory=threading.Lock)
+    #: what it is a clone of, that snapshot, and how many bytes of it count
+    parent: Optional[base.Parent] = None
+    below: Optional[Content] = None
+    overlap: int = 0
+    #: of a snapshot: how many clones it has
+    children: int = 0
+    #: snapshots as they were taken; a test may name more in ``snapshots``
+    frozen: Dict[str, Content] = dataclasses.field(default_factory=dict)
+    #: the image's metadata, which its snapshots share
+    notes: Dict[str, str] = dataclasses.field(default_factory=dict)
+    steps: Steps = dataclasses.field(default_factory=Steps)
+    #: of a snapshot, its own behind that of its image
+    image_id: str = dataclasses.field(
+        default_factory=lambda: f"id{next(_IDS)}")
 
     def read(self, offset: int, length: int) -> bytes:
-        """Bytes of the image; holes are zeros."""
+        """Bytes of the image, or of its parent; holes are zeros."""
         end = min(offset + length, self.size)
         parts = []
         while offset < end:
             number, start = divmod(offset, self.object_size)
             count = min(end - offset, self.object_size - start)
             found = self.objects.get(number)
-            parts.append(bytes(found[start:start + count]) if found
-                         else bytes(count))
+            parts.append(self.inherited(offset, count) if found is None else
+                         bytes(found[start:start + count]).ljust(count,
+                                                                 b"\0"))
             offset += count
         return b"".join(parts)
+
+    def inherited(self, offset: int, length: int) -> bytes:
+        """What the parent has there; zeros without one."""
+        count = max(0, min(length, self.overlap - offset))
+        found = self.below.read(offset, count) if self.below else b""
+        return found.ljust(length, b"\0")
 
     def write(self, offset: int, data: bytes) -> None:
         """Write, without any log or fault."""
@@ -105,8 +159,13 @@ class Content:
         while view:
             number, start = divmod(offset, self.object_size)
             count = min(len(view), self.object_size - start)
-            target = self.objects.setdefault(number,
-                                             bytearray(self.object_size))
+            target = self.objects.get(number)
+            if target is None:
+                target = bytearray(self.inherited(
+                    number * self.object_size, self.object_size))
+            elif not target:
+                target = bytearray(self.object_size)
+            self.objects[number] = target
             target[start:start + count] = view[:count]
             offset, view = offset + count, view[count:]
 
@@ -116,10 +175,57 @@ class Content:
             start = number * self.object_size
             if start >= size:
                 del self.objects[number]
-            elif start + self.object_size > size:
+            elif start + self.object_size > size and self.objects[number]:
                 rest = start + self.object_size - size
                 self.objects[number][size - start:] = bytes(rest)
         self.size = size
+        self.overlap = min(self.overlap, size)
+
+    def zero(self, offset: int, length: int) -> None:
+        """Discard the whole objects there; parts of objects stay."""
+        for number in range(-(-offset // self.object_size),
+                            (offset + length) // self.object_size):
+            if number * self.object_size < self.overlap:
+                # Empty, which hides the parent's.
+                self.objects[number] = bytearray()
+            else:
+                self.objects.pop(number, None)
+
+    def allocated(self) -> List[int]:
+        """Numbers of the objects there are, here or in what counts of the
+        parent.
+        """
+        found = {*self.objects}
+        if self.below:
+            found.update(number for number in self.below.allocated()
+                         if number * self.object_size < self.overlap)
+        return sorted(found)
+
+    def flatten(self) -> None:
+        """Copy what the parent has, into the snapshots as well."""
+        for content in (self, *self.frozen.values()):
+            for number in range(-(-content.overlap // self.object_size)):
+                data = content.inherited(number * self.object_size,
+                                         self.object_size)
+                if number not in content.objects and data.strip(b"\0"):
+                    content.objects[number] = bytearray(data)
+        self.detach()
+
+    def detach(self) -> None:
+        """Be a clone no more."""
+        if self.below:
+            self.below.children -= 1
+        for content in (self, *self.frozen.values()):
+            content.parent, content.below, content.overlap = None, None, 0
+
+    def freeze(self, snapshot: str) -> None:
+        """Take a snapshot."""
+        self.snapshots.append(snapshot)
+        taken = self.copy()
+        taken.name = f"{self.name}@{snapshot}"
+        taken.image_id = f"{self.image_id}@{next(_IDS)}"
+        taken.notes, taken.steps = self.notes, self.steps
+        self.frozen[snapshot] = taken
 
     def whole(self) -> bytes:
         """All of it."""
@@ -130,7 +236,9 @@ class Content:
         return Content(self.name, self.size, self.stripe_period,
                        self.object_size, self.features, self.atomic,
                        {number: bytearray(data)
-                        for number, data in self.objects.items()})
+                        for number, data in self.objects.items()},
+                       parent=self.parent, below=self.below,
+                       overlap=self.overlap, notes=dict(self.notes))
 
     def torn(self, offset: int, length: int, after: int) -> int:
         """How many bytes of a write that stops *after* so many stay."""
@@ -171,6 +279,8 @@ class MemoryImage:
         if self._open:
             self._open = False
             self.content.handles -= 1
+            if not any(exc_info):
+                self.content.steps.step("close")
 
     def _usable(self) -> Content:
         if not self._open:
@@ -200,11 +310,14 @@ class MemoryImage:
 
     def read(self, offset: int, length: int) -> bytes:
         """See :class:`base.Image`."""
-        return self._usable().read(offset, length)
+        content = self._usable()
+        content.steps.step("read")
+        return content.read(offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
         """See :class:`base.Image`."""
         content = self._writable()
+        content.steps.step("write")
         if offset + len(data) > content.size:
             raise exception.ImageTooSmall(size=content.size,
                                           needed=offset + len(data))
@@ -224,17 +337,20 @@ class MemoryImage:
 
     def flush(self) -> None:
         """See :class:`base.Image`."""
-        self._usable().log.append(Event("flush"))
+        content = self._usable()
+        content.steps.step("flush")
+        content.log.append(Event("flush"))
 
     def resize(self, size: int) -> None:
         """See :class:`base.Image`."""
         content = self._writable()
+        content.steps.step("resize")
         content.log.append(Event("resize", 0, size))
         content.resize(size)
 
     def has_data(self) -> bool:
         """See :class:`base.Image`."""
-        return bool(self._usable().objects)
+        return bool(self._usable().allocated())
 
     def snapshots(self) -> List[str]:
         """See :class:`base.Image`."""
@@ -248,6 +364,7 @@ class MemoryImage:
     def lock(self) -> Iterator[MemoryLock]:
         """See :class:`base.Image`."""
         content = self._usable()
+        content.steps.step("lock")
         if content.before_lock:
             content.before_lock()
         if not content.mutex.acquire(timeout=LOCK_WAIT):
@@ -259,23 +376,102 @@ class MemoryImage:
             content.log.append(Event("unlock"))
             content.mutex.release()
 
+    # as a layered image
+
+    def identity(self) -> str:
+        """See :class:`base.LayeredImage`."""
+        content = self._usable()
+        content.steps.step("identity")
+        return content.image_id
+
+    def parent(self) -> Optional[base.Parent]:
+        """See :class:`base.LayeredImage`."""
+        content = self._usable()
+        content.steps.step("parent")
+        return content.parent
+
+    def _snapshot(self, snapshot: str) -> Content:
+        content = self._usable()
+        if snapshot not in content.snapshots:
+            raise exception.ImageNotFound(what=f"snapshot {snapshot}")
+        return content.frozen[snapshot]
+
+    def children(self, snapshot: str) -> int:
+        """See :class:`base.LayeredImage`."""
+        self._usable().steps.step("children")
+        return self._snapshot(snapshot).children
+
+    def create_snapshot(self, snapshot: str) -> None:
+        """See :class:`base.LayeredImage`."""
+        content = self._writable()
+        content.steps.step("create_snapshot")
+        if snapshot in content.snapshots:
+            raise exception.ImageExists(what=f"snapshot {snapshot}")
+        content.freeze(snapshot)
+
+    def remove_snapshot(self, snapshot: str) -> None:
+        """See :class:`base.LayeredImage`."""
+        content = self._writable()
+        content.steps.step("remove_snapshot")
+        if self._snapshot(snapshot).children:
+            raise exception.ImageLocked(holders="a clone")
+        content.snapshots.remove(snapshot)
+        del content.frozen[snapshot]
+
+    def zero(self, offset: int, length: int) -> None:
+        """See :class:`base.LayeredImage`."""
+        content = self._writable()
+        content.steps.step("zero")
+        content.zero(offset, length)
+
+    def flatten(self) -> None:
+        """See :class:`base.LayeredImage`."""
+        content = self._writable()
+        content.steps.step("flatten")
+        content.flatten()
+
+    def note(self, key: str) -> Optional[str]:
+        """See :class:`base.LayeredImage`."""
+        content = self._usable()
+        content.steps.step("note")
+        return content.notes.get(key)
+
+    def set_note(self, key: str, value: Optional[str]) -> None:
+        """See :class:`base.LayeredImage`."""
+        content = self._writable()
+        content.steps.step("set_note")
+        content.notes.pop(key, None)
+        if value is not None:
+            content.notes[key] = value
+
 
 class MemoryStore:
-    """Images by name. As in a pool, an open one cannot be removed."""
+    """Images by name, which can be cloned.
+
+    As in a pool, one that is open or has snapshots cannot be removed.
+
+    :ivar stores: the pools of the cluster, by name; only this one at first
+    :ivar steps: what the store and its images were asked
+    """
 
     def __init__(self, *, stripe_period: int = base.DEFAULT_OBJECT_SIZE,
                  object_size: int = base.DEFAULT_OBJECT_SIZE,
                  features: FrozenSet[str] = frozenset(),
                  atomic: bool = True,
                  announced_stripe_period: Optional[int] = None,
-                 fault: Optional[Fault] = None, name: str = "memory") -> None:
+                 fault: Optional[Fault] = None, name: str = "memory",
+                 release: Optional[int] = 18) -> None:
         """Say what new images are like.
 
         :param announced_stripe_period: what :meth:`stripe_period` tells, if
             not the truth
         :param fault: for the first image that is made
+        :param release: of Ceph, for what librbd can encrypt; None for none
         """
         self.name = name
+        self.release = release
+        self.steps = Steps()
+        self.stores: Dict[str, MemoryStore] = {name: self}
         self.contents: Dict[str, Content] = {}
         self._made: Dict[str, Any] = {
             "stripe_period": stripe_period, "object_size": object_size,
@@ -297,22 +493,30 @@ class MemoryStore:
         :param options: ``stripe_period``, ``object_size``, ``features`` and
             ``atomic`` of this image
         """
+        self.steps.step("create")
+        return self._make(name, size=size, **{**self._made, **options})
+
+    def _make(self, name: str, **options: Any) -> MemoryImage:
         if name in self.contents:
             raise exception.ImageExists(what=f"image {self.name}/{name}")
-        content = Content(name=f"{self.name}/{name}", size=size,
-                          **{**self._made, **options})
+        content = Content(name=f"{self.name}/{name}", steps=self.steps,
+                          **options)
         content.fault, self._fault = self._fault, None
         self.contents[name] = content
         return MemoryImage(content)
 
     def open(self, name: str, read_only: bool = False) -> MemoryImage:
         """See :class:`base.ImageStore`."""
-        return MemoryImage(self._content(name), read_only)
+        return self.open_layered(name, read_only)
 
     def remove(self, name: str) -> None:
         """See :class:`base.ImageStore`."""
-        if self._content(name).handles:
-            raise exception.ImageLocked(holders="a client that has it open")
+        self.steps.step("remove")
+        content = self._content(name)
+        if content.handles or content.snapshots:
+            raise exception.ImageLocked(
+                holders="a client that has it open, or a snapshot")
+        content.detach()
         del self.contents[name]
 
     def _content(self, name: str) -> Content:
@@ -320,7 +524,58 @@ class MemoryStore:
             raise exception.ImageNotFound(what=f"image {self.name}/{name}")
         return self.contents[name]
 
+    # as a store of clones
+
+    def parent(self, image: str, snapshot: str) -> base.Parent:
+        """See :class:`base.CloneStore`."""
+        pool, _slash, namespace = self.name.partition("/")
+        return base.Parent(pool, namespace, image, snapshot)
+
+    def open_layered(self, name: str, read_only: bool = False,
+                     snapshot: Optional[str] = None) -> MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("open")
+        if snapshot is None:
+            return MemoryImage(self._content(name), read_only)
+        return MemoryImage(self._frozen(name, snapshot), read_only=True)
+
+    def _frozen(self, name: str, snapshot: str) -> Content:
+        found = self._content(name).frozen.get(snapshot)
+        if found is None:
+            raise exception.ImageNotFound(
+                what=f"image {self.name}/{name}@{snapshot}")
+        return found
+
+    def _store_of(self, parent: base.Parent) -> MemoryStore:
+        name = "/".join(part for part in parent[:2] if part)
+        if name not in self.stores:
+            raise exception.ImageNotFound(what=f"pool {name}")
+        return self.stores[name]
+
+    def open_snapshot(self, parent: base.Parent) -> MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("open_snapshot")
+        return self._store_of(parent).open_layered(
+            parent.image, snapshot=parent.snapshot)
+
+    def clone(self, parent: base.Parent, name: str) -> MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("clone")
+        source = self._store_of(parent)._frozen(parent.image,
+                                                parent.snapshot)
+        image = self._make(
+            name, size=source.size, stripe_period=source.stripe_period,
+            object_size=source.object_size, features=source.features,
+            atomic=source.atomic, parent=parent, below=source,
+            overlap=source.size, notes=dict(source.notes))
+        source.children += 1
+        return image
+
+    def encryption_release(self) -> Optional[int]:
+        """See :class:`base.CloneStore`."""
+        return self.release
+
 
 def take_snapshot(image: MemoryImage, name: str) -> None:
-    """Add a snapshot; it is no more than its name."""
-    image.content.snapshots.append(name)
+    """Take a snapshot, unnoticed by the image's log and faults."""
+    image.content.freeze(name)

@@ -56,6 +56,7 @@ VALUES = {
     "ClusterUnreachable": {"conf": "/etc/c", "seconds": 15, "reason": "r"},
     "NoKeyring": {"conf": "/etc/c", "user": "client.u"},
     "LibvirtError": {"uri": "qemu:///system", "action": "a", "reason": "r"},
+    "UnsupportedCeph": {"what": "a clone", "needed": 18, "found": "none"},
     "InvalidParameter": {"name": "size", "value": 0, "reason": "is 0"},
     "PassphraseUnavailable": {"source": "stdin", "reason": "r"},
     "MissingDependency": {"name": "n", "package": "python3-n"},

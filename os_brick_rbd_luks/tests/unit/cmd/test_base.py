@@ -109,7 +109,7 @@ class SizeTest(testtools.TestCase):
 CODES = {
     1: ("RBDLuksError", "KeyslotError", "WrongVolumeKey", "KeyslotNotFound",
         "KeyslotInUse", "NoFreeKeyslot", "InvalidParameter",
-        "LibvirtError", "MissingDependency"),
+        "LibvirtError", "MissingDependency", "UnsupportedCeph"),
     2: ("WrongPassphrase", "PassphraseUnavailable"),
     4: ("HeaderError", "NotLuks", "UnsupportedHeader", "CorruptHeader",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",

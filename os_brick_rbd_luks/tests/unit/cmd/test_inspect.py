@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import json
+
 import ddt
 
 from os_brick_rbd_luks import exception
@@ -57,6 +59,78 @@ class InfoTest(base.CommandTestCase):
                      "1: active, pbkdf2, 1000 iterations",
                      "qemu: yes", "librbd: no, it is not an RBD image"):
             self.assertIn(" ".join(text.split()), " ".join(output.split()))
+
+    def clone(self, name="v", note=None, keys=None):
+        """A clone of a volume, with a note or one of its own of *keys*."""
+        self.make_pool_volume("golden").freeze("s")
+        with self.pool.clone(self.pool.parent("golden", "s"), name) as image:
+            if keys is not None:
+                note = json.dumps({"image": image.identity(), "keys": keys})
+            image.set_note("rbd_luks.parent_keys", note)
+
+    def test_clone(self):
+        self.clone(keys=["two", ""])
+        facts = self.json("info", "volumes/v")
+        self.assertEqual(
+            ("volumes/golden@s", ["two", ""]),
+            (facts["parent"], facts["parent_keys"]))
+        output, _errors = self.run_command("info", "volumes/v")
+        for text in ("parent | volumes/golden@s", "parent_keys | two"):
+            self.assertIn(text, " ".join(output.split()))
+
+    def test_clone_without_other_keys(self):
+        self.clone()
+        facts = self.json("info", "volumes/v")
+        self.assertEqual(("volumes/golden@s", []),
+                         (facts["parent"], facts["parent_keys"]))
+
+    @ddt.data({"keys": ["one"]}, {"note": "{"},
+              {"note": "{\"image\": \"other\", \"keys\": [\"one\"]}"})
+    def test_flattened_clone(self, note):
+        """What it remembers is of no account any more."""
+        self.clone(**note)
+        with self.pool.open("v") as image:
+            image.flatten()
+        facts = self.json("info", "volumes/v")
+        self.assertEqual((None, []), (facts["parent"],
+                                      facts["parent_keys"]))
+
+    @ddt.data(("{", "is not a note of key ids"),
+              ("[\"id-1\"]", "is not a note of key ids"),
+              ("{\"image\": \"other\", \"keys\": [\"id-1\"]}",
+               "is of the image that it is a plain clone of"))
+    @ddt.unpack
+    def test_clone_with_a_note_of_no_use(self, note, reason):
+        """It is told, and all else is shown."""
+        self.clone(note=note)
+        facts = self.json("info", "volumes/v")
+        self.assertEqual(("volumes/golden@s", "luks1", [0]),
+                         (facts["parent"], facts["type"],
+                          [slot["keyslot"] for slot in facts["keyslots"]]))
+        told, = facts["parent_keys"]
+        self.assertTrue(told.startswith("not known: "), told)
+        self.assertIn("rbd_luks.parent_keys", told)
+        self.assertIn(reason, told)
+        self.assertNotIn("id-1", told)
+        output, _errors = self.run_command("info", "volumes/v")
+        self.assertIn("parent_keys | not known: ", " ".join(output.split()))
+
+    def test_clone_whose_notes_cannot_be_read(self):
+        """Not to be mistaken for a note of no use."""
+        self.clone()
+        self.pool.steps.faults["note"] = exception.ImageIOError(
+            action="read", reason="no OSD")
+        self.assertIn("no OSD", self.error(4, "info", "volumes/v"))
+
+    def test_no_clone(self):
+        self.make_pool_volume()
+        facts = self.json("info", "volumes/v")
+        self.assertEqual((None, []), (facts["parent"],
+                                      facts["parent_keys"]))
+
+    def test_file_has_no_parent(self):
+        self.make_volume()
+        self.assertNotIn("parent", self.json("info", self.target))
 
     def test_columns(self):
         self.make_volume()

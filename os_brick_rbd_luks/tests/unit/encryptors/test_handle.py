@@ -451,4 +451,6 @@ class PrepareTest(HandleTestCase):
         self.attach()
         self.extend()
         self.detach()
-        self.assertEqual(3, len(calls), calls)
+        self.assertEqual(4, len(calls), calls)
+        self.assertEqual(["_keys_below", "_load", "_size"], calls[:3])
+        self.assertIn("reopen", calls[3])

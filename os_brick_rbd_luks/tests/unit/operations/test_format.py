@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import ddt
@@ -23,6 +24,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.unit.operations import base
 
 MIB = base.MIB
@@ -285,6 +287,130 @@ class ForceTest(base.OperationsTestCase):
         self.assertEqual(
             [("write", 0, 4096), ("flush", 0, 0)],
             self.kinds(image, "write", "flush")[:2])
+
+
+@ddt.ddt
+class FormatCloneTest(base.OperationsTestCase):
+    """A clone gets a header of its own in the place of what it shares."""
+
+    def make_clone(self, size=20 * MIB, **options):
+        """A clone of an image that is full of data."""
+        store = fakes.MemoryStore(**{
+            "object_size": MIB, "stripe_period": MIB, **options})
+        with store.create("source", size):
+            store.contents["source"].write(0, b"\xee" * size)
+            store.contents["source"].freeze("s")
+        clone = store.clone(store.parent("source", "s"), "volume-1")
+        self.addCleanup(clone.__exit__)
+        return clone
+
+    @ddt.data(("luks1", 4 * MIB), ("luks2", 16 * MIB))
+    @ddt.unpack
+    def test_header_is_the_clone_s_own(self, kind, offset):
+        image = self.make_clone()
+        header = formatting.format_clone(
+            image, base.OLD, dataclasses.replace(base.QUICK, type=kind))
+        self.assertEqual((kind, offset, True), (
+            header.type, header.data_offset, header.clone))
+        self.assertEqual(header, header_io.read_header(image))
+        self.assertEqual(detect.CLONE_MAGIC, image.read(0, 6))
+        self.assertTrue(self.opens(image, base.OLD))
+        self.assertFalse(self.opens(image, base.NEW))
+
+    @ddt.data("luks1", "luks2")
+    def test_nothing_of_the_parent_is_before_the_payload(self, kind):
+        image = self.make_clone()
+        header = formatting.format_clone(
+            image, base.OLD, dataclasses.replace(base.QUICK, type=kind))
+        slot, = header.keyslots
+        whole = image.content.whole()
+        self.assertEqual(0, whole[:header.data_offset].count(
+            b"\xee" * 16))
+        rest = (whole[32768:slot.offset] + whole[
+            slot.offset + slot.length:header.data_offset])
+        self.assertEqual(len(rest), rest.count(0))
+
+    def test_payload_is_the_parent_s(self):
+        image = self.make_clone()
+        header = formatting.format_clone(image, base.OLD, base.QUICK)
+        rest = image.size() - header.data_offset
+        self.assert_same_bytes(b"\xee" * rest,
+                               image.read(header.data_offset, rest))
+        self.assertTrue(all(
+            (number + 1) * MIB <= header.data_offset
+            for number in image.content.objects))
+
+    def test_parent_stays(self):
+        image = self.make_clone()
+        below = image.content.below
+        before = below.whole()
+        formatting.format_clone(image, base.OLD, base.QUICK)
+        self.assertIs(below, image.content.below)
+        self.assert_same_bytes(before, below.whole())
+
+    def test_parent_s_header_goes(self):
+        """No keyslot and no second copy of it is left in the clone."""
+        store = fakes.MemoryStore(object_size=MIB, stripe_period=MIB)
+        luks2 = dataclasses.replace(base.QUICK, type="luks2")
+        with store.create("source", 20 * MIB) as source:
+            formatting.format_new(source, base.OLD, luks2)
+            source.create_snapshot("s")
+        with store.clone(store.parent("source", "s"), "volume-1") as image:
+            header = formatting.format_clone(image, base.NEW, base.QUICK)
+            self.assertEqual("luks1", header.type)
+            self.assertEqual((), detect.secondaries(image.read(0, 4 * MIB)))
+            self.assertNotIn(SKUL, image.content.whole())
+            self.assertFalse(self.opens(image, base.OLD))
+
+    def test_header_is_the_last_write(self):
+        image = self.make_clone()
+        formatting.format_clone(image, base.OLD, base.QUICK)
+        writes = self.kinds(image, "write")
+        self.assertEqual((0, 592), writes[-1][1:])
+        self.assertEqual(1, sum(write.offset == 0 for write in writes))
+
+    @ddt.data((4 * MIB, "luks1"), (512, "luks1"), (16 * MIB, "luks2"))
+    @ddt.unpack
+    def test_too_small(self, size, kind):
+        image = self.make_clone(size)
+        self.assert_untouched(
+            image, lambda: formatting.format_clone(
+                image, base.OLD, dataclasses.replace(base.QUICK, type=kind)),
+            exception.ImageTooSmall)
+
+    def test_size_of_no_whole_sectors(self):
+        image = self.make_clone(5 * MIB + 100)
+        self.assert_untouched(
+            image, lambda: formatting.format_clone(image, base.OLD,
+                                                   base.QUICK),
+            exception.InvalidParameter)
+
+    @ddt.data((b"", {}), (b"x", {"iterations": 999}),
+              (b"x", {"key_bytes": 48}), (b"x", {"hash_name": "md5"}))
+    @ddt.unpack
+    def test_bad_parameters(self, passphrase, changes):
+        image = self.make_clone()
+        self.assert_untouched(
+            image, lambda: formatting.format_clone(
+                image, passphrase, dataclasses.replace(
+                    base.QUICK, **changes)), exception.RBDLuksError)
+
+    def test_watchers_are_refused(self):
+        image = self.make_clone()
+        image.content.watchers.append("client.4 at 10.0.0.1")
+        error = self.assertRaises(
+            exception.ImageLocked, formatting.format_clone, image, base.OLD,
+            base.QUICK)
+        self.assertIn("10.0.0.1", str(error))
+        self.assertEqual([], self.kinds(image, "write"))
+
+    def test_somebody_formats_meanwhile(self):
+        other = self.make_volume(base.OTHER).content.read(0, 592)
+        image = self.make_clone()
+        image.content.before_lock = lambda: image.content.write(0, other)
+        self.assertRaises(exception.HeaderChanged, formatting.format_clone,
+                          image, base.OLD, base.QUICK)
+        self.assertEqual(other, image.read(0, 592))
 
 
 @ddt.ddt

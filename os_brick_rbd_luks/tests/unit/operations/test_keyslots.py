@@ -14,15 +14,19 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ddt
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.unit.operations import base
 
+LUKS2 = dataclasses.replace(base.QUICK, type="luks2")
 EIGHT = tuple(f"passphrase {number}".encode() for number in range(8))
 
 
@@ -208,6 +212,128 @@ class RekeyTest(KeyslotsTestCase):
                           base.OLD, base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
         self.assertTrue(self.opens(image, base.OTHER))
+
+
+@ddt.ddt
+class OwnTest(KeyslotsTestCase):
+    """One passphrase takes the place of all others."""
+
+    def make(self, kind, *passphrases):
+        if kind == "luks1":
+            return self.make_volume(*passphrases)
+        return self.make_volume(*passphrases, size=20 * base.MIB,
+                                options=LUKS2)
+
+    @ddt.data("luks1", "luks2")
+    def test_only_the_new_one_opens(self, kind):
+        image = self.make(kind, base.OLD, base.OTHER, b"third")
+        key = self.volume_key(image, base.OTHER)
+        header = keyslots.own(image, base.OTHER, base.NEW)
+        self.assertEqual(header, header_io.read_header(image))
+        self.assertEqual([3], numbers(image))
+        self.assertEqual(key, self.volume_key(image, base.NEW))
+        for passphrase in (base.OLD, base.OTHER, b"third"):
+            self.assertFalse(self.opens(image, passphrase))
+
+    @ddt.data("luks1", "luks2")
+    def test_key_material_of_the_others_is_overwritten(self, kind):
+        image = self.make(kind, base.OLD, base.OTHER)
+        areas = [(slot.offset, image.read(slot.offset, slot.length))
+                 for slot in header_io.read_header(image).keyslots]
+        keyslots.own(image, base.OLD, base.NEW)
+        for offset, area in areas:
+            found = image.read(offset, len(area))
+            self.assertFalse(
+                {area[n:n + 32] for n in range(0, len(area), 32)}
+                & {found[n:n + 32] for n in range(0, len(area), 32)})
+
+    def test_order(self):
+        """The new one is complete before an old one goes."""
+        image = self.make_volume(base.OLD, base.OTHER)
+        offsets = [block.key_material_offset * 512 for block in
+                   header_io.read_header(image).phdr.key_blocks]
+        keyslots.own(image, base.OLD, base.NEW)
+        self.assertEqual(
+            [offsets[2], 0, offsets[0], offsets[1], 0],
+            [event.offset for event in self.kinds(image, "write")])
+        self.assertEqual(1, len(self.kinds(image, "lock")))
+
+    def test_damaged_ones_go_as_well(self):
+        """They may be another program's."""
+        image = self.make_volume(base.OLD, base.OTHER)
+        self.patch_keyslot(image, 1, "iterations", bytes(4))
+        keyslots.own(image, base.OLD, base.NEW)
+        self.assertEqual([2], numbers(image))
+
+    def test_same_passphrase(self):
+        image = self.make_volume(base.OLD, base.OTHER)
+        keyslots.own(image, base.OLD, base.OLD)
+        self.assertEqual([2], numbers(image))
+        self.assertTrue(self.opens(image, base.OLD))
+
+    def test_cost(self):
+        image = self.make_volume()
+        keyslots.own(image, base.OLD, base.NEW, iterations=2345)
+        slot, = header_io.read_header(image).keyslots
+        self.assertEqual(2345, slot.kdf.iterations)
+        image = self.make("luks2")
+        cost = kdf.Argon2Cost(1, 64, 1)
+        header = keyslots.own(image, base.OLD, base.NEW, argon2=cost)
+        self.assertEqual(cost, header.keyslots[0].kdf.cost)
+
+    @ddt.data((b"wrong", base.NEW, {}, exception.WrongPassphrase),
+              (base.OLD, b"", {}, exception.InvalidParameter),
+              (base.OLD, base.NEW, {"iterations": 999},
+               exception.InvalidParameter),
+              (base.OLD, base.NEW, {"argon2": kdf.Argon2Cost(1, 64, 1)},
+               exception.InvalidParameter))
+    @ddt.unpack
+    def test_refused(self, old, new, options, expected):
+        image = self.make_volume()
+        self.assert_untouched(
+            image, lambda: keyslots.own(image, old, new, **options), expected)
+
+    def test_no_free_keyslot(self):
+        image = self.make_volume(*EIGHT)
+        self.assert_untouched(
+            image, lambda: keyslots.own(image, EIGHT[0], base.NEW),
+            exception.NoFreeKeyslot)
+
+    def test_changed_meanwhile(self):
+        image = self.make_volume()
+        self.change_meanwhile(image)
+        self.assertRaises(exception.HeaderChanged, keyslots.own, image,
+                          base.OLD, base.NEW)
+        self.assertTrue(self.opens(image, base.OLD))
+        self.assertTrue(self.opens(image, base.OTHER))
+
+    @ddt.data("luks1", "luks2")
+    def test_every_prefix_leaves_old_or_new(self, kind):
+        image = self.make(kind, base.OLD, base.OTHER)
+        seen = set()
+        for cut, left in self.cuts(
+                image, lambda image: keyslots.own(image, base.OLD, base.NEW),
+                (0, None)):
+            works = tuple(self.opens(left, passphrase) for passphrase
+                          in (base.OLD, base.OTHER, base.NEW))
+            self.assertTrue(works[0] or works[2], cut)
+            # None of them is destroyed before the new one works.
+            self.assertTrue(works[:2] == (True, True) or works[2], cut)
+            seen.add(works)
+            # What still works is enough to finish the work.
+            keyslots.own(left, base.NEW if works[2] else base.OLD, b"newest")
+            self.assertEqual(1, len(numbers(left)))
+            self.assertTrue(self.opens(left, b"newest"), cut)
+        self.assertIn((True, True, False), seen)
+        self.assertIn((False, False, True), seen)
+
+    def test_torn_writes(self):
+        image = self.make_volume(base.OLD, base.OTHER, atomic=False)
+        for cut, left in self.cuts(
+                image, lambda image: keyslots.own(image, base.OLD, base.NEW),
+                (1, 210, 255, 258, 300, 591, 40000)):
+            self.assertTrue(self.opens(left, base.OLD)
+                            or self.opens(left, base.NEW), cut)
 
 
 class RemoveTest(KeyslotsTestCase):
