@@ -18,7 +18,7 @@ XML format" and "Domain XML format" (network disks).
 
 from __future__ import annotations
 
-from typing import List, Mapping, Optional, Sequence, Tuple
+from typing import Optional, Sequence, Tuple
 from xml.etree import ElementTree  # noqa: S405 (nothing is parsed)
 
 from os_brick_rbd_luks import attachment
@@ -74,10 +74,8 @@ def disk(name: str, hosts: Sequence[Tuple[str, str]],
                            discard="unmap" if facts.discard else "ignore")
     source = ElementTree.SubElement(root, "source", protocol="rbd",
                                     name=name)
-    hosts_xml: List[Mapping[str, str]] = [
-        {"name": address, "port": port} for address, port in hosts]
-    for attributes in hosts_xml:
-        ElementTree.SubElement(source, "host", dict(attributes))
+    for address, port in hosts:
+        ElementTree.SubElement(source, "host", name=address, port=port)
     if user and secret_uuid:
         auth = ElementTree.SubElement(source, "auth", username=user)
         ElementTree.SubElement(auth, "secret", type="ceph", uuid=secret_uuid)

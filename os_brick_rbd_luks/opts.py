@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any, List, Tuple
 
 from oslo_config import cfg
@@ -46,7 +45,7 @@ ENCRYPTOR_OPTS = [
 
 def list_opts() -> List[Tuple[str, List[Any]]]:
     """The options by group, for ``oslo-config-generator``."""
-    return [(GROUP, list(itertools.chain(ENCRYPTOR_OPTS)))]
+    return [(GROUP, list(ENCRYPTOR_OPTS))]
 
 
 def options(conf: Any = None) -> Any:

@@ -57,7 +57,7 @@ def header(image: base.Image, passphrase: bytes,
     except exception.NotLuks:
         return _format(image, passphrase, options)
     if sum(slot.cost for slot in found.keyslots) <= CHEAP:
-        unlock.unlock(image, passphrase)
+        unlock.unlock_header(image, found, passphrase)
     return found
 
 

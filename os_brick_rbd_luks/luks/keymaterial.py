@@ -26,9 +26,14 @@ from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import kdf
 
 
+def round_up(value: int, multiple: int) -> int:
+    """The least multiple of *multiple* that is not below *value*."""
+    return -(-value // multiple) * multiple
+
+
 def area_bytes(key_bytes: int, stripes: int) -> int:
     """Bytes of a keyslot area: whole sectors."""
-    return -(-key_bytes * stripes // cipher.SECTOR) * cipher.SECTOR
+    return round_up(key_bytes * stripes, cipher.SECTOR)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -25,6 +25,7 @@ from typing import Dict, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
@@ -52,8 +53,8 @@ def backup(image: base.Image) -> bytes:
     Zeros: what lies between may be the remains of something else.
     """
     header = header_io.read_header(image)
-    data = bytearray(layout.round_up(header.keyslots_end,
-                                     layout.KEYSLOT_ALIGNMENT))
+    data = bytearray(keymaterial.round_up(header.keyslots_end,
+                                          layout.KEYSLOT_ALIGNMENT))
     packed = header.pack()
     data[:len(packed)] = packed
     for number, area in read_areas(image, header).items():

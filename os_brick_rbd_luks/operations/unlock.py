@@ -49,7 +49,15 @@ def unlock(image: base.Image, passphrase: bytes,
     :raises UnsupportedHeader: all are of a kind that we do not know
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
-    header = header_io.read_header(image)
+    return unlock_header(image, header_io.read_header(image), passphrase,
+                         keyslot)
+
+
+@header_io.names_image
+def unlock_header(image: base.Image, header: header_io.Header,
+                  passphrase: bytes, keyslot: Optional[int] = None
+                  ) -> Unlocked:
+    """As :func:`unlock`, with the header that was just read from *image*."""
     slots = ([header.keyslot(keyslot)] if keyslot is not None
              else list(header.keyslots))
     if not slots:

@@ -32,15 +32,10 @@ KEYSLOT_ALIGNMENT = 4096
 MIN_DATA_OFFSET = 4 * 1024 * 1024
 
 
-def round_up(value: int, multiple: int) -> int:
-    """The least multiple of *multiple* that is not below *value*."""
-    return -(-value // multiple) * multiple
-
-
 def keyslot_pitch(key_bytes: int) -> int:
     """Bytes from one keyslot area to the next."""
-    return round_up(keymaterial.area_bytes(key_bytes, ondisk.STRIPES),
-                    KEYSLOT_ALIGNMENT)
+    return keymaterial.round_up(
+        keymaterial.area_bytes(key_bytes, ondisk.STRIPES), KEYSLOT_ALIGNMENT)
 
 
 def keyslot_offsets(key_bytes: int) -> Tuple[int, ...]:
@@ -55,4 +50,4 @@ def data_offset(stripe_period: int) -> int:
     librbd of Ceph >= 18 opens only a volume whose data offset is a multiple
     of the stripe period (``crypto/luks/LoadRequest.cc``).
     """
-    return round_up(MIN_DATA_OFFSET, stripe_period)
+    return keymaterial.round_up(MIN_DATA_OFFSET, stripe_period)

@@ -40,18 +40,13 @@ MIN_DATA_OFFSET = 16 * 1024 * 1024
 Area = Tuple[int, int]
 
 
-def round_up(value: int, multiple: int) -> int:
-    """The least multiple of *multiple* that is not below *value*."""
-    return -(-value // multiple) * multiple
-
-
 def data_offset(stripe_period: int) -> int:
     """Bytes before the payload of a volume on such an image.
 
     librbd of Ceph >= 18 opens only a volume whose data offset is a multiple
     of the stripe period (``crypto/luks/LoadRequest.cc``).
     """
-    return round_up(MIN_DATA_OFFSET, stripe_period)
+    return keymaterial.round_up(MIN_DATA_OFFSET, stripe_period)
 
 
 def json_size(hdr_size: int) -> int:
@@ -67,8 +62,8 @@ def keyslots_size(hdr_size: int, data_offset: int) -> int:
 
 def area_size(key_bytes: int) -> int:
     """Bytes to reserve for the keyslot area of a key."""
-    return round_up(keymaterial.area_bytes(key_bytes, STRIPES),
-                    AREA_ALIGNMENT)
+    return keymaterial.round_up(keymaterial.area_bytes(key_bytes, STRIPES),
+                                AREA_ALIGNMENT)
 
 
 def find_gap(areas: Iterable[Area], start: int, end: int,
@@ -82,5 +77,5 @@ def find_gap(areas: Iterable[Area], start: int, end: int,
     for used, size in sorted(areas):
         if offset + length <= used:
             break
-        offset = max(offset, round_up(used + size, AREA_ALIGNMENT))
+        offset = max(offset, keymaterial.round_up(used + size, AREA_ALIGNMENT))
     return offset if offset + length <= end else None

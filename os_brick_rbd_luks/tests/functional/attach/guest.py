@@ -124,7 +124,6 @@ class Guest:
         """
         kernel, initrd = _initrd(folder, script)
         self._serial = os.path.join(folder, "serial")
-        self._log = connection
         self.domain = connection.createXML(_DOMAIN.format(
             name=f"guest-{os.getpid()}-{time.monotonic_ns()}",
             kernel=saxutils.escape(kernel), initrd=saxutils.escape(initrd),

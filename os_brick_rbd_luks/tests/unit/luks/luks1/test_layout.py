@@ -17,6 +17,7 @@ from __future__ import annotations
 import ddt
 import testtools
 
+from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import layout
 
 KIB = 1024
@@ -55,4 +56,4 @@ class LayoutTest(testtools.TestCase):
               (4097, 4096, 8192), (10, 3, 12))
     @ddt.unpack
     def test_round_up(self, value, multiple, expected):
-        self.assertEqual(expected, layout.round_up(value, multiple))
+        self.assertEqual(expected, keymaterial.round_up(value, multiple))
