@@ -13,8 +13,7 @@
 """A LUKS2 header as a value: build it, open a keyslot, change it.
 
 Asked for a change, a header returns a new header and the plan that turns
-the one on the image into it: key material, then the primary copy, then the
-secondary one. So at any cut one copy is whole, and whichever it is opens.
+the one on the image into it: key material, then both copies.
 
 Source: LUKS2 On-Disk Format Specification 1.1.4, "LUKS2 Operations".
 """
@@ -36,6 +35,7 @@ from os_brick_rbd_luks.luks.luks2 import jsontext
 from os_brick_rbd_luks.luks.luks2 import layout
 from os_brick_rbd_luks.luks.luks2 import metadata as records
 from os_brick_rbd_luks.luks.luks2 import ondisk
+from os_brick_rbd_luks.luks.luks2 import pair
 from os_brick_rbd_luks.luks.luks2 import slots
 from os_brick_rbd_luks.luks import plan as plans
 
@@ -59,17 +59,8 @@ class Change(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class Luks2Header:
+class Luks2Header(pair.Pair):
     """A valid LUKS2 header."""
-
-    #: the primary copy's binary header
-    primary: ondisk.Binary
-    secondary_salt: bytes
-    metadata: records.Metadata
-    ailment: Optional[copies.Ailment] = None
-    #: both copies as they are on the image, if it is read from one
-    found: Optional[bytes] = dataclasses.field(
-        default=None, repr=False, compare=False)
 
     @classmethod
     def parse(cls, data: bytes) -> Luks2Header:
@@ -187,18 +178,6 @@ class Luks2Header:
     def keyslots_end(self) -> int:
         """The first byte behind all keyslot areas, used or not."""
         return 2 * self.primary.hdr_size + self.metadata.keyslots_size
-
-    def pack(self) -> bytes:
-        """Both copies of the header."""
-        return b"".join(self.copy(which)
-                        for which in (ondisk.PRIMARY, ondisk.SECONDARY))
-
-    def copy(self, which: str) -> bytes:
-        """The bytes of one copy."""
-        binary = (self.primary if which == ondisk.PRIMARY else
-                  copies.to_secondary(self.primary, self.secondary_salt))
-        area = self.metadata.area()
-        return binary.seal(area).pack() + area
 
     def keyslot(self, number: int) -> views.Keyslot:
         """The keyslot of that number.
@@ -362,34 +341,6 @@ class Luks2Header:
         header = dataclasses.replace(header, ailment=None, found=None)
         return Change(header, plans.Plan(self._expected(), (
             header._stage(self.ailment.which),)))
-
-    def plan(self, stages: Tuple[plans.Stage, ...]) -> plans.Plan:
-        """A plan that holds only while this header is on the image.
-
-        A stale copy is brought up to date first: were the primary copy torn
-        after that, the secondary one would tell of keyslots long gone.
-
-        :raises DamagedHeaderCopy: there is but one copy to fall back on
-        """
-        if self.ailment is None:
-            return plans.Plan(self._expected(), stages)
-        if self.ailment.damage:
-            raise exception.DamagedHeaderCopy(copy=self.ailment.which,
-                                              reason=self.ailment.damage)
-        return plans.Plan(self._expected(),
-                         (self._stage(self.ailment.which), *stages))
-
-    def stages(self) -> Tuple[plans.Stage, ...]:
-        """Write the primary copy, and when it is there the secondary one."""
-        return (self._stage(ondisk.PRIMARY), self._stage(ondisk.SECONDARY))
-
-    def _stage(self, which: str) -> plans.Stage:
-        offset = 0 if which == ondisk.PRIMARY else self.primary.hdr_size
-        return (plans.Write(offset, self.copy(which)),)
-
-    def _expected(self) -> plans.Stage:
-        return (plans.Write(0, self.pack() if self.found is None
-                           else self.found),)
 
     def with_tree(self, tree: jsontext.Tree) -> Luks2Header:
         """The header with other metadata, as the next version."""
