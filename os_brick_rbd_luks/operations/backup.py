@@ -21,7 +21,7 @@ volume, also after that passphrase was removed.
 from __future__ import annotations
 
 import logging
-from typing import Dict, Tuple
+from typing import Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -33,11 +33,10 @@ from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.luks import plan as plans
+from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
-
-Areas = Dict[int, bytes]
 
 # Where both formats have the UUID.
 _UUID = (ondisk.OFFSETS["uuid"], ondisk.OFFSETS["uuid"] + 40)
@@ -53,14 +52,9 @@ def backup(image: base.Image) -> bytes:
     Zeros: what lies between may be the remains of something else.
     """
     header = header_io.read_header(image)
-    data = bytearray(keymaterial.round_up(header.keyslots_end,
-                                          layout.KEYSLOT_ALIGNMENT))
-    packed = header.pack()
-    data[:len(packed)] = packed
-    for number, area in read_areas(image, header).items():
-        slot = header.keyslot(number)
-        data[slot.offset:slot.offset + slot.length] = area
-    return bytes(data)
+    data = whole.join(header, read_areas(image, header))
+    return data.ljust(keymaterial.round_up(
+        header.keyslots_end, layout.KEYSLOT_ALIGNMENT), b"\0")
 
 
 @header_io.names_image
@@ -114,7 +108,7 @@ def _refuse_useless(header: header_io.Header) -> None:
         luks1_restore.refuse_useless(header)
 
 
-def _over_nothing(header: header_io.Header, areas: Areas, start: bytes
+def _over_nothing(header: header_io.Header, areas: whole.Areas, start: bytes
                   ) -> plans.Plan:
     if isinstance(header, luks2.Luks2Header):
         return luks2_restore.over_nothing(header, areas, start)
@@ -122,7 +116,7 @@ def _over_nothing(header: header_io.Header, areas: Areas, start: bytes
 
 
 def _over_header(image: base.Image, current: header_io.Header,
-                 header: header_io.Header, areas: Areas) -> plans.Plan:
+                 header: header_io.Header, areas: whole.Areas) -> plans.Plan:
     present = read_areas(image, current)
     if (isinstance(current, luks2.Luks2Header)
             and isinstance(header, luks2.Luks2Header)):
@@ -134,7 +128,7 @@ def _over_header(image: base.Image, current: header_io.Header,
 
 
 def _keeping(image: base.Image, current: header_io.Header,
-             header: header_io.Header, areas: Areas, start: bytes,
+             header: header_io.Header, areas: whole.Areas, start: bytes,
              force: bool) -> plans.Plan:
     try:
         return _over_header(image, current, header, areas)
@@ -179,21 +173,20 @@ def _same_key(header: header_io.Header, start: bytes,
     return header.pack()[first:last] == start[first:last]
 
 
-def read_areas(image: base.Image, header: header_io.Header) -> Areas:
+def read_areas(image: base.Image, header: header_io.Header) -> whole.Areas:
     """The area of each keyslot in use, by number."""
     return {slot.number: image.read(slot.offset, slot.length)
             for slot in header.keyslots}
 
 
-def _parse_backup(data: bytes) -> Tuple[header_io.Header, Areas]:
+def _parse_backup(data: bytes) -> Tuple[header_io.Header, whole.Areas]:
     try:
         header = header_io.parse(data, _ANY_SIZE)
     except exception.HeaderError as error:
         raise exception.InvalidParameter(
             name="header backup", value=f"of {len(data)} bytes",
             reason=f"is none that can be restored: {error.msg}") from error
-    areas = {slot.number: data[slot.offset:slot.offset + slot.length]
-             for slot in header.keyslots}
+    areas = whole.areas(header, data)
     if any(len(areas[slot.number]) < slot.length for slot in header.keyslots):
         raise exception.InvalidParameter(
             name="header backup", value=f"of {len(data)} bytes",
