@@ -34,6 +34,7 @@ from os_brick_rbd_luks.luks import keyslot as views
 from os_brick_rbd_luks.luks.luks1 import check
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks import payload
 from os_brick_rbd_luks.luks import plan
 
 Random = Callable[[int], bytes]
@@ -295,6 +296,17 @@ class Luks1Header:
     def plan(self, stages: Tuple[plan.Stage, ...]) -> plan.Plan:
         """A plan that holds only while this header is on the image."""
         return plan.Plan((plan.Write(0, self.pack()),), stages)
+
+    def relocate(self, data_offset: int) -> Luks1Header:
+        """The header of the same volume on an image with its payload there.
+
+        :param data_offset: bytes, a multiple of 512 behind the keyslot areas
+        :raises InvalidParameter: it is not
+        :raises UnsupportedHeader: the own header of a clone
+        """
+        payload.check_offset(self, data_offset, 2 ** 32 * cipher.SECTOR)
+        return Luks1Header(dataclasses.replace(
+            self.phdr, payload_offset=data_offset // cipher.SECTOR))
 
     def over(self, other: Luks1Header) -> Luks1Header:
         """The header with the mark of a clone if *other* has it."""

@@ -293,3 +293,23 @@ def requirements(found: metadata.Metadata) -> None:
             what=f"a header with the requirement {', '.join(names[:5])}",
             supported="headers without requirements; finish a "
                       "re-encryption with cryptsetup first")
+
+
+def movable(found: metadata.Metadata) -> None:
+    """Refuse a payload that is more than one run of encrypted sectors.
+
+    One of a fixed size, or whose IVs begin elsewhere, moves as any other.
+
+    :raises UnsupportedHeader: with what it is
+    """
+    requirements(found)
+    segment = found.segments[0]
+    for wrong, what in (
+            (len(found.segments) > 1, "a payload of several segments"),
+            (segment.encryption is None,
+             f"a payload of type {segment.type[:50]}"),
+            (segment.integrity, "a payload with integrity")):
+        if wrong:
+            raise exception.UnsupportedHeader(
+                what=f"another data offset for {what}",
+                supported="payloads of one segment of type crypt")

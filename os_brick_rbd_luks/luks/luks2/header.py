@@ -37,6 +37,7 @@ from os_brick_rbd_luks.luks.luks2 import metadata as records
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks.luks2 import pair
 from os_brick_rbd_luks.luks.luks2 import slots
+from os_brick_rbd_luks.luks import payload
 from os_brick_rbd_luks.luks import plan as plans
 
 Random = Callable[[int], bytes]
@@ -341,6 +342,28 @@ class Luks2Header(pair.Pair):
         header = dataclasses.replace(header, ailment=None, found=None)
         return Change(header, plans.Plan(self._expected(), (
             header._stage(self.ailment.which),)))
+
+    def relocate(self, data_offset: int) -> Luks2Header:
+        """The header of the same volume on an image with its payload there.
+
+        As the next version, in two sound copies whatever ailed one.
+
+        :param data_offset: bytes, whole sectors of the payload behind the
+            keyslots area, whose size stays
+        :raises InvalidParameter: it is not
+        :raises UnsupportedHeader: the own header of a clone, or a payload
+            that cannot be moved as it is
+        """
+        check.movable(self.metadata)
+        payload.check_offset(self, data_offset,
+                             2 ** 64 - (self.segment.size or 0))
+        try:
+            return self.with_tree(records.with_data_offset(
+                self.metadata.tree, data_offset))
+        except exception.NoFreeKeyslot as error:
+            raise exception.UnsupportedHeader(
+                what="metadata that leave no room for a longer data offset",
+                supported="some; remove a keyslot or a token") from error
 
     def with_tree(self, tree: jsontext.Tree) -> Luks2Header:
         """The header with other metadata, as the next version."""

@@ -318,6 +318,13 @@ def with_areas(tree: jsontext.Tree, offsets: Dict[int, int]
     return changed
 
 
+def with_data_offset(tree: jsontext.Tree, offset: int) -> jsontext.Tree:
+    """The tree with its only segment at another offset."""
+    changed = copy.deepcopy(tree)
+    changed["segments"]["0"]["offset"] = str(offset)
+    return changed
+
+
 def without_keyslots(tree: jsontext.Tree, numbers: Iterable[int]
                      ) -> jsontext.Tree:
     """The tree without keyslots and what refers to them.
