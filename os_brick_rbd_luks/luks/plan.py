@@ -30,6 +30,10 @@ class Write:
         """The first byte behind the write."""
         return self.offset + len(self.data)
 
+    def overlaps(self, other: Write) -> bool:
+        """Whether both write some byte."""
+        return self.offset < other.end and other.offset < self.end
+
 
 Stage = Tuple[Write, ...]
 

@@ -30,9 +30,11 @@ from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
+from os_brick_rbd_luks.luks.luks2 import check as luks2_check
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.luks import plan as plans
+from os_brick_rbd_luks.luks import restore as common
 from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.operations import header_io
 
@@ -84,12 +86,12 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     except exception.HeaderError as error:
         if not force:
             _refuse_foreign(header, start, error)
-        plan = _over_nothing(header, areas, start)
+        plan = over_nothing(header, areas, start)
     else:
         if current.same_volume(header):
             plan = _keeping(image, current, header, areas, start, force)
         elif force:
-            plan = _over_nothing(header, areas, start)
+            plan = over_nothing(header, areas, start)
         else:
             raise exception.OperationRefused(
                 reason="the backup is of another volume or volume key (UUID "
@@ -103,13 +105,17 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
 
 def _refuse_useless(header: header_io.Header) -> None:
     if isinstance(header, luks2.Luks2Header):
-        luks2_restore.refuse_useless(header)
-    else:
-        luks1_restore.refuse_useless(header)
+        luks2_check.requirements(header.metadata)
+    common.refuse_useless(header.keyslots)
 
 
-def _over_nothing(header: header_io.Header, areas: whole.Areas, start: bytes
-                  ) -> plans.Plan:
+def over_nothing(header: header_io.Header, areas: whole.Areas, start: bytes
+                 ) -> plans.Plan:
+    """Write *header* where no header is worth keeping.
+
+    :param areas: bytes of the area of each of its keyslots
+    :param start: what the image begins with now
+    """
     if isinstance(header, luks2.Luks2Header):
         return luks2_restore.over_nothing(header, areas, start)
     return luks1_restore.over_nothing(header, areas, start)
@@ -135,7 +141,7 @@ def _keeping(image: base.Image, current: header_io.Header,
     except exception.OperationRefused:
         if not force:
             raise
-        return _over_nothing(header, areas, start)
+        return over_nothing(header, areas, start)
 
 
 def _refuse_foreign(header: header_io.Header, start: bytes,

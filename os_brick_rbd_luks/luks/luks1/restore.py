@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import Dict, List, Mapping
+from typing import Dict, List
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
@@ -32,24 +32,12 @@ from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks import plan
+from os_brick_rbd_luks.luks import restore
 
-Areas = Mapping[int, bytes]
 Blocks = Dict[int, ondisk.KeyBlock]
 
 
-def refuse_useless(backup: header.Luks1Header) -> None:
-    """Refuse a backup without a keyslot that could open the volume.
-
-    :raises OperationRefused: it would be the end of the volume
-    """
-    if all(slot.damage for slot in backup.keyslots):
-        raise exception.OperationRefused(
-            reason="the backup has no keyslot in use, so no passphrase would "
-                   "open the volume; to destroy it, use 'rbd-luks erase', or "
-                   "insist with --force (force=True)")
-
-
-def over_nothing(backup: header.Luks1Header, areas: Areas,
+def over_nothing(backup: header.Luks1Header, areas: restore.Areas,
                  found: bytes) -> plan.Plan:
     """Write *backup* where no header is worth keeping.
 
@@ -60,12 +48,12 @@ def over_nothing(backup: header.Luks1Header, areas: Areas,
     """
     wiped = plan.Write(0, bytes(layout.KEYSLOT_ALIGNMENT))
     return plan.Plan((plan.Write(0, found),), (
-        (wiped,), tuple(_writes(backup, areas).values()),
+        (wiped,), tuple(restore.writes(backup.keyslots, areas).values()),
         (plan.Write(0, backup.pack()),)))
 
 
-def over_header(current: header.Luks1Header, current_areas: Areas,
-                backup: header.Luks1Header, areas: Areas,
+def over_header(current: header.Luks1Header, current_areas: restore.Areas,
+                backup: header.Luks1Header, areas: restore.Areas,
                 random: header.Random = os.urandom) -> plan.Plan:
     """Write *backup* over *current*, a header of the same volume.
 
@@ -74,11 +62,12 @@ def over_header(current: header.Luks1Header, current_areas: Areas,
     :raises OperationRefused: there is no free keyslot to keep a present one
         in, or the backup has none in use
     """
-    refuse_useless(backup)
+    restore.refuse_useless(backup.keyslots)
     backup = backup.over(current)
-    old, new = _writes(current, current_areas), _writes(backup, areas)
+    old = restore.writes(current.keyslots, current_areas)
+    new = restore.writes(backup.keyslots, areas)
     covered = {number for number, write in old.items()
-               if any(_overlap(write, other) for other in new.values())}
+               if any(write.overlaps(other) for other in new.values())}
     in_the_way = [number for number in old
                   if number in new or number in covered]
     kept = {number: current.phdr.key_blocks[number]
@@ -101,15 +90,6 @@ def over_header(current: header.Luks1Header, current_areas: Areas,
                             for write in leftover))
     stages.append((plan.Write(0, backup.pack()),))
     return current.plan(tuple(stages))
-
-
-def _overlap(left: plan.Write, right: plan.Write) -> bool:
-    return left.offset < right.end and right.offset < left.end
-
-
-def _writes(of: header.Luks1Header, areas: Areas) -> Dict[int, plan.Write]:
-    return {slot.number: plan.Write(slot.offset, areas[slot.number])
-            for slot in of.keyslots}
 
 
 def _is_same(current: header.Luks1Header, old: Dict[int, plan.Write],
@@ -143,7 +123,7 @@ def _copy(current: header.Luks1Header, old: Dict[int, plan.Write],
         number = free.pop(0)
         offset = current.phdr.key_blocks[number].key_material_offset
         copies[number] = plan.Write(offset * cipher.SECTOR, old[source].data)
-        if any(_overlap(copies[number], write) for write in new.values()):
+        if any(copies[number].overlaps(write) for write in new.values()):
             raise _no_room()
         blocks[number] = dataclasses.replace(
             current.phdr.key_blocks[source], key_material_offset=offset)

@@ -22,7 +22,7 @@ present ones is overwritten.
 from __future__ import annotations
 
 import os
-from typing import Dict, List, Mapping
+from typing import Dict, List
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
@@ -33,26 +33,12 @@ from os_brick_rbd_luks.luks.luks2 import metadata
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks.luks2 import slots
 from os_brick_rbd_luks.luks import plan
+from os_brick_rbd_luks.luks import restore
 
-Areas = Mapping[int, bytes]
 Writes = Dict[int, plan.Write]
 
 
-def refuse_useless(backup: header.Luks2Header) -> None:
-    """Refuse a backup without a keyslot that could open the volume.
-
-    :raises OperationRefused: it would be the end of the volume
-    :raises UnsupportedHeader: it has requirements
-    """
-    check.requirements(backup.metadata)
-    if not any(slot.usable for slot in backup.keyslots):
-        raise exception.OperationRefused(
-            reason="the backup has no keyslot in use, so no passphrase would "
-                   "open the volume; to destroy it, use 'rbd-luks erase', or "
-                   "insist with --force (force=True)")
-
-
-def over_nothing(backup: header.Luks2Header, areas: Areas,
+def over_nothing(backup: header.Luks2Header, areas: restore.Areas,
                  found: bytes) -> plan.Plan:
     """Write *backup* where no header is worth keeping.
 
@@ -64,11 +50,12 @@ def over_nothing(backup: header.Luks2Header, areas: Areas,
     wiped = tuple(plan.Write(offset, bytes(ondisk.SIZE))
                   for offset in (0, *detect.secondaries(found)))
     return plan.Plan((plan.Write(0, found),), (
-        wiped, tuple(_writes(backup, areas).values()), *backup.stages()))
+        wiped, tuple(restore.writes(backup.keyslots, areas).values()),
+        *backup.stages()))
 
 
-def over_header(current: header.Luks2Header, current_areas: Areas,
-                backup: header.Luks2Header, areas: Areas,
+def over_header(current: header.Luks2Header, current_areas: restore.Areas,
+                backup: header.Luks2Header, areas: restore.Areas,
                 random: header.Random = os.urandom) -> plan.Plan:
     """Write *backup* over *current*, a header of the same volume.
 
@@ -77,9 +64,11 @@ def over_header(current: header.Luks2Header, current_areas: Areas,
     :raises OperationRefused: there is no room to move a present keyslot to,
         one copy is damaged, or the backup has no keyslot in use
     """
-    refuse_useless(backup)
+    check.requirements(backup.metadata)
+    restore.refuse_useless(backup.keyslots)
     check.requirements(current.metadata)
-    old, new = _writes(current, current_areas), _writes(backup, areas)
+    old = restore.writes(current.keyslots, current_areas)
+    new = restore.writes(backup.keyslots, areas)
     moving = [number for number, write in old.items()
               if any(_spoils(other, write) for other in new.values())]
     copies = _copies(current, backup, old, moving)
@@ -93,15 +82,11 @@ def over_header(current: header.Luks2Header, current_areas: Areas,
     restored = backup.over(before)
     stages += [tuple(new.values()), *restored.stages()]
     leftover = [write for write in (*old.values(), *copies.values())
-                if not any(_overlap(write, other) for other in new.values())]
+                if not any(write.overlaps(other) for other in new.values())]
     if leftover:
         stages.append(tuple(plan.Write(write.offset, random(len(write.data)))
                             for write in leftover))
     return current.plan(tuple(stages))
-
-
-def _overlap(left: plan.Write, right: plan.Write) -> bool:
-    return left.offset < right.end and right.offset < left.end
 
 
 def _spoils(new: plan.Write, old: plan.Write) -> bool:
@@ -109,11 +94,6 @@ def _spoils(new: plan.Write, old: plan.Write) -> bool:
     start, end = max(new.offset, old.offset), min(new.end, old.end)
     return (start < end and new.data[start - new.offset:end - new.offset]
             != old.data[start - old.offset:end - old.offset])
-
-
-def _writes(of: header.Luks2Header, areas: Areas) -> Writes:
-    return {slot.number: plan.Write(slot.offset, areas[slot.number])
-            for slot in of.keyslots}
 
 
 def _copies(current: header.Luks2Header, backup: header.Luks2Header,

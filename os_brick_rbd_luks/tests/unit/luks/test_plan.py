@@ -28,6 +28,15 @@ class PlanTest(testtools.TestCase):
         self.assertEqual(4102, TWO.end)
         self.assertEqual(7, plan.Write(7, b"").end)
 
+    def test_overlaps(self):
+        middle = plan.Write(10, bytes(10))
+        for offset, length, expected in (
+                (0, 10, False), (0, 11, True), (19, 1, True),
+                (20, 5, False), (12, 3, True), (0, 30, True)):
+            other = plan.Write(offset, bytes(length))
+            self.assertEqual([expected] * 2, [middle.overlaps(other),
+                                              other.overlaps(middle)])
+
     def test_then_keeps_what_the_first_expects(self):
         first = plan.Plan((ONE,), ((TWO,), (ONE,)))
         second = plan.Plan((TWO,), ((ONE, TWO),))
