@@ -10,132 +10,25 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A disk in memory that loses power at any byte of a plan."""
+"""A disk with a LUKS1 volume."""
 
 from __future__ import annotations
 
-import hashlib
-import random
-
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.tests.unit.luks import disk
 
-#: Cuts in a write of key material, besides its start and its end.
-SAMPLES = 20
-
-
-def positions(write, before, samples, torn):
-    """After how many bytes of *write* to cut it, its whole length last.
-
-    Every one of a header, except those that leave the same bytes as the cut
-    before; a few of key material.
-    """
-    size = len(write.data)
-    if size == ondisk.SIZE:
-        if torn:
-            yield from (cut for cut in range(1, size)
-                        if write.data[cut - 1] != before[cut - 1])
-    elif samples:
-        source = random.Random(f"{write.offset} {size}")
-        yield from sorted({1, size - 1, *(
-            source.randrange(1, size) for _ in range(samples))})
-    yield size
+Locksmith = disk.Locksmith
 
 
-class Disk:
-    """The bytes of a volume from its start to its payload."""
+class Disk(disk.Disk):
+    """One copy of the header, in one write."""
 
-    def __init__(self, size, *parts):
-        """:param parts: (offset, bytes)"""
-        self.data = bytearray(size)
-        for offset, data in parts:
-            self.put(offset, data)
+    HEADER, START, SAMPLES = header.Luks1Header, ondisk.SIZE, 20
 
-    @classmethod
-    def of(cls, of, areas):
-        """A volume with that header and those keyslot areas."""
-        return cls(of.data_offset, (0, of.pack()), *(
-            (of.keyslot(number).offset, area)
-            for number, area in areas.items()))
+    def writes_header(self, write):
+        return len(write.data) == ondisk.SIZE
 
-    def put(self, offset, data):
-        end = offset + len(data)
-        if offset < 0 or end > len(self.data):
-            raise AssertionError(f"a write at {offset} to {end} of "
-                                 f"{len(self.data)} reaches the payload")
-        self.data[offset:end] = data
-
-    def header(self):
-        return header.Luks1Header.parse(bytes(self.data[:ondisk.SIZE]))
-
-    def areas(self, of):
-        return {slot.number: bytes(
-            self.data[slot.offset:slot.offset + slot.length])
-            for slot in of.keyslots}
-
-    def apply(self, plan):
-        self.expect(plan)
-        for stage in plan.stages:
-            for write in stage:
-                self.put(write.offset, write.data)
-
-    def expect(self, plan):
-        for write in plan.expected:
-            if self.data[write.offset:write.end] != write.data:
-                raise AssertionError("the plan is for another disk")
-
-    def cuts(self, plan, samples=SAMPLES, torn=True):
-        """Be in every state that a cut of *plan* leaves; yield its name.
-
-        The writes of a stage reach the disk in order and in reverse.
-
-        :param torn: header writes may tear too, as in a plain file; RADOS
-            applies them whole
-        """
-        self.expect(plan)
-        yield "before"
-        for number, stage in enumerate(plan.stages):
-            saved = bytes(self.data)
-            for name, order in (("", stage), ("reversed ", stage[::-1])):
-                if name and len(stage) < 2:
-                    continue
-                self.data[:] = saved
-                for write in order:
-                    before = bytes(self.data[write.offset:write.end])
-                    for cut in positions(write, before, samples, torn):
-                        self.put(write.offset,
-                                 write.data[:cut] + before[cut:])
-                        yield (f"{name}stage {number}, {cut} bytes at "
-                               f"{write.offset}")
-
-
-class Locksmith:
-    """Tries passphrases on disks, each keyslot's bytes only once."""
-
-    def __init__(self):
-        self._known = {}
-
-    def opens(self, disk, *passphrases):
-        """Which of *passphrases* open the volume."""
-        found = disk.header()
-        return {passphrase for passphrase in passphrases
-                if self._opens(disk, found, passphrase)}
-
-    def _opens(self, disk, found, passphrase):
-        for slot in found.keyslots:
-            if slot.damage:
-                continue
-            area = bytes(disk.data[slot.offset:slot.offset + slot.length])
-            key = (passphrase, found.phdr.key_blocks[slot.number].salt,
-                   slot.kdf.iterations, hashlib.sha256(area).digest())
-            if key not in self._known:
-                try:
-                    found.open_keyslot(slot.number, area, passphrase)
-                except exception.WrongPassphrase:
-                    self._known[key] = False
-                else:
-                    self._known[key] = True
-            if self._known[key]:
-                return True
-        return False
+    def some(self, write):
+        """Nowhere: RADOS applies such a write whole, unlike a plain file."""
+        return ()

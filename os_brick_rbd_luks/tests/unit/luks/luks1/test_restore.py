@@ -98,7 +98,7 @@ class RestoreTest(RestoreTestCase):
         """As on RADOS."""
         now, then = (rings.make(names, **place) for names in CASES[name])
         self.check_cuts(now, then, self.plan(now, then), samples=5,
-                        torn=False)
+                        every=False)
 
     @ddt.data(*[(name, place) for name in CASES
                 for place in (TIGHT, ROOM_FOR_ONE, ROOMY)])
@@ -186,7 +186,7 @@ class RestoreTest(RestoreTestCase):
         opens = disks.Locksmith().opens
         disk = disks.Disk.of(now.header, now.areas)
         opened = set()
-        for cut in disk.cuts(self.plan(now, then), samples=2, torn=False):
+        for cut in disk.cuts(self.plan(now, then), samples=2, every=False):
             opened = opens(disk, base.OLD, base.NEW, base.OTHER)
             self.assertTrue({base.NEW, base.OTHER} <= opened
                             or base.OLD in opened, cut)
@@ -201,7 +201,7 @@ class RestoreAgainTest(RestoreTestCase):
     def test_again(self, name):
         now, then = (rings.make(names) for names in CASES[name])
         disk = disks.Disk.of(now.header, now.areas)
-        for cut in disk.cuts(self.plan(now, then), samples=1, torn=False):
+        for cut in disk.cuts(self.plan(now, then), samples=1, every=False):
             second = disks.Disk(len(disk.data), (0, disk.data))
             found = second.header()
             try:
@@ -209,7 +209,7 @@ class RestoreAgainTest(RestoreTestCase):
                                            then.header, then.areas)
             except exception.OperationRefused as error:
                 self.fail(f"{cut}: {error}")
-            for again in second.cuts(plan, samples=0, torn=False):
+            for again in second.cuts(plan, samples=0, every=False):
                 self.assertTrue(any(rings.opens(second, now, then)),
                                 f"{cut}, then {again}")
             self.check_done(now, then, second)
@@ -231,9 +231,9 @@ class RestoreAnythingTest(RestoreTestCase):
     @hypothesis.given(
         now=keyrings("abc"), then=keyrings("ad"),
         place=strategies.sampled_from([TIGHT, ROOM_FOR_ONE, ROOMY]),
-        torn=strategies.booleans())
+        every=strategies.booleans())
     @settings
-    def test_any_keyslots(self, now, then, place, torn):
+    def test_any_keyslots(self, now, then, place, every):
         moving = {number for number in now.keys() & then.keys()
                   if now[number] != then[number]}
         free = 8 - len(now.keys() | then.keys())
@@ -244,7 +244,7 @@ class RestoreAnythingTest(RestoreTestCase):
             self.assertGreater(len(moving), free)
             return
         self.assertLessEqual(len(moving), free)
-        self.check_cuts(current, backup, plan, samples=1, torn=torn)
+        self.check_cuts(current, backup, plan, samples=1, every=every)
 
     @hypothesis.given(
         now=keyrings("abc"), then=keyrings("ad"),
@@ -264,7 +264,7 @@ class RestoreAnythingTest(RestoreTestCase):
             plan = self.plan(current, backup)
         except exception.OperationRefused:
             return
-        self.check_cuts(current, backup, plan, samples=1, torn=False)
+        self.check_cuts(current, backup, plan, samples=1, every=False)
 
 
 @ddt.ddt
