@@ -14,7 +14,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+import ddt
+
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import backup
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
@@ -72,3 +77,29 @@ class BackupTest(base.OperationsTestCase):
         self.patch_keyslot(image, 0, "active", b"\1\2\3\4")
         data = backup.backup(image)
         self.assertEqual(image.read(0, 592), data[:592])
+
+
+@ddt.ddt
+class OverNothingTest(base.OperationsTestCase):
+    """A header that was moved, on a new image, as a plan."""
+
+    @ddt.data("luks1", "luks2")
+    def test_relocated(self, header_type):
+        options = dataclasses.replace(base.QUICK, type=header_type)
+        source = self.make_volume(base.OLD, base.NEW, size=20 * base.MIB,
+                                  options=options)
+        before = source.content.whole()
+        header = header_io.read_header(source)
+        moved = header.relocate(header.data_offset + base.MIB)
+        target = self.make_image(24 * base.MIB)
+        target.content.write(moved.data_offset, b"payload")
+        header_io.apply(target, backup.over_nothing(
+            moved, backup.read_areas(source, header),
+            bytes(detect.START)), destructive=True)
+        self.assertEqual(moved.data_offset,
+                         header_io.read_header(target).data_offset)
+        for passphrase in (base.OLD, base.NEW):
+            self.assertEqual(self.volume_key(source, passphrase),
+                             self.volume_key(target, passphrase))
+        self.assertEqual(b"payload", target.read(moved.data_offset, 7))
+        self.assert_same_bytes(before, source.content.whole())
