@@ -132,6 +132,21 @@ class DamagedHeaderCopy(OperationRefused):
                "'rbd-luks header repair'")
 
 
+class UnsafeImage(OperationRefused):
+    message = ("file %(path)s is no image to be copied: %(reason)s; convert "
+               "it to raw where it is trusted")
+
+
+class VolumeTooSmall(OperationRefused):
+    message = ("%(source)s has %(needed)s bytes, and the volume is to have "
+               "%(size)d; make it larger")
+
+
+class HalfMade(OperationRefused):
+    message = ("%(partial)s is what an interrupted run left of it; insist "
+               "with --force (restart=True) to remove that and begin anew")
+
+
 class SnapshotsKeepHeader(OperationRefused):
     message = ("snapshots %(snapshots)s keep the old header, so their "
                "passphrases still open this volume's data: remove them "
@@ -176,6 +191,15 @@ class ImageFull(ImageError):
 
 class ImageIOError(ImageError):
     message = "cannot %(action)s: %(reason)s"
+
+
+class CopyFailed(ImageError):
+    message = "the data could not be copied: %(reason)s"
+
+
+class SourceChanged(ImageError):
+    message = ("%(source)s was changed while it was copied; copy it when "
+               "nobody writes to it, or a snapshot of it")
 
 
 class ClusterUnreachable(ImageError):

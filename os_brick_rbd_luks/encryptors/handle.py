@@ -22,20 +22,16 @@ Source: ``os_brick.initiator.linuxrbd`` (``RBDVolumeIOWrapper``,
 from __future__ import annotations
 
 import functools
-import logging
 import threading
 from typing import Any, Callable, List, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import engines
+from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import plaintext
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks import threads
-
-LOG = logging.getLogger(__name__)
 
 #: Handle -> what makes it a handle on cipher text again. Another encryptor
 #: object than the one that attached a handle may have to detach it.
@@ -93,19 +89,14 @@ class Handle:
     def _load(self, passphrase: bytes, options: preparing.Options,
               below: List[bytes]) -> Callable[[], None]:
         header = preparing.header(self._image, passphrase, options)
-        reason = engines.librbd_reason(
-            header, engines.Store.of(self._image),
-            cluster.librbd_encryption())
-        if reason is None:
-            self._image.load_encryption(header.type, passphrase, *below)
-            # Not the wrapper: it would keep itself, and its image, for ever.
-            return functools.partial(
-                cluster.reopen, self._wrapper.rbd_image,
-                f"client.{self._wrapper.rbd_user}")
-        LOG.warning("%s: decrypted by Python, which is slow: %s",
-                    self._image.name, reason)
-        return self._replace(plaintext.Plaintext(
-            self._image, unlock.unlock(self._image, passphrase)))
+        view = decryption.open_view(self._image, header, passphrase,
+                                    cluster.librbd_encryption(), below)
+        if isinstance(view, plaintext.Plaintext):
+            return self._replace(view)
+        # Not the wrapper: it would keep itself, and its image, for ever.
+        return functools.partial(
+            cluster.reopen, self._wrapper.rbd_image,
+            f"client.{self._wrapper.rbd_user}")
 
     def _replace(self, plain: plaintext.Plaintext) -> Callable[[], None]:
         """Put a view on *plain* where the wrapper has its image."""

@@ -17,9 +17,10 @@ Offsets and lengths are bytes.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from typing import (Any, ContextManager, FrozenSet, List, NamedTuple,
-                    Optional, Protocol)
+from typing import (Any, ContextManager, Dict, FrozenSet, List, NamedTuple,
+                    Optional, Protocol, Tuple, Union)
 
 from os_brick_rbd_luks import exception
 
@@ -27,6 +28,17 @@ LOG = logging.getLogger(__name__)
 
 #: Bytes of a RADOS object of an image, unless somebody chose otherwise.
 DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Secret:
+    """What a program has to be told without anybody else's seeing it."""
+
+    value: bytes = dataclasses.field(repr=False)
+
+
+#: A block node as QEMU's ``--image-opts`` names it: option -> value.
+BlockOptions = Dict[str, Union[str, Secret]]
 
 
 class HeldLock(Protocol):
@@ -79,10 +91,12 @@ class Image(Protocol):
     def resize(self, size: int) -> None:
         """Make the image *size* bytes long."""
 
-    def has_data(self) -> bool:
+    def has_data(self, offset: int = 0) -> bool:
         """Whether anything was ever written, to it or to a parent.
 
         False is certain; True may be about areas that read as zeros.
+
+        :param offset: where to begin to look
         """
 
     def snapshots(self) -> List[str]:
@@ -118,6 +132,48 @@ class ImageStore(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove an image."""
+
+
+class BlockStore(ImageStore, Protocol):
+    """A store whose images QEMU opens by itself."""
+
+    #: For messages.
+    name: str
+
+    def open(self, name: str, read_only: bool = False) -> LayeredImage:
+        """Open an image.
+
+        :raises ImageNotFound: there is none of that name
+        """
+
+    def open_layered(self, name: str, read_only: bool = False,
+                     snapshot: Optional[str] = None) -> LayeredImage:
+        """Open an image, or a snapshot of it (for reading)."""
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give an image another name.
+
+        :raises ImageExists: there is an image of that name
+        """
+
+    def evict(self, name: str) -> None:
+        """Keep all other clients that have an image open from writing to it.
+
+        Without a look at what they are: for an image of one's own whose
+        clients were killed.
+
+        :raises ImageLocked: some of them stay
+        """
+
+    def block_options(self, name: str,
+                      snapshot: Optional[str] = None) -> BlockOptions:
+        """How QEMU opens an image as it is, or a snapshot of it."""
+
+    def environment(self) -> Dict[str, str]:
+        """Environment variables for a program that opens images by itself."""
+
+    def encryption_release(self) -> Optional[int]:
+        """The Ceph release of librbd's encryption here (16, 18) or None."""
 
 
 class Parent(NamedTuple):
@@ -165,6 +221,22 @@ class LayeredImage(Image, Protocol):
 
     def zero(self, offset: int, length: int) -> None:
         """Make whole objects read as zeros, whatever a parent has there."""
+
+    def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
+        """Let librbd decrypt: from here on sizes and data are plain text.
+
+        :param header_type: of the image itself: luks1 or luks2
+        :param passphrases: one for each encrypted layer, the image's own
+            first; the last one is for all layers below as well. More than
+            one needs Ceph 18.
+        :raises WrongPassphrase: one of them opens no keyslot of its layer
+        """
+
+    def extents(self) -> List[Tuple[int, int]]:
+        """Offset and length of what was written, in ascending order.
+
+        Whole objects, those of parents included; all else reads as zeros.
+        """
 
     def flatten(self) -> None:
         """Copy what a parent has, and be a clone no more."""

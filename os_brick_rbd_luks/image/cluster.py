@@ -20,15 +20,17 @@ import contextlib
 import json
 import os
 import re
-from typing import (Any, Callable, ContextManager, Iterator, List, Mapping,
-                    Optional, Tuple, TYPE_CHECKING)
+from typing import (Any, Callable, ContextManager, Dict, Iterator, List,
+                    Mapping, Optional, Tuple, TYPE_CHECKING)
 
 from oslo_utils import netutils
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import evict
 from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import qemu
 
 if TYPE_CHECKING:
     import rados
@@ -103,7 +105,8 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
                 conf=source, user=f"client.{user}") from error
         except rados.Error as error:
             raise unreachable(error) from error
-        yield Cluster(handle, f"client.{user}")
+        yield Cluster(handle, f"client.{user}", qemu.Client.of(
+            handle, conf, user, cluster))
     finally:
         handle.shutdown()
 
@@ -137,9 +140,11 @@ def _set_options(handle: rados.Rados, options: Mapping[str, str]) -> None:
 class Cluster:
     """A connection to a cluster."""
 
-    def __init__(self, handle: rados.Rados, user: str) -> None:
+    def __init__(self, handle: rados.Rados, user: str,
+                 client: qemu.Client) -> None:
         self._handle = handle
         self._user = user
+        self._client = client
 
     def monitors(self) -> List[Tuple[str, str]]:
         """Addresses and ports of the monitors, as libvirt and Nova say them.
@@ -173,7 +178,7 @@ class Cluster:
             ioctx.set_namespace(namespace)
             yield Pool(self._handle, ioctx,
                        f"{name}/{namespace}" if namespace else name,
-                       self._user, self.pool)
+                       self._user, self.pool, self._client)
         finally:
             ioctx.close()
 
@@ -182,10 +187,11 @@ class Pool:
     """The images of a pool, or of a namespace of it."""
 
     def __init__(self, handle: rados.Rados, ioctx: rados.Ioctx, name: str,
-                 user: str, pools: Callable[[str, str], ContextManager[Pool]]
-                 ) -> None:
+                 user: str, pools: Callable[[str, str], ContextManager[Pool]],
+                 client: qemu.Client) -> None:
         self.name = name
         self._pools = pools
+        self._client = client
         self._handle = handle
         self._ioctx = ioctx
         self._user = user
@@ -286,8 +292,34 @@ class Pool:
     def remove(self, name: str) -> None:
         """See :class:`base.ImageStore`."""
         rbd = librbd.bindings()
-        with self._translated("remove", name):
-            rbd.RBD().remove(self._ioctx, name)
+        # Or else a full pool would not let go of what fills it.
+        self._ioctx.set_osdmap_full_try()
+        try:
+            with self._translated("remove", name):
+                rbd.RBD().remove(self._ioctx, name)
+        finally:
+            self._ioctx.unset_osdmap_full_try()
+
+    def rename(self, name: str, new_name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        rbd = librbd.bindings()
+        with self._translated(f"rename {name} to", new_name):
+            rbd.RBD().rename(self._ioctx, name, new_name)
+
+    def evict(self, name: str) -> None:
+        """See :class:`base.BlockStore`; their addresses are blocklisted."""
+        with self.open_layered(name, read_only=True) as image, \
+                self._translated("evict other clients of", name):
+            evict.all_from(self._handle, image)
+
+    def block_options(self, name: str, snapshot: Optional[str] = None
+                      ) -> base.BlockOptions:
+        """See :class:`base.BlockStore`."""
+        return self._client.options(self.name, name, snapshot)
+
+    def environment(self) -> Dict[str, str]:
+        """See :class:`base.BlockStore`."""
+        return self._client.environment()
 
 
 def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:

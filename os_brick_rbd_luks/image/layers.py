@@ -17,7 +17,7 @@ Clones are of RBD's second format, whose parents need no protection.
 
 from __future__ import annotations
 
-from typing import Optional
+from typing import List, Optional, Tuple
 
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import librbd
@@ -80,6 +80,21 @@ class LayeredImage(librbd.LibrbdImage):
         """
         with self._translated("discard"):
             self._image.discard(offset, length)
+
+    def extents(self) -> List[Tuple[int, int]]:
+        """See :class:`base.LayeredImage`; quick with the fast-diff feature."""
+        found: List[Tuple[int, int]] = []
+
+        def note(offset: int, length: int, exists: bool) -> None:
+            if exists:
+                found.append((offset, length))
+
+        with self._translated("look for data"):
+            self._image.diff_iterate(
+                0, self._image.size(), None, note, include_parent=True,
+                whole_object=True)
+        # With fancy striping, an object is in several places.
+        return sorted(found)
 
     def flatten(self) -> None:
         """See :class:`base.LayeredImage`."""

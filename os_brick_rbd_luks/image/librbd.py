@@ -244,14 +244,7 @@ class LibrbdImage:
             self._image.write(data, offset)
 
     def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
-        """Let librbd decrypt: from here on sizes and data are plain text.
-
-        :param header_type: of the image itself: luks1 or luks2
-        :param passphrases: one for each encrypted layer, the image's own
-            first; the last one is for all layers below as well. More than
-            one needs Ceph 18.
-        :raises WrongPassphrase: one of them opens no keyslot of its layer
-        """
+        """See :class:`base.LayeredImage`."""
         rbd = bindings()
         formats = {"luks1": rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
                    "luks2": rbd.RBD_ENCRYPTION_FORMAT_LUKS2}
@@ -278,10 +271,18 @@ class LibrbdImage:
         with self._translated("resize"):
             self._image.resize(size)
 
-    def has_data(self) -> bool:
+    def has_data(self, offset: int = 0) -> bool:
         """See :class:`base.Image`; quick with the fast-diff feature."""
         rbd = bindings()
         found: List[int] = []
+        # Whole objects are looked for: not one that began before.
+        begin = -(-offset // self.stripe_period()) * self.stripe_period()
+        head = self.read(offset, begin - offset)
+        if head.count(0) != len(head):
+            return True
+        length = self.size() - begin
+        if length <= 0:
+            return False
 
         def stop_at_first(offset: int, _length: int, exists: bool) -> int:
             if exists:
@@ -292,7 +293,7 @@ class LibrbdImage:
         with self._translated("look for data"):
             try:
                 self._image.diff_iterate(
-                    0, self._image.size(), None, stop_at_first,
+                    begin, length, None, stop_at_first,
                     include_parent=True, whole_object=True)
             except rbd.Error:
                 if not found:

@@ -128,12 +128,12 @@ class RawFile:
         with _translated("resize", self._path):
             os.ftruncate(self._descriptor, size)
 
-    def has_data(self) -> bool:
+    def has_data(self, offset: int = 0) -> bool:
         """See :class:`base.Image`; data extents that hold zeros count not.
 
         Copying tools fill holes with zeros, so extents alone say little.
         """
-        position, end = self._next_data(0), self.size()
+        position, end = self._next_data(offset), self.size()
         while position < end:
             part = self.read(position, base.DEFAULT_OBJECT_SIZE)
             if part.count(0) != len(part):

@@ -61,13 +61,14 @@ def engines(header: header_io.Header, store: Store,
             host: Host) -> Dict[str, Optional[str]]:
     """Program -> why it cannot open the volume here, None if it can."""
     return {
-        "qemu": host.qemu or _qemu_refusal(header),
+        "qemu": host.qemu or qemu_refusal(header),
         "librbd": librbd_reason(header, store, host.librbd),
         "cryptsetup": host.cryptsetup or _clone_refusal(header),
     }
 
 
-def _qemu_refusal(header: header_io.Header) -> Optional[str]:
+def qemu_refusal(header: header_io.Header) -> Optional[str]:
+    """Why QEMU's luks driver refuses the volume, if it does."""
     if header.type != "luks1":
         return "QEMU's luks driver knows only LUKS1"
     if header.cipher_spec not in cipher.SUPPORTED:

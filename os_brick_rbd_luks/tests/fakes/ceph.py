@@ -268,6 +268,12 @@ class Ioctx:
         if namespace:
             self.pool = f"{self.pool}/{namespace}"
 
+    def set_osdmap_full_try(self) -> None:
+        """Let what frees space go on in a full pool."""
+
+    def unset_osdmap_full_try(self) -> None:
+        """Let it wait again."""
+
     def close(self) -> None:
         """Close it."""
 

@@ -181,7 +181,8 @@ class DirectionTest(testtools.TestCase):
         for library in found:
             self.assertTrue(_inside(name, [USERS[library]]), library)
         if found & {"rbd", "rados"}:
-            self.assertIn(name, ("image.librbd", "image.cluster"))
+            self.assertIn(name, ("image.librbd", "image.cluster",
+                                 "image.evict", "image.qemu"))
         if not _inside(name, ["volume", "nova"]):
             self.assertEqual(set(), OPTIONAL & {
                 other.partition(".")[0]

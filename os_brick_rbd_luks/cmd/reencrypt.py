@@ -1,0 +1,123 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The commands that copy a volume into another one."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import copies
+from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import progress
+from os_brick_rbd_luks.cmd import volume
+
+
+def _add_images(parser: Any) -> None:
+    parser.add_argument("source", type=copies.source, metavar="SOURCE",
+                        help="POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]; it is never "
+                             "written")
+    base.add_target(parser)
+
+
+class Reencrypt(base.ShowOne):
+    """Copy a volume into a new one with another volume key.
+
+    Encrypted to encrypted, also from LUKS1 to LUKS2 and back; plain to
+    encrypted; with --plain encrypted to plain. To another pool, and from
+    another cluster. The new image appears complete or not at all.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: both images, size, format, both passphrases."""
+        parser = super().get_parser(prog_name)
+        _add_images(parser)
+        parser.add_argument("--plain", action="store_true",
+                            help="the new image is not encrypted")
+        copies.add_size(parser)
+        copies.add_thick(parser)
+        copies.add_force(parser, "")
+        copies.add_source_cluster(parser)
+        volume.add_format_options(parser)
+        passphrase.add_options(parser)
+        passphrase.add_options(parser, new=True)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Copy, and show the new volume."""
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.operations import source
+        from os_brick_rbd_luks.operations import transfer
+        copies.refuse_file(args.target)
+        there, snapshot = args.source
+        passphrases = passphrase.Passphrases(args)
+        with copies.pool_of(self, args, args.target) as pool, \
+                copies.source_pool(self, args, there) as from_pool:
+            key = (passphrases.get() if source.is_encrypted(
+                from_pool, there.name, snapshot) else None)
+            if key is None and args.plain:
+                raise exception.InvalidParameter(
+                    name="--plain", value=there.name,
+                    reason="is plain already; copy it with 'rbd cp'")
+            with source.opened(from_pool, there.name, snapshot, key,
+                               copies.fetch(args)) as found:
+                encryption = None if args.plain else transfer.Encryption(
+                    passphrases.get(new=True, confirm=True),
+                    volume.format_options(
+                        args, passphrases.is_random_key(new=True)))
+                with progress.shown(args) as report:
+                    copies.offering(lambda restart: transfer.new(
+                        pool, args.target.name, found, encryption,
+                        size=args.size, thick=args.thick, restart=restart,
+                        report=report), args.force)
+            with pool.open(args.target.name, read_only=True) as image:
+                if args.plain:
+                    return volume.summary({
+                        "format": "none", "image_size": image.size(),
+                        "decrypted_size": image.size()})
+                return volume.summary(describe.describe_image(image))
+
+
+class Realign(base.ShowOne):
+    """Copy a volume into a new image where librbd opens it.
+
+    librbd of Ceph 18 and newer refuses volumes of Cinder's own driver, whose
+    data is not aligned. The copy has the same volume key, keyslots and
+    passphrases; the data is moved as it is, so no passphrase is needed.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: both images."""
+        parser = super().get_parser(prog_name)
+        _add_images(parser)
+        copies.add_force(parser, "")
+        copies.add_source_cluster(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Copy, and show the new volume."""
+        from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.operations import realign
+        from os_brick_rbd_luks.operations import source
+        copies.refuse_file(args.target)
+        there, snapshot = args.source
+        with copies.pool_of(self, args, args.target) as pool, \
+                copies.source_pool(self, args, there) as from_pool, \
+                source.opened_raw(from_pool, there.name, snapshot) as found:
+            with progress.shown(args) as report:
+                copies.offering(lambda restart: realign.realign(
+                    found, pool, args.target.name, restart=restart,
+                    report=report), args.force)
+            with pool.open(args.target.name, read_only=True) as image:
+                return volume.summary(describe.describe_image(image))

@@ -1,0 +1,207 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The commands that bring images into volumes, and volumes out."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from typing import Any, Iterator, TYPE_CHECKING
+
+from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import copies
+from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import progress
+from os_brick_rbd_luks.cmd import volume
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.operations import transfer
+
+#: Of a source that is an RBD image.
+_RBD = "rbd:"
+
+
+class Import(base.ShowOne):
+    """Copy an image into an encrypted volume.
+
+    The image is a file (raw, qcow2, vmdk, vhd, vhdx, vdi), a raw stream on
+    stdin ("-"), or a plain RBD image ("rbd:POOL/IMAGE"). The volume is a new
+    one, which appears complete or not at all, or with --existing one that is
+    there and empty. Nothing is ever cut off.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: source, image, size, format, passphrase."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "source", metavar="SOURCE",
+            help="a file, - for stdin, or rbd:POOL[/NAMESPACE]/IMAGE"
+                 "[@SNAPSHOT]")
+        base.add_target(parser)
+        parser.add_argument(
+            "--disk-format", metavar="FORMAT",
+            help="the file's format; it is looked at in any case, and refused "
+                 "if it is another one")
+        copies.add_size(parser)
+        parser.add_argument(
+            "--existing", action="store_true",
+            help="into a volume that is there; it keeps its header")
+        copies.add_thick(parser)
+        copies.add_force(parser, "with --existing: discard what the volume "
+                                 "holds; else: ")
+        volume.add_format_options(parser)
+        passphrase.add_options(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Copy, and show the volume."""
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.operations import transfer
+        copies.refuse_file(args.target)
+        name = args.target.name
+        if args.existing and args.size is not None:
+            raise exception.InvalidParameter(
+                name="--size", value=args.size,
+                reason="is for a new volume; use 'rbd-luks resize' first")
+        passphrases = passphrase.Passphrases(args)
+        with copies.pool_of(self, args, args.target) as pool, \
+                self._source(args, pool) as source:
+            secret = passphrases.get(confirm=not args.existing)
+            encryption = None if args.existing else transfer.Encryption(
+                secret, volume.format_options(args,
+                                              passphrases.is_random_key()))
+            with progress.shown(args) as report:
+                if encryption is None:
+                    transfer.existing(pool, name, source, secret,
+                                      thick=args.thick, force=args.force,
+                                      report=report)
+                else:
+                    copies.offering(lambda restart: transfer.new(
+                        pool, name, source, encryption, size=args.size,
+                        thick=args.thick, restart=restart, report=report),
+                        args.force)
+            with pool.open(name, read_only=True) as image:
+                return volume.summary(describe.describe_image(image))
+
+    @contextlib.contextmanager
+    def _source(self, args: argparse.Namespace, pool: Any
+                ) -> Iterator[transfer.Source]:
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import import_image
+        from os_brick_rbd_luks.operations import source
+        is_file = args.source != "-" and not args.source.startswith(_RBD)
+        if not is_file and args.disk_format not in (None, "raw"):
+            raise exception.InvalidParameter(
+                name="--disk-format", value=args.disk_format,
+                reason="is for files; a stream and an RBD image are raw")
+        if args.source == "-":
+            if args.passphrase_file == "-":  # noqa: S105 (no passphrase)
+                raise exception.InvalidParameter(
+                    name="--passphrase-file", value="-",
+                    reason="is the image here; use --passphrase-fd or a file")
+            yield import_image.StreamSource(sys.stdin.buffer)
+        elif is_file:
+            yield import_image.FileSource(args.source, args.disk_format)
+        else:
+            try:
+                there, snapshot = copies.source(args.source[len(_RBD):])
+            except argparse.ArgumentTypeError as error:
+                raise exception.InvalidParameter(
+                    name="source", value=args.source,
+                    reason=f"is no image: {error}") from None
+            with copies.pool_of(self, args, there) as from_pool:
+                if source.is_encrypted(from_pool, there.name, snapshot):
+                    raise exception.InvalidParameter(
+                        name="source", value=args.source,
+                        reason="is encrypted; copy it with 'rbd-luks "
+                               "reencrypt'")
+                with source.opened(from_pool, there.name, snapshot) as found:
+                    yield found
+
+
+class Export(base.ShowOne):
+    """Copy a volume to a file or to stdout.
+
+    Plain text as raw or qcow2, or with --encrypted the image as it is, header
+    included, as Cinder uploads encrypted volumes. Files have no data where
+    the volume has zeros.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: image, file, format, passphrase."""
+        parser = super().get_parser(prog_name)
+        parser.add_argument(
+            "source", type=copies.source, metavar="IMAGE",
+            help="POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]")
+        parser.add_argument("file", metavar="FILE",
+                            help="a new file, or - for stdout")
+        parser.add_argument(
+            "--disk-format", choices=("raw", "qcow2"), default="raw",
+            help="format of the file (default: raw)")
+        parser.add_argument(
+            "--encrypted", action="store_true",
+            help="the image as it is; no passphrase is needed")
+        copies.add_force(parser, "replace a file; ")
+        passphrase.add_options(parser)
+        return parser
+
+    def take_action(self, args: argparse.Namespace) -> volume.Row:
+        """Copy."""
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.operations import export
+        from os_brick_rbd_luks.operations import source
+        target, snapshot = args.source
+        if args.disk_format != "raw" and (args.encrypted or args.file == "-"):
+            raise exception.InvalidParameter(
+                name="--disk-format", value=args.disk_format,
+                reason="is for a file of plain text; stdout and --encrypted "
+                       "are raw")
+        with copies.pool_of(self, args, target) as pool:
+            if args.encrypted:
+                with source.opened_raw(pool, target.name,
+                                       snapshot) as raw, \
+                        progress.shown(args) as report:
+                    size = raw.size
+                    if args.file == "-":
+                        export.encrypted_to_stream(raw, sys.stdout.buffer,
+                                                   report)
+                    else:
+                        export.encrypted_to_file(raw, args.file,
+                                                 force=args.force,
+                                                 report=report)
+            else:
+                key = (passphrase.Passphrases(args).get()
+                       if source.is_encrypted(pool, target.name, snapshot)
+                       else None)
+                with source.opened(pool, target.name, snapshot, key,
+                                   copies.fetch(args)) as plain, \
+                        progress.shown(args) as report:
+                    size = plain.size
+                    if args.file == "-":
+                        export.to_stream(plain, sys.stdout.buffer, report)
+                    else:
+                        export.to_file(plain, args.file,
+                                       file_format=args.disk_format,
+                                       force=args.force, report=report)
+        kind = "encrypted" if args.encrypted else args.disk_format
+        return (("file", "format", "size"),
+                (args.file, kind, columns.Size(size)))
+
+    def produce_output(self, parsed_args: argparse.Namespace,
+                       column_names: Any, data: Any) -> int:
+        """Say what was done, unless the data itself is on stdout."""
+        if parsed_args.file == "-":
+            return 0
+        return int(super().produce_output(parsed_args, column_names, data))

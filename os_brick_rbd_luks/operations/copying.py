@@ -1,0 +1,189 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Move data piece by piece, with some pieces under way at a time.
+
+For what qemu-img does not read right (an encrypted image through librbd of
+Ceph 16) or not at all (a pipe). librbd encrypts and decrypts the pieces, in C
+and outside of Python's lock.
+"""
+
+from __future__ import annotations
+
+import collections
+from concurrent import futures
+from typing import (Callable, Deque, IO, Iterable, Iterator, List, Optional,
+                    Tuple, TypeVar)
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import progress
+
+#: Bytes of a piece, and how many are under way: memory stays below 64 MiB.
+PIECE = base.DEFAULT_OBJECT_SIZE
+_THREADS = 4
+_WINDOW = 8
+
+#: Bytes of zeros that are worth a hole.
+GRAIN = 64 * 1024
+
+Read = Callable[[int, int], bytes]
+Write = Callable[[int, bytes], None]
+Extents = Iterable[Tuple[int, int]]
+
+Result = TypeVar("Result")
+
+
+def _in_order(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
+    """Results of jobs that run at the same time."""
+    running: Deque[futures.Future[Result]] = collections.deque()
+    executor = futures.ThreadPoolExecutor(_THREADS)
+    try:
+        for job in jobs:
+            running.append(executor.submit(job))
+            if len(running) == _WINDOW:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        # None may write to an image that is about to be removed.
+        executor.shutdown(cancel_futures=True)
+
+
+def is_zero(data: bytes) -> bool:
+    """Whether there is nothing but zeros."""
+    return data.count(0) == len(data)
+
+
+def runs(data: bytes) -> Iterator[Tuple[int, bytes]]:
+    """What is not zeros, with its offsets, in whole grains."""
+    if not is_zero(data):
+        start: Optional[int] = None
+        for offset in range(0, len(data), GRAIN):
+            if is_zero(data[offset:offset + GRAIN]):
+                if start is not None:
+                    yield start, data[start:offset]
+                start = None
+            elif start is None:
+                start = offset
+        if start is not None:
+            yield start, data[start:]
+
+
+def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
+    """Offset and length of every piece, and whether it may have data.
+
+    :param extents: where data may be, in ascending order
+    """
+    left = collections.deque(extents)
+    for offset in range(0, size, PIECE):
+        length = min(PIECE, size - offset)
+        while left and left[0][0] + left[0][1] <= offset:
+            left.popleft()
+        yield offset, length, bool(left) and left[0][0] < offset + length
+
+
+def copy(read: Read, write: Write, size: int, extents: Extents, *,
+         sparse: bool, report: Optional[progress.Report] = None) -> None:
+    """Copy *size* bytes.
+
+    :param extents: where the source may have data, in ascending order; the
+        rest of it reads as zeros
+    :param sparse: the target reads as zeros, so they are not written
+    """
+    def job(offset: int, length: int, data_there: bool
+            ) -> Callable[[], int]:
+        def move() -> int:
+            data = read(offset, length) if data_there else bytes(length)
+            _write(write, offset, data, sparse)
+            return length
+        return move
+
+    done = 0
+    jobs = (job(*piece) for piece in pieces(size, extents)
+            if piece[2] or not sparse)
+    for length in _in_order(jobs):
+        done += length
+        if report:
+            report(done, size)
+    if report:
+        report(size, size)
+
+
+def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
+            sparse: bool, report: Optional[progress.Report] = None) -> int:
+    """Copy all that *stream* has; the number of bytes.
+
+    :param limit: bytes that there is room for
+    :param sector: bytes; the last one is filled up with zeros
+    :raises VolumeTooSmall: there are more
+    """
+    total = 0
+
+    def jobs() -> Iterator[Callable[[], int]]:
+        nonlocal total
+        while True:
+            data = _read_full(stream, PIECE)
+            if not data:
+                return
+            offset, total = total, total + len(data)
+            if total > limit:
+                raise exception.VolumeTooSmall(
+                    source="the stream", size=limit,
+                    needed=f"more than {limit}")
+            yield _writer(write, offset, data + bytes(-len(data) % sector),
+                          sparse)
+
+    for done in _in_order(jobs()):
+        if report:
+            report(done, None)
+    return total
+
+
+def _writer(write: Write, offset: int, data: bytes, sparse: bool
+            ) -> Callable[[], int]:
+    def job() -> int:
+        _write(write, offset, data, sparse)
+        return offset + len(data)
+    return job
+
+
+def _write(write: Write, offset: int, data: bytes, sparse: bool) -> None:
+    for start, part in runs(data) if sparse else ((0, data),):
+        write(offset + start, part)
+
+
+def _read_full(stream: IO[bytes], length: int) -> bytes:
+    """That many bytes, or all that come: a pipe gives them as it likes."""
+    parts: List[bytes] = []
+    while length > 0:
+        part = stream.read(length)
+        if not part:
+            break
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def copy_out(read: Read, size: int, extents: Extents,
+             sink: Callable[[int, bytes], None],
+             report: Optional[progress.Report] = None) -> None:
+    """Give *size* bytes to *sink* in order, with the offset of each piece."""
+    def job(offset: int, length: int, data_there: bool
+            ) -> Callable[[], bytes]:
+        return lambda: read(offset, length) if data_there else bytes(length)
+
+    done = 0
+    for data in _in_order(job(*piece) for piece in pieces(size, extents)):
+        sink(done, data)
+        done += len(data)
+        if report:
+            report(done, size)

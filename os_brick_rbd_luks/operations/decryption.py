@@ -1,0 +1,110 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Who decrypts a volume while its data is copied: librbd, QEMU or Python.
+
+librbd where it can: it knows holes, and all formats. Else QEMU's luks driver,
+and where data comes from a pipe, which neither of them reads, Python.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Callable, List, Optional, Sequence, Union
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import engines
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import plaintext
+from os_brick_rbd_luks.operations import unlock
+
+LOG = logging.getLogger(__name__)
+
+#: Gives the passphrase that has a key manager's id.
+Fetch = Callable[[str], bytes]
+
+#: Header type -> QEMU's name of it in its rbd driver.
+_FORMATS = {"luks1": "luks", "luks2": "luks2"}
+
+
+def no_keys(key_id: str) -> bytes:
+    """A :data:`Fetch` for those who have no key manager.
+
+    :raises OperationRefused: always
+    """
+    raise exception.OperationRefused(
+        reason=f"librbd needs key {key_id or 'of its source'} as well to "
+               "read what it has of its parent; flatten it first, or name "
+               "the key manager that has the key")
+
+
+def below(image: base.LayeredImage, release: Optional[int],
+          fetch: Fetch) -> List[bytes]:
+    """The passphrases of the layers below *image* that librbd asks for.
+
+    :param release: see :class:`engines.Host`
+    """
+    keys = chain.needed(image, release)
+    with exception.about(image.name):
+        return [fetch(key) if key != chain.UNKNOWN else no_keys(key)
+                for key in keys]
+
+
+def block_options(options: base.BlockOptions, image: base.LayeredImage,
+                  header: header_io.Header, passphrase: bytes,
+                  release: Optional[int], fetch: Fetch = no_keys
+                  ) -> base.BlockOptions:
+    """How QEMU opens a volume as plain text.
+
+    :param options: how it opens the image as it is
+    :param image: the same image, open
+    :raises UnsupportedHeader: it cannot
+    :raises OperationRefused: a passphrase of a layer below is not known
+    """
+    reason = engines.librbd_reason(header, engines.Store.of(image), release)
+    qemu = engines.qemu_refusal(header)
+    # QEMU's own driver reads a re-keyed clone with its own passphrase.
+    if reason is None and not (
+            qemu is None and chain.needed(image, release)):
+        layers = [passphrase, *below(image, release, fetch)]
+        found, prefix = dict(options), "encrypt."
+        for number, value in enumerate(layers):
+            found[f"{prefix}format"] = ("luks-any" if number
+                                        else _FORMATS[header.type])
+            found[f"{prefix}key-secret"] = base.Secret(value)
+            prefix += "parent."
+        return found
+    if qemu is None:
+        return {"driver": "luks", "key-secret": base.Secret(passphrase),
+                **{f"file.{name}": value for name, value in options.items()}}
+    raise exception.UnsupportedHeader(
+        what=f"copying the data of {image.name}",
+        supported=f"what librbd ({reason}) or QEMU ({qemu}) opens")
+
+
+def open_view(image: base.LayeredImage, header: header_io.Header,
+              passphrase: bytes, release: Optional[int],
+              passphrases_below: Sequence[bytes]
+              ) -> Union[base.LayeredImage, plaintext.Plaintext]:
+    """Read and write a volume as plain text by *image* itself.
+
+    Afterwards *image* is plain text, if librbd decrypts.
+    """
+    reason = engines.librbd_reason(header, engines.Store.of(image), release)
+    if reason is None:
+        image.load_encryption(header.type, passphrase, *passphrases_below)
+        return image
+    LOG.warning("%s: decrypted by Python, which is slow: %s", image.name,
+                reason)
+    return plaintext.Plaintext(
+        image, unlock.unlock_header(image, header, passphrase))

@@ -1,0 +1,145 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Copy a volume to a file or a stream."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from typing import Callable, IO, Iterator, List, Optional, Tuple
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import copying
+from os_brick_rbd_luks.operations import progress
+from os_brick_rbd_luks.operations import qemu
+from os_brick_rbd_luks.operations import source
+
+LOG = logging.getLogger(__name__)
+
+#: Of the names of files that are being written.
+SUFFIX = ".rbd-luks-partial"
+
+
+def to_file(volume: source.VolumeSource, path: str, *,
+            file_format: str = "raw", force: bool = False,
+            report: Optional[progress.Report] = None) -> None:
+    """Write a new file of plain text, sparse where the volume has zeros.
+
+    :param file_format: raw or qcow2
+    :param force: replace a file, and what an interrupted run left
+    :raises ImageExists: there is such a file, and not *force*
+    """
+    with _new_file(path, force) as partial:
+        if file_format == "qcow2":
+            qemu.save_qcow2(
+                volume.block_options(), partial, size=volume.size,
+                report=report, environment=volume.store.environment())
+        else:
+            with volume.view() as view:
+                _write_raw(view.read, volume.size, volume.extents(), partial,
+                           report)
+        volume.verify()
+
+
+def to_stream(volume: source.VolumeSource, stream: IO[bytes],
+              report: Optional[progress.Report] = None) -> None:
+    """Write plain text in order, zeros included."""
+    with volume.view() as view:
+        copying.copy_out(view.read, volume.size, volume.extents(),
+                         _sink(stream), report)
+    stream.flush()
+    volume.verify()
+
+
+def encrypted_to_file(volume: source.RawSource, path: str, *,
+                      force: bool = False,
+                      report: Optional[progress.Report] = None) -> None:
+    """Write a new file that is the volume as it is, header included.
+
+    As Cinder uploads encrypted volumes.
+    """
+    with _new_file(path, force) as partial:
+        _write_raw(volume.image.read, volume.size, volume.image.extents(),
+                   partial, report)
+        volume.verify()
+
+
+def encrypted_to_stream(volume: source.RawSource, stream: IO[bytes],
+                        report: Optional[progress.Report] = None) -> None:
+    """As :func:`encrypted_to_file`, in order."""
+    copying.copy_out(volume.image.read, volume.size, volume.image.extents(),
+                     _sink(stream), report)
+    stream.flush()
+    volume.verify()
+
+
+def _sink(stream: IO[bytes]) -> Callable[[int, bytes], None]:
+    def write(_offset: int, data: bytes) -> None:
+        # An unbuffered one may take a part.
+        view = memoryview(data)
+        while view:
+            view = view[stream.write(view):]
+    return write
+
+
+def _write_raw(read: copying.Read, size: int,
+               extents: List[Tuple[int, int]], path: str,
+               report: Optional[progress.Report]) -> None:
+    with _translated(path), open(path, "r+b", buffering=0) as stream:
+        stream.truncate(size)
+
+        def write(offset: int, data: bytes) -> None:
+            view = memoryview(data)
+            while view:
+                written = os.pwrite(stream.fileno(), view, offset)
+                offset, view = offset + written, view[written:]
+
+        copying.copy(read, write, size, extents, sparse=True, report=report)
+
+
+@contextlib.contextmanager
+def _new_file(path: str, force: bool) -> Iterator[str]:
+    """An empty file beside *path* that becomes it at the end."""
+    path = os.path.abspath(path)
+    partial = path + SUFFIX
+    with _translated(path):
+        if os.path.isdir(path) or os.path.lexists(path) and not force:
+            raise exception.ImageExists(what=f"file {path}")
+        if os.path.lexists(partial):
+            if not force:
+                raise exception.HalfMade(partial=f"file {partial}")
+            os.unlink(partial)
+        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY,
+                         0o600))
+    try:
+        yield partial
+        with _translated(path):
+            descriptor = os.open(partial, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+            os.replace(partial, path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(partial)
+        raise
+
+
+@contextlib.contextmanager
+def _translated(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise exception.CopyFailed(
+            reason=f"file {path}: {error.strerror}") from error

@@ -1,0 +1,181 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""An image file as Glance holds it: what it is, and whether it is safe.
+
+Whoever makes a file chooses what it says of itself. So oslo.utils looks at it
+before QEMU does, and everything that would let QEMU open a further file is
+refused.
+
+Source: OSSA-2024-001 (qcow2 data files), OSSA-2015-014 (backing files);
+``oslo_utils.imageutils.format_inspector``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from typing import Any, Optional, Tuple
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import qemu
+
+#: Format as users and the inspector write it -> QEMU's driver.
+DRIVERS = {"raw": "raw", "qcow2": "qcow2", "vmdk": "vmdk", "vhd": "vpc",
+           "vpc": "vpc", "vhdx": "vhdx", "vdi": "vdi"}
+
+#: What the inspector tells from raw, and what is copied as it is.
+_RAW = ("raw", "iso", "gpt")
+
+#: The first line of a VMDK descriptor without data: it names other files.
+_DESCRIPTOR = b"# Disk DescriptorFile"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageFile:
+    """A file that was found safe."""
+
+    path: str
+    #: QEMU's name of the format
+    driver: str
+    #: virtual size in bytes
+    size: int
+    identity: Tuple[int, ...]
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"file {self.path}"
+
+    def block_options(self) -> base.BlockOptions:
+        """How QEMU opens it: no probing, no protocol, no backing file."""
+        kind = "host_device" if stat.S_ISBLK(self.identity[0]) else "file"
+        options: base.BlockOptions = {
+            "driver": self.driver, "file.driver": kind,
+            "file.filename": self.path}
+        if self.driver in ("qcow2", "vmdk"):
+            options["backing"] = ""
+        return options
+
+    def verify(self) -> None:
+        """Raise unless it is still the file that was looked at.
+
+        QEMU reads what was cut off as zeros; another file of that name may
+        be none that is safe.
+
+        :raises SourceChanged: it is not
+        """
+        if _identity(self.path) != self.identity:
+            raise exception.SourceChanged(source=f"file {self.path}")
+
+
+def inspect(path: str, file_format: Optional[str] = None) -> ImageFile:
+    """Look at a file before anything else opens it.
+
+    :param file_format: one of :data:`DRIVERS`; found out when None
+    :raises UnsafeImage: it could make QEMU open other files, or it is not
+        what *file_format* says
+    :raises InvalidParameter: it cannot be read, or *file_format* is unknown
+    :raises CopyFailed: QEMU cannot read it, or finds it damaged
+    """
+    if file_format is not None and file_format not in DRIVERS:
+        raise exception.InvalidParameter(
+            name="format", value=file_format,
+            reason=f"is not one of {', '.join(DRIVERS)}")
+    identity = _identity(path)
+    try:
+        with open(path, "rb") as stream:
+            start = stream.read(len(_DESCRIPTOR))
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if start == _DESCRIPTOR:
+        raise exception.UnsafeImage(
+            path=path, reason="it is a VMDK descriptor, whose data is in "
+                              "other files")
+    driver = _driver(path, file_format)
+    found = ImageFile(os.path.abspath(path), driver, 0, identity)
+    with exception.about(f"file {path}"):
+        told = qemu.info(found.block_options())
+        if told.get("encrypted"):
+            raise exception.UnsafeImage(path=path, reason="it is encrypted")
+        checked = {} if driver == "raw" else qemu.check(found.block_options())
+    # QEMU reads what was cut off as zeros, and says nothing.
+    if checked.get("image-end-offset", 0) > os.stat(path).st_size:
+        raise exception.UnsafeImage(path=path, reason="its end is missing")
+    found = dataclasses.replace(found, size=int(told["virtual-size"]))
+    found.verify()
+    return found
+
+
+def _identity(path: str) -> Tuple[int, ...]:
+    try:
+        found = os.stat(path)
+    except OSError as error:
+        raise _unreadable(path, error) from None
+    if not (stat.S_ISREG(found.st_mode) or stat.S_ISBLK(found.st_mode)):
+        raise exception.InvalidParameter(
+            name="file", value=path,
+            reason="is neither a plain file nor a block device")
+    if stat.S_ISBLK(found.st_mode):
+        return found.st_mode, found.st_dev, found.st_ino
+    return (found.st_mode, found.st_dev, found.st_ino, found.st_size,
+            found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _unreadable(path: str, error: OSError) -> exception.InvalidParameter:
+    return exception.InvalidParameter(
+        name="file", value=path,
+        reason=f"cannot be read: {error.strerror}")
+
+
+def _driver(path: str, file_format: Optional[str]) -> str:
+    """QEMU's driver, for a file that is safe."""
+    try:
+        from oslo_utils.imageutils import format_inspector
+    except ImportError:
+        return _without_inspector(path, file_format)
+    try:
+        found = format_inspector.detect_file_format(path)
+        name = _name(found)
+        if name not in DRIVERS:
+            raise exception.UnsafeImage(
+                path=path, reason=f"its format is {name}, not one of "
+                                  f"{', '.join(DRIVERS)}")
+        if file_format is not None and DRIVERS[file_format] != DRIVERS[name]:
+            raise exception.UnsafeImage(
+                path=path, reason=f"its format is {name}, not {file_format}")
+        if name != "raw":
+            found.safety_check()
+    except format_inspector.SafetyCheckFailed as error:
+        raise exception.UnsafeImage(
+            path=path, reason="it does not pass the checks of "
+            f"{', '.join(sorted(error.failures))}") from None
+    except format_inspector.ImageFormatError as error:
+        raise exception.UnsafeImage(path=path, reason=str(error)) from None
+    return DRIVERS[name]
+
+
+def _name(found: Any) -> str:
+    name = str(found) if found else "raw"
+    return "raw" if name in _RAW else name
+
+
+def _without_inspector(path: str, file_format: Optional[str]) -> str:
+    """Only a raw image is safe without a look at what it says."""
+    if file_format != "raw":
+        raise exception.MissingDependency(
+            name=f"oslo.utils 7.3 or newer, which tells whether {path} is "
+                 "safe",
+            package="it from PyPI, or convert the image and name its format "
+                    "as raw")
+    return "raw"

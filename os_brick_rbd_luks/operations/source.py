@@ -1,0 +1,186 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The data of an RBD image, as plain text, to be copied elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, List, Optional, Tuple
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.operations import copying
+from os_brick_rbd_luks.operations import decryption
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import holes
+from os_brick_rbd_luks.operations import progress
+from os_brick_rbd_luks.operations import transfer
+from os_brick_rbd_luks.operations import unlock
+
+
+class RawSource:
+    """An RBD image, or a snapshot of one, as it is.
+
+    It is never written, and must not be while it is copied.
+    """
+
+    def __init__(self, store: base.BlockStore, name: str,
+                 snapshot: Optional[str], image: base.LayeredImage) -> None:
+        """Take an open *image*, which stays its owner's."""
+        self.store = store
+        self.snapshot = snapshot
+        self.image = image
+        self.name = image.name
+        self.size = image.size()
+        self._short = name
+        self._raw_size = self.size
+        if snapshot is None:
+            header_io.refuse_watchers(image)
+        self._start = header_io.read_start(image)
+
+    def verify(self) -> None:
+        """Raise unless nobody could have written to it.
+
+        :raises SourceChanged: it is another one now, or somebody has it open
+        """
+        if (self.image.size() != self._raw_size or (
+                self.snapshot is None and self.image.watchers())
+                or header_io.read_start(self.image) != self._start):
+            raise exception.SourceChanged(source=self.name)
+
+    def refuse_layers(self) -> None:
+        """Raise if copying the image as it is would mix plain text in.
+
+        :raises OperationRefused: it reads a parent that is not encrypted,
+            or not with its volume key
+        """
+        if detect.detect(self._start) in (detect.Format.LUKS1_CLONE,
+                                          detect.Format.LUKS2_CLONE):
+            raise exception.OperationRefused(
+                reason="it is a clone with a header of its own, whose data "
+                       "is in part its parent's; flatten it first, or copy "
+                       "it decrypted")
+
+
+class VolumeSource(RawSource):
+    """The same as plain text."""
+
+    def __init__(self, store: base.BlockStore, name: str,
+                 snapshot: Optional[str], image: base.LayeredImage,
+                 passphrase: Optional[bytes],
+                 fetch: decryption.Fetch) -> None:
+        """Use :func:`opened`."""
+        super().__init__(store, name, snapshot, image)
+        self._passphrase = passphrase
+        self._fetch = fetch
+        self.header = self._header()
+        self.data_offset = self.header.data_offset if self.header else 0
+        size = self._raw_size - self.data_offset
+        self.size = size - (size % self.header.sector_size
+                            if self.header else 0)
+
+    def _header(self) -> Optional[header_io.Header]:
+        if detect.detect(self._start) is detect.Format.NONE:
+            if self._passphrase is not None:
+                raise exception.NotLuks()
+            return None
+        if self._passphrase is None:
+            raise exception.InvalidParameter(
+                name="passphrase of the source", value="(none)",
+                reason=f"is needed, because {self.name} is encrypted")
+        header = header_io.parse(self._start, self._raw_size)
+        unlock.unlock_header(self.image, header, self._passphrase)
+        return header
+
+    def extents(self) -> List[Tuple[int, int]]:
+        """Offset and length in the payload of what was ever written."""
+        return [(offset - self.data_offset, length)
+                for offset, length in self.image.extents()
+                if offset + length > self.data_offset]
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[holes.View]:
+        """It as plain text, opened once more."""
+        release = self.store.encryption_release()
+        with self.store.open_layered(
+                self._short, read_only=True, snapshot=self.snapshot) as image:
+            if self.header is None:
+                yield image
+                return
+            below = decryption.below(image, release, self._fetch)
+            yield decryption.open_view(
+                image, self.header, self._passphrase or b"", release, below)
+
+    def block_options(self) -> base.BlockOptions:
+        """How QEMU opens it, as plain text."""
+        options = self.store.block_options(self._short, self.snapshot)
+        if self.header is None or self._passphrase is None:
+            return options
+        return decryption.block_options(
+            options, self.image, self.header, self._passphrase,
+            self.store.encryption_release(), self._fetch)
+
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`transfer.Source`."""
+        with self.view() as reader, target.view() as writer:
+            copying.copy(reader.read, writer.write, self.size,
+                         self.extents(), sparse=target.sparse, report=report)
+            writer.flush()
+        self.verify()
+
+
+def is_encrypted(store: base.BlockStore, name: str,
+                 snapshot: Optional[str] = None) -> bool:
+    """Whether an image has a header of any kind."""
+    with store.open_layered(name, read_only=True, snapshot=snapshot) as image:
+        found = detect.detect(header_io.read_start(image))
+        return found is not detect.Format.NONE
+
+
+@contextlib.contextmanager
+def opened(store: base.BlockStore, name: str, snapshot: Optional[str] = None,
+           passphrase: Optional[bytes] = None,
+           fetch: decryption.Fetch = decryption.no_keys
+           ) -> Iterator[VolumeSource]:
+    """Open an image to copy its data.
+
+    :param passphrase: None of a plain image
+    :param fetch: gives passphrases of the layers below a clone
+    :raises WrongPassphrase: it does not open the image
+    :raises InvalidParameter: the image is encrypted, and there is none
+    :raises NotLuks: there is one, and the image is plain
+    :raises ImageLocked: somebody has it open, who could write to it
+    """
+    with store.open_layered(
+            name, read_only=True, snapshot=snapshot) as image, \
+            exception.about(image.name):
+        yield VolumeSource(store, name, snapshot, image, passphrase, fetch)
+
+
+@contextlib.contextmanager
+def opened_raw(store: base.BlockStore, name: str,
+               snapshot: Optional[str] = None) -> Iterator[RawSource]:
+    """Open an encrypted image to copy it as it is.
+
+    :raises HeaderError: it has no header, or none that we know
+    :raises OperationRefused: see :meth:`RawSource.refuse_layers`
+    :raises ImageLocked: see :func:`opened`
+    """
+    with store.open_layered(
+            name, read_only=True, snapshot=snapshot) as image, \
+            exception.about(image.name):
+        header_io.read_header(image)
+        volume = RawSource(store, name, snapshot, image)
+        volume.refuse_layers()
+        yield volume
