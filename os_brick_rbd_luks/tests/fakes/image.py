@@ -131,6 +131,8 @@ class Content:
     #: the image's metadata, which its snapshots share
     notes: Dict[str, str] = dataclasses.field(default_factory=dict)
     steps: Steps = dataclasses.field(default_factory=Steps)
+    #: the open image that has librbd's exclusive lock
+    owner: Any = None
     #: of a snapshot, its own behind that of its image
     image_id: str = dataclasses.field(
         default_factory=lambda: f"id{next(_IDS)}")
