@@ -115,6 +115,12 @@ class ImageNotEmpty(OperationRefused):
                "--force (force=True)")
 
 
+class WouldShrink(OperationRefused):
+    message = ("it would shrink from %(present)d to %(size)d bytes, and what "
+               "is behind them would be lost: shrink what it holds first, "
+               "then insist with --force (force=True)")
+
+
 class LastKeyslot(OperationRefused):
     message = ("keyslot %(keyslot)d is the last one; without it nobody can "
                "ever open the volume: use 'rbd-luks erase' to destroy it "

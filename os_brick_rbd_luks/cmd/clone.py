@@ -15,25 +15,34 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Tuple
+import contextlib
+from typing import Any, ContextManager, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import passphrase
 from os_brick_rbd_luks.cmd import volume
 
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.image import base as images
 
-def _snapshot(text: str) -> Tuple[base.Target, str]:
-    """Parse ``POOL[/NAMESPACE]/IMAGE@SNAPSHOT``."""
-    image, _at, snapshot = text.rpartition("@")
+
+def _source(text: str) -> Tuple[base.Target, Optional[str]]:
+    """Parse ``POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]``."""
+    image, at, snapshot = text.rpartition("@")
+    if not at:
+        return base.target(text), None
     if not image or not snapshot or "/" in snapshot:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is not POOL[/NAMESPACE]/IMAGE@SNAPSHOT")
+            f"{text!r} is not POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]")
     return base.target(image), snapshot
 
 
 class Clone(base.ShowOne):
     """Make a copy-on-write clone with a passphrase of its own.
+
+    Of an image, which may be in use, a snapshot CLONE.clone_snap is taken
+    first, as Cinder does it.
 
     With --own-key the clone keeps the source's volume key and gets another
     passphrase: any Ceph can do that. With --layered it gets a header and a
@@ -42,10 +51,11 @@ class Clone(base.ShowOne):
     """
 
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: snapshot, image, way, format, both passphrases."""
+        """Arguments: source, image, way, format, both passphrases."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("source", type=_snapshot, metavar="SNAPSHOT",
-                            help="POOL[/NAMESPACE]/IMAGE@SNAPSHOT")
+        parser.add_argument(
+            "source", type=_source, metavar="SOURCE",
+            help="POOL[/NAMESPACE]/IMAGE, or a snapshot of it: IMAGE@SNAPSHOT")
         base.add_target(parser)
         way = parser.add_mutually_exclusive_group(required=True)
         way.add_argument("--own-key", action="store_true",
@@ -82,27 +92,45 @@ class Clone(base.ShowOne):
         with self.cluster(args) as cluster, cluster.pool(
                 source.pool, source.namespace) as pool, cluster.pool(
                 args.target.pool, args.target.namespace) as store:
-            parent = pool.parent(source.name, snapshot)
+            with pool.open_layered(source.name, read_only=True,
+                                   snapshot=snapshot) as image:
+                encrypted = clone.is_encrypted(image)
             key = b""
-            if args.own_key or clone.is_encrypted(store, parent):
+            if args.own_key or encrypted:
                 key = passphrases.get()
             new = passphrases.get(new=True, confirm=True)
             options = volume.format_options(
                 args, passphrases.is_random_key(new=True))
             common = {"size": args.size, "key_id": args.key_id}
-            if args.layered:
-                clone.layered(store, parent, args.target.name, new, options,
-                              passphrase=key or None, **common)
-            else:
-                clone.own_key(store, parent, args.target.name, key, new,
-                              flatten=args.flatten, options=options, **common)
+            with _parent(pool, source.name, snapshot,
+                         args.target.name) as parent:
+                if args.layered:
+                    clone.layered(store, parent, args.target.name, new,
+                                  options, passphrase=key or None, **common)
+                else:
+                    clone.own_key(store, parent, args.target.name, key, new,
+                                  flatten=args.flatten, options=options,
+                                  **common)
             with store.open(args.target.name, read_only=True) as image:
                 facts = describe.describe_image(image)
         return volume.summary(facts)
 
 
+def _parent(pool: images.CloneStore, image: str, snapshot: Optional[str],
+            name: str) -> ContextManager[images.Parent]:
+    """What clone *name* is made of: a snapshot, or one that is taken now."""
+    from os_brick_rbd_luks.operations import clone_snapshot
+    if snapshot is None:
+        return clone_snapshot.taken(pool, image, name)
+    return contextlib.nullcontext(pool.parent(image, snapshot))
+
+
 class Remove(base.ShowOne):
-    """Remove an image, and its padded base if no other clone needs that."""
+    """Remove an image, and what there is only for it.
+
+    For a clone that is its padded base, if no other clone needs that, and the
+    snapshot CLONE.clone_snap that was taken to make it.
+    """
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image."""

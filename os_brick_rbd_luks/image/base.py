@@ -213,6 +213,12 @@ class LayeredImage(Image, Protocol):
         :raises ImageExists: there is one of that name
         """
 
+    def protect_snapshot(self, snapshot: str) -> None:
+        """Keep a snapshot from being removed by others.
+
+        Clones do not need that; other programs may expect it.
+        """
+
     def remove_snapshot(self, snapshot: str) -> None:
         """Remove a snapshot, its protection included.
 
@@ -260,6 +266,9 @@ class CloneStore(ImageStore, Protocol):
 
     def open_snapshot(self, parent: Parent) -> LayeredImage:
         """Open a snapshot wherever it is in this cluster."""
+
+    def open_source(self, parent: Parent) -> LayeredImage:
+        """Open for writing, likewise, the image that a snapshot is of."""
 
     def clone(self, parent: Parent, name: str) -> LayeredImage:
         """Make a copy-on-write clone and open it.

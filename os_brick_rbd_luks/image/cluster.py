@@ -267,6 +267,11 @@ class Pool:
         with self._pools(parent.pool, parent.namespace) as pool:
             return pool.open_layered(parent.image, snapshot=parent.snapshot)
 
+    def open_source(self, parent: base.Parent) -> layers.LayeredImage:
+        """See :class:`base.CloneStore`."""
+        with self._pools(parent.pool, parent.namespace) as pool:
+            return pool.open_layered(parent.image)
+
     def clone(self, parent: base.Parent, name: str) -> layers.LayeredImage:
         """See :class:`base.CloneStore`; parents need no protection."""
         rbd = librbd.bindings()

@@ -62,8 +62,16 @@ class LayeredImage(librbd.LibrbdImage):
 
     def create_snapshot(self, snapshot: str) -> None:
         """See :class:`base.LayeredImage`."""
-        with self._translated(f"take snapshot {snapshot}"):
+        # The advice to remove what exists already is not for the image.
+        with librbd.translated(f"take snapshot {snapshot}",
+                               f"snapshot {self.name}@{snapshot}",
+                               self._user):
             self._image.create_snap(snapshot)
+
+    def protect_snapshot(self, snapshot: str) -> None:
+        """See :class:`base.LayeredImage`."""
+        with self._translated(f"protect snapshot {snapshot}"):
+            self._image.protect_snap(snapshot)
 
     def remove_snapshot(self, snapshot: str) -> None:
         """See :class:`base.LayeredImage`."""

@@ -99,20 +99,35 @@ def _quietly_released(store: base.CloneStore, base_of: base.Parent) -> bool:
     return False
 
 
+def below(store: base.CloneStore, parent: Optional[base.Parent]
+          ) -> Optional[base.Parent]:
+    """What a clone's *parent* is a base of; *parent* itself if it is none."""
+    if parent is None or not _may_be(store, parent):
+        return parent
+    with store.open_layered(parent.image, read_only=True) as image:
+        return image.parent() if _is_one(image) else parent
+
+
+def _may_be(store: base.CloneStore, parent: base.Parent) -> bool:
+    return parent == store.parent(parent.image, SNAPSHOT)
+
+
+def _is_one(image: base.LayeredImage) -> bool:
+    # A clone of a base has a copy of its note.
+    return image.note(NOTE) == image.identity()
+
+
 def release(store: base.CloneStore, parent: Optional[base.Parent]) -> bool:
     """Remove a base that has no clone any more.
 
     :param parent: of a clone that was removed or flattened
     :returns: whether it was one, and had none
     """
-    if parent is None or parent.snapshot != SNAPSHOT or store.parent(
-            parent.image, parent.snapshot) != parent:
+    if parent is None or not _may_be(store, parent):
         return False
     try:
         with store.open_layered(parent.image) as image:
-            # A clone of a base has a copy of its note.
-            if (image.note(NOTE) != image.identity()
-                    or SNAPSHOT not in image.snapshots()
+            if (not _is_one(image) or SNAPSHOT not in image.snapshots()
                     or image.children(SNAPSHOT)):
                 return False
             image.remove_snapshot(SNAPSHOT)

@@ -33,6 +33,7 @@ from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
@@ -135,11 +136,10 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
     return header
 
 
-def is_encrypted(store: base.CloneStore, parent: base.Parent) -> bool:
-    """Whether a snapshot has a header of any kind."""
-    with store.open_snapshot(parent) as source:
-        found = detect.detect(header_io.read_start(source))
-        return found is not detect.Format.NONE
+def is_encrypted(source: base.Image) -> bool:
+    """Whether an image, or a snapshot, has a header of any kind."""
+    found = detect.detect(header_io.read_start(source))
+    return found is not detect.Format.NONE
 
 
 def _wanted(decrypted: int, size: Optional[int]) -> int:
@@ -173,11 +173,16 @@ def _made(store: base.CloneStore, parent: base.Parent, name: str
 
 
 def remove(store: base.CloneStore, name: str) -> None:
-    """Remove an image, and its padded base if that has no clone left.
+    """Remove an image, and what there is only for it.
+
+    That is its padded base, if no other clone has it, and the snapshot that
+    was taken to make this clone, if nothing else was made of it.
 
     :raises ImageLocked: it is open, or has snapshots or clones
     """
     with store.open_layered(name, read_only=True) as image:
         parent = image.parent()
+    source = bases.below(store, parent)
     store.remove(name)
     bases.release(store, parent)
+    clone_snapshot.release(store, source, name)

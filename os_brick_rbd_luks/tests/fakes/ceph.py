@@ -421,6 +421,7 @@ class Image:
             raise self.ceph.rbd.ReadOnlyImage("error writing")
         if offset + len(data) > self.size():
             raise self.ceph.rbd.InvalidArgument("error writing")
+        self.content.owner = self
         (self._plain or image).write(offset, bytes(data))
         return len(data)
 
@@ -429,9 +430,17 @@ class Image:
         self._usable("flush").flush()
 
     def resize(self, size: int) -> None:
-        """Resize."""
+        """Resize; of Ceph 18, an owner that decrypts counts its way.
+
+        Whoever wrote last is the owner, and asked to do it.
+        """
+        image = self._usable("resize")
+        owner = self.content.owner
+        if (owner is not None and not owner.closed and owner._plain
+                and self.ceph.release >= 18):
+            size += owner._image.size() - owner._plain.size()
         with self.ceph.as_librbd():
-            self._usable("resize").resize(size)
+            image.resize(size)
 
     def diff_iterate(self, offset: int, length: int, from_snapshot: Any,
                      callback: Callable[[int, int, bool], int],

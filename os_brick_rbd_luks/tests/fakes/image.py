@@ -27,7 +27,7 @@ import dataclasses
 import itertools
 import threading
 from typing import (Any, Callable, Dict, FrozenSet, Iterator, List,
-                    NamedTuple, Optional, Tuple, Union)
+                    NamedTuple, Optional, Set, Tuple, Union)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -126,9 +126,13 @@ class Content:
     children: int = 0
     #: snapshots as they were taken; a test may name more in ``snapshots``
     frozen: Dict[str, Content] = dataclasses.field(default_factory=dict)
+    #: names of the snapshots that are protected
+    protected: Set[str] = dataclasses.field(default_factory=set)
     #: the image's metadata, which its snapshots share
     notes: Dict[str, str] = dataclasses.field(default_factory=dict)
     steps: Steps = dataclasses.field(default_factory=Steps)
+    #: the open image that has librbd's exclusive lock
+    owner: Any = None
     #: of a snapshot, its own behind that of its image
     image_id: str = dataclasses.field(
         default_factory=lambda: f"id{next(_IDS)}")
@@ -409,12 +413,20 @@ class MemoryImage:
             raise exception.ImageExists(what=f"snapshot {snapshot}")
         content.freeze(snapshot)
 
+    def protect_snapshot(self, snapshot: str) -> None:
+        """See :class:`base.LayeredImage`."""
+        content = self._writable()
+        content.steps.step("protect_snapshot")
+        self._snapshot(snapshot)
+        content.protected.add(snapshot)
+
     def remove_snapshot(self, snapshot: str) -> None:
         """See :class:`base.LayeredImage`."""
         content = self._writable()
         content.steps.step("remove_snapshot")
         if self._snapshot(snapshot).children:
             raise exception.ImageLocked(holders="a clone")
+        content.protected.discard(snapshot)
         content.snapshots.remove(snapshot)
         del content.frozen[snapshot]
 
@@ -557,6 +569,11 @@ class MemoryStore:
         self.steps.step("open_snapshot")
         return self._store_of(parent).open_layered(
             parent.image, snapshot=parent.snapshot)
+
+    def open_source(self, parent: base.Parent) -> MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("open_source")
+        return self._store_of(parent).open_layered(parent.image)
 
     def clone(self, parent: base.Parent, name: str) -> MemoryImage:
         """See :class:`base.CloneStore`."""

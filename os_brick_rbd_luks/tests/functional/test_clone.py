@@ -22,6 +22,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
@@ -204,6 +205,125 @@ class OwnKeyTest(CloneTestCase):
         self.assertEqual(str(parent), told["parent"])
         self.assertEqual([""], told["parent_keys"])
         self.assertTrue(self.opens(name, base.NEW_KEY))
+
+
+@ddt.ddt
+class ImageTest(CloneTestCase):
+    """Clones of an image, as Cinder's driver makes and removes them."""
+
+    def image(self, options=LUKS1):
+        name = self.name()
+        create.create(self.pool, name, SIZE, base.KEY, options)
+        self.write(name, [base.KEY], (0, b"Q" * MIB), header=options.type)
+        return name
+
+    def own_key(self, source, name, key=base.KEY, **options):
+        with clone_snapshot.taken(self.pool, source, name) as parent:
+            clone.own_key(self.pool, parent, name, key, base.NEW_KEY,
+                          **options)
+
+    def snapshots(self, name):
+        with self.pool.open(name, read_only=True) as image:
+            return image.snapshots()
+
+    @ddt.data(LUKS1, LUKS2)
+    def test_made_and_removed(self, options):
+        source, name = self.image(options), self.name()
+        self.own_key(source, name)
+        snapshot = f"{name}.clone_snap"
+        self.assertEqual([snapshot], self.snapshots(source))
+        with self.pool.open(source) as image:
+            self.assertTrue(image._image.is_protected_snap(snapshot))
+        keys = [base.NEW_KEY] if RELEASE < 18 else [base.NEW_KEY, base.KEY]
+        self.assertEqual(b"Q" * 8, self.read(name, keys, 0, 8, options.type))
+        clone.remove(self.pool, name)
+        self.assertEqual([], self.snapshots(source))
+
+    def test_cinder_s_driver_can_remove_it(self):
+        """The calls of its _delete_clone_parent_refs."""
+        source, name = self.image(), self.name()
+        self.own_key(source, name)
+        self.pool.remove(name)
+        with self.pool.open(source) as image:
+            image._image.unprotect_snap(f"{name}.clone_snap")
+            image._image.remove_snap(f"{name}.clone_snap")
+
+    def test_of_an_image_in_use(self):
+        """Another client has it open, and librbd's exclusive lock."""
+        source, name = self.image(), self.name()
+        with self.open_pool().open(source) as user:
+            user.load_encryption("luks1", base.KEY)
+            user._image.write(b"before", 2 * MIB)
+            self.own_key(source, name)
+            user._image.write(b"behind", 2 * MIB)
+            self.qemu_io(name, base.NEW_KEY, f"read -P 0x51 0 {MIB}")
+            keys = [base.NEW_KEY] if RELEASE < 18 else [base.NEW_KEY,
+                                                        base.KEY]
+            self.assertEqual(b"before", self.read(name, keys, 2 * MIB, 6))
+            clone.remove(self.pool, name)
+        self.assertEqual([], self.snapshots(source))
+
+    def test_flattened(self):
+        source, name = self.image(), self.name()
+        self.own_key(source, name, flatten=True)
+        self.assertEqual([], self.snapshots(source))
+        self.assertTrue(self.opens_in_qemu(name, base.NEW_KEY))
+
+    def test_failure_leaves_nothing(self):
+        source, name = self.image(), self.name()
+        self.assertRaises(exception.WrongPassphrase, self.own_key, source,
+                          name, key=THIRD_KEY)
+        self.patch(header_io, "apply", lambda *_args, **_options: 1 / 0)
+        self.assertRaises(ZeroDivisionError, self.own_key, source, name)
+        self.assertEqual([], self.snapshots(source))
+        self.assertNotIn(name, self.pool.images())
+
+    def test_existing_snapshot(self):
+        source, name = self.image(), self.name()
+        self.snapshot(source, f"{name}.clone_snap")
+        error = self.assertRaises(exception.ImageExists, self.own_key,
+                                  source, name)
+        self.assertIn(f"snapshot volumes/{source}@{name}.clone_snap",
+                      str(error))
+        self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
+
+    def test_with_another_clone(self):
+        """Ceph would take the snapshot away from it."""
+        source, name, other = self.image(), self.name(), self.name()
+        self.own_key(source, name)
+        self.pool.clone(self.pool.parent(source, f"{name}.clone_snap"),
+                        other).__exit__()
+        clone.remove(self.pool, name)
+        self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
+        self.pool.remove(other)
+        with self.pool.open(source) as image:
+            image.remove_snapshot(f"{name}.clone_snap")
+
+    def test_into_a_namespace(self):
+        """The snapshot stays with the source."""
+        self.rbd("namespace", "create", "volumes/clones", user="admin")
+        self.addCleanup(self.rbd, "namespace", "remove", "volumes/clones",
+                        user="admin")
+        other = self.open_pool(namespace="clones")
+        source, name = self.image(), self.name()
+        with clone_snapshot.taken(self.pool, source, name) as parent:
+            clone.own_key(other, parent, name, base.KEY, base.NEW_KEY)
+        self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
+        clone.remove(other, name)
+        self.assertEqual(([], []), (self.snapshots(source), other.images()))
+
+    def test_the_commands(self):
+        source, name = self.image(), self.name()
+        shown = self.rbd_luks(
+            "clone", f"volumes/{source}", f"volumes/{name}", "--own-key",
+            "--passphrase-file", "-", "--new-passphrase-file", "-",
+            "--iterations", "1000",
+            stdin=base.KEY + b"\n" + base.NEW_KEY + b"\n")
+        self.assertEqual(SIZE, shown["decrypted_size"])
+        self.assertEqual(SIZE, self.guest_size(name, base.NEW_KEY))
+        self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
+        self.rbd_luks("remove", f"volumes/{name}", "--force")
+        self.assertEqual([], self.snapshots(source))
 
 
 class OldCephTest(CloneTestCase):

@@ -73,6 +73,7 @@ class SecretsTest(base.FunctionalTestCase):
         both = (*stdin, "--new-passphrase-file", "-", "--iterations", "1000")
         saved = os.path.join(self.temp, "saved")
         seen, copy = b"", f"volumes/{self.name()}"
+        third = f"volumes/{self.name()}"
         for arguments, text in (
                 (("create", self.target, "--size", "64M", *stdin,
                   "--iterations", "1000"), one),
@@ -91,6 +92,10 @@ class SecretsTest(base.FunctionalTestCase):
                 (("clone", f"{self.target}@s", copy, "--own-key", *both),
                  two),
                 (("remove", copy, "--force"), b""),
+                (("clone", self.target, third, "--own-key", *both), two),
+                (("resize", third, "--size", "96M"), b""),
+                (("resize", third, "--size", "64M", "--force"), b""),
+                (("remove", third, "--force"), b""),
                 (("erase", self.target, "--force"), b""),
                 (("format", self.target, "--force", "--type", "luks2",
                   *stdin, "--kdf", "argon2id"), one),
@@ -101,7 +106,7 @@ class SecretsTest(base.FunctionalTestCase):
                  b"")):
             with self.pool.open(self.image) if self.image in (
                     self.pool.images()) else contextlib.nullcontext() as at:
-                if arguments[0] == "clone":
+                if arguments[0] == "clone" and "@" in arguments[1]:
                     at.create_snapshot("s")
                 elif arguments[0] == "erase":
                     at.remove_snapshot("s")

@@ -17,12 +17,16 @@ from __future__ import annotations
 import os
 
 import ddt
+import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.operations import clone_snapshot
+from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.functional import base
 from os_brick_rbd_luks.tests.functional import test_clone
 
@@ -260,6 +264,84 @@ class LayeredTest(test_clone.CloneTestCase):
             f"driver=rbd,pool=volumes,image={name},user=cinder,"
             f"conf={self.conf},encrypt.format=luks-any,"
             "encrypt.key-secret=key", stdin=base.KEY)
+
+    def snapshots(self, name):
+        with self.pool.open(name, read_only=True) as image:
+            return image.snapshots()
+
+    @ddt.data(True, False)
+    def test_clone_of_an_image(self, plain):
+        """Through the padded base, if there is one."""
+        source, name = self.name(), self.layered_name()
+        if plain:
+            self.pool.create(source, SIZE).__exit__()
+        else:
+            create.create(self.pool, source, SIZE, base.KEY,
+                          test_clone.LUKS2)
+        keys = [] if plain else [base.KEY]
+        with self.open_pool().open(source) as user:
+            if keys:
+                user.load_encryption("luks2", *keys)
+            user._image.write(b"in use", SIZE - 512)
+            with clone_snapshot.taken(self.pool, source, name) as parent:
+                clone.layered(self.pool, parent, name, base.NEW_KEY,
+                              test_clone.LUKS2,
+                              passphrase=None if plain else base.KEY)
+        self.assertEqual(plain, bool(self.bases()))
+        self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
+        self.assertEqual(b"in use", self.read(
+            name, [base.NEW_KEY, *keys], SIZE - 512, 6, "luks2"))
+        clone.remove(self.pool, name)
+        self.assertEqual([], self.snapshots(source))
+
+    def test_failed_clone_of_an_image(self):
+        source, _parent = self.plain()
+        name = self.layered_name()
+
+        def fail(*_arguments, **_options):
+            raise exception.ImageFull(action="write")
+
+        self.patch(clone.formatting, "format_clone", fail)
+        with testtools.ExpectedException(exception.ImageFull), \
+                clone_snapshot.taken(self.pool, source, name) as parent:
+            clone.layered(self.pool, parent, name, base.KEY,
+                          test_clone.LUKS2)
+        self.assertEqual(["s"], self.snapshots(source))
+
+    def resized(self, name, size, **options):
+        with self.pool.open(name) as image:
+            return resize.resize(image, size, **options)
+
+    @ddt.data(test_clone.LUKS1, test_clone.LUKS2)
+    def test_resized(self, options):
+        """No byte of the parent is lost, or comes back."""
+        data = bytes(range(1, 251)) * (SIZE // 250 + 1)
+        source, parent = self.plain((0, data[:SIZE]))
+        name = self.layered_name()
+        clone.layered(self.pool, parent, name, base.KEY, options)
+        for size, kept in ((SIZE + 4096, SIZE), (2 * SIZE, SIZE),
+                           (SIZE // 2, SIZE // 2), (SIZE, SIZE // 2)):
+            self.resized(name, size, force=True)
+            self.assertEqual(size, self.guest_bytes(name, [base.KEY],
+                                                    options.type))
+            self.assert_same(data[:kept].ljust(size, b"\0"), self.read(
+                name, [base.KEY], 0, size, options.type))
+        self.assertRaises(exception.OperationRefused, self.resized, name,
+                          SIZE // 2 - 4096, force=True)
+
+    def test_snapshots_keep_it_from_shrinking(self):
+        """With a raw resize, librbd damages them."""
+        source, parent = self.plain((SIZE - 4, b"last"))
+        name = self.layered_name()
+        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
+        self.snapshot(name, "t")
+        self.resized(name, 2 * SIZE)
+        error = self.assertRaises(exception.OperationRefused, self.resized,
+                                  name, SIZE // 2, force=True)
+        self.assertIn("snapshots t", str(error))
+        with self.pool.open(name) as image:
+            image.remove_snapshot("t")
+        self.resized(name, SIZE // 2, force=True)
 
     def test_the_commands(self):
         source, parent = self.plain((0, b"boot"))

@@ -117,7 +117,7 @@ CODES = {
         "ImageIOError", "ClusterUnreachable", "NoKeyring"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
-        "DamagedHeaderCopy",
+        "DamagedHeaderCopy", "WouldShrink",
         "ImageExists", "ImageLocked"),
 }
 

@@ -189,11 +189,12 @@ class CloneTest(CloneTestCase):
 
     # refusals
 
-    @ddt.data("golden@s", "volumes/golden", "volumes/golden@", "@s", "",
-              "volumes/@s", "volumes/golden@a/b", "a/b/c/d@s")
-    def test_no_snapshot(self, source):
-        self.assertIn("SNAPSHOT", self.usage_error(
-            *self.argv("--own-key", source=source)))
+    @ddt.data("golden@s", "golden", "volumes/golden@", "@s", "", "volumes/",
+              "volumes/@s", "volumes/golden@a/b", "a/b/c/d@s", "a/b/c/d")
+    def test_no_source(self, source):
+        error = self.usage_error(*self.argv("--own-key", source=source))
+        self.assertIn("argument SOURCE", error)
+        self.assertIn("POOL[/NAMESPACE]/IMAGE", error)
 
     def test_names_with_an_at(self):
         """The last one is RBD's."""
@@ -272,6 +273,68 @@ class CloneTest(CloneTestCase):
         self.pool.steps.faults["zero"] = exception.ImageFull(action="write")
         self.assertIn("volumes/v: no space left", self.error(
             4, "-q", *self.argv("--layered")))
+        self.assertEqual(["golden"], self.pool.images())
+
+
+@ddt.ddt
+class ImageTest(CloneTestCase):
+    """Clones of an image, of which a snapshot is taken."""
+
+    def snapshots(self, pool="volumes"):
+        return self.cluster.pools[pool].contents["golden"].snapshots
+
+    def clone(self, way, *flags, source="volumes/golden", **options):
+        return self.json(*self.argv(way, *flags, source=source, **options))
+
+    @ddt.data("--own-key", "--layered")
+    def test_image(self, way):
+        self.make_pool_volume("golden")
+        facts = self.clone(way, *self.key)
+        self.assertEqual(MIB, facts["decrypted_size"])
+        self.assertTrue(self.opens(base.NEW))
+        self.assertEqual(["v.clone_snap"], self.snapshots())
+        self.assertEqual("volumes/golden@v.clone_snap",
+                         self.json("info", "volumes/v")["parent"])
+
+    def test_flattened(self):
+        self.make_pool_volume("golden")
+        self.clone("--own-key", "--flatten", *self.key)
+        self.assertEqual([], self.snapshots())
+
+    def test_plain_image_in_a_namespace(self):
+        self.plain(pool="volumes/space")
+        self.clone("--layered", source="volumes/space/golden")
+        self.assertEqual(["s", "v.clone_snap"],
+                         self.snapshots("volumes/space"))
+        self.json("remove", "volumes/v", "--force")
+        self.assertEqual(["s"], self.snapshots("volumes/space"))
+        self.assertEqual([], self.pool.images())
+
+    @ddt.data("--own-key", "--layered")
+    def test_removed(self, way):
+        self.make_pool_volume("golden")
+        self.clone(way, *self.key)
+        self.json("remove", "volumes/v", "--force")
+        self.assertEqual([], self.snapshots())
+
+    @ddt.data("--own-key", "--layered")
+    def test_failure(self, way):
+        self.make_pool_volume("golden")
+        for code, flags in (
+                (2, ("--passphrase-file", self.file(base.OTHER, "other"))),
+                (1, (*self.key, "--size", "1023K"))):
+            self.error(code, "-q", *self.argv(way, *flags,
+                                              source="volumes/golden"))
+            self.assertEqual([], self.snapshots())
+        self.assertEqual(["golden"], self.pool.images())
+
+    @ddt.data("--own-key", "--layered")
+    def test_snapshot_of_an_earlier_clone(self, way):
+        self.make_pool_volume("golden").freeze("v.clone_snap")
+        error = self.error(5, *self.argv(way, *self.key,
+                                         source="volumes/golden"))
+        self.assertIn("snapshot volumes/golden@v.clone_snap", error)
+        self.assertEqual(["v.clone_snap"], self.snapshots())
         self.assertEqual(["golden"], self.pool.images())
 
 

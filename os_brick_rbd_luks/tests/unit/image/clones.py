@@ -89,13 +89,17 @@ class CloneContract:
         self.assertEqual(["t", "s"], image.snapshots())
 
     def test_snapshot_that_is_there(self):
+        """That is what exists: the image is not to be removed for it."""
         error = self.assertRaises(exception.ImageExists,
                                   self.open().create_snapshot, "s")
         self.assertIsInstance(error, exception.ImageError)
+        self.assertIn("snapshot", str(error))
+        self.assertIn("s exists already", str(error))
 
     def test_snapshot_that_is_not_there(self):
         image = self.open()
         for call in (lambda: image.remove_snapshot("nowhere"),
+                     lambda: image.protect_snapshot("nowhere"),
                      lambda: image.children("nowhere"),
                      lambda: self.open(snapshot="nowhere"),
                      lambda: self.store.clone(
@@ -105,9 +109,31 @@ class CloneContract:
                      lambda: self.store.open_snapshot(
                          self.store.parent("nowhere", "s")),
                      lambda: self.store.open_snapshot(
+                         self.parent._replace(pool="nowhere")),
+                     lambda: self.store.open_source(
+                         self.store.parent("nowhere", "s")),
+                     lambda: self.store.open_source(
                          self.parent._replace(pool="nowhere"))):
             self.assertRaises(exception.ImageNotFound, call)
         self.assertEqual(["source"], self.store.images())
+
+    def test_protected_snapshot_can_be_removed(self):
+        image = self.open()
+        image.protect_snapshot("s")
+        image.remove_snapshot("s")
+        self.assertEqual([], image.snapshots())
+
+    def test_source_wherever_it_is(self):
+        """The image of a snapshot, which need not be there, for writing."""
+        for store in (self.store, self.other):
+            with store.open_source(self.parent._replace(snapshot="t")
+                                   ) as image:
+                image.create_snapshot(f"by {store.name}")
+                image.write(0, b"x")
+        self.assertEqual(
+            ["s", *(f"by {store.name}"
+                    for store in (self.store, self.other))],
+            self.open().snapshots())
 
     def test_image_with_snapshots_stays(self):
         self.assertRaises(exception.ImageLocked, self.store.remove, "source")

@@ -82,6 +82,13 @@ class LibrbdCloneTest(clones.CloneContract, LibrbdTestCase):
         image.remove_snapshot("s")
         self.assertEqual(set(), self.ceph.protected)
 
+    def test_protected(self):
+        image = self.open()
+        image.protect_snapshot("s")
+        self.assertEqual({"volumes/source@s"}, self.ceph.protected)
+        image.remove_snapshot("s")
+        self.assertEqual(set(), self.ceph.protected)
+
     def test_clone_format(self):
         """The second one, whose parents need no protection."""
         self.clone()
@@ -123,6 +130,8 @@ class ErrorTest(LibrbdTestCase):
         ("children", lambda image: image.children("t"), "clones"),
         ("create_snap", lambda image: image.create_snapshot("u"),
          "snapshot u"),
+        ("protect_snap", lambda image: image.protect_snapshot("t"),
+         "snapshot t"),
         ("protection", lambda image: image.remove_snapshot("t"),
          "snapshot t"),
         ("remove_snap", lambda image: image.remove_snapshot("t"),

@@ -299,6 +299,18 @@ class ReleaseTest(BasesTestCase):
         self.assertFalse(self.release())
         self.assert_state(before)
 
+    def test_what_is_below(self):
+        self.assertEqual(self.parent, bases.below(self.store, self.base))
+        for parent in (None, self.parent, self.base._replace(pool="images"),
+                       self.base._replace(snapshot="other")):
+            self.assertEqual(parent, bases.below(self.store, parent))
+
+    def test_what_is_below_a_clone_of_a_base(self):
+        """It is no base, whatever its snapshot is called."""
+        self.clone("volume", self.base)
+        parent = self.snapshot("volume", "base")
+        self.assertEqual(parent, bases.below(self.store, parent))
+
     def test_without_clones(self):
         self.assertTrue(self.release())
         self.assertEqual(["source"], self.store.images())

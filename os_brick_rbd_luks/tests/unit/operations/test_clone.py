@@ -724,17 +724,15 @@ class IsEncryptedTest(CloneTestCase):
     @ddt.unpack
     def test_sources(self, kind, expected):
         parent = self.source(kind)
-        self.assertIs(expected, clone.is_encrypted(self.images, parent))
+        for snapshot in (None, parent.snapshot):
+            with self.store.open_layered("source", True, snapshot) as image:
+                self.assertIs(expected, clone.is_encrypted(image))
 
     @ddt.data("luks1", "luks2")
     def test_layered_clone(self, kind):
         self.layered(self.source(), kind)
-        self.assertTrue(clone.is_encrypted(self.store,
-                                           self.snapshot("clone")))
-
-    def test_missing(self):
-        self.assertRaises(exception.ImageNotFound, clone.is_encrypted,
-                          self.store, self.store.parent("source", "s"))
+        with self.store.open("clone", read_only=True) as image:
+            self.assertTrue(clone.is_encrypted(image))
 
 
 @ddt.ddt
