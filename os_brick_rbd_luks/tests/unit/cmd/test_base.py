@@ -114,11 +114,12 @@ CODES = {
     4: ("HeaderError", "NotLuks", "UnsupportedHeader", "CorruptHeader",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
-        "ImageIOError", "ClusterUnreachable", "NoKeyring"),
+        "ImageIOError", "ClusterUnreachable", "NoKeyring", "CopyFailed",
+        "SourceChanged"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
-        "DamagedHeaderCopy", "WouldShrink",
-        "ImageExists", "ImageLocked"),
+        "DamagedHeaderCopy", "WouldShrink", "UnsafeImage", "VolumeTooSmall",
+        "HalfMade", "ImageExists", "ImageLocked"),
 }
 
 
