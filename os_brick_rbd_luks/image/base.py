@@ -165,6 +165,14 @@ class BlockStore(ImageStore, Protocol):
         :raises ImageLocked: some of them stay
         """
 
+    def wait_alone(self, name: str) -> None:
+        """Wait until no other client has an image open for writing.
+
+        A killed one counts for as long as Ceph does not know, 30 s.
+
+        :raises ImageLocked: some of them stay
+        """
+
     def block_options(self, name: str,
                       snapshot: Optional[str] = None) -> BlockOptions:
         """How QEMU opens an image as it is, or a snapshot of it."""

@@ -317,6 +317,12 @@ class Pool:
                 self._translated("evict other clients of", name):
             evict.all_from(self._handle, image)
 
+    def wait_alone(self, name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        with self.open_layered(name, read_only=True) as image, \
+                self._translated("wait for other clients of", name):
+            evict.wait(self._handle, image)
+
     def block_options(self, name: str, snapshot: Optional[str] = None
                       ) -> base.BlockOptions:
         """See :class:`base.BlockStore`."""

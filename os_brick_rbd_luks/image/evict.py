@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Set, TYPE_CHECKING
+from typing import Callable, List, Set, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
@@ -44,17 +44,17 @@ WAIT = 45.0
 def all_from(handle: rados.Rados, image: librbd.LibrbdImage) -> None:
     """Blocklist everybody else who has *image* open for writing.
 
+    Not this client, which may have it open as well: everything that it did
+    from then on would fail.
+
     :raises ImageLocked: they stay
     """
     bindings = librbd.rados_bindings()
     # Its name before Ceph 16.
     add = getattr(handle, "blocklist_add", None) or handle.blacklist_add
     tried: Set[str] = set()
-    deadline = time.monotonic() + WAIT
-    while True:
-        watchers = image.watchers()
-        if not watchers:
-            return
+
+    def blocklist(watchers: List[str]) -> None:
         for watcher in set(watchers) - tried:
             tried.add(watcher)
             LOG.debug("%s: blocklisting %s", image.name, watcher)
@@ -64,6 +64,26 @@ def all_from(handle: rados.Rados, image: librbd.LibrbdImage) -> None:
                     bindings.PermissionDeniedError) as error:
                 LOG.debug("%s: not permitted (%s), so waiting", image.name,
                           error)
+
+    wait(handle, image, blocklist)
+
+
+def wait(handle: rados.Rados, image: librbd.LibrbdImage,
+         meanwhile: Callable[[List[str]], None] = lambda watchers: None
+         ) -> None:
+    """Wait until nobody else has *image* open for writing.
+
+    :param meanwhile: called with those who have
+    :raises ImageLocked: they stay
+    """
+    own = f"client.{handle.get_instance_id()} "
+    deadline = time.monotonic() + WAIT
+    while True:
+        watchers = [watcher for watcher in image.watchers()
+                    if not watcher.startswith(own)]
+        if not watchers:
+            return
+        meanwhile(watchers)
         if time.monotonic() > deadline:
             raise exception.ImageLocked(holders=", ".join(watchers))
         time.sleep(0.1)

@@ -225,7 +225,8 @@ def _emptied_again(store: base.BlockStore, name: str,
         yield
     except BaseException:
         try:
-            store.evict(name)
+            # Not evicted: who has it open may be a guest by now.
+            store.wait_alone(name)
             _empty(image, header)
             image.set_note(NOTE, None)
         except exception.RBDLuksError as error:
