@@ -63,6 +63,23 @@ def target(text: str) -> Target:
     return Target(parts[0], "/".join(parts[1:-1]), parts[-1])
 
 
+def source(text: str) -> Tuple[Target, Optional[str]]:
+    """Parse ``POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]``.
+
+    Names of images may have an ``@``, those of snapshots do not.
+    """
+    image, at, snapshot = text.rpartition("@")
+    try:
+        found = target(image if at else text)
+    except argparse.ArgumentTypeError:
+        found = None
+    if (found is None or found.pool is None
+            or at and (not snapshot or "/" in snapshot)):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]")
+    return found, snapshot if at else None
+
+
 def pool(text: str) -> Tuple[str, str]:
     """Parse ``POOL[/NAMESPACE]``."""
     parts = text.split("/")

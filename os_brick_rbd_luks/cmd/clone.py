@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import Any, ContextManager, Optional, Tuple, TYPE_CHECKING
+from typing import Any, ContextManager, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
@@ -25,17 +25,6 @@ from os_brick_rbd_luks.cmd import volume
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.image import base as images
-
-
-def _source(text: str) -> Tuple[base.Target, Optional[str]]:
-    """Parse ``POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]``."""
-    image, at, snapshot = text.rpartition("@")
-    if not at:
-        return base.target(text), None
-    if not image or not snapshot or "/" in snapshot:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]")
-    return base.target(image), snapshot
 
 
 class Clone(base.ShowOne):
@@ -54,7 +43,7 @@ class Clone(base.ShowOne):
         """Arguments: source, image, way, format, both passphrases."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "source", type=_source, metavar="SOURCE",
+            "source", type=base.source, metavar="SOURCE",
             help="POOL[/NAMESPACE]/IMAGE, or a snapshot of it: IMAGE@SNAPSHOT")
         base.add_target(parser)
         way = parser.add_mutually_exclusive_group(required=True)
@@ -80,10 +69,10 @@ class Clone(base.ShowOne):
         from os_brick_rbd_luks.operations import clone
         from os_brick_rbd_luks.operations import describe
         source, snapshot = args.source
-        if source.pool is None or args.target.pool is None:
+        if args.target.pool is None:
             raise exception.InvalidParameter(
-                name="image", value="file:...",
-                reason="cannot be cloned, only RBD images can")
+                name="image", value=f"file:{args.target.name}",
+                reason="cannot be a clone, only RBD images can")
         if args.layered and args.flatten:
             raise exception.InvalidParameter(
                 name="--flatten", value="--layered", reason="is for "

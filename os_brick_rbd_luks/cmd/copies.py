@@ -16,8 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import (Any, Callable, Iterator, Optional, Tuple, TYPE_CHECKING,
-                    TypeVar)
+from typing import (Any, Callable, Iterator, TYPE_CHECKING, TypeVar)
 
 from os_brick_rbd_luks.cmd import base
 
@@ -62,16 +61,6 @@ def add_source_cluster(parser: Any) -> None:
                        help="Ceph user there, without 'client.'")
     group.add_argument("--source-cluster", metavar="NAME",
                        help="name of that cluster")
-
-
-def source(text: str) -> Tuple[base.Target, Optional[str]]:
-    """Parse ``POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]``."""
-    image, at, snapshot = text.partition("@")
-    found = base.target(image)
-    if found.pool is None or (at and not snapshot) or "/" in snapshot:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]")
-    return found, snapshot or None
 
 
 def refuse_file(target: base.Target) -> None:

@@ -24,7 +24,7 @@ from os_brick_rbd_luks.cmd import volume
 
 
 def _add_images(parser: Any) -> None:
-    parser.add_argument("source", type=copies.source, metavar="SOURCE",
+    parser.add_argument("source", type=base.source, metavar="SOURCE",
                         help="POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]; it is never "
                              "written")
     base.add_target(parser)

@@ -111,12 +111,15 @@ class Import(base.ShowOne):
                 raise exception.InvalidParameter(
                     name="--passphrase-file", value="-",
                     reason="is the image here; use --passphrase-fd or a file")
+            if sys.stdin is None:
+                raise exception.InvalidParameter(
+                    name="source", value="-", reason="is closed")
             yield import_image.StreamSource(sys.stdin.buffer)
         elif is_file:
             yield import_image.FileSource(args.source, args.disk_format)
         else:
             try:
-                there, snapshot = copies.source(args.source[len(_RBD):])
+                there, snapshot = base.source(args.source[len(_RBD):])
             except argparse.ArgumentTypeError as error:
                 raise exception.InvalidParameter(
                     name="source", value=args.source,
@@ -143,7 +146,7 @@ class Export(base.ShowOne):
         """Arguments: image, file, format, passphrase."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "source", type=copies.source, metavar="IMAGE",
+            "source", type=base.source, metavar="IMAGE",
             help="POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]")
         parser.add_argument("file", metavar="FILE",
                             help="a new file, or - for stdout")
@@ -168,6 +171,9 @@ class Export(base.ShowOne):
                 name="--disk-format", value=args.disk_format,
                 reason="is for a file of plain text; stdout and --encrypted "
                        "are raw")
+        if args.file == "-" and sys.stdout is None:
+            raise exception.InvalidParameter(
+                name="file", value="-", reason="is closed")
         with copies.pool_of(self, args, target) as pool:
             if args.encrypted:
                 with source.opened_raw(pool, target.name,
