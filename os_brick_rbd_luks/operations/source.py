@@ -103,7 +103,11 @@ class VolumeSource(RawSource):
         return header
 
     def extents(self) -> List[Tuple[int, int]]:
-        """Offset and length in the payload of what was ever written."""
+        """Offset and length in the payload of what may have been written."""
+        if self.header and self.header.clone:
+            # librbd tells of a parent's data where the parent has it. The
+            # clone has it as far behind its own header, so that is elsewhere.
+            return [(0, self.size)]
         return [(offset - self.data_offset, length)
                 for offset, length in self.image.extents()
                 if offset + length > self.data_offset]
@@ -133,8 +137,13 @@ class VolumeSource(RawSource):
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`transfer.Source`."""
+        sector = target.header.sector_size if target.header else 1
         with self.view() as reader, target.view() as writer:
-            copying.copy(reader.read, writer.write, self.size,
+            def write(offset: int, data: bytes) -> None:
+                # The last one may end within a sector, whose rest is noise.
+                writer.write(offset, data + bytes(-len(data) % sector))
+
+            copying.copy(reader.read, write, self.size,
                          self.extents(), sparse=target.sparse, report=report)
             writer.flush()
         self.verify()
