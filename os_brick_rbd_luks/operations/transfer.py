@@ -172,7 +172,9 @@ def existing(store: base.BlockStore, name: str, source: Source,
     with store.open(name) as image, exception.about(image.name):
         header = unlock.unlock(image, passphrase).header
         header_io.refuse_watchers(image)
-        _check_size(source, image.size() - header.data_offset)
+        _refuse_layers(store, image, header)
+        size = image.size() - header.data_offset
+        _check_size(source, size - size % header.sector_size)
         if image.has_data(header.data_offset):
             if not force:
                 raise exception.OperationRefused(
@@ -192,9 +194,12 @@ def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
             thick: bool) -> Target:
     """An empty image as a target."""
     target = Target(store, name, image, header, passphrase,
-                    sparse=header is None)
+                    sparse=header is None and not thick)
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     if header is None or header.type == "luks1" or thick:
+        return target
+    if image.has_data(header.data_offset):
+        # The zeros at its end that were written to empty it.
         return target
     holes.ask_for(image)
     with target.view() as view:
@@ -204,15 +209,32 @@ def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
     return target
 
 
+def _refuse_layers(store: base.BlockStore, image: base.LayeredImage,
+                   header: header_io.Header) -> None:
+    """Refuse, before anything is lost, a clone that cannot be filled.
+
+    :raises OperationRefused: its parent's data shines through, or its
+        parent's key is needed
+    """
+    if header.clone and image.parent():
+        raise exception.OperationRefused(
+            reason="it is a clone with a header of its own, which has its "
+                   "parent's data; flatten it first, or choose another one")
+    decryption.below(image, store.encryption_release(), decryption.no_keys)
+
+
 def _empty(image: base.LayeredImage, header: header_io.Header) -> None:
-    size = image.size()
-    # librbd discards whole objects only, and skips what is less.
-    head = min(-header.data_offset % image.stripe_period(),
-               size - header.data_offset)
+    size, period = image.size(), image.stripe_period()
+    # librbd discards whole objects, and skips a part of what is less.
+    head = min(-header.data_offset % period, size - header.data_offset)
     image.write(header.data_offset, bytes(head))
     begin = header.data_offset + head
-    if begin < size:
-        image.zero(begin, size - begin)
+    if begin >= size:
+        return
+    image.zero(begin, size - begin)
+    tail = (size - begin) % period
+    if tail and image.has_data(size - tail):
+        image.write(size - tail, bytes(tail))
 
 
 @contextlib.contextmanager
