@@ -35,6 +35,9 @@ LOG = logging.getLogger(__name__)
 #: Metadata by which librbd, in QEMU as well, reads sparsely at any length.
 NOTE = "conf_rbd_sparse_read_threshold_bytes"
 
+#: Bytes; our holes are as large, and begin at multiples of it.
+_GRAIN = 64 * 1024
+
 View = Union[base.LayeredImage, plaintext.Plaintext]
 
 
@@ -52,14 +55,17 @@ def stay_zeros(image: base.LayeredImage, header: header_io.Header,
     """
     sector, period = header.sector_size, image.stripe_period()
     middle = period // 2
-    if (middle < sector or view.size() < period or image.parent()
+    if (period < 2 * _GRAIN or view.size() < period or image.parent()
             or header.data_offset % period):
         return False
-    view.write(middle, bytes(sector))
     try:
-        found = view.read(0, sector)
+        view.write(middle, bytes(sector))
+        # Where the middle is the start of an object, no hole is before it;
+        # before the last sector there is one however data is striped.
+        view.write(period - sector, bytes(sector))
+        kept = not any(view.read(0, length).strip(b"\0")
+                       for length in (sector, period - _GRAIN))
     finally:
         image.zero(header.data_offset, period)
-    kept = found == bytes(sector)
     LOG.debug("%s: holes %s", image.name, "are kept" if kept else "are noise")
     return kept
