@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 from typing import Callable, IO, Iterator, List, Optional, Tuple
@@ -116,24 +117,41 @@ def _new_file(path: str, force: bool) -> Iterator[str]:
         if os.path.isdir(path) or os.path.lexists(path) and not force:
             raise exception.ImageExists(what=f"file {path}")
         if os.path.lexists(partial):
+            _refuse_running(partial)
             if not force:
                 raise exception.HalfMade(partial=f"file {partial}")
             os.unlink(partial)
-        os.close(os.open(partial, os.O_CREAT | os.O_EXCL | os.O_WRONLY,
-                         0o600))
+        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR,
+                             0o600)
     try:
+        # Tells other runs that this one lives.
+        with _translated(path):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield partial
         with _translated(path):
-            descriptor = os.open(partial, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
+            os.fsync(descriptor)
             os.replace(partial, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
         raise
+    finally:
+        os.close(descriptor)
+
+
+def _refuse_running(partial: str) -> None:
+    """Raise if the run that makes a file is not dead.
+
+    :raises ImageLocked: it lives
+    """
+    if not os.path.isfile(partial):
+        return
+    with open(partial, "rb") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise exception.ImageLocked(
+                holders=f"another run, which writes {partial}") from None
 
 
 @contextlib.contextmanager
