@@ -94,8 +94,13 @@ class LayeredImage(librbd.LibrbdImage):
         found: List[Tuple[int, int]] = []
 
         def note(offset: int, length: int, exists: bool) -> None:
-            if exists:
-                found.append((offset, length))
+            if not exists:
+                return
+            # One for each of a large volume's objects would be too many.
+            if found and sum(found[-1]) == offset:
+                offset, before = found.pop()
+                length += before
+            found.append((offset, length))
 
         with self._translated("look for data"):
             self._image.diff_iterate(
