@@ -96,6 +96,7 @@ class Ceph(fixtures.Fixture):
         self.loads: List[str] = []
         self.protected: Set[str] = set()
         self.locks: Dict[str, Tuple[str, str]] = {}
+        self.blocklist: List[str] = []
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},
                               {"addr": "[fd00::2]:6789/0"}]
 
@@ -232,6 +233,11 @@ class Rados:
     def get_instance_id(self) -> int:
         """A number that no other connection has."""
         return 4000 + self._ceph.history.index(self)
+
+    def blocklist_add(self, address: str, seconds: int = 0) -> None:
+        """Keep the clients of that address out."""
+        self._ceph.call("blocklist_add")
+        self._ceph.blocklist.append(address)
 
     def mon_command(self, command: str, inbuf: bytes
                     ) -> Tuple[int, bytes, str]:

@@ -274,6 +274,8 @@ class MemoryImage:
         self.content = content
         self._read_only = read_only
         self._open = True
+        #: what librbd decrypts, once its encryption is loaded
+        self._plain: Any = None
         content.handles += 1
 
     def __enter__(self) -> MemoryImage:
@@ -302,7 +304,8 @@ class MemoryImage:
 
     def size(self) -> int:
         """See :class:`base.Image`."""
-        return self._usable().size
+        content = self._usable()
+        return self._plain.size() if self._plain else content.size
 
     def stripe_period(self) -> int:
         """See :class:`base.Image`."""
@@ -316,12 +319,15 @@ class MemoryImage:
         """See :class:`base.Image`."""
         content = self._usable()
         content.steps.step("read")
-        return content.read(offset, length)
+        return (self._plain or content).read(offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
         """See :class:`base.Image`."""
         content = self._writable()
         content.steps.step("write")
+        if self._plain:
+            self._plain.write(offset, data)
+            return
         if offset + len(data) > content.size:
             raise exception.ImageTooSmall(size=content.size,
                                           needed=offset + len(data))
@@ -352,9 +358,13 @@ class MemoryImage:
         content.log.append(Event("resize", 0, size))
         content.resize(size)
 
-    def has_data(self) -> bool:
+    def has_data(self, offset: int = 0) -> bool:
         """See :class:`base.Image`."""
-        return bool(self._usable().allocated())
+        content = self._usable()
+        begin = -(-offset // content.stripe_period) * content.stripe_period
+        return bool(content.read(offset, begin - offset).strip(b"\0")
+                    or content.allocated()[-1:] >= [
+                        begin // content.object_size])
 
     def snapshots(self) -> List[str]:
         """See :class:`base.Image`."""
@@ -435,6 +445,21 @@ class MemoryImage:
         content = self._writable()
         content.steps.step("zero")
         content.zero(offset, length)
+
+    def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
+        """See :class:`base.LayeredImage`."""
+        from os_brick_rbd_luks.tests.fakes import layered
+        content = self._usable()
+        content.steps.step("load_encryption")
+        self._plain = layered.Plaintext(content, *passphrases)
+        assert self._plain.type == header_type
+
+    def extents(self) -> List[Tuple[int, int]]:
+        """See :class:`base.LayeredImage`."""
+        content = self._usable()
+        content.steps.step("extents")
+        return [(number * content.object_size, content.object_size)
+                for number in content.allocated()]
 
     def flatten(self) -> None:
         """See :class:`base.LayeredImage`."""
@@ -530,6 +555,40 @@ class MemoryStore:
                 holders="a client that has it open, or a snapshot")
         content.detach()
         del self.contents[name]
+
+    # as a store that QEMU opens
+
+    def rename(self, name: str, new_name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("rename")
+        content = self._content(name)
+        if new_name in self.contents:
+            raise exception.ImageExists(what=f"image {self.name}/{new_name}")
+        del self.contents[name]
+        content.name = f"{self.name}/{new_name}"
+        self.contents[new_name] = content
+
+    def evict(self, name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("evict")
+        self._content(name).watchers.clear()
+
+    def wait_alone(self, name: str) -> None:
+        """See :class:`base.BlockStore`; nobody goes while one waits."""
+        self.steps.step("wait_alone")
+        watchers = self._content(name).watchers
+        if watchers:
+            raise exception.ImageLocked(holders=", ".join(watchers))
+
+    def block_options(self, name: str, snapshot: Optional[str] = None
+                      ) -> base.BlockOptions:
+        """See :class:`base.BlockStore`."""
+        return {"driver": "memory", "image": f"{self.name}/{name}",
+                **({"snapshot": snapshot} if snapshot else {})}
+
+    def environment(self) -> Dict[str, str]:
+        """See :class:`base.BlockStore`."""
+        return {}
 
     def _content(self, name: str) -> Content:
         if name not in self.contents:
