@@ -58,6 +58,19 @@ class Stdin(io.TextIOWrapper):
         return self._tty
 
 
+class Output(io.StringIO):
+    """Standard output or errors, a terminal or not."""
+
+    def __init__(self, tty=False):
+        super().__init__()
+        self._tty = tty
+        #: for what is no text
+        self.buffer = io.BytesIO()
+
+    def isatty(self):
+        return self._tty
+
+
 class CommandTestCase(testtools.TestCase):
     """A folder for files, pools, and the command."""
 
@@ -141,6 +154,10 @@ class CommandTestCase(testtools.TestCase):
         self.tty = True
 
     tty = False
+    #: whether errors go to one
+    errors_tty = False
+    #: what is no text in the output of the last command
+    binary = b""
     #: what commands warn of, however quiet they are asked to be
     warnings = ""
 
@@ -148,7 +165,7 @@ class CommandTestCase(testtools.TestCase):
         """Run the command; give its output and its errors."""
         root = logging.getLogger()
         root.handlers = []
-        out, err = io.StringIO(), io.StringIO()
+        out, err = Output(), Output(self.errors_tty)
         with fixtures.MonkeyPatch("sys.argv", ["rbd-luks"]), \
                 fixtures.MonkeyPatch("sys.stdin", Stdin(stdin, self.tty)), \
                 fixtures.MonkeyPatch("sys.stdout", out), \
@@ -159,6 +176,7 @@ class CommandTestCase(testtools.TestCase):
                 found = ended.code or 0
         root.handlers = []
         output, errors = out.getvalue(), err.getvalue()
+        self.binary = out.buffer.getvalue()
         self.assertEqual(code, found, output + errors)
         for secret in (OLD, NEW, OTHER):
             self.assertNotIn(secret.decode(), output + errors)
