@@ -83,12 +83,14 @@ def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
 
     :param extents: where data may be, in ascending order
     """
-    left = collections.deque(extents)
+    left = iter(extents)
+    extent = next(left, None)
     for offset in range(0, size, PIECE):
         length = min(PIECE, size - offset)
-        while left and left[0][0] + left[0][1] <= offset:
-            left.popleft()
-        yield offset, length, bool(left) and left[0][0] < offset + length
+        while extent and sum(extent) <= offset:
+            extent = next(left, None)
+        yield offset, length, extent is not None and (
+            extent[0] < offset + length)
 
 
 def copy(read: Read, write: Write, size: int, extents: Extents, *,

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -102,11 +102,11 @@ class VolumeSource(RawSource):
         unlock.unlock_header(self.image, header, self._passphrase)
         return header
 
-    def extents(self) -> List[Tuple[int, int]]:
+    def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length in the payload of what was ever written."""
-        return [(offset - self.data_offset, length)
-                for offset, length in self.image.extents()
-                if offset + length > self.data_offset]
+        for offset, length in self.image.extents():
+            if offset + length > self.data_offset:
+                yield offset - self.data_offset, length
 
     @contextlib.contextmanager
     def view(self) -> Iterator[holes.View]:
