@@ -135,9 +135,23 @@ class VolumeSource(RawSource):
         """See :class:`transfer.Source`."""
         with self.view() as reader, target.view() as writer:
             copying.copy(reader.read, writer.write, self.size,
-                         self.extents(), sparse=target.sparse, report=report)
+                         self.extents(), sparse=target.sparse,
+                         keep_holes=self._holes_are_nothing(target),
+                         report=report)
             writer.flush()
         self.verify()
+
+    def _holes_are_nothing(self, target: transfer.Target) -> bool:
+        """Whether a guest never saw anything that it could rely on in them.
+
+        Of a plain image, a hole is zeros. Of an encrypted one, it is what was
+        never written, and may stay that: unless it was made for the zeros of
+        an image, or librbd showed it as zeros and QEMU will show noise.
+        """
+        if self.header is None or self.image.note(holes.NOTE) is not None:
+            return False
+        return not (self.header.type == "luks2" and target.header is not None
+                    and target.header.type == "luks1")
 
 
 def is_encrypted(store: base.BlockStore, name: str,
