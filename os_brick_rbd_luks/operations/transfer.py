@@ -196,7 +196,7 @@ def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     if header is None or header.type == "luks1" or thick:
         return target
-    holes.ask_for(image)
+    holes.keep(image)
     with target.view() as view:
         if holes.stay_zeros(image, header, view):
             return dataclasses.replace(target, sparse=True)
