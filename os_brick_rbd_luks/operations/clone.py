@@ -62,12 +62,21 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
         and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
     :raises WrongPassphrase: *passphrase* does not open the source
+    :raises InvalidParameter: *size* is less than the source's, or more of a
+        LUKS2 volume that is not flattened, before Ceph 18
     """
     with store.open_snapshot(parent) as source:
         opened = unlock.unlock(source, passphrase)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
     wanted = _wanted(decrypted, size)
+    release = store.encryption_release()
+    if (wanted != decrypted and not flatten and opened.header.type == "luks2"
+            and release is not None and release < LAYERED_RELEASE):
+        raise exception.InvalidParameter(
+            name="size", value=size, reason="is more than the source has, "
+            f"and librbd of Ceph {release} cannot read what a clone has more "
+            "than its source; flatten the clone (--flatten, flatten=True)")
     with _made(store, parent, name) as image:
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)

@@ -206,6 +206,17 @@ class OwnKeyTest(CloneTestCase):
         self.assert_same_bytes(clones.expected(size),
                                self.guest("clone", base.NEW, base.OLD))
 
+    def test_larger_where_librbd_cannot_read_it(self):
+        """The guest could not read what the clone has more."""
+        self.store.release = 16
+        parent = self.source("luks2")
+        error = self.refused(exception.InvalidParameter, self.own_key, parent,
+                             size=2 * SIZE)
+        self.assertIn("--flatten", str(error))
+        self.own_key(parent, size=2 * SIZE, flatten=True)
+        self.assert_same_bytes(clones.expected(2 * SIZE),
+                               self.guest("clone", base.NEW))
+
     @ddt.data(SIZE - 1, SIZE - 512, 512, 0, -512)
     def test_smaller(self, size):
         error = self.refused(exception.InvalidParameter, self.own_key,
