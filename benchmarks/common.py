@@ -44,17 +44,20 @@ def measure(function, count):
 
 def _worker(function, arguments, results):
     try:
-        times = function(*arguments)
+        found = function(*arguments)
     except Exception as error:
         results.put({"error": f"{type(error).__name__}: {error}"})
         raise
     peak = max(resource.getrusage(who).ru_maxrss for who in (
         resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    results.put({"times": times, "peak_rss_kib": peak})
+    results.put({"peak_rss_kib": peak, **(
+        found if isinstance(found, dict) else {"times": found})})
 
 
 def isolated(function, *arguments):
     """Times that *function* gives, and the peak memory of its process.
+
+    It gives them alone, or as ``times`` in a dictionary with more.
 
     The memory is that of the largest process, of the way itself or of a
     program that it starts.

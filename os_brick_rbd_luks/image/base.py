@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import (Any, ContextManager, Dict, FrozenSet, List, NamedTuple,
-                    Optional, Protocol, Tuple, Union)
+from typing import (Any, ContextManager, Dict, FrozenSet, Iterator, List,
+                    NamedTuple, Optional, Protocol, Tuple, Union)
 
 from os_brick_rbd_luks import exception
 
@@ -246,7 +246,7 @@ class LayeredImage(Image, Protocol):
         :raises WrongPassphrase: one of them opens no keyslot of its layer
         """
 
-    def extents(self) -> List[Tuple[int, int]]:
+    def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length of what was written, in ascending order.
 
         Whole objects, those of parents included; all else reads as zeros.

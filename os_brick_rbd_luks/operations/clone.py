@@ -36,6 +36,7 @@ from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 
@@ -61,12 +62,21 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
         and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
     :raises WrongPassphrase: *passphrase* does not open the source
+    :raises InvalidParameter: *size* is less than the source's, or more of a
+        LUKS2 volume that is not flattened, before Ceph 18
     """
     with store.open_snapshot(parent) as source:
         opened = unlock.unlock(source, passphrase)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
     wanted = _wanted(decrypted, size)
+    release = store.encryption_release()
+    if (wanted != decrypted and not flatten and opened.header.type == "luks2"
+            and release is not None and release < LAYERED_RELEASE):
+        raise exception.InvalidParameter(
+            name="size", value=size, reason="is more than the source has, "
+            f"and librbd of Ceph {release} cannot read what a clone has more "
+            "than its source; flatten the clone (--flatten, flatten=True)")
     with _made(store, parent, name) as image:
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
@@ -77,6 +87,7 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
             image.flatten()
         else:
             chain.write(image, keys)
+            holes.keep_source(store, parent)
     return header
 
 
@@ -114,8 +125,16 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
             shared = unlock.unlock(source, passphrase).header.data_offset
             keys = chain.below(source, key_id)
         decrypted = source.size() - shared
-        offset = formatting.data_offset(source.stripe_period(), options)
+        period = source.stripe_period()
+    offset = formatting.data_offset(period, options)
     wanted = _wanted(decrypted, size)
+    if wanted + offset < decrypted + shared and wanted % period:
+        # Cutting an object makes librbd copy up what is left of it, which is
+        # cipher text of another layer.
+        raise exception.InvalidParameter(
+            name="size", value=wanted,
+            reason=f"is not a multiple of {period} bytes, as it has to be for "
+                   f"{options.type} over a source with a larger header")
     base_of = parent
     if offset > shared:
         base_of = bases.provide(store, parent, offset - shared)
@@ -128,6 +147,8 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
                 image.resize(wanted + offset)
             header = formatting.format_clone(image, new_passphrase, options)
             chain.write(image, keys)
+            if shared:
+                holes.keep_source(store, parent)
     except BaseException:
         if base_of != parent:
             with contextlib.suppress(exception.RBDLuksError):
@@ -165,6 +186,7 @@ def _made(store: base.CloneStore, parent: base.Parent, name: str
                 # librbd copies the parent's metadata.
                 for note in (bases.NOTE, chain.NOTE):
                     image.set_note(note, None)
+                holes.keep(image)
                 yield image
         except BaseException:
             LOG.debug("%s: removing the half-made clone", image.name)

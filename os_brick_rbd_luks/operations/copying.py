@@ -83,21 +83,26 @@ def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
 
     :param extents: where data may be, in ascending order
     """
-    left = collections.deque(extents)
+    left = iter(extents)
+    extent = next(left, None)
     for offset in range(0, size, PIECE):
         length = min(PIECE, size - offset)
-        while left and left[0][0] + left[0][1] <= offset:
-            left.popleft()
-        yield offset, length, bool(left) and left[0][0] < offset + length
+        while extent and sum(extent) <= offset:
+            extent = next(left, None)
+        yield offset, length, extent is not None and (
+            extent[0] < offset + length)
 
 
 def copy(read: Read, write: Write, size: int, extents: Extents, *,
-         sparse: bool, report: Optional[progress.Report] = None) -> None:
+         sparse: bool, keep_holes: bool = False,
+         report: Optional[progress.Report] = None) -> None:
     """Copy *size* bytes.
 
     :param extents: where the source may have data, in ascending order; the
         rest of it reads as zeros
     :param sparse: the target reads as zeros, so they are not written
+    :param keep_holes: what is outside of *extents* is not written in any
+        case
     """
     def job(offset: int, length: int, data_there: bool
             ) -> Callable[[], int]:
@@ -109,7 +114,7 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
 
     done = 0
     jobs = (job(*piece) for piece in pieces(size, extents)
-            if piece[2] or not sparse)
+            if piece[2] or not (sparse or keep_holes))
     for length in _in_order(jobs):
         done += length
         if report:

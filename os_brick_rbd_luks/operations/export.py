@@ -17,7 +17,7 @@ import contextlib
 import fcntl
 import logging
 import os
-from typing import Callable, IO, Iterator, List, Optional, Tuple
+from typing import Callable, IO, Iterator, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import copying
@@ -94,7 +94,7 @@ def _sink(stream: IO[bytes]) -> Callable[[int, bytes], None]:
 
 
 def _write_raw(read: copying.Read, size: int,
-               extents: List[Tuple[int, int]], path: str,
+               extents: copying.Extents, path: str,
                report: Optional[progress.Report]) -> None:
     with _translated(path), open(path, "r+b", buffering=0) as stream:
         stream.truncate(size)

@@ -9,16 +9,22 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Whether an area of a volume that was never written stays zeros.
 
-librbd's encryption reads an object that is not there as zeros. Of an object
-that is there, it decrypts what the OSD gives for a hole: noise, unless the
-OSD says that there is a hole. Replicated BlueStore does, when librbd asks for
-it ("sparse read"), which by default it does for 64 KiB and more. Erasure-coded
-pools never do.
+"""Holes in the objects of encrypted images: zeros, not noise.
 
-Source: librbd ``io/ObjectRequest.cc`` (the threshold) and ``crypto``; Ceph PR
-43859; tried on Ceph 16 and 18, on BlueStore, memstore and erasure coding.
+librbd decrypts what an object has and leaves its holes zeros, if the OSD says
+where they are. It asks for that only in reads of at least
+``rbd_sparse_read_threshold_bytes``, 64 KiB by default. Smaller ones, those
+before a write of half a sector among them, get zeros and decrypt them into
+noise. With a threshold of one byte no read is too small. OSDs know the holes
+of objects in replicated pools, not in erasure-coded ones.
+
+An image's metadata sets the option for whoever opens it, librbd inside QEMU
+included. Each layer of a clone is read by the metadata of its own image.
+
+Source: librbd ``io/ObjectRequest.cc`` (``ObjectReadRequest::read_object``) and
+``crypto/CryptoObjectDispatch.cc``; Ceph's own tests of encryption set the
+option to 1, too: https://tracker.ceph.com/issues/67402
 """
 
 from __future__ import annotations
@@ -26,31 +32,60 @@ from __future__ import annotations
 import logging
 from typing import Union
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import plaintext
 
 LOG = logging.getLogger(__name__)
 
-#: Metadata by which librbd, in QEMU as well, reads sparsely at any length.
+#: The metadata's key, and its value in bytes. Not 0, which means an object.
 NOTE = "conf_rbd_sparse_read_threshold_bytes"
+THRESHOLD = "1"
 
 #: Bytes; our holes are as large, and begin at multiples of it.
 _GRAIN = 64 * 1024
 
+
+def keep(image: base.LayeredImage) -> None:
+    """Let holes in the objects of an encrypted *image* read as zeros."""
+    if image.note(NOTE) != THRESHOLD:
+        image.set_note(NOTE, THRESHOLD)
+
+
+def keep_source(store: base.CloneStore, parent: base.Parent) -> None:
+    """Do as :func:`keep` to the encrypted image that a clone is made of.
+
+    Until it is overwritten, a clone's data is read by the source's metadata.
+    One that we may not change, or that is in another pool, stays as it is.
+
+    :param store: of the clone
+    """
+    with store.open_snapshot(parent) as source:
+        if source.note(NOTE) == THRESHOLD:
+            return
+    try:
+        if store.parent(parent.image, parent.snapshot) == parent:
+            with store.open_layered(parent.image) as image:
+                keep(image)
+            return
+    except (exception.ImageAccessDenied, exception.ImageReadOnly) as error:
+        LOG.debug("%s: %s", parent, error)
+    LOG.warning(
+        "%s: holes in it may read as noise, in its clones as well; let its "
+        "owner set rbd_sparse_read_threshold_bytes to %s with 'rbd config "
+        "image set'", parent, THRESHOLD)
+
+
+#: A volume as plain text, decrypted by librbd or by Python.
 View = Union[base.LayeredImage, plaintext.Plaintext]
-
-
-def ask_for(image: base.LayeredImage) -> None:
-    """Let whoever opens *image* from now on be told of its holes."""
-    image.set_note(NOTE, "1")
 
 
 def stay_zeros(image: base.LayeredImage, header: header_io.Header,
                view: View) -> bool:
-    """Try it, on the first object of an empty payload.
+    """Try whether an OSD tells of holes, on an empty volume's first object.
 
-    :param image: open as it is, after :func:`ask_for`
+    :param image: open as it is, after :func:`keep`
     :param view: the same as plain text, opened after that
     """
     sector, period = header.sector_size, image.stripe_period()

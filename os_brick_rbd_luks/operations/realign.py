@@ -74,8 +74,8 @@ def realign(volume: source.RawSource, store: base.BlockStore, name: str, *,
         copying.copy(
             lambda at, length: volume.image.read(begin + at, length),
             lambda at, data: image.write(actual + at, data), size,
-            [(at - begin, length) for at, length in volume.image.extents()
-             if at + length > begin], sparse=True, report=report)
+            ((at - begin, length) for at, length in volume.image.extents()
+             if at + length > begin), sparse=True, report=report)
         # Without a header it is no volume, so that comes last.
         header_io.apply(image, backup.over_nothing(
             moved, areas, bytes(detect.START)))

@@ -14,7 +14,7 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator, List, Optional, Tuple
+from typing import Iterator, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -102,15 +102,16 @@ class VolumeSource(RawSource):
         unlock.unlock_header(self.image, header, self._passphrase)
         return header
 
-    def extents(self) -> List[Tuple[int, int]]:
+    def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length in the payload of what may have been written."""
         if self.header and self.header.clone:
             # librbd tells of a parent's data where the parent has it. The
             # clone has it as far behind its own header, so that is elsewhere.
-            return [(0, self.size)]
-        return [(offset - self.data_offset, length)
-                for offset, length in self.image.extents()
-                if offset + length > self.data_offset]
+            yield 0, self.size
+            return
+        for offset, length in self.image.extents():
+            if offset + length > self.data_offset:
+                yield offset - self.data_offset, length
 
     @contextlib.contextmanager
     def view(self) -> Iterator[holes.View]:
@@ -144,9 +145,23 @@ class VolumeSource(RawSource):
                 writer.write(offset, data + bytes(-len(data) % sector))
 
             copying.copy(reader.read, write, self.size,
-                         self.extents(), sparse=target.sparse, report=report)
+                         self.extents(), sparse=target.sparse,
+                         keep_holes=self._holes_are_nothing(target),
+                         report=report)
             writer.flush()
         self.verify()
+
+    def _holes_are_nothing(self, target: transfer.Target) -> bool:
+        """Whether a guest never saw anything that it could rely on in them.
+
+        Of a plain image, a hole is zeros. Of an encrypted one, it is what was
+        never written, and may stay that: unless it was made for the zeros of
+        an image, or librbd showed it as zeros and QEMU will show noise.
+        """
+        if self.header is None or self.image.note(holes.NOTE) is not None:
+            return False
+        return not (self.header.type == "luks2" and target.header is not None
+                    and target.header.type == "luks1")
 
 
 def is_encrypted(store: base.BlockStore, name: str,

@@ -183,6 +183,8 @@ def existing(store: base.BlockStore, name: str, source: Source,
                         if image.note(NOTE) else "")
                     + "; insist with --force (force=True) to replace it")
             _empty(image, header)
+            # Zeros at its end that were written to empty it are no holes.
+            thick = thick or image.has_data(header.data_offset)
         with _emptied_again(store, name, image, header):
             source.pour(_target(store, name, image, header, passphrase,
                                 thick), report)
@@ -198,10 +200,7 @@ def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     if header is None or header.type == "luks1" or thick:
         return target
-    if image.has_data(header.data_offset):
-        # The zeros at its end that were written to empty it.
-        return target
-    holes.ask_for(image)
+    holes.keep(image)
     with target.view() as view:
         if holes.stay_zeros(image, header, view):
             return dataclasses.replace(target, sparse=True)

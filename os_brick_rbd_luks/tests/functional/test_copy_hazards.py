@@ -106,7 +106,7 @@ class CopyHazardsTest(base.FunctionalTestCase):
         """The objects of this cluster's store never keep them."""
         name, header = self.make(64 * MIB, **striping)
         with self.pool.open(name) as image:
-            holes.ask_for(image)
+            holes.keep(image)
             with self.pool.open(name) as view:
                 view.load_encryption("luks2", base.KEY)
                 self.assertFalse(holes.stay_zeros(image, header, view))

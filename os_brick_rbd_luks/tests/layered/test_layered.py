@@ -242,6 +242,16 @@ class LayeredTest(test_clone.CloneTestCase):
                           test_clone.LUKS2, passphrase=base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
 
+    def test_size_that_cuts_an_object(self):
+        """Refused: librbd would copy up the wrong cipher text."""
+        source, parent = self.volume(test_clone.LUKS2, (0, b"first"))
+        name = self.layered_name()
+        self.assertRaises(exception.InvalidParameter, clone.layered,
+                          self.pool, parent, name, base.NEW_KEY,
+                          test_clone.LUKS1, passphrase=base.KEY,
+                          size=SIZE + MIB)
+        self.assertNotIn(name, self.pool.images())
+
     def test_a_large_golden_image(self):
         """100 GiB: what it takes does not grow with the size."""
         source, parent = self.plain((0, b"boot"), size=100 << 30)

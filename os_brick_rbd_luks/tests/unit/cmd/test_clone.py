@@ -22,6 +22,7 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import keymanager
@@ -369,7 +370,7 @@ class KeyIdTest(CloneTestCase):
             self.assertTrue(self.opens(b"02" * 32, f"v{way}"))
             self.assertFalse(self.opens(b"01" * 32, f"v{way}"))
             content = self.pool.contents[f"v{way}"]
-            self.assertEqual([chain.NOTE], [*content.notes])
+            self.assertEqual([holes.NOTE, chain.NOTE], [*content.notes])
             self.assertEqual(
                 {"image": content.image_id, "keys": ["old-id"]},
                 json.loads(content.notes[chain.NOTE]))

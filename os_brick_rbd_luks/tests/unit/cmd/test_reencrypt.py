@@ -124,7 +124,7 @@ class ReencryptTest(ReencryptTestCase):
         self.assert_nothing_made("v")
 
     def test_thick_plain(self):
-        self.make_encrypted(size=8 * MIB)
+        self.make_encrypted(content=bytes(8 * MIB), size=8 * MIB)
         self.json(*self.argv("--plain"))
         self.assertEqual([], self.pool.contents["w"].allocated())
         self.pool.remove("w")

@@ -19,6 +19,7 @@ import hashlib
 
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster
 from os_brick_rbd_luks.tests.fakes import layered
@@ -130,7 +131,10 @@ class CloneTestCase(base.OperationsTestCase):
             content.size, content.overlap, content.parent,
             {number: bytes(data) for number, data in content.objects.items()},
             {name: taken.children for name, taken in content.frozen.items()},
-            list(content.snapshots), dict(content.notes), content.handles)
+            list(content.snapshots), {
+                note: value for note, value in content.notes.items()
+                # Right for a source, whatever becomes of its clones.
+                if note != holes.NOTE}, content.handles)
             for store in self.cluster.pools.values()
             for content in store.contents.values()}
 

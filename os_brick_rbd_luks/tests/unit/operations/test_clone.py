@@ -28,6 +28,7 @@ from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.unit.operations import base
@@ -91,7 +92,8 @@ class CloneTestCase(clones.CloneTestCase):
 
         def look():
             content = self.store.contents[name]
-            self.assertEqual({"theirs": "stays"}, content.notes)
+            self.assertEqual({"theirs": "stays",
+                              holes.NOTE: holes.THRESHOLD}, content.notes)
             seen.append(name)
 
         for call in ("lock", "write"):
@@ -130,6 +132,8 @@ class CloneTestCase(clones.CloneTestCase):
                 self.assertIs(error, found)
             else:
                 break
+            # It is right for the source, whatever fails after it was set.
+            self.store.contents["source"].notes.pop(holes.NOTE, None)
             try:
                 self.assert_state(before)
             except AssertionError as left:
@@ -201,6 +205,17 @@ class OwnKeyTest(CloneTestCase):
                          self.store.contents["clone"].size)
         self.assert_same_bytes(clones.expected(size),
                                self.guest("clone", base.NEW, base.OLD))
+
+    def test_larger_where_librbd_cannot_read_it(self):
+        """The guest could not read what the clone has more."""
+        self.store.release = 16
+        parent = self.source("luks2")
+        error = self.refused(exception.InvalidParameter, self.own_key, parent,
+                             size=2 * SIZE)
+        self.assertIn("--flatten", str(error))
+        self.own_key(parent, size=2 * SIZE, flatten=True)
+        self.assert_same_bytes(clones.expected(2 * SIZE),
+                               self.guest("clone", base.NEW))
 
     @ddt.data(SIZE - 1, SIZE - 512, 512, 0, -512)
     def test_smaller(self, size):
@@ -302,7 +317,7 @@ class OwnKeyTest(CloneTestCase):
             size=2 * SIZE, key_id="id-of-new"))
         self.assertEqual([] if flatten else ["id-of-new", "id-of-old"],
                          self.notes("two"))
-        self.assertEqual([] if flatten else [chain.NOTE],
+        self.assertEqual([holes.NOTE] + ([] if flatten else [chain.NOTE]),
                          [*self.store.contents["two"].notes])
 
     @ddt.data((base.OTHER, base.NEW, exception.WrongPassphrase),
@@ -436,7 +451,7 @@ class LayeredTest(CloneTestCase):
 
     @ddt.data(("plain", "luks1", 24, 24), ("luks1", "luks2", 24, 0),
               ("plain", "luks2", 24, 24), ("luks1", "luks2", 6, 12),
-              ("luks2", "luks1", 6, 0))
+              ("luks2", "luks1", 1, 0))
     @ddt.unpack
     def test_stripe_periods(self, below, above, period, padding):
         """They decide where a payload begins; sources may have any."""
@@ -448,6 +463,17 @@ class LayeredTest(CloneTestCase):
             self.bases())
         self.assert_same_bytes(clones.expected(), self.guest(
             "clone", *self.keys(below, base.NEW)))
+
+    def test_size_that_cuts_an_object(self):
+        """librbd copies up what is left of it, before there is a header."""
+        parent = self.source("luks2")
+        error = self.refused(
+            exception.InvalidParameter, self.layered, parent, "luks1",
+            passphrase=base.OLD, size=SIZE + 512)
+        self.assertIn("multiple of 65536", str(error))
+        # Nothing is cut.
+        self.layered(parent, "luks1", passphrase=base.OLD,
+                     size=SIZE + 12 * MIB + 512)
 
     @ddt.data("luks1", "luks2")
     def test_nothing_of_the_source_is_in_the_header(self, kind):
@@ -533,7 +559,8 @@ class LayeredTest(CloneTestCase):
              "keys": ["other"]})
         self.layered(parent)
         self.assertEqual([], self.notes())
-        self.assertEqual({}, self.store.contents["clone"].notes)
+        self.assertEqual([holes.NOTE],
+                         [*self.store.contents["clone"].notes])
 
     @ddt.data("plain", "luks1", "luks2")
     def test_copied_notes_are_removed_first(self, below):
@@ -543,8 +570,9 @@ class LayeredTest(CloneTestCase):
         notes[chain.NOTE] = "copied"
         self.assert_no_copied_notes("source", "clone", lambda: self.layered(
             parent, key_id="id-of-old", **self.key_for(below)))
-        self.assertEqual([] if below == "plain" else [chain.NOTE],
-                         [*self.store.contents["clone"].notes])
+        self.assertEqual([holes.NOTE] + (
+            [] if below == "plain" else [chain.NOTE]),
+            [*self.store.contents["clone"].notes])
         self.assertEqual("copied", notes[chain.NOTE])
 
     def test_key_id_of_a_plain_source_is_of_no_account(self):

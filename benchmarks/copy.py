@@ -1,0 +1,326 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""What copying an image into an encrypted volume costs, beside its rivals.
+
+    tools/benchmark copy
+
+An image of 2 GiB, half of it random data and half holes, as raw and as qcow2,
+into a volume: by us, by ``qemu-img convert`` to a plain RBD image, and as
+upstream's Cinder driver does it (``qemu-img convert -O luks`` to a local file,
+``rbd import`` of that). Then what else this package copies.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import tempfile
+import threading
+import time
+
+from benchmarks import common
+from benchmarks import header
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.operations import export
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import import_image
+from os_brick_rbd_luks.operations import realign
+from os_brick_rbd_luks.operations import source
+from os_brick_rbd_luks.operations import transfer
+from os_brick_rbd_luks.tests import qemu
+
+MIB = 1024 ** 2
+PIECE = MIB
+KEY = header.KEY
+NEW = b"9e" * 32
+
+
+def encryption(kind):
+    """With a key manager's key, as in Cinder."""
+    return transfer.Encryption(KEY, formatting.Options(type=kind))
+
+
+class Disk(threading.Thread):
+    """The most bytes that a folder takes while something runs."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.folder, self.peak, self.ended = folder, 0, threading.Event()
+
+    def run(self):
+        """Look, over and over."""
+        while not self.ended.wait(0.05):
+            self.look()
+
+    def look(self):
+        """Count what the files take."""
+        used = 0
+        for entry in os.scandir(self.folder):
+            with contextlib.suppress(FileNotFoundError):
+                used += entry.stat().st_blocks * 512
+        self.peak = max(self.peak, used)
+
+    def end(self):
+        """The peak."""
+        self.ended.set()
+        self.join()
+        self.look()
+        return self.peak
+
+
+def timed(folder, function, count):
+    """Seconds of each call, peak memory and the disk space it took.
+
+    Memory: of this process and of the largest program that it ran, added
+    up. Every call has an empty pool.
+    """
+    times, disk, program = [], 0, 0
+    for _number in range(count):
+        with header.pool() as pool, tempfile.TemporaryDirectory(
+                dir=folder) as scratch:
+            function.prepare(pool, scratch)
+            watch = Disk(scratch)
+            watch.start()
+            before = _programs()
+            start = time.perf_counter()
+            function(pool, scratch)
+            times.append(time.perf_counter() - start)
+            disk = max(disk, watch.end())
+            # A smaller one than while it was prepared does not count.
+            if _programs() > before:
+                program = _programs()
+    return times, disk, program + resource.getrusage(
+        resource.RUSAGE_SELF).ru_maxrss
+
+
+def _programs():
+    """Peak memory of the largest program so far, in KiB."""
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+
+
+class Way:
+    """One way of copying."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def prepare(self, pool, scratch):
+        """Make what is not to be measured."""
+
+
+class Plain(Way):
+    """``qemu-img convert`` to a plain RBD image, thin."""
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        pool.create("v", virtual_size(self.path)).__exit__()
+        common.run("qemu-img", "convert", "-n", "-W", "-m", "16", "-t",
+                   "none", "--target-is-zero", "-f", kind(self.path),
+                   self.path, "-O", "raw", "rbd:volumes/v")
+
+
+class Upstream(Way):
+    """As Cinder's driver: a local encrypted copy, and ``rbd import``."""
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        local = os.path.join(scratch, "local")
+        raw = self.path
+        if kind(raw) != "raw":
+            # Cinder fetches an image to raw first (image_utils).
+            raw = os.path.join(scratch, "raw")
+            common.run("qemu-img", "convert", "-O", "raw", "-f",
+                       kind(self.path), self.path, raw)
+        qemu.patiently(lambda: run_quietly(
+            "qemu-img", "convert", "-f", "raw", "-O", "luks", "--object",
+            "secret,id=key,file=/dev/stdin", "-o",
+            "key-secret=key,cipher-alg=aes-256,cipher-mode=xts,"
+            "ivgen-alg=plain64,iter-time=10", raw, local))
+        common.run("rbd", "import", "--no-progress", "--image-format", "2",
+                   "--pool", "volumes", local, "v")
+
+
+def run_quietly(*command):
+    """Run a program that may fail, with the passphrase on stdin."""
+    import subprocess
+    return subprocess.run(command, input=KEY, capture_output=True)
+
+
+class Ours(Way):
+    """A new volume, by :func:`transfer.new`."""
+
+    type = "luks1"
+    thick = False
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        transfer.new(pool, "v", self.source(), encryption(self.type),
+                     size=virtual_size(self.path), thick=self.thick)
+
+    def source(self):
+        """Where the data comes from."""
+        return import_image.FileSource(self.path)
+
+
+class OursLuks2(Ours):
+    """The same with LUKS2."""
+
+    type = "luks2"
+
+
+class OursThick(OursLuks2):
+    """The same, zeros written."""
+
+    thick = True
+
+
+class Stream(OursLuks2):
+    """A raw stream."""
+
+    def source(self):
+        """The image is on stdin, as it were."""
+        return import_image.StreamSource(open(self.path, "rb"))
+
+
+class Volume(Way):
+    """A volume that is there already."""
+
+    type = "luks2"
+
+    def prepare(self, pool, scratch):
+        """Import the image."""
+        transfer.new(pool, "source", import_image.FileSource(self.path),
+                     encryption(self.type))
+
+    def __call__(self, pool, scratch):
+        """Copy it with another volume key."""
+        with source.opened(pool, "source", passphrase=KEY) as found:
+            transfer.new(pool, "v", found, transfer.Encryption(
+                NEW, formatting.Options(type="luks2")))
+
+
+class Export(Volume):
+    """A volume to a raw file."""
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        with source.opened(pool, "source", passphrase=KEY) as found:
+            export.to_file(found, os.path.join(scratch, "v.raw"))
+
+
+class Realign(Volume):
+    """A volume of upstream's layout into an aligned one."""
+
+    def prepare(self, pool, scratch):
+        """Make it as upstream does."""
+        Upstream(self.path)(pool, scratch)
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        with source.opened_raw(pool, "v") as found:
+            realign.realign(found, pool, "aligned")
+
+
+IMPORTS = {
+    "plain RBD image, qemu-img convert": (Plain, 5),
+    "ours, LUKS2": (OursLuks2, 5),
+    "ours, LUKS2, --thick": (OursThick, 3),
+    "ours, LUKS1": (Ours, 3),
+    "upstream Cinder's way, LUKS1": (Upstream, 2),
+}
+OTHERS = {
+    "import of a stream, LUKS2": (Stream, 3),
+    "reencrypt LUKS2 to LUKS2": (Volume, 3),
+    "export LUKS2 to a raw file": (Export, 3),
+    "realign upstream's volume": (Realign, 2),
+}
+
+
+def kind(path):
+    """Raw or qcow2, by its name."""
+    return "qcow2" if path.endswith(".qcow2") else "raw"
+
+
+def virtual_size(path):
+    """Bytes, as the benchmark's images have them."""
+    return os.path.getsize(path.replace(".qcow2", ".raw"))
+
+
+def make_images(folder, size):
+    """The image as raw and as qcow2: format -> path."""
+    raw, qcow2 = (os.path.join(folder, f"image.{name}")
+                  for name in ("raw", "qcow2"))
+    with open(raw, "wb") as stream:
+        stream.truncate(size)
+        for offset in range(0, size, 2 * PIECE):
+            stream.seek(offset)
+            stream.write(os.urandom(PIECE))
+    common.run("qemu-img", "convert", "-O", "qcow2", raw, qcow2)
+    return {"raw": raw, "qcow2": qcow2}
+
+
+def work(folder, way, path, count):
+    """Run in a process of its own; see :func:`common.isolated`."""
+    times, disk, memory = timed(folder, way(path), count)
+    return {"times": times, "disk": disk, "memory_kib": memory}
+
+
+def show(name, image, found, plain):
+    """One line."""
+    print(f"{image:6} {name:36} {found['median']:7.2f} s "
+          f"({found['median'] / plain:5.2f})  "
+          f"{found['memory_kib'] / 1024:5.0f} MiB of memory, "
+          f"{found['disk'] / MIB:6.0f} MiB of disk", flush=True)
+
+
+def main():
+    """Measure, print, save and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--results", default="benchmarks/results")
+    parser.add_argument("--plots", default="doc/source/images")
+    parser.add_argument("--size", type=int, default=2048, metavar="MIB")
+    options = parser.parse_args()
+    results = {"environment": common.environment(), "import": {},
+               "other": {}, "size_mib": options.size,
+               "holes_stay_zeros": None}
+    with tempfile.TemporaryDirectory() as folder:
+        images = make_images(folder, options.size * MIB)
+        for image, path in images.items():
+            by_way = results["import"].setdefault(image, {})
+            for name, (way, count) in IMPORTS.items():
+                by_way[name] = found = measure(folder, way, path, count)
+                show(name, image, found, by_way[next(iter(IMPORTS))]["median"])
+        plain = results["import"]["raw"][next(iter(IMPORTS))]["median"]
+        for name, (way, count) in OTHERS.items():
+            results["other"][name] = found = measure(
+                folder, way, images["raw"], count)
+            show(name, "raw", found, plain)
+    print("saved", common.save(options.results, "copy", results))
+    common.bars(
+        options.plots, "copy",
+        {name: {image: by_way[name]["median"]
+                for image, by_way in results["import"].items()}
+         for name in IMPORTS},
+        title=f"Copying an image of {options.size} MiB into a volume",
+        xlabel="format of the image", ylabel="seconds (median)")
+
+
+def measure(folder, way, path, count):
+    """The figures of a way, in a process of its own."""
+    return common.isolated(work, folder, way, path, count)
+
+
+if __name__ == "__main__":
+    with cluster.connect():
+        main()
