@@ -82,6 +82,9 @@ def discard(store: base.BlockStore, name: str) -> None:
     """Remove a half-made image, without hiding why it is one."""
     try:
         store.evict(name)
+    except exception.ImageNotFound:
+        # It has got its own name: the signal came only then.
+        return
     except exception.RBDLuksError as error:
         LOG.debug("%s/%s: %s", store.name, name, error)
     base.remove_quietly(store, name)

@@ -30,6 +30,7 @@ from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import qemu
 from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.operations import transfer
+from os_brick_rbd_luks.tests.fakes import image
 from os_brick_rbd_luks.tests.unit.cmd import base
 
 MIB = base.MIB
@@ -73,8 +74,8 @@ class TransferTestCase(base.CommandTestCase):
 
     def make_plain(self, name="p", content=DATA, pool="volumes"):
         store = self.cluster.pools[pool]
-        with store.create(name, len(content)) as image:
-            image.write(0, content)
+        with store.create(name, len(content)) as opened:
+            opened.write(0, content)
         return store.contents[name]
 
     def make_encrypted(self, name="v", content=b"", size=MIB, options=XTS,
@@ -82,10 +83,10 @@ class TransferTestCase(base.CommandTestCase):
         store = self.cluster.pools[pool]
         create.create(store, name, size, base.OLD, options)
         if content:
-            with store.open(name) as image:
-                image.load_encryption(options.type, base.OLD)
+            with store.open(name) as opened:
+                opened.load_encryption(options.type, base.OLD)
                 # All of it: holes are noise in an object that is there.
-                image.write(0, content.ljust(size, b"\0"))
+                opened.write(0, content.ljust(size, b"\0"))
         return store.contents[name]
 
     def leave_half_made(self, name="v"):
@@ -230,6 +231,30 @@ class ImportStreamTest(TransferTestCase):
         self.assertEqual("volumes/v: the data could not be copied: x", error)
         self.assert_nothing_made()
 
+    def interrupted(self, after):
+        """Ctrl-C in the moment when the image gets its name."""
+        rename = self.pool.rename
+
+        def interrupted(name, new_name):
+            if after:
+                rename(name, new_name)
+            raise KeyboardInterrupt
+
+        self.patch(f"{image.__name__}.MemoryStore.rename",
+                   lambda _store, *names: interrupted(*names))
+        return self.run_command(*self.argv("--size", "1M"), stdin=DATA,
+                                code=130)
+
+    def test_interrupted_before_the_end(self):
+        self.interrupted(after=False)
+        self.assert_nothing_made()
+
+    def test_interrupted_after_the_end(self):
+        """There is nothing that somebody would have to remove."""
+        self.assertEqual(("", ""), self.interrupted(after=True))
+        self.assert_nothing_made("v")
+        self.assert_holds(DATA, MIB)
+
     # half-made
 
     def test_half_made(self):
@@ -290,8 +315,8 @@ class ImportStreamTest(TransferTestCase):
         error = self.error(5, *self.argv("--existing"),
                            stdin=b"x" * (MIB + 1))
         self.assertIn("the stream has more", error)
-        with self.pool.open("v", read_only=True) as image:
-            self.assertFalse(image.has_data(4 * MIB))
+        with self.pool.open("v", read_only=True) as opened:
+            self.assertFalse(opened.has_data(4 * MIB))
         self.assertEqual({}, self.pool.contents["v"].notes)
 
     def test_existing_wrong_passphrase(self):
@@ -411,8 +436,8 @@ class ImportImageTest(TransferTestCase):
 
     def test_snapshot(self):
         self.make_plain("p").freeze("s")
-        with self.pool.open("p") as image:
-            image.write(0, b"later")
+        with self.pool.open("p") as opened:
+            opened.write(0, b"later")
         self.imported("--size", "1M", source="rbd:volumes/p@s")
         self.assert_holds(DATA, MIB)
 
@@ -567,9 +592,9 @@ class ExportTest(TransferTestCase):
 
     def test_snapshot(self):
         self.make_encrypted(content=DATA).freeze("s")
-        with self.pool.open("v") as image:
-            image.load_encryption("luks1", base.OLD)
-            image.write(0, b"later" * 1024)
+        with self.pool.open("v") as opened:
+            opened.load_encryption("luks1", base.OLD)
+            opened.write(0, b"later" * 1024)
         self.exported(source="volumes/v@s")
         self.assert_same_bytes(DATA, self.content(self.out)[:len(DATA)])
 
