@@ -20,8 +20,9 @@ import contextlib
 import json
 import os
 import re
-from typing import (Any, Callable, ContextManager, Dict, Iterator, List,
-                    Mapping, Optional, Tuple, TYPE_CHECKING)
+from typing import (Any, Callable, ContextManager, Dict, Iterable, Iterator,
+                    List, Mapping, Optional, Tuple, TYPE_CHECKING)
+import weakref
 
 from oslo_utils import netutils
 
@@ -105,8 +106,12 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
                 conf=source, user=f"client.{user}") from error
         except rados.Error as error:
             raise unreachable(error) from error
-        yield Cluster(handle, f"client.{user}", qemu.Client.of(
+        connected = Cluster(handle, f"client.{user}", qemu.Client.of(
             handle, conf, user, cluster))
+        try:
+            yield connected
+        finally:
+            connected.close_images()
     finally:
         handle.shutdown()
 
@@ -145,6 +150,17 @@ class Cluster:
         self._handle = handle
         self._user = user
         self._client = client
+        self._opened: weakref.WeakSet[layers.LayeredImage] = (
+            weakref.WeakSet())
+
+    def close_images(self) -> None:
+        """Close what is open still.
+
+        A signal may come before the first statement of ``__exit__``, and the
+        exception keeps the image. librbd crashes when one is closed after its
+        connection.
+        """
+        _close(self._opened)
 
     def monitors(self) -> List[Tuple[str, str]]:
         """Addresses and ports of the monitors, as libvirt and Nova say them.
@@ -178,7 +194,7 @@ class Cluster:
             ioctx.set_namespace(namespace)
             yield Pool(self._handle, ioctx,
                        f"{name}/{namespace}" if namespace else name,
-                       self._user, self.pool, self._client)
+                       self._user, self.pool, self._client, self._opened)
         finally:
             ioctx.close()
 
@@ -188,9 +204,11 @@ class Pool:
 
     def __init__(self, handle: rados.Rados, ioctx: rados.Ioctx, name: str,
                  user: str, pools: Callable[[str, str], ContextManager[Pool]],
-                 client: qemu.Client) -> None:
+                 client: qemu.Client,
+                 opened: weakref.WeakSet[layers.LayeredImage]) -> None:
         self.name = name
         self._pools = pools
+        self._opened = opened
         self._client = client
         self._handle = handle
         self._ioctx = ioctx
@@ -254,6 +272,7 @@ class Pool:
         opened = layers.LayeredImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
             self._handle.get_instance_id(), read_only)
+        self._opened.add(opened)
         opened.snapshot = snapshot
         return opened
 
@@ -313,6 +332,9 @@ class Pool:
 
     def evict(self, name: str) -> None:
         """See :class:`base.BlockStore`; their addresses are blocklisted."""
+        # And what a signal kept from being closed here.
+        full = f"{self.name}/{name}"
+        _close(image for image in self._opened if image.name == full)
         with self.open_layered(name, read_only=True) as image, \
                 self._translated("evict other clients of", name):
             evict.all_from(self._handle, image)
@@ -331,6 +353,12 @@ class Pool:
     def environment(self) -> Dict[str, str]:
         """See :class:`base.BlockStore`."""
         return self._client.environment()
+
+
+def _close(images: Iterable[layers.LayeredImage]) -> None:
+    for image in [*images]:
+        with contextlib.suppress(exception.ImageError):
+            image.__exit__()
 
 
 def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:

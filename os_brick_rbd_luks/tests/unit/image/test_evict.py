@@ -85,3 +85,26 @@ class EvictTest(testtools.TestCase):
         self.meanwhile = image.__exit__
         self.pool.evict("v")
         self.assertEqual([], self.ceph.blocklist)
+
+    # what a signal kept from being closed
+
+    def test_own_images_are_closed_first(self):
+        """Or else librbd crashes when they are closed later."""
+        closed = []
+
+        def shutdown(connection):
+            closed.append(not self.ceph.images)
+
+        self.useFixture(fixtures.MonkeyPatch(f"{ceph.__name__}.Rados.shutdown",
+                                             shutdown))
+        with cluster.connect() as connection, connection.pool(
+                "volumes") as pool:
+            image = pool.open("v")
+        self.assertEqual([True], closed)
+        image.__exit__()
+
+    def test_an_image_to_be_removed_is_closed(self):
+        image = self.pool.open("v")
+        self.pool.evict("v")
+        self.pool.remove("v")
+        image.__exit__()
