@@ -73,7 +73,12 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     SIGTERM ends it as Ctrl-C does: what is half made is removed.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    def end(*_: Any) -> None:
+        # A second one is not to end the removal of what is half made.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        sys.exit(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         return int(RBDLuksApp().run(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:

@@ -59,12 +59,14 @@ class _Meter:
         self._stream = stream
         self._start = time.monotonic()
         self._last = 0.0
+        self._ended = False
 
     def __call__(self, done: int, total: Optional[int]) -> None:
         """Report, but not more often than anybody could read."""
         now = time.monotonic()
-        if now - self._last < _INTERVAL and done != total:
+        if self._ended or now - self._last < _INTERVAL and done != total:
             return
+        self._ended = done == total
         self._last = now
         rate = done / max(now - self._start, 1e-6)
         left = (total - done) / rate if total is not None and rate else None

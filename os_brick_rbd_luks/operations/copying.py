@@ -19,9 +19,10 @@ and outside of Python's lock.
 from __future__ import annotations
 
 import collections
+import contextlib
 from concurrent import futures
-from typing import (Callable, Deque, IO, Iterable, Iterator, List, Optional,
-                    Tuple, TypeVar)
+from typing import (Callable, Deque, Generator, IO, Iterable, Iterator, List,
+                    Optional, Tuple, TypeVar)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -42,8 +43,9 @@ Extents = Iterable[Tuple[int, int]]
 Result = TypeVar("Result")
 
 
-def _in_order(jobs: Iterable[Callable[[], Result]]) -> Iterator[Result]:
-    """Results of jobs that run at the same time."""
+def _in_order(jobs: Iterable[Callable[[], Result]]
+              ) -> Generator[Result, None, None]:
+    """Results of jobs that run at the same time; close it to end them."""
     running: Deque[futures.Future[Result]] = collections.deque()
     executor = futures.ThreadPoolExecutor(_THREADS)
     try:
@@ -115,10 +117,11 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
     done = 0
     jobs = (job(*piece) for piece in pieces(size, extents)
             if piece[2] or not (sparse or keep_holes))
-    for length in _in_order(jobs):
-        done += length
-        if report:
-            report(done, size)
+    with contextlib.closing(_in_order(jobs)) as results:
+        for length in results:
+            done += length
+            if report:
+                report(done, size)
     if report:
         report(size, size)
 
@@ -147,9 +150,10 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
             yield _writer(write, offset, data + bytes(-len(data) % sector),
                           sparse)
 
-    for done in _in_order(jobs()):
-        if report:
-            report(done, None)
+    with contextlib.closing(_in_order(jobs())) as results:
+        for done in results:
+            if report:
+                report(done, None)
     return total
 
 
@@ -187,8 +191,10 @@ def copy_out(read: Read, size: int, extents: Extents,
         return lambda: read(offset, length) if data_there else bytes(length)
 
     done = 0
-    for data in _in_order(job(*piece) for piece in pieces(size, extents)):
-        sink(done, data)
-        done += len(data)
-        if report:
-            report(done, size)
+    with contextlib.closing(_in_order(
+            job(*piece) for piece in pieces(size, extents))) as results:
+        for data in results:
+            sink(done, data)
+            done += len(data)
+            if report:
+                report(done, size)

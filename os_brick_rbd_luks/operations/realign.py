@@ -29,6 +29,7 @@ from os_brick_rbd_luks.operations import backup
 from os_brick_rbd_luks.operations import copying
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import progress
 from os_brick_rbd_luks.operations import source
@@ -71,6 +72,8 @@ def realign(volume: source.RawSource, store: base.BlockStore, name: str, *,
         if actual != offset:
             image.resize(actual + size)
         moved = header.relocate(actual)
+        if volume.image.note(holes.NOTE) is not None:
+            holes.keep(image)
         copying.copy(
             lambda at, length: volume.image.read(begin + at, length),
             lambda at, data: image.write(actual + at, data), size,

@@ -53,9 +53,13 @@ class RawSource:
 
         :raises SourceChanged: it is another one now, or somebody has it open
         """
-        if (self.image.size() != self._raw_size or (
-                self.snapshot is None and self.image.watchers())
-                or header_io.read_start(self.image) != self._start):
+        # An open image that is not written is not told of another's resize.
+        with self.store.open_layered(
+                self._short, read_only=True, snapshot=self.snapshot) as image:
+            same = (image.size() == self._raw_size and not (
+                self.snapshot is None and image.watchers())
+                and header_io.read_start(image) == self._start)
+        if not same:
             raise exception.SourceChanged(source=self.name)
 
     def refuse_layers(self) -> None:
@@ -158,7 +162,8 @@ class VolumeSource(RawSource):
         never written, and may stay that: unless it was made for the zeros of
         an image, or librbd showed it as zeros and QEMU will show noise.
         """
-        if self.header is None or self.image.note(holes.NOTE) is not None:
+        if (target.thick or self.header is None
+                or self.image.note(holes.NOTE) is not None):
             return False
         return not (self.header.type == "luks2" and target.header is not None
                     and target.header.type == "luks1")

@@ -62,6 +62,8 @@ class Target:
     passphrase: bytes = dataclasses.field(repr=False)
     #: zeros need not be written: what was never written stays zeros
     sparse: bool
+    #: zeros have to be written in any case
+    thick: bool
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
@@ -196,7 +198,7 @@ def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
             thick: bool) -> Target:
     """An empty image as a target."""
     target = Target(store, name, image, header, passphrase,
-                    sparse=header is None and not thick)
+                    sparse=header is None and not thick, thick=thick)
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     if header is None or header.type == "luks1" or thick:
         return target
