@@ -19,8 +19,8 @@ and outside of Python's lock.
 from __future__ import annotations
 
 import collections
-import contextlib
 from concurrent import futures
+import contextlib
 from typing import (Callable, Deque, Generator, IO, Iterable, Iterator, List,
                     Optional, Tuple, TypeVar)
 
