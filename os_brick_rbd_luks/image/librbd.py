@@ -199,7 +199,7 @@ class LibrbdImage:
             with self._translated("close"):
                 self._image.close()
         except exception.ImageError as error:
-            if exc_info[0] is None:
+            if not any(exc_info):
                 raise
             # The error that ended the work says more.
             LOG.warning("%s: %s", self.name, error)

@@ -127,7 +127,7 @@ def new(store: base.BlockStore, name: str, source: Source,
                 store, partial_name, wanted, encryption.passphrase,
                 encryption.options, **image_options)
         else:
-            store.create(partial_name, wanted, **image_options).__exit__()
+            partial.create(store, partial_name, wanted, **image_options)
 
     # It is kept open: a watcher tells other runs that this one lives.
     with partial.new(store, name, make, restart=restart) as partial_name, \

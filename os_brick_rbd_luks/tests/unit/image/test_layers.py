@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 
 import ddt
 import fixtures
@@ -230,7 +231,7 @@ class LoadEncryptionTest(LibrbdTestCase):
 
     def setUp(self):
         super().setUp()
-        self.log = self.useFixture(fixtures.FakeLogger(level=0))
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.store, _other = self.open_pools()
         create.create(self.store, "source", 2 * clones.OBJECT, OLD,
                       formatting.Options())

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import os
 import signal
 import threading
@@ -108,7 +109,7 @@ class QemuTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.log = self.useFixture(fixtures.FakeLogger(level=0))
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.programs = self.useFixture(programs.QemuImg())
         self.reports = []
 
