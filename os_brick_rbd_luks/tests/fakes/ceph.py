@@ -415,6 +415,7 @@ class Image:
             self.closed = True
             self.ceph.images.remove(self)
             self._image.__exit__()
+            self.ceph.call("close")
 
     def _usable(self, call: str) -> images.MemoryImage:
         self.require_not_closed()
