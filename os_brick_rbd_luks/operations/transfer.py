@@ -223,6 +223,7 @@ def _emptied_again(store: base.BlockStore, name: str,
     image.set_note(NOTE, "import")
     try:
         yield
+        image.set_note(NOTE, None)
     except BaseException:
         try:
             store.evict(name)
@@ -233,4 +234,3 @@ def _emptied_again(store: base.BlockStore, name: str,
             LOG.warning("%s: a part of the data is left on it: %s",
                         image.name, error)
         raise
-    image.set_note(NOTE, None)

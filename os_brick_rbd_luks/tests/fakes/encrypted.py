@@ -52,7 +52,7 @@ def load(image: images.MemoryImage, release: Optional[int], kind: str,
         if len(passphrases) != 1:
             raise ValueError("there is one layer, or one passphrase only")
         opened = unlock.unlock(image, *passphrases)
-    except exception.WrongPassphrase:
+    except (exception.ImageError, exception.WrongPassphrase):
         raise
     except exception.RBDLuksError as error:
         raise ValueError(str(error)) from error
