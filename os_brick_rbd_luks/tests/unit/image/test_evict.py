@@ -82,7 +82,7 @@ class EvictTest(testtools.TestCase):
     def test_blocklisted(self, addresses):
         self.watch(*addresses)
         self.evict()
-        self.assertEqual({address: evict.DURATION for address in addresses},
+        self.assertEqual(dict.fromkeys(addresses, evict.DURATION),
                          self.ceph.blocklist)
         self.assertLessEqual(len(self.clock.waits), 1)
 

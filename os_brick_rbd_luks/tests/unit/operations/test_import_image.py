@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import os
 
@@ -47,7 +48,7 @@ class FileTest(test_transfer.TransferTestCase):
         with open(self.path, "wb") as stream:
             stream.write(data)
         self.programs.plan("info",
-                           stdout='{"virtual-size": %d}' % len(data))
+                           stdout=json.dumps({"virtual-size": len(data)}))
 
     def source(self):
         return import_image.FileSource(self.path, "raw")
