@@ -24,6 +24,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
+import struct
 from typing import Any, Optional, Tuple
 
 from os_brick_rbd_luks import exception
@@ -39,6 +40,12 @@ _RAW = ("raw", "iso", "gpt")
 
 #: The first line of a VMDK descriptor without data: it names other files.
 _DESCRIPTOR = b"# Disk DescriptorFile"
+
+#: Magic and capacity of a VMDK file that has its data in it. The first line
+#: of a descriptor may be another, and one that is in such a file counts as
+#: well when the capacity is 0 (QEMU ``block/vmdk.c``). The inspector reads
+#: descriptors otherwise than QEMU, which knows upper and lower case.
+_SPARSE = struct.Struct("<4s8xQ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,14 +102,16 @@ def inspect(path: str, file_format: Optional[str] = None) -> ImageFile:
     identity = _identity(path)
     try:
         with open(path, "rb") as stream:
-            start = stream.read(len(_DESCRIPTOR))
+            start = stream.read(len(_DESCRIPTOR)).ljust(_SPARSE.size, b"\0")
     except OSError as error:
         raise _unreadable(path, error) from None
-    if start == _DESCRIPTOR:
-        raise exception.UnsafeImage(
-            path=path, reason="it is a VMDK descriptor, whose data is in "
-                              "other files")
-    driver = _driver(path, file_format)
+    driver = "vmdk" if start == _DESCRIPTOR else _driver(path, file_format)
+    if driver == "vmdk":
+        magic, capacity = _SPARSE.unpack_from(start)
+        if magic != b"KDMV" or not capacity:
+            raise exception.UnsafeImage(
+                path=path, reason="it is a VMDK descriptor, whose data is in "
+                                  "other files")
     found = ImageFile(os.path.abspath(path), driver, 0, identity)
     with exception.about(f"file {path}"):
         told = qemu.info(found.block_options())

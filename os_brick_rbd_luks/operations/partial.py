@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Callable, Iterator
+from typing import Any, Callable, Iterator
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -76,6 +76,17 @@ def _refuse_running(store: base.BlockStore, name: str) -> None:
             raise exception.ImageLocked(
                 holders=f"{', '.join(holders)}: another run, or one that "
                         "died less than 30 s ago")
+
+
+def create(store: base.BlockStore, name: str, size: int,
+           **image_options: Any) -> None:
+    """Create an empty image; it is not there if that fails at its end."""
+    image = store.create(name, size, **image_options)
+    try:
+        image.__exit__(None, None, None)
+    except BaseException:
+        base.remove_quietly(store, name)
+        raise
 
 
 def discard(store: base.BlockStore, name: str) -> None:

@@ -32,7 +32,9 @@ def percentages(output: IO[bytes]) -> Iterator[float]:
         if not data:
             return
         rest += data
+        # Of the rest, neither what was told nor a line that has ended.
+        keep = rest.rfind(b"\r") + 1
         for match in _PERCENT.finditer(rest):
+            keep = max(keep, match.end())
             yield float(match.group(1))
-        # It ends with a carriage return, so what follows is a new number.
-        rest = rest.rpartition(b"\r")[2]
+        rest = rest[keep:]

@@ -235,6 +235,7 @@ class _Watch:
         self._size = size
         self._report = report
         self._process: Optional[subprocess.Popen[bytes]] = None
+        self._error: Optional[BaseException] = None
 
     def started(self, process: subprocess.Popen[bytes]) -> None:
         """Remember the process, and stand between it and who reads it."""
@@ -253,12 +254,24 @@ class _Watch:
                     if self._report:
                         self._report(int(self._size * percent / 100),
                                      self._size)
+        except BaseException as error:
+            # Of the one who is told: it ends the copy.
+            self._error = error
+            self._kill()
         finally:
             os.close(end)
 
     def stop(self) -> None:
-        """Kill it, if it is still there."""
-        process = self._process
-        if process and process.poll() is None:
-            process.kill()
-            process.wait()
+        """Kill it, if it is still there, and wait for its end.
+
+        :raises Exception: what the one who is told of the progress did
+        """
+        self._kill()
+        if self._process:
+            self._process.wait()
+        if self._error:
+            raise self._error from None
+
+    def _kill(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.kill()

@@ -60,7 +60,7 @@ def realign(volume: source.RawSource, store: base.BlockStore, name: str, *,
         areas = backup.read_areas(volume.image, header)
 
     def make(partial_name: str) -> None:
-        store.create(partial_name, offset + size, **image_options).__exit__()
+        partial.create(store, partial_name, offset + size, **image_options)
 
     with partial.new(store, name, make, restart=restart) as partial_name, \
             store.open(partial_name) as image, exception.about(

@@ -129,7 +129,7 @@ def new(store: base.BlockStore, name: str, source: Source,
                 store, partial_name, wanted, encryption.passphrase,
                 encryption.options, **image_options)
         else:
-            store.create(partial_name, wanted, **image_options).__exit__()
+            partial.create(store, partial_name, wanted, **image_options)
 
     # It is kept open: a watcher tells other runs that this one lives.
     with partial.new(store, name, make, restart=restart) as partial_name, \
@@ -246,6 +246,7 @@ def _emptied_again(store: base.BlockStore, name: str,
     image.set_note(NOTE, "import")
     try:
         yield
+        image.set_note(NOTE, None)
     except BaseException:
         try:
             # Not evicted: who has it open may be a guest by now.
@@ -257,4 +258,3 @@ def _emptied_again(store: base.BlockStore, name: str,
             LOG.warning("%s: a part of the data is left on it: %s",
                         image.name, error)
         raise
-    image.set_note(NOTE, None)

@@ -15,7 +15,7 @@
 Ceph's bindings as os-brick and this package use them: connections by name,
 conf file and options; images that librbd's encryption can be loaded on, those
 of clones with a passphrase for each layer; snapshots, clones and metadata;
-locks on header objects; watchers.
+locks on header objects; watchers, and the list that keeps them away.
 """
 
 from __future__ import annotations
@@ -26,15 +26,14 @@ import json
 import os
 import re
 import types
-from typing import (Any, Callable, Dict, Iterator, List, Optional, Set,
-                    Tuple, Union)
+from typing import (Any, Callable, Dict, Iterator, List, NamedTuple,
+                    Optional, Set, Tuple, Union)
 
 import fixtures
 from os_brick.initiator import linuxrbd
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import plaintext
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.fakes import encrypted
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import layered
 from os_brick_rbd_luks.tests.fakes import modules
@@ -59,6 +58,13 @@ _DEFAULTS = {"client_mount_timeout": "300", "rados_osd_op_timeout": "0",
              "keyfile": ""}
 
 
+class Watcher(NamedTuple):
+    """A client elsewhere that has an image open for writing."""
+
+    number: int
+    address: str
+
+
 class Ceph(fixtures.Fixture):
     """A cluster, and the two modules that talk to it.
 
@@ -72,6 +78,11 @@ class Ceph(fixtures.Fixture):
     :ivar faults: name of a call -> what it raises, once
     :ivar loads: calls of ``encryption_load``, by image
     :ivar protected: ``pool/image@snapshot`` of the protected snapshots
+    :ivar watchers: clients elsewhere, by ``pool/image``
+    :ivar staying: addresses of those whose watches do not end
+    :ivar blocklist: address -> seconds
+    :ivar full: whether what needs space would wait for ever; removing does
+        not, for who says that he frees some
     """
 
     def __init__(self, *pools: str, release: Optional[int] = 16,
@@ -95,8 +106,11 @@ class Ceph(fixtures.Fixture):
         self.faults: Dict[str, BaseException] = {}
         self.loads: List[str] = []
         self.protected: Set[str] = set()
+        self.watchers: Dict[str, List[Watcher]] = {}
+        self.staying: Set[str] = set()
+        self.blocklist: Dict[str, int] = {}
+        self.full = False
         self.locks: Dict[str, Tuple[str, str]] = {}
-        self.blocklist: List[str] = []
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},
                               {"addr": "[fd00::2]:6789/0"}]
 
@@ -234,10 +248,19 @@ class Rados:
         """A number that no other connection has."""
         return 4000 + self._ceph.history.index(self)
 
+    @property
+    def address(self) -> str:
+        """Of this client, as its watches have it."""
+        return f"10.0.0.9:0/{self.get_instance_id()}"
+
     def blocklist_add(self, address: str, seconds: int = 0) -> None:
-        """Keep the clients of that address out."""
+        """Keep a client away, whose watches end by that."""
         self._ceph.call("blocklist_add")
-        self._ceph.blocklist.append(address)
+        self._ceph.blocklist[address] = seconds
+        if address not in self._ceph.staying:
+            for watchers in self._ceph.watchers.values():
+                watchers[:] = [watcher for watcher in watchers
+                               if watcher.address != address]
 
     def mon_command(self, command: str, inbuf: bytes
                     ) -> Tuple[int, bytes, str]:
@@ -268,6 +291,7 @@ class Ioctx:
         self._ceph = ceph
         self.rados = rados
         self.pool = pool
+        self.full_try = False
 
     def set_namespace(self, namespace: str) -> None:
         """Choose a namespace."""
@@ -276,9 +300,11 @@ class Ioctx:
 
     def set_osdmap_full_try(self) -> None:
         """Let what frees space go on in a full pool."""
+        self.full_try = True
 
     def unset_osdmap_full_try(self) -> None:
         """Let it wait again."""
+        self.full_try = False
 
     def close(self) -> None:
         """Close it."""
@@ -322,8 +348,21 @@ class RBD:
     def remove(self, ioctx: Ioctx, name: str) -> None:
         """Remove an image."""
         self.ceph.call("remove")
+        if self.ceph.full and not ioctx.full_try:
+            raise self.ceph.rbd.Timeout("error removing image")
+        if self.ceph.watchers.get(f"{ioctx.pool}/{name}"):
+            raise self.ceph.rbd.ImageBusy("error removing image")
         with self.ceph.as_librbd():
             self.ceph.pools[ioctx.pool].remove(name)
+
+    def rename(self, ioctx: Ioctx, src: str, dest: str) -> None:
+        """Give an image another name; it may be open."""
+        self.ceph.call("rename")
+        with self.ceph.as_librbd():
+            self.ceph.pools[ioctx.pool].rename(src, dest)
+        watchers = self.ceph.watchers.pop(f"{ioctx.pool}/{src}", None)
+        if watchers:
+            self.ceph.watchers[f"{ioctx.pool}/{dest}"] = watchers
 
     def clone(self, p_ioctx: Ioctx, p_name: str, p_snapname: str,
               c_ioctx: Ioctx, c_name: str) -> None:
@@ -352,7 +391,7 @@ class Image:
         self.ceph.call("open_image")
         self.ioctx = ioctx
         self.read_only = read_only
-        self._plain: Union[plaintext.Plaintext, layered.Plaintext,
+        self._plain: Union[encrypted.Plaintext, layered.Plaintext,
                            None] = None
         self._snapshot: Optional[str] = None
         pool = self.ceph.pools.get(ioctx.pool)
@@ -376,6 +415,7 @@ class Image:
             self.closed = True
             self.ceph.images.remove(self)
             self._image.__exit__()
+            self.ceph.call("close")
 
     def _usable(self, call: str) -> images.MemoryImage:
         self.require_not_closed()
@@ -452,11 +492,17 @@ class Image:
                      callback: Callable[[int, int, bool], int],
                      include_parent: bool = True,
                      whole_object: bool = False) -> None:
-        """Call for every object there is, the parent's included."""
+        """Call for every object there is, the parent's included.
+
+        Of one that is in part in what is asked about, for that part.
+        """
         content = self._usable("diff").content
+        assert from_snapshot is None and include_parent and whole_object
+        end = min(offset + length, content.size)
         for number in content.allocated():
-            if callback(number * content.object_size, content.object_size,
-                        True):
+            begin = max(number * content.object_size, offset)
+            stop = min((number + 1) * content.object_size, end)
+            if begin < stop and callback(begin, stop - begin, True):
                 raise self.ceph.rbd.OSError("error iterating")
 
     def list_snaps(self) -> List[Dict[str, str]]:
@@ -466,9 +512,13 @@ class Image:
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""
         self._usable("watchers")
-        return [{"id": image.ioctx.rados.get_instance_id(),
-                 "addr": "10.0.0.9:0/1"} for image in self.ceph.images
-                if image.content is self.content and not image.read_only]
+        return [*({"id": image.ioctx.rados.get_instance_id(),
+                   "addr": image.ioctx.rados.address}
+                  for image in self.ceph.images
+                  if image.content is self.content and not image.read_only),
+                *({"id": watcher.number, "addr": watcher.address}
+                  for watcher in self.ceph.watchers.get(self.content.name,
+                                                        ()))]
 
     # clones
 
@@ -566,21 +616,16 @@ class Image:
             return
         invalid = self.ceph.rbd.InvalidArgument("encryption_load")
         self.ceph.loads.append(image.name)
-        if self._plain or "journaling" in image.features():
+        if self._plain:
             raise invalid
         try:
-            opened = unlock.unlock(image, passphrase)
+            self._plain = encrypted.load(
+                image, self.ceph.release, ("luks1", "luks2", "luks")[kind],
+                passphrase)
         except exception.WrongPassphrase:
             raise self.ceph.rbd.PermissionError("encryption_load") from None
-        except exception.RBDLuksError:
+        except ValueError:
             raise invalid from None
-        header = opened.header
-        if (kind not in (2, ("luks1", "luks2").index(header.type))
-                or header.cipher_spec != "aes-xts-plain64"
-                or (self.ceph.release >= 18
-                    and header.data_offset % image.stripe_period())):
-            raise invalid
-        self._plain = plaintext.Plaintext(image, opened)
 
     def encryption_load2(self, specs: Any) -> None:
         """Load a passphrase for each layer of a clone."""

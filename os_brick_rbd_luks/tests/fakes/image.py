@@ -133,6 +133,14 @@ class Content:
     steps: Steps = dataclasses.field(default_factory=Steps)
     #: the open image that has librbd's exclusive lock
     owner: Any = None
+    #: keeps writes of several threads apart
+    guard: Any = dataclasses.field(default_factory=threading.RLock)
+    #: of Ceph, for what librbd can encrypt
+    release: Optional[int] = 18
+    #: whether the OSDs tell holes from zeros, if they are asked to
+    sparse_reads: bool = True
+    #: those who keep it open even when their addresses are blocklisted
+    staying: List[str] = dataclasses.field(default_factory=list)
     #: of a snapshot, its own behind that of its image
     image_id: str = dataclasses.field(
         default_factory=lambda: f"id{next(_IDS)}")
@@ -159,6 +167,10 @@ class Content:
 
     def write(self, offset: int, data: bytes) -> None:
         """Write, without any log or fault."""
+        with self.guard:
+            self._write(offset, data)
+
+    def _write(self, offset: int, data: bytes) -> None:
         view = memoryview(data)
         while view:
             number, start = divmod(offset, self.object_size)
@@ -242,7 +254,8 @@ class Content:
                        {number: bytearray(data)
                         for number, data in self.objects.items()},
                        parent=self.parent, below=self.below,
-                       overlap=self.overlap, notes=dict(self.notes))
+                       overlap=self.overlap, notes=dict(self.notes),
+                       release=self.release, sparse_reads=self.sparse_reads)
 
     def torn(self, offset: int, length: int, after: int) -> int:
         """How many bytes of a write that stops *after* so many stay."""
@@ -274,8 +287,10 @@ class MemoryImage:
         self.content = content
         self._read_only = read_only
         self._open = True
-        #: what librbd decrypts, once its encryption is loaded
         self._plain: Any = None
+        #: whether holes are asked for: librbd looks when an image is opened
+        self.asks_for_holes = content.notes.get(
+            "conf_rbd_sparse_read_threshold_bytes") == "1"
         content.handles += 1
 
     def __enter__(self) -> MemoryImage:
@@ -317,17 +332,31 @@ class MemoryImage:
 
     def read(self, offset: int, length: int) -> bytes:
         """See :class:`base.Image`."""
+        if self._plain:
+            return self._plain.read(offset, length)
+        return self.read_raw(offset, length)
+
+    def read_raw(self, offset: int, length: int) -> bytes:
+        """Read cipher text also with the encryption loaded."""
         content = self._usable()
         content.steps.step("read")
-        return (self._plain or content).read(offset, length)
+        return content.read(offset, length)
 
     def write(self, offset: int, data: bytes) -> None:
         """See :class:`base.Image`."""
-        content = self._writable()
-        content.steps.step("write")
         if self._plain:
             self._plain.write(offset, data)
-            return
+        else:
+            self.write_raw(offset, data)
+
+    def write_raw(self, offset: int, data: bytes) -> None:
+        """Write cipher text also with the encryption loaded."""
+        content = self._writable()
+        with content.guard:
+            self._write(content, offset, data)
+
+    def _write(self, content: Content, offset: int, data: bytes) -> None:
+        content.steps.step("write")
         if offset + len(data) > content.size:
             raise exception.ImageTooSmall(size=content.size,
                                           needed=offset + len(data))
@@ -361,10 +390,11 @@ class MemoryImage:
     def has_data(self, offset: int = 0) -> bool:
         """See :class:`base.Image`."""
         content = self._usable()
-        begin = -(-offset // content.stripe_period) * content.stripe_period
-        return bool(content.read(offset, begin - offset).strip(b"\0")
-                    or content.allocated()[-1:] >= [
-                        begin // content.object_size])
+        content.steps.step("has_data")
+        number = -(-offset // content.object_size)
+        head = content.read(offset, number * content.object_size - offset)
+        return head.count(0) != len(head) or any(
+            found >= number for found in content.allocated())
 
     def snapshots(self) -> List[str]:
         """See :class:`base.Image`."""
@@ -440,26 +470,32 @@ class MemoryImage:
         content.snapshots.remove(snapshot)
         del content.frozen[snapshot]
 
+    def extents(self) -> Iterator[Tuple[int, int]]:
+        """See :class:`base.LayeredImage`."""
+        content = self._usable()
+        content.steps.step("extents")
+        for number in content.allocated():
+            offset = number * content.object_size
+            yield offset, min(content.object_size, content.size - offset)
+
+    def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
+        """See :class:`base.LayeredImage`."""
+        # It opens images itself.
+        from os_brick_rbd_luks.tests.fakes import encrypted
+        content = self._usable()
+        content.steps.step("load_encryption")
+        try:
+            self._plain = encrypted.load(self, content.release, header_type,
+                                         *passphrases)
+        except ValueError as error:
+            raise exception.ImageIOError(action="load the encryption",
+                                         reason=str(error)) from error
+
     def zero(self, offset: int, length: int) -> None:
         """See :class:`base.LayeredImage`."""
         content = self._writable()
         content.steps.step("zero")
         content.zero(offset, length)
-
-    def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
-        """See :class:`base.LayeredImage`."""
-        from os_brick_rbd_luks.tests.fakes import layered
-        content = self._usable()
-        content.steps.step("load_encryption")
-        self._plain = layered.Plaintext(content, *passphrases)
-        assert self._plain.type == header_type
-
-    def extents(self) -> List[Tuple[int, int]]:
-        """See :class:`base.LayeredImage`."""
-        content = self._usable()
-        content.steps.step("extents")
-        return [(number * content.object_size, content.object_size)
-                for number in content.allocated()]
 
     def flatten(self) -> None:
         """See :class:`base.LayeredImage`."""
@@ -497,13 +533,15 @@ class MemoryStore:
                  atomic: bool = True,
                  announced_stripe_period: Optional[int] = None,
                  fault: Optional[Fault] = None, name: str = "memory",
-                 release: Optional[int] = 18) -> None:
+                 release: Optional[int] = 18,
+                 sparse_reads: bool = True) -> None:
         """Say what new images are like.
 
         :param announced_stripe_period: what :meth:`stripe_period` tells, if
             not the truth
         :param fault: for the first image that is made
         :param release: of Ceph, for what librbd can encrypt; None for none
+        :param sparse_reads: see :class:`Content`
         """
         self.name = name
         self.release = release
@@ -512,7 +550,8 @@ class MemoryStore:
         self.contents: Dict[str, Content] = {}
         self._made: Dict[str, Any] = {
             "stripe_period": stripe_period, "object_size": object_size,
-            "features": features, "atomic": atomic}
+            "features": features, "atomic": atomic, "release": release,
+            "sparse_reads": sparse_reads}
         self._announced = announced_stripe_period
         self._fault = fault
 
@@ -550,45 +589,11 @@ class MemoryStore:
         """See :class:`base.ImageStore`."""
         self.steps.step("remove")
         content = self._content(name)
-        if content.handles or content.snapshots:
+        if content.handles or content.watchers or content.snapshots:
             raise exception.ImageLocked(
                 holders="a client that has it open, or a snapshot")
         content.detach()
         del self.contents[name]
-
-    # as a store that QEMU opens
-
-    def rename(self, name: str, new_name: str) -> None:
-        """See :class:`base.BlockStore`."""
-        self.steps.step("rename")
-        content = self._content(name)
-        if new_name in self.contents:
-            raise exception.ImageExists(what=f"image {self.name}/{new_name}")
-        del self.contents[name]
-        content.name = f"{self.name}/{new_name}"
-        self.contents[new_name] = content
-
-    def evict(self, name: str) -> None:
-        """See :class:`base.BlockStore`."""
-        self.steps.step("evict")
-        self._content(name).watchers.clear()
-
-    def wait_alone(self, name: str) -> None:
-        """See :class:`base.BlockStore`; nobody goes while one waits."""
-        self.steps.step("wait_alone")
-        watchers = self._content(name).watchers
-        if watchers:
-            raise exception.ImageLocked(holders=", ".join(watchers))
-
-    def block_options(self, name: str, snapshot: Optional[str] = None
-                      ) -> base.BlockOptions:
-        """See :class:`base.BlockStore`."""
-        return {"driver": "memory", "image": f"{self.name}/{name}",
-                **({"snapshot": snapshot} if snapshot else {})}
-
-    def environment(self) -> Dict[str, str]:
-        """See :class:`base.BlockStore`."""
-        return {}
 
     def _content(self, name: str) -> Content:
         if name not in self.contents:
@@ -642,7 +647,8 @@ class MemoryStore:
         image = self._make(
             name, size=source.size, stripe_period=source.stripe_period,
             object_size=source.object_size, features=source.features,
-            atomic=source.atomic, parent=parent, below=source,
+            atomic=source.atomic, release=source.release,
+            sparse_reads=source.sparse_reads, parent=parent, below=source,
             overlap=source.size, notes=dict(source.notes))
         source.children += 1
         return image
@@ -650,6 +656,46 @@ class MemoryStore:
     def encryption_release(self) -> Optional[int]:
         """See :class:`base.CloneStore`."""
         return self.release
+
+    # as a store of what QEMU opens
+
+    def rename(self, name: str, new_name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("rename")
+        content = self._content(name)
+        if new_name in self.contents:
+            raise exception.ImageExists(what=f"image {self.name}/{new_name}")
+        del self.contents[name]
+        content.name = f"{self.name}/{new_name}"
+        self.contents[new_name] = content
+
+    def evict(self, name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("evict")
+        content = self._content(name)
+        content.watchers[:] = content.staying
+        if content.staying:
+            raise exception.ImageLocked(holders=", ".join(content.staying))
+
+    def wait_alone(self, name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("wait_alone")
+
+    def block_options(self, name: str, snapshot: Optional[str] = None
+                      ) -> base.BlockOptions:
+        """See :class:`base.BlockStore`."""
+        pool, _slash, namespace = self.name.partition("/")
+        found: base.BlockOptions = {"driver": "rbd", "pool": pool,
+                                    "image": name}
+        for option, value in (("namespace", namespace),
+                              ("snapshot", snapshot)):
+            if value:
+                found[option] = value
+        return found
+
+    def environment(self) -> Dict[str, str]:
+        """See :class:`base.BlockStore`."""
+        return {"CEPH_ARGS": f"--of={self.name}"}
 
 
 def take_snapshot(image: MemoryImage, name: str) -> None:

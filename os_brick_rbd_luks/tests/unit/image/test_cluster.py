@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import ddt
@@ -79,7 +80,7 @@ class CephTestCase(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.ceph = self.useFixture(ceph.Ceph("volumes", "volumes/space"))
-        self.log = self.useFixture(fixtures.FakeLogger(level=0))
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         for pool in self.ceph.pools.values():
             with pool.create("volume-1", 5 * MIB) as image:
                 image.write(0, pool.name.encode())

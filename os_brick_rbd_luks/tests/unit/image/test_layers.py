@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 
 import ddt
 import fixtures
@@ -27,6 +28,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
+from os_brick_rbd_luks.tests.unit.image import blocks
 from os_brick_rbd_luks.tests.unit.image import clones
 
 MIB = 1024 * 1024
@@ -40,6 +42,20 @@ class MemoryCloneTest(clones.CloneContract, testtools.TestCase):
     def make_stores(self):
         pools = fakes.MemoryCluster("volumes", "volumes/space", **STORE).pools
         return pools["volumes"], pools["volumes/space"]
+
+
+class MemoryBlockTest(blocks.BlockContract, testtools.TestCase):
+
+    def make_stores(self):
+        pools = fakes.MemoryCluster("volumes", "volumes/space", **STORE).pools
+        return pools["volumes"], pools["volumes/space"]
+
+    def watch(self, name):
+        self.store.contents[name].watchers.append("client.9 at x")
+
+    def watch_for_ever(self, name):
+        self.watch(name)
+        self.store.contents[name].staying.append("client.9 at x")
 
 
 class LibrbdTestCase(testtools.TestCase):
@@ -109,6 +125,83 @@ class LibrbdCloneTest(clones.CloneContract, LibrbdTestCase):
         self.assertEqual(before, [
             self.open("renamed", snapshot=snapshot).identity()
             for snapshot in (None, "s")])
+
+
+class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.image.evict.WAIT", 0.05))
+
+    def make_stores(self):
+        return self.open_pools()
+
+    def watch(self, name):
+        self.ceph.watchers[f"volumes/{name}"] = [
+            ceph.Watcher(9, "10.0.0.7:0/9")]
+
+    def watch_for_ever(self, name):
+        self.watch(name)
+        self.ceph.staying.add("10.0.0.7:0/9")
+
+    def test_user_and_conf_file(self):
+        options = self.store.block_options("source")
+        self.assertEqual(("cinder", None), (options["user"],
+                                            options.get("conf")))
+        self.assertIn("--client_mount_timeout=15",
+                      self.store.environment()["CEPH_ARGS"])
+
+    def test_window_of_extents(self):
+        """An image of any size is asked about piece by piece."""
+        whole = list(self.open().extents())
+        asked = []
+        image = self.open()
+        iterate = image._image.diff_iterate
+
+        def diff_iterate(offset, length, *arguments, **options):
+            asked.append((offset, length))
+            iterate(offset, length, *arguments, **options)
+
+        image._image.diff_iterate = diff_iterate
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.image.layers._WINDOW", 2))
+        self.assertEqual(whole, list(image.extents()))
+        step = 2 * clones.OBJECT
+        self.assertEqual([(0, step), (step, step),
+                          (2 * step, SIZE - 2 * step)], asked)
+
+    def test_extents_with_fancy_striping(self):
+        """librbd tells them object by object, not as they come."""
+        image = self.open()
+        image._image.diff_iterate = lambda *arguments, **options: [
+            arguments[3](offset, 10, True) for offset in (40, 0, 20)]
+        self.assertEqual([(0, 10), (20, 10), (40, 10)],
+                         list(image.extents()))
+
+    def test_errors(self):
+        for call, action, said in (
+                ("rename", lambda: self.store.rename("source", "new"),
+                 "rename source to"),
+                ("diff", lambda: list(self.open().extents()),
+                 "look for data"),
+                ("diff", lambda: self.open().has_data(1), "look for data")):
+            self.ceph.faults[call] = self.ceph.rbd.Timeout("x")
+            error = self.assertRaises(exception.ImageIOError, action)
+            self.assertIn(said, str(error))
+
+    def test_remove_in_a_full_pool(self):
+        self.ceph.full = True
+        self.store.remove("source")
+        self.assertEqual([], self.store.images())
+        ioctx = self.store._ioctx
+        self.assertFalse(ioctx.full_try)
+
+    def test_remove_that_fails_waits_again(self):
+        self.ceph.faults["remove"] = self.ceph.rbd.Timeout("x")
+        self.assertRaises(exception.ImageIOError, self.store.remove,
+                          "source")
+        self.assertFalse(self.store._ioctx.full_try)
 
 
 @ddt.ddt
@@ -208,6 +301,24 @@ class ErrorTest(LibrbdTestCase):
                           "another", SIZE)
         self.assertEqual(["clone", "source"], self.store.images())
 
+    def test_close_fails(self):
+        for arguments in ((), (None, None, None)):
+            image = self.store.open("clone")
+            self.ceph.faults["close"] = self.ceph.rbd.Timeout("x")
+            error = self.assertRaises(exception.ImageIOError, image.__exit__,
+                                      *arguments)
+            self.assertIn("close", str(error))
+
+    def test_close_fails_after_an_error(self):
+        def work():
+            with self.store.open("clone"):
+                self.ceph.faults["close"] = self.ceph.rbd.Timeout("x")
+                raise ZeroDivisionError
+
+        log = self.useFixture(fixtures.FakeLogger())
+        self.assertRaises(ZeroDivisionError, work)
+        self.assertIn("cannot close", log.output)
+
     def test_context_manager_gives_the_image(self):
         with self.image as entered:
             self.assertIs(self.image, entered)
@@ -230,7 +341,7 @@ class LoadEncryptionTest(LibrbdTestCase):
 
     def setUp(self):
         super().setUp()
-        self.log = self.useFixture(fixtures.FakeLogger(level=0))
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         self.store, _other = self.open_pools()
         create.create(self.store, "source", 2 * clones.OBJECT, OLD,
                       formatting.Options())

@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import logging
 
 import ddt
 import fixtures
@@ -49,7 +50,7 @@ class CloneTestCase(clones.CloneTestCase):
 
     def setUp(self):
         super().setUp()
-        self.log = self.useFixture(fixtures.FakeLogger(level=0))
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         # The same areas are opened over and over.
         self.useFixture(fixtures.MonkeyPatch(
             f"{keymaterial.__name__}.Parameters.open",
