@@ -84,7 +84,7 @@ class Reencrypt(base.ShowOne):
             with pool.open(args.target.name, read_only=True) as image:
                 if args.plain:
                     return volume.summary({
-                        "format": "none", "image_size": image.size(),
+                        "type": "none", "image_size": image.size(),
                         "decrypted_size": image.size()})
                 return volume.summary(describe.describe_image(image))
 

@@ -321,6 +321,12 @@ class Pool:
         try:
             with self._translated("remove", name):
                 rbd.RBD().remove(self._ioctx, name)
+        except exception.ImageNotFound:
+            # What librbd says when a quota keeps it from its own trash.
+            if name in self.images():
+                raise exception.ImageFull(
+                    action=f"remove {self.name}/{name}") from None
+            raise
         finally:
             self._ioctx.unset_osdmap_full_try()
 

@@ -25,7 +25,7 @@ import dataclasses
 import os
 import stat
 import struct
-from typing import Any, Optional, Tuple
+from typing import Any, Dict, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -46,6 +46,15 @@ _DESCRIPTOR = b"# Disk DescriptorFile"
 #: well when the capacity is 0 (QEMU ``block/vmdk.c``). The inspector reads
 #: descriptors otherwise than QEMU, which knows upper and lower case.
 _SPARSE = struct.Struct("<4s8xQ")
+
+#: Of a qcow2 header: entries and offset of the active table of first level,
+#: offset of that of snapshots.
+_TABLES = struct.Struct(">36x L Q 16x Q")
+
+
+#: Of a VDI header: where the blocks begin, their size and how many there are
+#: (QEMU ``block/vdi.c``, ``VdiHeader``).
+_BLOCKS = struct.Struct("<344x L 28x L 8x L")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,11 +128,51 @@ def inspect(path: str, file_format: Optional[str] = None) -> ImageFile:
             raise exception.UnsafeImage(path=path, reason="it is encrypted")
         checked = {} if driver == "raw" else qemu.check(found.block_options())
     # QEMU reads what was cut off as zeros, and says nothing.
-    if checked.get("image-end-offset", 0) > os.stat(path).st_size:
+    missing = checked.get("image-end-offset", 0) - os.stat(path).st_size
+    if missing > 0 and not _may_end_within_a_cluster(path, missing, told,
+                                                     checked):
         raise exception.UnsafeImage(path=path, reason="its end is missing")
+    if driver == "vdi":
+        _check_blocks(path)
     found = dataclasses.replace(found, size=int(told["virtual-size"]))
     found.verify()
     return found
+
+
+def _may_end_within_a_cluster(path: str, missing: int, told: Dict[str, Any],
+                              checked: Dict[str, Any]) -> bool:
+    """Whether a file is complete though its last cluster is not.
+
+    In qcow2 that is so of compressed data (a cut is found when QEMU unpacks
+    it), and of what is as long as it is: a table of first level (QEMU puts
+    it behind all data when an image grows, and in an empty one), a table of
+    snapshots. Entries that were cut off a table leave leaks.
+
+    :param missing: bytes up to the end of the last cluster
+
+    Source: QEMU ``docs/interop/qcow2.txt``, "Header".
+    """
+    cluster = int(told.get("cluster-size", 0))
+    if (told["format"] != "qcow2" or missing >= cluster
+            or checked.get("leaks")):
+        return False
+    if checked.get("compressed-clusters"):
+        return True
+    with open(path, "rb") as stream:
+        entries, table, snapshots = _TABLES.unpack(
+            stream.read(_TABLES.size))
+    size = os.stat(path).st_size
+    last = size + missing - cluster
+    return bool(last < table + 8 * entries <= size
+                or last <= snapshots < size)
+
+
+def _check_blocks(path: str) -> None:
+    """Refuse a VDI file that is too short; "qemu-img check" does not."""
+    with open(path, "rb") as stream:
+        begin, size, count = _BLOCKS.unpack(stream.read(_BLOCKS.size))
+    if begin + size * count > os.stat(path).st_size:
+        raise exception.UnsafeImage(path=path, reason="its end is missing")
 
 
 def _identity(path: str) -> Tuple[int, ...]:

@@ -222,7 +222,10 @@ def _failure(code: Any, text: str) -> exception.RBDLuksError:
         return exception.MissingDependency(name="QEMU's rbd driver",
                                            package="qemu-block-extra")
     lines = text.strip().splitlines()
-    reason = (lines[-1] if lines else f"it exited with {code}").strip()
+    # What follows such a line is a remark on it.
+    reason = next((line for line in reversed(lines)
+                   if line.startswith("qemu-img: ")),
+                  lines[-1] if lines else f"it exited with {code}").strip()
     if isinstance(code, int) and code < 0:
         reason = f"signal {-code} killed it"
     return exception.CopyFailed(reason=reason)
