@@ -54,6 +54,9 @@ def run(*command, stdin=b"", env=None, check=True):
 class FunctionalTestCase(testtools.TestCase):
     """Has a connection to the cluster that tools/functional started."""
 
+    #: Whom commands run as.
+    user = "cinder"
+
     def setUp(self):
         super().setUp()
         self.folder = os.environ.get("RBD_LUKS_TEST_CEPH")
@@ -118,9 +121,9 @@ class FunctionalTestCase(testtools.TestCase):
         return {**os.environ, "CEPH_CONF": self.conf}
 
     def command(self, *arguments):
-        """The command line of ``rbd-luks``, as the limited user."""
+        """The command line of ``rbd-luks``."""
         script = os.path.join(os.path.dirname(sys.executable), "rbd-luks")
-        return [script, *arguments, "--id", "cinder"]
+        return [script, *arguments, "--id", self.user]
 
     def rbd_luks(self, *arguments, stdin=b"", code=0):
         """Run the command as users do; the result of ``-f json``, or the

@@ -73,7 +73,10 @@ class SecretsTest(base.FunctionalTestCase):
         both = (*stdin, "--new-passphrase-file", "-", "--iterations", "1000")
         saved = os.path.join(self.temp, "saved")
         seen, copy = b"", f"volumes/{self.name()}"
-        third = f"volumes/{self.name()}"
+        third, fourth = f"volumes/{self.name()}", f"volumes/{self.name()}"
+        upstream, out = self.name(), os.path.join(self.temp, "out")
+        self.qemu_create(upstream, "1M", key=SECRET)
+        disk = self.file(b"data" * 300000, "disk")
         for arguments, text in (
                 (("create", self.target, "--size", "64M", *stdin,
                   "--iterations", "1000"), one),
@@ -96,6 +99,22 @@ class SecretsTest(base.FunctionalTestCase):
                 (("resize", third, "--size", "96M"), b""),
                 (("resize", third, "--size", "64M", "--force"), b""),
                 (("remove", third, "--force"), b""),
+                (("import", disk, third, *stdin, "--iterations", "1000"),
+                 one),
+                (("import", disk, third, *stdin, "--existing", "--force"),
+                 one),
+                (("export", third, out, *stdin), one),
+                (("export", third, out, "--force", "--disk-format", "qcow2",
+                  *stdin), one),
+                (("export", third, out, "--force", "--encrypted"), b""),
+                (("reencrypt", third, fourth, *both), two),
+                (("remove", fourth, "--force"), b""),
+                (("reencrypt", third, fourth, "--plain", *stdin), one),
+                (("remove", third, "--force"), b""),
+                (("import", f"rbd:{fourth}", third, "--type", "luks2",
+                  *stdin, "--iterations", "1000"), one),
+                (("remove", third, "--force"), b""),
+                (("realign", f"volumes/{upstream}", third), b""),
                 (("erase", self.target, "--force"), b""),
                 (("format", self.target, "--force", "--type", "luks2",
                   *stdin, "--kdf", "argon2id"), one),
