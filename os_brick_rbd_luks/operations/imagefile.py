@@ -153,7 +153,7 @@ def _may_end_within_a_cluster(path: str, missing: int, told: Dict[str, Any],
     Source: QEMU ``docs/interop/qcow2.txt``, "Header".
     """
     cluster = int(told.get("cluster-size", 0))
-    if (told["format"] != "qcow2" or missing >= cluster
+    if (told.get("format") != "qcow2" or missing >= cluster
             or checked.get("leaks")):
         return False
     if checked.get("compressed-clusters"):
