@@ -12,6 +12,7 @@
 """What copying an image into an encrypted volume costs, beside its rivals.
 
     tools/benchmark copy
+    RBD_LUKS_TEST_OBJECTSTORE=memstore tools/benchmark copy
 
 An image of 2 GiB, half of it random data and half holes, as raw and as qcow2,
 into a volume: by us, by ``qemu-img convert`` to a plain RBD image, and as
@@ -291,9 +292,9 @@ def main():
     parser.add_argument("--plots", default="doc/source/images")
     parser.add_argument("--size", type=int, default=2048, metavar="MIB")
     options = parser.parse_args()
+    store = os.environ.get("RBD_LUKS_TEST_OBJECTSTORE", "unknown")
     results = {"environment": common.environment(), "import": {},
-               "other": {}, "size_mib": options.size,
-               "holes_stay_zeros": None}
+               "other": {}, "size_mib": options.size, "objectstore": store}
     with tempfile.TemporaryDirectory() as folder:
         images = make_images(folder, options.size * MIB)
         for image, path in images.items():
@@ -306,13 +307,15 @@ def main():
             results["other"][name] = found = measure(
                 folder, way, images["raw"], count)
             show(name, "raw", found, plain)
-    print("saved", common.save(options.results, "copy", results))
+    name = f"copy-{store}"
+    print("saved", common.save(options.results, name, results))
     common.bars(
-        options.plots, "copy",
-        {name: {image: by_way[name]["median"]
-                for image, by_way in results["import"].items()}
-         for name in IMPORTS},
-        title=f"Copying an image of {options.size} MiB into a volume",
+        options.plots, name,
+        {way: {image: by_way[way]["median"]
+               for image, by_way in results["import"].items()}
+         for way in IMPORTS},
+        title=f"Copying an image of {options.size} MiB into a volume "
+              f"({store})",
         xlabel="format of the image", ylabel="seconds (median)")
 
 
