@@ -90,13 +90,14 @@ def stay_zeros(image: base.LayeredImage, header: header_io.Header,
     """
     sector, period = header.sector_size, image.stripe_period()
     middle = period // 2
-    if (period < 2 * _GRAIN or view.size() < period or image.parent()
+    if (period <= 2 * _GRAIN or view.size() < period or image.parent()
             or header.data_offset % period):
         return False
     try:
         view.write(middle, bytes(sector))
         # Where the middle is the start of an object, no hole is before it;
-        # before the last sector there is one however data is striped.
+        # before the last sector there is one however data is striped. A
+        # period of two grains would be read up to its middle only.
         view.write(period - sector, bytes(sector))
         kept = not any(view.read(0, length).strip(b"\0")
                        for length in (sector, period - _GRAIN))

@@ -139,7 +139,7 @@ class Content:
     release: Optional[int] = 18
     #: whether the OSDs tell holes from zeros, if they are asked to
     sparse_reads: bool = True
-    #: those who keep it open even when their addresses are blocklisted
+    #: those who keep it open, waited for or blocklisted
     staying: List[str] = dataclasses.field(default_factory=list)
     #: of a snapshot, its own behind that of its image
     image_id: str = dataclasses.field(
@@ -672,7 +672,11 @@ class MemoryStore:
     def evict(self, name: str) -> None:
         """See :class:`base.BlockStore`."""
         self.steps.step("evict")
-        content = self._content(name)
+        self._leave(self._content(name))
+
+    @staticmethod
+    def _leave(content: Content) -> None:
+        """Whoever does not stay is gone, kept away or by himself."""
         content.watchers[:] = content.staying
         if content.staying:
             raise exception.ImageLocked(holders=", ".join(content.staying))
@@ -680,6 +684,7 @@ class MemoryStore:
     def wait_alone(self, name: str) -> None:
         """See :class:`base.BlockStore`."""
         self.steps.step("wait_alone")
+        self._leave(self._content(name))
 
     def block_options(self, name: str, snapshot: Optional[str] = None
                       ) -> base.BlockOptions:

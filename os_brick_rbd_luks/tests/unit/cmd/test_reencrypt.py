@@ -101,8 +101,8 @@ class ReencryptTest(ReencryptTestCase):
         self.run_command("reencrypt", "volumes/v", "volumes/w", *self.fast,
                          "--type", "luks2", *flags)
         self.assertEqual(["New passphrase: ", "Once more: "], self.asked)
-        self.assert_holds(DATA[:250 * 1000], 2 * MIB if flags else 62 * 4096,
-                          "w", passphrase=base.NEW)
+        self.assert_filled(DATA[:250 * 1000], 2 * MIB if flags else 62 * 4096,
+                           "w", sector=4096, passphrase=base.NEW)
 
     def test_encrypted_to_plain(self):
         """Only the old one is."""

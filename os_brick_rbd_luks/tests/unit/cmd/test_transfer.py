@@ -72,6 +72,17 @@ class TransferTestCase(base.CommandTestCase):
         self.assert_same_bytes(expected.ljust(size, b"\0"),
                                self.plain(name, **options))
 
+    def assert_filled(self, expected, size, name="v", sector=512, **options):
+        """Data, and zeros up to the end of its last sector.
+
+        What comes after them is as in any new volume: noise in an object
+        that is there.
+        """
+        found = self.plain(name, **options)
+        self.assertEqual(size, len(found))
+        filled = -(-len(expected) // sector) * sector
+        self.assert_same_bytes(expected.ljust(filled, b"\0"), found[:filled])
+
     def make_plain(self, name="p", content=DATA, pool="volumes"):
         store = self.cluster.pools[pool]
         with store.create(name, len(content)) as opened:
@@ -104,18 +115,18 @@ class ImportStreamTest(TransferTestCase):
         facts = self.imported("--size", "1M", stdin=DATA)
         self.assertEqual(("luks1", MIB, 5 * MIB), (
             facts["type"], facts["decrypted_size"], facts["image_size"]))
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
         self.assert_nothing_made("v")
 
     def test_luks2(self):
         facts = self.imported("--size", "1M", "--type", "luks2", stdin=DATA)
         self.assertEqual(("luks2", MIB), (facts["type"],
                                           facts["decrypted_size"]))
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB, sector=4096)
 
     def test_namespace(self):
         self.imported("--size", "1M", stdin=DATA, target="volumes/space/v")
-        self.assert_holds(DATA, MIB, pool=self.cluster.pools["volumes/space"])
+        self.assert_filled(DATA, MIB, pool=self.cluster.pools["volumes/space"])
 
     def test_table(self):
         output, errors = self.run_command(*self.argv("--size", "1M"),
@@ -173,7 +184,7 @@ class ImportStreamTest(TransferTestCase):
         os.close(writing)
         self.imported("--size", "1M", stdin=DATA,
                       key=("--passphrase-fd", str(reading)))
-        self.assert_holds(DATA, MIB, passphrase=base.NEW)
+        self.assert_filled(DATA, MIB, passphrase=base.NEW)
 
     def test_no_terminal_for_the_passphrase(self):
         error = self.error(2, *self.argv("--size", "1M", key=()),
@@ -190,7 +201,7 @@ class ImportStreamTest(TransferTestCase):
 
     def test_raw(self):
         self.imported("--size", "1M", "--disk-format", "raw", stdin=DATA)
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
     @ddt.data("-", "rbd:volumes/p")
     def test_disk_format(self, place):
@@ -253,7 +264,7 @@ class ImportStreamTest(TransferTestCase):
         """There is nothing that somebody would have to remove."""
         self.assertEqual(("", ""), self.interrupted(after=True))
         self.assert_nothing_made("v")
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
     # half-made
 
@@ -268,7 +279,7 @@ class ImportStreamTest(TransferTestCase):
     def test_half_made_forced(self):
         self.leave_half_made()
         self.imported("--size", "1M", "--force", stdin=DATA)
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
         self.assert_nothing_made("v")
 
     def test_half_made_by_one_that_lives(self):
@@ -355,7 +366,7 @@ class ImportAskingTest(TransferTestCase):
         self.prompts(base.NEW.decode(), base.NEW.decode())
         self.run_import("--size", "1M")
         self.assertEqual(["New passphrase: ", "Once more: "], self.asked)
-        self.assert_holds(DATA, MIB, passphrase=base.NEW)
+        self.assert_filled(DATA, MIB, passphrase=base.NEW)
 
     def test_two_that_differ(self):
         self.prompts(base.NEW.decode(), base.OLD.decode())
@@ -384,7 +395,7 @@ class ImportAskingTest(TransferTestCase):
                                           stdin=answer.encode())
         self.assertIn(f"volumes/{partial.PREFIX}v is what an interrupted run "
                       "left.\nRemove it and begin anew? [y/N] ", errors)
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
     @ddt.data("n\n", "\n", "", "yesterday\n")
     def test_half_made_stays(self, answer):
@@ -409,7 +420,7 @@ class ImportAskingTest(TransferTestCase):
         self.errors_tty = True
         _output, errors = self.run_import("--size", "1M", "--force")
         self.assertNotIn("[y/N]", errors)
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
 
 @ddt.ddt
@@ -425,7 +436,7 @@ class ImportImageTest(TransferTestCase):
     def test_larger(self):
         self.make_plain()
         self.imported("--size", "1M", source="rbd:volumes/p")
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
     def test_smaller(self):
         self.make_plain()
@@ -439,12 +450,12 @@ class ImportImageTest(TransferTestCase):
         with self.pool.open("p") as opened:
             opened.write(0, b"later")
         self.imported("--size", "1M", source="rbd:volumes/p@s")
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
     def test_namespace(self):
         self.make_plain(pool="volumes/space")
         self.imported("--size", "1M", source="rbd:volumes/space/p")
-        self.assert_holds(DATA, MIB)
+        self.assert_filled(DATA, MIB)
 
     def test_in_use(self):
         self.make_plain().watchers.append("client.7 at 10.0.0.1")
@@ -503,7 +514,8 @@ class ImportFileTest(TransferTestCase):
         (come, went), options = self.fill.call_args
         self.assertEqual((self.image, "raw"), (come["file.filename"],
                                                come["driver"]))
-        self.assertEqual(f"volumes/{partial.PREFIX}v", went["image"])
+        self.assertEqual(("volumes", f"{partial.PREFIX}v"), (
+            went["pool"], went["image"]))
         self.assertEqual((542 * 512, False), (options["size"],
                                               options["sparse"]))
 
@@ -645,7 +657,8 @@ class ExportTest(TransferTestCase):
         self.make_encrypted(content=DATA)
 
         def save(come, path, *, size, report, environment):
-            self.assertEqual(("volumes/v", MIB), (come["image"], size))
+            self.assertEqual(("volumes", "v", MIB), (
+                come["pool"], come["image"], size))
             with open(path, "wb") as stream:
                 stream.write(b"QFI")
 

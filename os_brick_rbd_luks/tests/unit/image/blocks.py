@@ -105,6 +105,17 @@ class BlockContract:
         self.assertRaises(exception.ImageNotFound, self.store.evict,
                           "nowhere")
 
+    def test_wait_alone(self):
+        self.store.wait_alone("source")
+        self.watch_for_ever("source")
+        error = self.assertRaises(exception.ImageLocked,
+                                  self.store.wait_alone, "source")
+        self.assertIn("client.9", str(error))
+
+    def test_wait_alone_for_nothing(self):
+        self.assertRaises(exception.ImageNotFound, self.store.wait_alone,
+                          "nowhere")
+
     # extents, has_data
 
     def test_extents(self):

@@ -240,9 +240,14 @@ class ChainTest(DecryptionTestCase):
 class HolesTest(DecryptionTestCase):
     """What is tried on an empty payload, and nothing stays of it."""
 
+    def setUp(self):
+        super().setUp()
+        # Holes are looked for in what is larger than 128 KiB.
+        self.store._made["stripe_period"] = 4 * OBJECT
+
     def try_it(self, image, header, ask=True):
         if ask:
-            holes.ask_for(image)
+            holes.keep(image)
         with self.store.open("v") as again:
             view = decryption.open_view(again, header, base.OLD,
                                         self.store.release, ())
@@ -280,11 +285,23 @@ class HolesTest(DecryptionTestCase):
         self.assertFalse(self.try_it(image, header))
         self.assertNotIn("zero", self.store.steps.done)
 
-    def test_object_of_a_sector(self):
+    @ddt.data(4096, OBJECT, 2 * OBJECT)
+    def test_small_objects(self, size):
         """There is no room for a hole beside what was written."""
-        self.store._made.update(object_size=4096, stripe_period=4096)
+        self.store._made.update(object_size=size, stripe_period=size)
         image, header = self.volume(XTS2)
         self.assertFalse(self.try_it(image, header))
+        self.assertNotIn("zero", self.store.steps.done)
+
+    def test_two_small_objects_in_a_row(self):
+        """What would be read is before the only object with a hole."""
+        self.store._made["stripe_period"] = 2 * OBJECT
+        for sparse_reads in (True, False):
+            self.store._made["sparse_reads"] = sparse_reads
+            image, header = self.volume(XTS2)
+            self.assertFalse(self.try_it(image, header))
+            image.__exit__()
+            self.store.remove("v")
 
     def test_clone(self):
         image, header = self.volume(XTS2)
@@ -296,7 +313,7 @@ class HolesTest(DecryptionTestCase):
 
     def test_failure_leaves_nothing(self):
         image, header = self.volume(XTS2)
-        holes.ask_for(image)
+        holes.keep(image)
         with self.store.open("v") as again:
             view = decryption.open_view(again, header, base.OLD, 18, ())
             self.store.steps.before["read"] = lambda: (
