@@ -25,6 +25,7 @@ from os_brick.initiator.connectors import rbd
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import header_io
@@ -50,7 +51,7 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
                 path, "rbd_image"):
             try:
                 facts = threads.call(
-                    _facts, cluster.over_handle(
+                    _facts, brick.over_handle(
                         path, connection_properties["name"]),
                     connection_properties)
             except BaseException:
@@ -89,6 +90,6 @@ def _facts(image: base.LayeredImage, properties: Dict[str, Any]
 
 
 def _decrypted_size(properties: Dict[str, Any]) -> int:
-    with cluster.attached(properties, opts.options().ceph_conf) as image:
+    with brick.attached(properties, opts.options().ceph_conf) as image:
         header = header_io.read_header(image)
         return image.size() - header.data_offset

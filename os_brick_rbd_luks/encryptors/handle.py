@@ -27,6 +27,7 @@ from typing import Any, Callable, List, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import header_io
@@ -47,7 +48,7 @@ class Handle:
 
     def __init__(self, wrapper: Any, name: str) -> None:
         self._wrapper = wrapper
-        self._image = cluster.over_handle(wrapper, name)
+        self._image = brick.over_handle(wrapper, name)
         self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
     def attach(self, passphrase: bytes, options: preparing.Options,
@@ -95,7 +96,7 @@ class Handle:
             return self._replace(view)
         # Not the wrapper: it would keep itself, and its image, for ever.
         return functools.partial(
-            cluster.reopen, self._wrapper.rbd_image,
+            brick.reopen, self._wrapper.rbd_image,
             f"client.{self._wrapper.rbd_user}")
 
     def _replace(self, plain: plaintext.Plaintext) -> Callable[[], None]:

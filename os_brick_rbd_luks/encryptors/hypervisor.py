@@ -25,6 +25,7 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import libvirt_secret
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.operations import header_io
@@ -122,5 +123,5 @@ class Hypervisor:
 
     def _attached(self, read_only: bool, key: Any = None
                   ) -> contextlib.AbstractContextManager[layers.LayeredImage]:
-        return cluster.attached(self._data, self._options.ceph_conf, key=key,
+        return brick.attached(self._data, self._options.ceph_conf, key=key,
                                 read_only=read_only)

@@ -24,8 +24,6 @@ from typing import (Any, Callable, ContextManager, Dict, Iterable, Iterator,
                     List, Mapping, Optional, Tuple, TYPE_CHECKING)
 import weakref
 
-from oslo_utils import netutils
-
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import evict
@@ -365,77 +363,6 @@ def _close(images: Iterable[layers.LayeredImage]) -> None:
     for image in [*images]:
         with contextlib.suppress(exception.ImageError):
             image.__exit__()
-
-
-def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
-    """Ceph's options out of os-brick's connection properties.
-
-    The key of a keyring that came along (cinderlib sends one) is among them,
-    so that it is never written to a file.
-    """
-    options = {"mon_host": ",".join(
-        f"{netutils.escape_ipv6(host.strip('[]'))}:{port}"
-        for host, port in zip(properties["hosts"], properties["ports"]))}
-    found = re.search(r"^\s*key\s*=\s*(\S+)", properties.get("keyring") or "",
-                      re.MULTILINE)
-    if found:
-        options["key"] = found.group(1)
-    return options
-
-
-@contextlib.contextmanager
-def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
-             key: Optional[str] = None, read_only: bool = True
-             ) -> Iterator[layers.LayeredImage]:
-    """Open the image of an attachment, over a connection of its own.
-
-    Source: ``os_brick.initiator.connectors.rbd`` (``_get_rbd_handle``) for
-    the properties: ``name`` (pool/image), ``hosts``, ``ports``,
-    ``cluster_name``, ``auth_username``.
-
-    :param key: the user's cephx key, if there is no keyring for it
-    :raises InvalidParameter: the properties are not those of an RBD image
-    :raises ImageError: see :func:`connect`, :meth:`Pool.open`
-    """
-    try:
-        pool, *namespace, name = properties["name"].split("/")
-        options = connection_options(properties)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise exception.InvalidParameter(
-            name="connection properties", value=sorted(properties),
-            reason="are not those of an RBD image (name, hosts, ports)"
-        ) from error
-    if key:
-        options["key"] = key
-    with connect(conf, properties.get("auth_username"),
-                 properties.get("cluster_name"), options,
-                 bool(properties.get("auth_enabled"))) as cluster, \
-            cluster.pool(pool, "/".join(namespace)) as opened, \
-            opened.open(name, read_only=read_only) as image:
-        yield image
-
-
-def over_handle(handle: Any, name: str) -> layers.LayeredImage:
-    """The image of an ``RBDVolumeIOWrapper``, which stays its owner's.
-
-    :param handle: of os-brick's RBD connector
-    """
-    volume = handle.rbd_image
-    return layers.LayeredImage(
-        volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
-        volume.client.client.get_instance_id())
-
-
-def reopen(volume: Any, user: str) -> None:
-    """Open the image of a handle anew, without the encryption it loaded.
-
-    :param volume: the ``RBDVolume`` of an ``RBDVolumeIOWrapper``
-    :param user: Ceph user, for messages
-    """
-    rbd = librbd.bindings()
-    with librbd.translated("reopen", f"image {volume.name}", user):
-        volume.image.close()
-        volume.image = rbd.Image(volume.client.ioctx, volume.name)
 
 
 def librbd_encryption() -> Optional[int]:

@@ -22,6 +22,7 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import modules
@@ -41,7 +42,7 @@ class ConnectionOptionsTest(testtools.TestCase):
 
     def test_monitors(self):
         self.assertEqual({"mon_host": "10.0.0.1:6789,10.0.0.2:6790"},
-                         cluster.connection_options(properties()))
+                         brick.connection_options(properties()))
 
     @ddt.data((["fd00::1"], "[fd00::1]:6789"),
               (["[fd00::1]"], "[fd00::1]:6789"),
@@ -54,7 +55,7 @@ class ConnectionOptionsTest(testtools.TestCase):
 
         Source: ``_sanitize_mon_hosts`` of os-brick's RBD connector.
         """
-        found = cluster.connection_options(properties(
+        found = brick.connection_options(properties(
             hosts=hosts, ports=["6789"] * len(hosts)))
         self.assertEqual(expected, found["mon_host"])
 
@@ -65,14 +66,14 @@ class ConnectionOptionsTest(testtools.TestCase):
               (None, None))
     @ddt.unpack
     def test_keyring(self, keyring, key):
-        found = cluster.connection_options(properties(keyring=keyring))
+        found = brick.connection_options(properties(keyring=keyring))
         self.assertEqual(key, found.get("key"))
 
     @ddt.data("hosts", "ports")
     def test_missing(self, name):
         wrong = properties()
         del wrong[name]
-        self.assertRaises(KeyError, cluster.connection_options, wrong)
+        self.assertRaises(KeyError, brick.connection_options, wrong)
 
 
 class CephTestCase(testtools.TestCase):
@@ -100,7 +101,7 @@ class CephTestCase(testtools.TestCase):
 class AttachedTest(CephTestCase):
 
     def test_image(self):
-        with cluster.attached(properties()) as image:
+        with brick.attached(properties()) as image:
             self.assertEqual((NAME, 5 * MIB, b"volumes"),
                              (image.name, image.size(), image.read(0, 7)))
         self.assertTrue(self.ceph.nothing_is_open())
@@ -111,7 +112,7 @@ class AttachedTest(CephTestCase):
                          connection.conf["mon_host"])
 
     def test_waits_are_bounded_and_writes_not_cached(self):
-        with cluster.attached(properties()):
+        with brick.attached(properties()):
             conf = self.ceph.history[0].conf
         self.assertEqual(("15", "30", "30", "false"), tuple(
             conf[name] for name in (
@@ -119,24 +120,24 @@ class AttachedTest(CephTestCase):
                 "rados_mon_op_timeout", "rbd_cache")))
 
     def test_namespace(self):
-        with cluster.attached(properties(
+        with brick.attached(properties(
                 name="volumes/space/volume-1")) as image:
             self.assertEqual(b"volumes/space", image.read(0, 13))
 
     def test_read_only_by_default(self):
-        with cluster.attached(properties()) as image:
+        with brick.attached(properties()) as image:
             self.assertRaises(exception.ImageReadOnly, image.write, 0, b"x")
-        with cluster.attached(properties(), read_only=False) as image:
+        with brick.attached(properties(), read_only=False) as image:
             image.write(0, b"x")
 
     @ddt.data(None, "")
     def test_default_user(self, user):
-        with cluster.attached(properties(auth_username=user)):
+        with brick.attached(properties(auth_username=user)):
             self.assertEqual("client.admin", self.ceph.history[0].name)
 
     def test_closed_after_an_error(self):
         def work():
-            with cluster.attached(properties()):
+            with brick.attached(properties()):
                 raise ZeroDivisionError
 
         self.assertRaises(ZeroDivisionError, work)
@@ -145,7 +146,7 @@ class AttachedTest(CephTestCase):
     @ddt.data({"name": "volume"}, {"name": ""}, {"hosts": None},
               {"ports": None}, {"name": None})
     def test_malformed(self, wrong):
-        error = self.refused(exception.InvalidParameter, cluster.attached,
+        error = self.refused(exception.InvalidParameter, brick.attached,
                              properties(**wrong))
         self.assertIn("not those of an RBD image", str(error))
 
@@ -153,19 +154,19 @@ class AttachedTest(CephTestCase):
     def test_missing(self, name):
         wrong = properties(keyring="[client.cinder]\nkey = AQ==\n")
         del wrong[name]
-        self.refused(exception.InvalidParameter, cluster.attached, wrong)
+        self.refused(exception.InvalidParameter, brick.attached, wrong)
 
     def test_no_conf_file_in_the_default_places(self):
         """A compute host need not have one: the monitors are known."""
         self.ceph.default_conf = False
-        with cluster.attached(properties()) as image:
+        with brick.attached(properties()) as image:
             self.assertEqual(5 * MIB, image.size())
 
     def test_conf_file(self):
         path = os.path.join(self.useFixture(fixtures.TempDir()).path, "conf")
         with open(path, "w") as stream:
             stream.write("[global]\nmon_host = 10.9.9.9\nrbd_order = 21\n")
-        with cluster.attached(properties(), path):
+        with brick.attached(properties(), path):
             connection = self.ceph.history[-1]
             self.assertEqual("21", connection.conf["rbd_order"])
             self.assertEqual("10.0.0.1:6789,10.0.0.2:6790",
@@ -173,36 +174,36 @@ class AttachedTest(CephTestCase):
 
     def test_no_such_conf_file(self):
         """What was named must be there."""
-        error = self.refused(exception.InvalidParameter, cluster.attached,
+        error = self.refused(exception.InvalidParameter, brick.attached,
                              properties(), "/no/such.conf")
         self.assertIn("/no/such.conf", str(error))
 
     def test_key(self):
         self.ceph.keyrings.clear()
-        with cluster.attached(properties(), key=self.ceph.key) as image:
+        with brick.attached(properties(), key=self.ceph.key) as image:
             self.assertEqual(5 * MIB, image.size())
 
     @ddt.data(True, False)
     def test_no_keyring(self, auth_enabled):
         self.ceph.keyrings.clear()
-        error = self.refused(exception.NoKeyring, cluster.attached,
+        error = self.refused(exception.NoKeyring, brick.attached,
                              properties(auth_enabled=auth_enabled))
         self.assertIn("client.cinder", str(error))
 
     def test_wrong_key(self):
-        self.refused(exception.ImageAccessDenied, cluster.attached,
+        self.refused(exception.ImageAccessDenied, brick.attached,
                      properties(), key="d3Jvbmc=")
 
     def test_no_answer(self):
         self.ceph.faults["connect"] = self.ceph.rados.TimedOut("no answer")
-        error = self.refused(exception.ClusterUnreachable, cluster.attached,
+        error = self.refused(exception.ClusterUnreachable, brick.attached,
                              properties())
         self.assertIn("no answer", str(error))
 
     @ddt.data("nopool/volume-1", "volumes/nospace/volume-1",
               "volumes/no-image")
     def test_not_there(self, name):
-        error = self.refused(exception.ImageNotFound, cluster.attached,
+        error = self.refused(exception.ImageNotFound, brick.attached,
                              properties(name=name))
         self.assertIn(name.split("/")[-2], str(error))
 
@@ -211,12 +212,12 @@ class AttachedTest(CephTestCase):
     @ddt.unpack
     def test_opening_fails(self, call, name, expected):
         self.ceph.faults[call] = getattr(self.ceph.rbd, name)("x")
-        self.refused(expected, cluster.attached, properties())
+        self.refused(expected, brick.attached, properties())
 
     @ddt.data("rbd", "rados")
     def test_not_installed(self, name):
         self.useFixture(modules.Module(name, None))
-        self.refused(exception.MissingDependency, cluster.attached,
+        self.refused(exception.MissingDependency, brick.attached,
                      properties())
 
 

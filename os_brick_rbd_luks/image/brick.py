@@ -1,0 +1,100 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The images of os-brick's attachments: by connection properties, or by the
+handle of its RBD connector.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Any, Iterator, Mapping, Optional
+
+from oslo_utils import netutils
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks.image import librbd
+
+
+def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
+    """Ceph's options out of os-brick's connection properties.
+
+    The key of a keyring that came along (cinderlib sends one) is among them,
+    so that it is never written to a file.
+    """
+    options = {"mon_host": ",".join(
+        f"{netutils.escape_ipv6(host.strip('[]'))}:{port}"
+        for host, port in zip(properties["hosts"], properties["ports"]))}
+    found = re.search(r"^\s*key\s*=\s*(\S+)", properties.get("keyring") or "",
+                      re.MULTILINE)
+    if found:
+        options["key"] = found.group(1)
+    return options
+
+
+@contextlib.contextmanager
+def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
+             key: Optional[str] = None, read_only: bool = True
+             ) -> Iterator[layers.LayeredImage]:
+    """Open the image of an attachment, over a connection of its own.
+
+    Source: ``os_brick.initiator.connectors.rbd`` (``_get_rbd_handle``) for
+    the properties: ``name`` (pool/image), ``hosts``, ``ports``,
+    ``cluster_name``, ``auth_username``.
+
+    :param key: the user's cephx key, if there is no keyring for it
+    :raises InvalidParameter: the properties are not those of an RBD image
+    :raises ImageError: see :func:`cluster.connect`, :meth:`cluster.Pool.open`
+    """
+    try:
+        pool, *namespace, name = properties["name"].split("/")
+        options = connection_options(properties)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise exception.InvalidParameter(
+            name="connection properties", value=sorted(properties),
+            reason="are not those of an RBD image (name, hosts, ports)"
+        ) from error
+    if key:
+        options["key"] = key
+    with cluster.connect(
+            conf, properties.get("auth_username"),
+            properties.get("cluster_name"), options,
+            bool(properties.get("auth_enabled"))) as connection, \
+            connection.pool(pool, "/".join(namespace)) as opened, \
+            opened.open(name, read_only=read_only) as image:
+        yield image
+
+
+def over_handle(handle: Any, name: str) -> layers.LayeredImage:
+    """The image of an ``RBDVolumeIOWrapper``, which stays its owner's.
+
+    :param handle: of os-brick's RBD connector
+    """
+    volume = handle.rbd_image
+    return layers.LayeredImage(
+        volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
+        volume.client.client.get_instance_id())
+
+
+def reopen(volume: Any, user: str) -> None:
+    """Open the image of a handle anew, without the encryption it loaded.
+
+    :param volume: the ``RBDVolume`` of an ``RBDVolumeIOWrapper``
+    :param user: Ceph user, for messages
+    """
+    rbd = librbd.bindings()
+    with librbd.translated("reopen", f"image {volume.name}", user):
+        volume.image.close()
+        volume.image = rbd.Image(volume.client.ioctx, volume.name)
