@@ -110,7 +110,7 @@ class ReencryptTest(ReencryptTestCase):
         self.prompts(base.OLD.decode())
         output, _errors = self.run_command(
             "reencrypt", "volumes/v", "volumes/w", "--plain", "-f", "json")
-        self.assertEqual({"format": "none", "image_size": MIB,
+        self.assertEqual({"type": "none", "image_size": MIB,
                           "decrypted_size": MIB},
                          json.loads(output))
         self.assertEqual(["Passphrase: "], self.asked)
