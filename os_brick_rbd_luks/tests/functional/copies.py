@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -22,6 +23,7 @@ import tempfile
 import time
 
 import os_brick_rbd_luks
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import partial
@@ -286,8 +288,11 @@ class SlowCopyTestCase(CopyTestCase):
               f"data in {name}")
 
     def has_payload(self, name):
-        with self.pool.open(name, read_only=True) as image:
+        # librbd lists a new image before it has made all of it.
+        with contextlib.suppress(exception.ImageNotFound), \
+                self.pool.open(name, read_only=True) as image:
             return image.has_data(4 * MIB)
+        return False
 
 
 class OtherClusterTestCase(CopyTestCase):
