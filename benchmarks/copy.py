@@ -26,6 +26,7 @@ import argparse
 import contextlib
 import os
 import resource
+import subprocess
 import tempfile
 import threading
 import time
@@ -154,7 +155,6 @@ class Upstream(Way):
 
 def run_quietly(*command):
     """Run a program that may fail, with the passphrase on stdin."""
-    import subprocess
     return subprocess.run(command, input=KEY, capture_output=True)
 
 

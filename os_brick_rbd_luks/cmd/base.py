@@ -178,8 +178,15 @@ class CephMixin:
             from os_brick_rbd_luks.image import rawfile
             yield rawfile.FileStore()
             return
+        with self.pool(args, args.target) as pool:
+            yield pool
+
+    @contextlib.contextmanager
+    def pool(self, args: argparse.Namespace, target: Target
+             ) -> Iterator[clusters.Pool]:
+        """The pool that an RBD image is in."""
         with self.cluster(args) as cluster, cluster.pool(
-                args.target.pool, args.target.namespace) as pool:
+                target.pool or "", target.namespace) as pool:
             yield pool
 
     @contextlib.contextmanager

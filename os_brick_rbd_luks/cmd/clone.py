@@ -68,6 +68,7 @@ class Clone(base.ShowOne):
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.operations import clone
         from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.operations import header_io
         source, snapshot = args.source
         if args.target.pool is None:
             raise exception.InvalidParameter(
@@ -83,7 +84,7 @@ class Clone(base.ShowOne):
                 args.target.pool, args.target.namespace) as store:
             with pool.open_layered(source.name, read_only=True,
                                    snapshot=snapshot) as image:
-                encrypted = clone.is_encrypted(image)
+                encrypted = header_io.is_encrypted(image)
             key = b""
             if args.own_key or encrypted:
                 key = passphrases.get()

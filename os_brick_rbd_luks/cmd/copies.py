@@ -73,15 +73,6 @@ def refuse_file(target: base.Target) -> None:
 
 
 @contextlib.contextmanager
-def pool_of(command: base.CephMixin, args: argparse.Namespace,
-            target: base.Target) -> Iterator[clusters.Pool]:
-    """The pool that an image is in."""
-    with command.cluster(args) as cluster, cluster.pool(
-            target.pool or "", target.namespace) as pool:
-        yield pool
-
-
-@contextlib.contextmanager
 def source_pool(command: base.CephMixin, args: argparse.Namespace,
                 target: base.Target) -> Iterator[clusters.Pool]:
     """The pool that the source is in, maybe of another cluster."""
@@ -89,7 +80,7 @@ def source_pool(command: base.CephMixin, args: argparse.Namespace,
         conf=args.source_conf or args.conf,
         ceph_user=args.source_id or args.ceph_user,
         cluster=args.source_cluster or args.cluster)
-    with pool_of(command, there, target) as pool:
+    with command.pool(there, target) as pool:
         yield pool
 
 

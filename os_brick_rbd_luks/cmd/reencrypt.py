@@ -62,7 +62,7 @@ class Reencrypt(base.ShowOne):
         copies.refuse_file(args.target)
         there, snapshot = args.source
         passphrases = passphrase.Passphrases(args)
-        with copies.pool_of(self, args, args.target) as pool, \
+        with self.pool(args, args.target) as pool, \
                 copies.source_pool(self, args, there) as from_pool:
             key = (passphrases.get() if source.is_encrypted(
                 from_pool, there.name, snapshot) else None)
@@ -112,7 +112,7 @@ class Realign(base.ShowOne):
         from os_brick_rbd_luks.operations import source
         copies.refuse_file(args.target)
         there, snapshot = args.source
-        with copies.pool_of(self, args, args.target) as pool, \
+        with self.pool(args, args.target) as pool, \
                 copies.source_pool(self, args, there) as from_pool, \
                 source.opened_raw(from_pool, there.name, snapshot) as found:
             with progress.shown(args) as report:

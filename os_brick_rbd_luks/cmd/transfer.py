@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from typing import Any, Iterator, TYPE_CHECKING
+from typing import Any, ContextManager, Iterator, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
@@ -26,6 +26,7 @@ from os_brick_rbd_luks.cmd import progress
 from os_brick_rbd_luks.cmd import volume
 
 if TYPE_CHECKING:
+    from os_brick_rbd_luks.operations import source
     from os_brick_rbd_luks.operations import transfer
 
 #: Of a source that is an RBD image.
@@ -76,7 +77,7 @@ class Import(base.ShowOne):
                 name="--size", value=args.size,
                 reason="is for a new volume; use 'rbd-luks resize' first")
         passphrases = passphrase.Passphrases(args)
-        with copies.pool_of(self, args, args.target) as pool, \
+        with self.pool(args, args.target) as pool, \
                 self._source(args, pool) as source:
             secret = passphrases.get(confirm=not args.existing)
             encryption = None if args.existing else transfer.Encryption(
@@ -124,7 +125,7 @@ class Import(base.ShowOne):
                 raise exception.InvalidParameter(
                     name="source", value=args.source,
                     reason=f"is no image: {error}") from None
-            with copies.pool_of(self, args, there) as from_pool:
+            with self.pool(args, there) as from_pool:
                 if source.is_encrypted(from_pool, there.name, snapshot):
                     raise exception.InvalidParameter(
                         name="source", value=args.source,
@@ -164,8 +165,7 @@ class Export(base.ShowOne):
         """Copy."""
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.operations import export
-        from os_brick_rbd_luks.operations import source
-        target, snapshot = args.source
+        target, _snapshot = args.source
         if args.disk_format != "raw" and (args.encrypted or args.file == "-"):
             raise exception.InvalidParameter(
                 name="--disk-format", value=args.disk_format,
@@ -174,36 +174,30 @@ class Export(base.ShowOne):
         if args.file == "-" and sys.stdout is None:
             raise exception.InvalidParameter(
                 name="file", value="-", reason="is closed")
-        with copies.pool_of(self, args, target) as pool:
-            if args.encrypted:
-                with source.opened_raw(pool, target.name,
-                                       snapshot) as raw, \
-                        progress.shown(args) as report:
-                    size = raw.size
-                    if args.file == "-":
-                        export.encrypted_to_stream(raw, sys.stdout.buffer,
-                                                   report)
-                    else:
-                        export.encrypted_to_file(raw, args.file,
-                                                 force=args.force,
-                                                 report=report)
+        with self.pool(args, target) as pool, \
+                self._source(args, pool) as volume_there, \
+                progress.shown(args) as report:
+            size = volume_there.size
+            if args.file == "-":
+                export.to_stream(volume_there, sys.stdout.buffer, report)
             else:
-                key = (passphrase.Passphrases(args).get()
-                       if source.is_encrypted(pool, target.name, snapshot)
-                       else None)
-                with source.opened(pool, target.name, snapshot, key,
-                                   copies.fetch(args)) as plain, \
-                        progress.shown(args) as report:
-                    size = plain.size
-                    if args.file == "-":
-                        export.to_stream(plain, sys.stdout.buffer, report)
-                    else:
-                        export.to_file(plain, args.file,
-                                       file_format=args.disk_format,
-                                       force=args.force, report=report)
+                export.to_file(volume_there, args.file,
+                               file_format=args.disk_format,
+                               force=args.force, report=report)
         kind = "encrypted" if args.encrypted else args.disk_format
         return (("file", "format", "size"),
                 (args.file, kind, columns.Size(size)))
+
+    def _source(self, args: argparse.Namespace, pool: Any
+                ) -> ContextManager[source.RawSource]:
+        from os_brick_rbd_luks.operations import source
+        target, snapshot = args.source
+        if args.encrypted:
+            return source.opened_raw(pool, target.name, snapshot)
+        key = (passphrase.Passphrases(args).get()
+               if source.is_encrypted(pool, target.name, snapshot) else None)
+        return source.opened(pool, target.name, snapshot, key,
+                             copies.fetch(args))
 
     def produce_output(self, parsed_args: argparse.Namespace,
                        column_names: Any, data: Any) -> int:

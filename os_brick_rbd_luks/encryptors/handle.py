@@ -52,7 +52,7 @@ class Handle:
         self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
     def attach(self, passphrase: bytes, options: preparing.Options,
-               fetch: preparing.Fetch) -> None:
+               fetch: decryption.Fetch) -> None:
         """Let the handle read and write plain text.
 
         :param options: called if the image has to be formatted

@@ -28,6 +28,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import threads
@@ -43,7 +44,7 @@ class Hypervisor:
         self._secrets = libvirt_secret.Secrets(self._options.libvirt_uri)
 
     def attach(self, passphrase: bytes, options: preparing.Options,
-               fetch: preparing.Fetch) -> None:
+               fetch: decryption.Fetch) -> None:
         """Publish the secrets, then mark the connection.
 
         :param options: called if the image has to be formatted

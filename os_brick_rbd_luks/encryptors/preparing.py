@@ -36,9 +36,6 @@ CHEAP = 10_000
 #: whatever its header says, though its type may have changed since.
 Options = Callable[[], formatting.Options]
 
-#: A key manager's id of a key -> its passphrase.
-Fetch = Callable[[str], bytes]
-
 
 def header(image: base.Image, passphrase: bytes,
            options: Options) -> Any:

@@ -288,6 +288,11 @@ class CloneStore(ImageStore, Protocol):
         """The Ceph release of librbd's encryption here (16, 18) or None."""
 
 
+def is_zero(data: bytes) -> bool:
+    """Whether there is nothing but zeros."""
+    return data.count(0) == len(data)
+
+
 def remove_quietly(store: ImageStore, name: str) -> None:
     """Remove what was made in vain, without hiding why it was in vain."""
     try:

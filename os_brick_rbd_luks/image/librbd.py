@@ -32,6 +32,7 @@ from typing import Any, FrozenSet, Iterator, List, Optional, TYPE_CHECKING
 import uuid
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 
 if TYPE_CHECKING:
     import rados
@@ -276,9 +277,8 @@ class LibrbdImage:
         rbd = bindings()
         found: List[int] = []
         # Whole objects are looked for: not one that began before.
-        begin = -(-offset // self.stripe_period()) * self.stripe_period()
-        head = self.read(offset, begin - offset)
-        if head.count(0) != len(head):
+        begin = offset + -offset % self.stripe_period()
+        if not base.is_zero(self.read(offset, begin - offset)):
             return True
         length = self.size() - begin
         if length <= 0:

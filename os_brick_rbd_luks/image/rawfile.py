@@ -136,7 +136,7 @@ class RawFile:
         position, end = self._next_data(offset), self.size()
         while position < end:
             part = self.read(position, base.DEFAULT_OBJECT_SIZE)
-            if part.count(0) != len(part):
+            if not base.is_zero(part):
                 return True
             position = self._next_data(position + len(part))
         return False

@@ -157,12 +157,6 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
     return header
 
 
-def is_encrypted(source: base.Image) -> bool:
-    """Whether an image, or a snapshot, has a header of any kind."""
-    found = detect.detect(header_io.read_start(source))
-    return found is not detect.Format.NONE
-
-
 def _wanted(decrypted: int, size: Optional[int]) -> int:
     if size is not None and size < decrypted:
         raise exception.InvalidParameter(

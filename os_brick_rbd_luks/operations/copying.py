@@ -21,6 +21,7 @@ from __future__ import annotations
 import collections
 from concurrent import futures
 import contextlib
+import functools
 from typing import (Callable, Deque, Generator, IO, Iterable, Iterator, List,
                     Optional, Tuple, TypeVar)
 
@@ -60,17 +61,12 @@ def _in_order(jobs: Iterable[Callable[[], Result]]
         executor.shutdown(cancel_futures=True)
 
 
-def is_zero(data: bytes) -> bool:
-    """Whether there is nothing but zeros."""
-    return data.count(0) == len(data)
-
-
 def runs(data: bytes) -> Iterator[Tuple[int, bytes]]:
     """What is not zeros, with its offsets, in whole grains."""
-    if not is_zero(data):
+    if not base.is_zero(data):
         start: Optional[int] = None
         for offset in range(0, len(data), GRAIN):
-            if is_zero(data[offset:offset + GRAIN]):
+            if base.is_zero(data[offset:offset + GRAIN]):
                 if start is not None:
                     yield start, data[start:offset]
                 start = None
@@ -96,7 +92,7 @@ def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
 
 
 def copy(read: Read, write: Write, size: int, extents: Extents, *,
-         sparse: bool, keep_holes: bool = False,
+         sparse: bool, keep_holes: bool = False, sector: int = 1,
          report: Optional[progress.Report] = None) -> None:
     """Copy *size* bytes.
 
@@ -105,17 +101,15 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
     :param sparse: the target reads as zeros, so they are not written
     :param keep_holes: what is outside of *extents* is not written in any
         case
+    :param sector: bytes of the target's; the last one is filled up with zeros
     """
-    def job(offset: int, length: int, data_there: bool
-            ) -> Callable[[], int]:
-        def move() -> int:
-            data = read(offset, length) if data_there else bytes(length)
-            _write(write, offset, data, sparse)
-            return length
-        return move
+    def move(offset: int, length: int, data_there: bool) -> int:
+        data = _get(read, offset, length, data_there)
+        _put(write, offset, data, sector, sparse)
+        return length
 
     done = 0
-    jobs = (job(*piece) for piece in pieces(size, extents)
+    jobs = (functools.partial(move, *piece) for piece in pieces(size, extents)
             if piece[2] or not (sparse or keep_holes))
     with contextlib.closing(_in_order(jobs)) as results:
         for length in results:
@@ -131,7 +125,7 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
     """Copy all that *stream* has; the number of bytes.
 
     :param limit: bytes that there is room for
-    :param sector: bytes; the last one is filled up with zeros
+    :param sector: see :func:`copy`
     :raises VolumeTooSmall: there are more
     """
     total = 0
@@ -147,27 +141,13 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
                 raise exception.VolumeTooSmall(
                     source="the stream", size=limit,
                     needed=f"more than {limit}")
-            yield _writer(write, offset, data + bytes(-len(data) % sector),
-                          sparse)
+            yield functools.partial(_put, write, offset, data, sector, sparse)
 
     with contextlib.closing(_in_order(jobs())) as results:
         for done in results:
             if report:
                 report(done, None)
     return total
-
-
-def _writer(write: Write, offset: int, data: bytes, sparse: bool
-            ) -> Callable[[], int]:
-    def job() -> int:
-        _write(write, offset, data, sparse)
-        return offset + len(data)
-    return job
-
-
-def _write(write: Write, offset: int, data: bytes, sparse: bool) -> None:
-    for start, part in runs(data) if sparse else ((0, data),):
-        write(offset + start, part)
 
 
 def _read_full(stream: IO[bytes], length: int) -> bytes:
@@ -186,15 +166,25 @@ def copy_out(read: Read, size: int, extents: Extents,
              sink: Callable[[int, bytes], None],
              report: Optional[progress.Report] = None) -> None:
     """Give *size* bytes to *sink* in order, with the offset of each piece."""
-    def job(offset: int, length: int, data_there: bool
-            ) -> Callable[[], bytes]:
-        return lambda: read(offset, length) if data_there else bytes(length)
-
     done = 0
-    with contextlib.closing(_in_order(
-            job(*piece) for piece in pieces(size, extents))) as results:
+    jobs = (functools.partial(_get, read, *piece)
+            for piece in pieces(size, extents))
+    with contextlib.closing(_in_order(jobs)) as results:
         for data in results:
             sink(done, data)
             done += len(data)
             if report:
                 report(done, size)
+
+
+def _get(read: Read, offset: int, length: int, data_there: bool) -> bytes:
+    return read(offset, length) if data_there else bytes(length)
+
+
+def _put(write: Write, offset: int, data: bytes, sector: int, sparse: bool
+         ) -> int:
+    """Write whole sectors; the offset behind them."""
+    padded = data + bytes(-len(data) % sector)
+    for start, part in runs(padded) if sparse else ((0, padded),):
+        write(offset + start, part)
+    return offset + len(padded)

@@ -38,11 +38,7 @@ def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
     :raises ImageExists: there is an image of that name, which stays as it is
     """
     formatting.check(passphrase, options)
-    sector = formatting.sector_size(options)
-    if size <= 0 or size % sector:
-        raise exception.InvalidParameter(
-            name="size", value=size,
-            reason=f"is not a positive multiple of {sector} bytes")
+    formatting.check_size(size, formatting.sector_size(options))
     offset = formatting.data_offset(store.stripe_period(**image_options),
                                     options)
     created = False

@@ -33,6 +33,9 @@ LOG = logging.getLogger(__name__)
 #: Gives the passphrase that has a key manager's id.
 Fetch = Callable[[str], bytes]
 
+#: A volume as plain text, decrypted by librbd or by Python.
+View = Union[base.LayeredImage, plaintext.Plaintext]
+
 #: Header type -> QEMU's name of it in its rbd driver.
 _FORMATS = {"luks1": "luks", "luks2": "luks2"}
 
@@ -54,7 +57,11 @@ def below(image: base.LayeredImage, release: Optional[int],
 
     :param release: see :class:`engines.Host`
     """
-    keys = chain.needed(image, release)
+    return _passphrases(image, chain.needed(image, release), fetch)
+
+
+def _passphrases(image: base.LayeredImage, keys: List[str], fetch: Fetch
+                 ) -> List[bytes]:
     with exception.about(image.name):
         return [fetch(key) if key != chain.UNKNOWN else no_keys(key)
                 for key in keys]
@@ -73,10 +80,10 @@ def block_options(options: base.BlockOptions, image: base.LayeredImage,
     """
     reason = engines.librbd_reason(header, engines.Store.of(image), release)
     qemu = engines.qemu_refusal(header)
+    keys = [] if reason else chain.needed(image, release)
     # QEMU's own driver reads a re-keyed clone with its own passphrase.
-    if reason is None and not (
-            qemu is None and chain.needed(image, release)):
-        layers = [passphrase, *below(image, release, fetch)]
+    if reason is None and not (qemu is None and keys):
+        layers = [passphrase, *_passphrases(image, keys, fetch)]
         found, prefix = dict(options), "encrypt."
         for number, value in enumerate(layers):
             found[f"{prefix}format"] = ("luks-any" if number
@@ -95,7 +102,7 @@ def block_options(options: base.BlockOptions, image: base.LayeredImage,
 def open_view(image: base.LayeredImage, header: header_io.Header,
               passphrase: bytes, release: Optional[int],
               passphrases_below: Sequence[bytes]
-              ) -> Union[base.LayeredImage, plaintext.Plaintext]:
+              ) -> View:
     """Read and write a volume as plain text by *image* itself.
 
     Afterwards *image* is plain text, if librbd decrypts.

@@ -31,11 +31,13 @@ LOG = logging.getLogger(__name__)
 SUFFIX = ".rbd-luks-partial"
 
 
-def to_file(volume: source.VolumeSource, path: str, *,
+def to_file(volume: source.RawSource, path: str, *,
             file_format: str = "raw", force: bool = False,
             report: Optional[progress.Report] = None) -> None:
-    """Write a new file of plain text, sparse where the volume has zeros.
+    """Write a new file, sparse where the volume has zeros.
 
+    :param volume: as plain text, or as it is, header included: so Cinder
+        uploads encrypted volumes
     :param file_format: raw or qcow2
     :param force: replace a file, and what an interrupted run left
     :raises ImageExists: there is such a file, and not *force*
@@ -52,34 +54,12 @@ def to_file(volume: source.VolumeSource, path: str, *,
         volume.verify()
 
 
-def to_stream(volume: source.VolumeSource, stream: IO[bytes],
+def to_stream(volume: source.RawSource, stream: IO[bytes],
               report: Optional[progress.Report] = None) -> None:
-    """Write plain text in order, zeros included."""
+    """Write in order what :func:`to_file` does, zeros included."""
     with volume.view() as view:
         copying.copy_out(view.read, volume.size, volume.extents(),
                          _sink(stream), report)
-    stream.flush()
-    volume.verify()
-
-
-def encrypted_to_file(volume: source.RawSource, path: str, *,
-                      force: bool = False,
-                      report: Optional[progress.Report] = None) -> None:
-    """Write a new file that is the volume as it is, header included.
-
-    As Cinder uploads encrypted volumes.
-    """
-    with _new_file(path, force) as partial:
-        _write_raw(volume.image.read, volume.size, volume.image.extents(),
-                   partial, report)
-        volume.verify()
-
-
-def encrypted_to_stream(volume: source.RawSource, stream: IO[bytes],
-                        report: Optional[progress.Report] = None) -> None:
-    """As :func:`encrypted_to_file`, in order."""
-    copying.copy_out(volume.image.read, volume.size, volume.image.extents(),
-                     _sink(stream), report)
     stream.flush()
     volume.verify()
 

@@ -210,6 +210,19 @@ def sector_size(options: Options) -> int:
     return default if options.sector_size is None else options.sector_size
 
 
+def check_size(size: int, sector: int) -> None:
+    """Refuse a decrypted size that is not whole sectors.
+
+    :param size: bytes
+    :param sector: bytes
+    :raises InvalidParameter: it is not, or none at all
+    """
+    if size <= 0 or size % sector:
+        raise exception.InvalidParameter(
+            name="size", value=size,
+            reason=f"is not a positive multiple of {sector} bytes")
+
+
 def check(passphrase: bytes, options: Options) -> None:
     """Refuse what :func:`format_image` would, before an image is made.
 

@@ -80,6 +80,11 @@ def read_header(image: base.Image) -> Header:
     return parse(read_start(image), image.size())
 
 
+def is_encrypted(image: base.Image) -> bool:
+    """Whether *image* has a header of any kind."""
+    return detect.detect(read_start(image)) is not detect.Format.NONE
+
+
 def parse(start: bytes, size: int) -> Header:
     """The header that an image of *size* bytes has with this *start*.
 

@@ -30,21 +30,18 @@ option to 1, too: https://tracker.ceph.com/issues/67402
 from __future__ import annotations
 
 import logging
-from typing import Union
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import copying
+from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import plaintext
 
 LOG = logging.getLogger(__name__)
 
 #: The metadata's key, and its value in bytes. Not 0, which means an object.
 NOTE = "conf_rbd_sparse_read_threshold_bytes"
 THRESHOLD = "1"
-
-#: Bytes; our holes are as large, and begin at multiples of it.
-_GRAIN = 64 * 1024
 
 
 def keep(image: base.LayeredImage) -> None:
@@ -77,12 +74,8 @@ def keep_source(store: base.CloneStore, parent: base.Parent) -> None:
         "image set'", parent, THRESHOLD)
 
 
-#: A volume as plain text, decrypted by librbd or by Python.
-View = Union[base.LayeredImage, plaintext.Plaintext]
-
-
 def stay_zeros(image: base.LayeredImage, header: header_io.Header,
-               view: View) -> bool:
+               view: decryption.View) -> bool:
     """Try whether an OSD tells of holes, on an empty volume's first object.
 
     :param image: open as it is, after :func:`keep`
@@ -90,7 +83,7 @@ def stay_zeros(image: base.LayeredImage, header: header_io.Header,
     """
     sector, period = header.sector_size, image.stripe_period()
     middle = period // 2
-    if (period <= 2 * _GRAIN or view.size() < period or image.parent()
+    if (period <= 2 * copying.GRAIN or view.size() < period or image.parent()
             or header.data_offset % period):
         return False
     try:
@@ -100,7 +93,7 @@ def stay_zeros(image: base.LayeredImage, header: header_io.Header,
         # period of two grains would be read up to its middle only.
         view.write(period - sector, bytes(sector))
         kept = not any(view.read(0, length).strip(b"\0")
-                       for length in (sector, period - _GRAIN))
+                       for length in (sector, period - copying.GRAIN))
     finally:
         image.zero(header.data_offset, period)
     LOG.debug("%s: holes %s", image.name, "are kept" if kept else "are noise")

@@ -51,7 +51,6 @@ _SPARSE = struct.Struct("<4s8xQ")
 #: offset of that of snapshots.
 _TABLES = struct.Struct(">36x L Q 16x Q")
 
-
 #: Of a VDI header: where the blocks begin, their size and how many there are
 #: (QEMU ``block/vdi.c``, ``VdiHeader``).
 _BLOCKS = struct.Struct("<344x L 28x L 8x L")
@@ -92,7 +91,7 @@ class ImageFile:
         :raises SourceChanged: it is not
         """
         if _identity(self.path) != self.identity:
-            raise exception.SourceChanged(source=f"file {self.path}")
+            raise exception.SourceChanged(source=self.name)
 
 
 def inspect(path: str, file_format: Optional[str] = None) -> ImageFile:

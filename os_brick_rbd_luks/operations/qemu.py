@@ -36,6 +36,7 @@ from oslo_concurrency import processutils
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import copying
 from os_brick_rbd_luks.operations import progress
 
 _MIB = 1024 * 1024
@@ -126,7 +127,8 @@ def fill(source: base.BlockOptions, target: base.BlockOptions, *, size: int,
     # end would not be told.
     _copy(("convert", "-n", "-W", "-m", _REQUESTS, "-t", "none",
            *(["-p"] if report else []),
-           *(["--target-is-zero", "-S", "64k"] if sparse else ["-S", "0"]),
+           *(["--target-is-zero", "-S", f"{copying.GRAIN >> 10}k"]
+             if sparse else ["-S", "0"]),
            *secrets.arguments(), *nodes), secrets, size, report, environment)
 
 

@@ -26,6 +26,7 @@ import logging
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import engines
+from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
@@ -70,11 +71,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
 
 
 def _check(header: header_io.Header, size: int) -> None:
-    if size <= 0 or size % header.sector_size:
-        raise exception.InvalidParameter(
-            name="size", value=size,
-            reason=f"is not a positive multiple of {header.sector_size} "
-                   "bytes")
+    formatting.check_size(size, header.sector_size)
     odd = engines.odd_payload(header)
     if odd:
         raise exception.OperationRefused(

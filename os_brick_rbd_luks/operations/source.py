@@ -62,18 +62,18 @@ class RawSource:
         if not same:
             raise exception.SourceChanged(source=self.name)
 
-    def refuse_layers(self) -> None:
-        """Raise if copying the image as it is would mix plain text in.
+    def extents(self) -> Iterator[Tuple[int, int]]:
+        """Offset and length of what was ever written."""
+        return self.image.extents()
 
-        :raises OperationRefused: it reads a parent that is not encrypted,
-            or not with its volume key
-        """
-        if detect.detect(self._start) in (detect.Format.LUKS1_CLONE,
-                                          detect.Format.LUKS2_CLONE):
-            raise exception.OperationRefused(
-                reason="it is a clone with a header of its own, whose data "
-                       "is in part its parent's; flatten it first, or copy "
-                       "it decrypted")
+    @contextlib.contextmanager
+    def view(self) -> Iterator[decryption.View]:
+        """It as it is to be read."""
+        yield self.image
+
+    def block_options(self) -> base.BlockOptions:
+        """How QEMU opens it."""
+        return self.store.block_options(self._short, self.snapshot)
 
 
 class VolumeSource(RawSource):
@@ -118,7 +118,7 @@ class VolumeSource(RawSource):
                 yield offset - self.data_offset, length
 
     @contextlib.contextmanager
-    def view(self) -> Iterator[holes.View]:
+    def view(self) -> Iterator[decryption.View]:
         """It as plain text, opened once more."""
         release = self.store.encryption_release()
         with self.store.open_layered(
@@ -132,7 +132,7 @@ class VolumeSource(RawSource):
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
-        options = self.store.block_options(self._short, self.snapshot)
+        options = super().block_options()
         if self.header is None or self._passphrase is None:
             return options
         return decryption.block_options(
@@ -144,14 +144,10 @@ class VolumeSource(RawSource):
         """See :class:`transfer.Source`."""
         sector = target.header.sector_size if target.header else 1
         with self.view() as reader, target.view() as writer:
-            def write(offset: int, data: bytes) -> None:
-                # The last one may end within a sector, whose rest is noise.
-                writer.write(offset, data + bytes(-len(data) % sector))
-
-            copying.copy(reader.read, write, self.size,
+            copying.copy(reader.read, writer.write, self.size,
                          self.extents(), sparse=target.sparse,
                          keep_holes=self._holes_are_nothing(target),
-                         report=report)
+                         sector=sector, report=report)
             writer.flush()
         self.verify()
 
@@ -173,8 +169,7 @@ def is_encrypted(store: base.BlockStore, name: str,
                  snapshot: Optional[str] = None) -> bool:
     """Whether an image has a header of any kind."""
     with store.open_layered(name, read_only=True, snapshot=snapshot) as image:
-        found = detect.detect(header_io.read_start(image))
-        return found is not detect.Format.NONE
+        return header_io.is_encrypted(image)
 
 
 @contextlib.contextmanager
@@ -203,13 +198,18 @@ def opened_raw(store: base.BlockStore, name: str,
     """Open an encrypted image to copy it as it is.
 
     :raises HeaderError: it has no header, or none that we know
-    :raises OperationRefused: see :meth:`RawSource.refuse_layers`
+    :raises OperationRefused: it reads a parent that is not encrypted, or not
+        with its volume key
     :raises ImageLocked: see :func:`opened`
     """
     with store.open_layered(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
-        header_io.read_header(image)
+        header = header_io.read_header(image)
         volume = RawSource(store, name, snapshot, image)
-        volume.refuse_layers()
+        if header.clone:
+            raise exception.OperationRefused(
+                reason="it is a clone with a header of its own, whose data "
+                       "is in part its parent's; flatten it first, or copy "
+                       "it decrypted")
         yield volume

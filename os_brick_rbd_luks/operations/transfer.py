@@ -75,7 +75,7 @@ class Target:
             self.store.encryption_release())
 
     @contextlib.contextmanager
-    def view(self) -> Iterator[holes.View]:
+    def view(self) -> Iterator[decryption.View]:
         """It as plain text, opened once more."""
         with self.store.open(self.name) as image:
             yield image if self.header is None else decryption.open_view(

@@ -96,6 +96,17 @@ class CopyTestCase(base.FunctionalTestCase):
         self.addCleanup(self._remove, partial.PREFIX + name)
         return name
 
+    def namespace(self):
+        """A new namespace of the pool and its pool; it goes with the test."""
+        space = self.name()
+        self.rbd("namespace", "create", f"volumes/{space}", user="admin")
+        self.addCleanup(self.rbd, "namespace", "remove", f"volumes/{space}",
+                        user="admin")
+        pool = self.open_pool(namespace=space)
+        self.addCleanup(lambda: [pool.remove(name)
+                                 for name in pool.images()])
+        return space, pool
+
     def move_to(self, pool):
         """Go on in another pool, whose images are left as they are."""
         # The cleanups before need the first one: this one is closed then.

@@ -115,13 +115,7 @@ class PermissionTest(copies.CopyTestCase):
         self.assert_same_in_qemu(data, self.image)
 
     def test_namespace(self):
-        space = self.name()
-        self.rbd("namespace", "create", f"volumes/{space}", user="admin")
-        self.addCleanup(self.rbd, "namespace", "remove", f"volumes/{space}",
-                        user="admin")
-        pool = self.open_pool(namespace=space)
-        self.addCleanup(lambda: [pool.remove(name)
-                                 for name in pool.images()])
+        space, _pool = self.namespace()
         data = copies.content(5 * MIB)
         path, ours = self.image_file(data), self.conf
         self.become(mon="profile rbd",

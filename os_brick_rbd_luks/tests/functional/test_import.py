@@ -280,13 +280,7 @@ class PlaceTest(copies.CopyTestCase):
     """Other pools, namespaces and users."""
 
     def test_namespace(self):
-        space = self.name()
-        self.rbd("namespace", "create", f"volumes/{space}", user="admin")
-        self.addCleanup(self.rbd, "namespace", "remove", f"volumes/{space}",
-                        user="admin")
-        pool = self.open_pool(namespace=space)
-        self.addCleanup(lambda: [pool.remove(name)
-                                 for name in pool.images()])
+        space, pool = self.namespace()
         data = copies.content()
         path = self.image_file(data, "qcow2")
         for name, kind in (("one", "luks1"), ("two", "luks2")):

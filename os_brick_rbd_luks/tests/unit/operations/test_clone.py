@@ -29,6 +29,7 @@ from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.fakes import image as fakes
@@ -755,13 +756,13 @@ class IsEncryptedTest(CloneTestCase):
         parent = self.source(kind)
         for snapshot in (None, parent.snapshot):
             with self.store.open_layered("source", True, snapshot) as image:
-                self.assertIs(expected, clone.is_encrypted(image))
+                self.assertIs(expected, header_io.is_encrypted(image))
 
     @ddt.data("luks1", "luks2")
     def test_layered_clone(self, kind):
         self.layered(self.source(), kind)
         with self.store.open("clone", read_only=True) as image:
-            self.assertTrue(clone.is_encrypted(image))
+            self.assertTrue(header_io.is_encrypted(image))
 
 
 @ddt.ddt

@@ -25,6 +25,7 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base as images
 from os_brick_rbd_luks.operations import copying
 
 SETTINGS = hypothesis.settings(max_examples=60, deadline=None)
@@ -99,7 +100,7 @@ class RunsTest(CopyingTestCase):
         for offset, part in copying.runs(data):
             self.assertEqual(0, offset % GRAIN)
             self.assertGreaterEqual(offset, last)
-            self.assertFalse(copying.is_zero(part[:GRAIN]))
+            self.assertFalse(images.is_zero(part[:GRAIN]))
             last = offset + len(part)
             rebuilt[offset:last] = part
         self.assertEqual(data, bytes(rebuilt))
@@ -115,7 +116,7 @@ class RunsTest(CopyingTestCase):
     @ddt.data((b"", True), (bytes(5), True), (b"\0x", False))
     @ddt.unpack
     def test_is_zero(self, data, expected):
-        self.assertIs(expected, copying.is_zero(data))
+        self.assertIs(expected, images.is_zero(data))
 
 
 @ddt.ddt

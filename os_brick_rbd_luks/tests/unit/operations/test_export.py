@@ -54,7 +54,7 @@ class ExportTestCase(test_source.SourceTestCase):
 
     def export_raw(self, **options):
         with source.opened_raw(self.store, "source") as volume:
-            export.encrypted_to_file(volume, self.path, **options)
+            export.to_file(volume, self.path, **options)
 
     def found(self):
         with open(self.path, "rb") as stream:
@@ -314,7 +314,7 @@ class StreamTest(ExportTestCase):
 
     def to_stream_raw(self, stream, **options):
         with source.opened_raw(self.store, "source") as volume:
-            export.encrypted_to_stream(volume, stream, **options)
+            export.to_stream(volume, stream, **options)
 
     @ddt.data("plain", "luks1", "luks2")
     def test_data(self, kind):
