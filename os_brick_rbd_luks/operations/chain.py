@@ -48,8 +48,8 @@ def read(image: base.LayeredImage) -> List[str]:
     if text is None or image.parent() is None:
         return []
     with exception.about(image.name):
-        owner, keys = _parse(text)
-        if keys and owner != _id(image):
+        owner, keys = parse(NOTE, text)
+        if keys and owner != image_id(image):
             raise exception.OperationRefused(
                 reason=f"its metadata {NOTE} is of the image that it is a "
                        "plain clone of, so which keys its layers need is not "
@@ -57,7 +57,11 @@ def read(image: base.LayeredImage) -> List[str]:
     return keys
 
 
-def _parse(text: str) -> Tuple[Optional[str], List[str]]:
+def parse(note: str, text: str) -> Tuple[Optional[str], List[str]]:
+    """The image that a *note* is of, and the key ids in it.
+
+    :raises OperationRefused: it is not one of ours
+    """
     owner, keys = None, None
     with contextlib.suppress(KeyError, RecursionError, TypeError,
                              ValueError):
@@ -66,13 +70,14 @@ def _parse(text: str) -> Tuple[Optional[str], List[str]]:
     if not isinstance(keys, list) or not all(
             isinstance(key_id, str) for key_id in keys):
         raise exception.OperationRefused(
-            reason=f"its metadata {NOTE} is not a note of key ids; put it "
+            reason=f"its metadata {note} is not a note of key ids; put it "
                    "right or flatten the image, and remove it with 'rbd "
                    "image-meta remove'")
     return owner, keys
 
 
-def _id(image: base.LayeredImage) -> str:
+def image_id(image: base.LayeredImage) -> str:
+    """Ceph's id of an image, or of the image that a snapshot is of."""
     return image.identity().partition("@")[0]
 
 
@@ -86,8 +91,13 @@ def needed(image: base.LayeredImage, release: Optional[int]) -> List[str]:
 
 def write(image: base.LayeredImage, keys: List[str]) -> None:
     """Remember the key ids of the layers below *image*."""
-    image.set_note(NOTE, json.dumps(
-        {"image": _id(image), "keys": keys}) if keys else None)
+    write_note(image, NOTE, keys)
+
+
+def write_note(image: base.LayeredImage, note: str, keys: List[str]) -> None:
+    """Write, or remove, a *note* of key ids that is of *image* alone."""
+    image.set_note(note, json.dumps(
+        {"image": image_id(image), "keys": keys}) if keys else None)
 
 
 def below(parent: base.LayeredImage, key_id: Optional[str]) -> List[str]:

@@ -195,6 +195,15 @@ def _unreadable(path: str, error: OSError) -> exception.InvalidParameter:
         reason=f"cannot be read: {error.strerror}")
 
 
+def has_inspector() -> bool:
+    """Whether other images than raw ones can be told to be safe here."""
+    try:
+        from oslo_utils.imageutils import format_inspector
+    except ImportError:
+        return False
+    return format_inspector is not None
+
+
 def _driver(path: str, file_format: Optional[str]) -> str:
     """QEMU's driver, for a file that is safe."""
     try:

@@ -107,6 +107,25 @@ def own(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
 
 
 @header_io.names_image
+def keep_only(image: base.Image, passphrase: bytes) -> Result:
+    """Remove all keyslots but the one that *passphrase* opens.
+
+    With :func:`add` before, what :func:`own` does in two steps: whoever
+    stores the passphrase can change it between them.
+
+    :raises WrongPassphrase: *passphrase* opens none
+    """
+    opened = unlocking.unlock(image, passphrase)
+    others = [slot.number for slot in opened.header.keyslots
+              if slot.number != opened.keyslot]
+    if others:
+        header_io.apply(image, opened.header.erase(others).plan)
+        LOG.info("%s: keyslots %s removed, all but %d", image.name, others,
+                 opened.keyslot)
+    return Result(None, None, image.snapshots())
+
+
+@header_io.names_image
 def remove(image: base.Image, passphrase: bytes) -> Result:
     """Remove the keyslot that *passphrase* opens.
 

@@ -75,6 +75,22 @@ class RawSource:
         """How QEMU opens it."""
         return self.store.block_options(self._short, self.snapshot)
 
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`transfer.Source`."""
+        sector = target.header.sector_size if target.header else 1
+        with self.view() as reader, target.view() as writer:
+            copying.copy(reader.read, writer.write, self.size,
+                         self.extents(), sparse=target.sparse,
+                         keep_holes=self._holes_are_nothing(target),
+                         sector=sector, report=report)
+            writer.flush()
+        self.verify()
+
+    def _holes_are_nothing(self, target: transfer.Target) -> bool:
+        """Whether a guest never saw anything that it could rely on in them."""
+        return False
+
 
 class VolumeSource(RawSource):
     """The same as plain text."""
@@ -139,20 +155,8 @@ class VolumeSource(RawSource):
             options, self.image, self.header, self._passphrase,
             self.store.encryption_release(), self._fetch)
 
-    def pour(self, target: transfer.Target,
-             report: Optional[progress.Report]) -> None:
-        """See :class:`transfer.Source`."""
-        sector = target.header.sector_size if target.header else 1
-        with self.view() as reader, target.view() as writer:
-            copying.copy(reader.read, writer.write, self.size,
-                         self.extents(), sparse=target.sparse,
-                         keep_holes=self._holes_are_nothing(target),
-                         sector=sector, report=report)
-            writer.flush()
-        self.verify()
-
     def _holes_are_nothing(self, target: transfer.Target) -> bool:
-        """Whether a guest never saw anything that it could rely on in them.
+        """See :meth:`RawSource._holes_are_nothing`.
 
         Of a plain image, a hole is zeros. Of an encrypted one, it is what was
         never written, and may stay that: unless it was made for the zeros of

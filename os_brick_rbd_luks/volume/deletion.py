@@ -1,0 +1,183 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Delete an encrypted volume: its image, its keys, and what it was made of.
+
+Source: ``cinder.volume.drivers.rbd`` (``_delete_volume``), whose quick way
+leaves the snapshot on the parent of a clone; ``cinder.volume.manager``
+(``delete_volume``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from typing import Any, Callable, List, Optional
+
+from cinder import context as cinder_context
+from cinder import exception as cinder_exception
+from cinder import objects
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import erase
+from os_brick_rbd_luks.operations import flatten
+from os_brick_rbd_luks.operations import owned
+from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import keys as volume_keys
+from os_brick_rbd_luks.volume import store
+
+LOG = logging.getLogger(__name__)
+
+#: What upstream appends to the name of an image that its clones need still.
+DELETED = ".deleted"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Found:
+    """What there is besides the image."""
+
+    parent: Optional[base.Parent] = None
+    owned_keys: List[str] = dataclasses.field(default_factory=list)
+
+
+def delete(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
+           upstream: Callable[[Any], None], erase_first: bool) -> None:
+    """Delete *volume* by upstream's way, and what that leaves.
+
+    :param upstream: deletes the image
+    :param erase_first: overwrite its keyslots before
+    :raises VolumeIsBusy: as upstream, while its key still opens it
+    :raises VolumeBackendAPIException: it is in use, and its key is gone
+    """
+    with errors.translated():
+        found = threads.call(_look, backend, volume.name)
+        try:
+            if erase_first:
+                threads.call(_erase, backend, volume.name)
+            _delete_image(volume, backend, upstream)
+        except cinder_exception.VolumeIsBusy as error:
+            _refuse(volume, keys, error)
+        threads.call(_tidy, backend, found.parent, volume.name)
+    for key_id in found.owned_keys:
+        if key_id != volume.encryption_key_id:
+            keys.delete(key_id)
+    if _key_is_left(volume):
+        LOG.info("%s: key %s goes with it", volume.name,
+                 volume.encryption_key_id)
+        keys.delete(volume.encryption_key_id)
+
+
+def _look(backend: store.Backend, name: str) -> _Found:
+    try:
+        with backend.store() as pool, pool.open_layered(
+                name, read_only=True) as image:
+            return _Found(image.parent(), owned.read(image))
+    except exception.ImageNotFound:
+        return _Found()
+
+
+def _erase(backend: store.Backend, name: str) -> None:
+    """Overwrite the keyslots, unless clones or a user of it need them."""
+    try:
+        with backend.store() as pool, pool.open_layered(name) as image:
+            erase.erase(image)
+    except (exception.SnapshotsKeepHeader, exception.NotLuks,
+            exception.ImageNotFound) as error:
+        LOG.debug("%s: not erased: %s", name, error)
+    except exception.ImageLocked as error:
+        raise cinder_exception.VolumeIsBusy(str(error)) from error
+
+
+def _delete_image(volume: Any, backend: store.Backend,
+                  upstream: Callable[[Any], None]) -> None:
+    try:
+        upstream(volume)
+    except cinder_exception.VolumeIsBusy:
+        # A client that was killed counts for half a minute.
+        threads.call(_wait, backend, volume.name)
+        upstream(volume)
+
+
+def _wait(backend: store.Backend, name: str) -> None:
+    try:
+        with backend.store() as pool:
+            pool.wait_alone(name)
+    except (exception.ImageLocked, exception.ImageNotFound) as error:
+        LOG.debug("%s: %s", name, error)
+
+
+def _refuse(volume: Any, keys: volume_keys.Keys,
+            error: cinder_exception.VolumeIsBusy) -> None:
+    """Do not let Cinder offer a volume that no key opens any more.
+
+    Its API deletes the key before the volume, and its manager makes a busy
+    volume available again.
+    """
+    try:
+        keys.passphrase(volume.encryption_key_id)
+    except exception.PassphraseUnavailable:
+        raise cinder_exception.VolumeBackendAPIException(
+            data=f"Volume {volume.id} cannot be deleted while somebody has "
+                 "it open, and its key is deleted already: delete it again "
+                 "when nobody has.") from error
+    raise error
+
+
+def _tidy(backend: store.Backend, parent: Optional[base.Parent],
+          name: str) -> None:
+    try:
+        with backend.store() as pool:
+            flatten.release_parents(pool, parent, name, DELETED)
+    except exception.RBDLuksError as error:
+        # The volume is gone, and Cinder has to know that.
+        LOG.warning("%s: deleted, but what it was made of is left: %s", name,
+                    error)
+
+
+def _key_is_left(volume: Any) -> bool:
+    """Whether a volume has a key that neither Cinder's API nor others know.
+
+    That is one of a retype: afterwards the old key belongs to the temporary
+    volume, and when it fails, the new one.
+    """
+    if volume.use_quota or not volume.encryption_key_id:
+        return False
+    admin = cinder_context.get_admin_context()
+    filters = {"encryption_key_id": volume.encryption_key_id}
+    users = [other.id for other in objects.VolumeList.get_all(
+        admin, filters=filters)]
+    return users in ([], [volume.id])
+
+
+@contextlib.contextmanager
+def image_removed_on_error(backend: store.Backend, name: str,
+                           parent_is_ours: bool = False) -> Any:
+    """Remove a volume's new image, and its snapshot, when anything fails."""
+    try:
+        yield
+    except BaseException:
+        threads.call(_undo, backend, name, parent_is_ours)
+        raise
+
+
+def _undo(backend: store.Backend, name: str, parent_is_ours: bool) -> None:
+    try:
+        with backend.store() as pool:
+            with pool.open_layered(name, read_only=True) as image:
+                parent = image.parent()
+            pool.remove(name)
+            if parent_is_ours:
+                flatten.release_parents(pool, parent, name, DELETED)
+    except exception.RBDLuksError as error:
+        LOG.warning("%s: cannot remove the half-made image: %s", name, error)

@@ -1,0 +1,405 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Cinder's RBD driver with native encryption.
+
+Only what meets encryption is here: all else, and every volume without a key,
+is upstream's business.
+
+Source: ``cinder.volume.drivers.rbd.RBDDriver``, 21 to 29.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import threading
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from cinder import context as cinder_context
+from cinder import exception as cinder_exception
+from cinder import interface
+from cinder import objects
+from cinder.volume import configuration
+from cinder.volume.drivers import rbd
+from cinder.volume import volume_utils
+from oslo_config import cfg
+
+from os_brick_rbd_luks import plugin
+from os_brick_rbd_luks.volume import attach
+from os_brick_rbd_luks.volume import create
+from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import flow
+from os_brick_rbd_luks.volume import image_copy
+from os_brick_rbd_luks.volume import images
+from os_brick_rbd_luks.volume import keys as volume_keys
+from os_brick_rbd_luks.volume import layers
+from os_brick_rbd_luks.volume import migration
+from os_brick_rbd_luks.volume import opts
+from os_brick_rbd_luks.volume import rekey
+from os_brick_rbd_luks.volume import revert
+from os_brick_rbd_luks.volume import sizes
+from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import transfers
+
+LOG = logging.getLogger(__name__)
+
+cfg.CONF.register_opts(opts.DRIVER_OPTS,
+                       group=configuration.SHARED_CONF_GROUP)
+
+
+@interface.volumedriver
+class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
+    """RADOS block devices, natively encrypted where the type says so."""
+
+    VERSION = rbd.RBDDriver.VERSION
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Take what upstream's driver takes."""
+        super().__init__(*args, **kwargs)
+        self.configuration.append_config_values(opts.DRIVER_OPTS)
+        #: the volume that a thread makes or deletes just now
+        self._present = threading.local()
+
+    @classmethod
+    def get_driver_options(cls) -> List[Any]:
+        """Upstream's options, and ours."""
+        return [*super().get_driver_options(), *opts.DRIVER_OPTS]
+
+    def do_setup(self, context: Any) -> None:
+        """As upstream's; os-brick and the manager's flow learn of us."""
+        super().do_setup(context)
+        plugin.register()
+        flow.install()
+
+    def _backend(self) -> store.Backend:
+        return store.Backend(self)
+
+    @staticmethod
+    def _keys(volume: Any) -> volume_keys.Keys:
+        return volume_keys.Keys(volume.obj_context)
+
+    @contextlib.contextmanager
+    def _working_on(self, volume: Any) -> Iterator[None]:
+        """Let what upstream calls by name alone know whose keys to use."""
+        before = getattr(self._present, "volume", None)
+        self._present.volume = volume
+        try:
+            yield
+        finally:
+            self._present.volume = before
+
+    # Create
+
+    def create_volume(self, volume: Any) -> Dict[str, Any]:
+        """Create an empty volume."""
+        if not volume.encryption_key_id:
+            update: Dict[str, Any] = super().create_volume(volume)
+            return update
+        self._refuse_journal(volume)
+        backend = self._backend()
+        create.create(volume, backend, self._keys(volume))
+        with deletion.image_removed_on_error(backend, volume.name):
+            return self._setup_volume(volume) or {}
+
+    def _refuse_journal(self, volume: Any, volume_type: Any = None) -> None:
+        """Refuse a type whose images librbd could not decrypt.
+
+        :raises VolumeDriverException: LUKS2 with replication by journal
+        """
+        if not self._is_replicated_type(volume_type or volume.volume_type):
+            return
+        if volume_keys.options(volume).type == "luks2":
+            raise cinder_exception.VolumeDriverException(
+                message="Replication journals the image, and librbd cannot "
+                        "decrypt an image with a journal: use a volume type "
+                        "with provider luks, or without replication.")
+
+    def create_cloned_volume(self, volume: Any, src_vref: Any
+                             ) -> Optional[Dict[str, Any]]:
+        """Clone a volume; an encrypted clone gets a key of its own."""
+        with self._working_on(volume):
+            update: Optional[Dict[str, Any]] = super().create_cloned_volume(
+                volume, src_vref)
+        return self._own_key(volume, src_vref, update, True)
+
+    def create_volume_from_snapshot(self, volume: Any, snapshot: Any
+                                    ) -> Dict[str, Any]:
+        """Clone a snapshot, likewise."""
+        with self._working_on(volume):
+            update: Dict[str, Any] = super().create_volume_from_snapshot(
+                volume, snapshot)
+        return self._own_key(volume, snapshot, update, False) or {}
+
+    def _own_key(self, volume: Any, source: Any,
+                 update: Optional[Dict[str, Any]], snapshot_is_ours: bool
+                 ) -> Optional[Dict[str, Any]]:
+        if not volume.encryption_key_id:
+            # A temporary volume, too, of which a backup reads the bytes.
+            return update
+        backend = self._backend()
+        with deletion.image_removed_on_error(
+                backend, volume.name, snapshot_is_ours), \
+                errors.translated():
+            sizes.resize(backend, volume.name, sizes.of(volume))
+            if volume.encryption_key_id != source.encryption_key_id:
+                rekey.own_key(volume, backend, self._keys(volume))
+        return {**(update or {}),
+                "encryption_key_id": volume.encryption_key_id}
+
+    def _extend_if_required(self, volume: Any, src_vref: Any) -> None:
+        if not volume.encryption_key_id:
+            super()._extend_if_required(volume, src_vref)
+
+    def _calculate_new_size(self, size_diff: int, volume_name: str
+                            ) -> Optional[int]:
+        # Upstream's is for encrypted volumes, whose size is set later.
+        return None
+
+    def _resize(self, volume: Any, **kwargs: Any) -> None:
+        if not volume.encryption_key_id:
+            super()._resize(volume, **kwargs)
+
+    def extend_volume(self, volume: Any, new_size: Any) -> None:
+        """Let the guest see *new_size* GiB, also while it is attached."""
+        if not volume.encryption_key_id:
+            super().extend_volume(volume, new_size)
+            return
+        sizes.resize(self._backend(), volume.name, int(new_size) * sizes.GIB)
+
+    # Images
+
+    def create_encrypted_from_image(
+            self, context: Any, volume: Any, location: Any,
+            meta: Dict[str, Any], service: Any) -> Optional[Dict[str, Any]]:
+        """Make an encrypted volume of a raw image without a file of it.
+
+        Called by :mod:`flow`.
+
+        :returns: None if that is not possible: then the image is downloaded
+        """
+        image = self._image(context, service, meta, location)
+        if not image.is_raw or cfg.CONF.verify_glance_signatures != "disabled":
+            return None
+        foreign = bool(meta.get("cinder_encryption_key_id"))
+        if (image.parents and not foreign and self._may_clone(volume)):
+            backend = self._backend()
+            self._refuse_journal(volume)
+            image_copy.layered(volume, image, backend, self._keys(volume))
+            with deletion.image_removed_on_error(backend, volume.name):
+                return self._setup_volume(volume) or {}
+        update: Dict[str, Any] = {}
+        if not foreign:
+            update = self.create_volume(volume)
+        self._copy_image(volume, image)
+        return {**update, "encryption_key_id": volume.encryption_key_id}
+
+    def _image(self, context: Any, service: Any, meta: Dict[str, Any],
+               location: Any) -> images.Image:
+        return images.Image(context, service, meta,
+                            images.parents(self, meta, location))
+
+    def _may_clone(self, volume: Any) -> bool:
+        """Whether upstream leaves it to us to flatten such a volume."""
+        return (self.configuration.rbd_luks_clone_images
+                and hasattr(rbd.RBDDriver, "_flatten_volume")
+                and image_copy.is_layered_here(volume_keys.options(volume)))
+
+    def _copy_image(self, volume: Any, image: images.Image) -> None:
+        backend, keys = self._backend(), self._keys(volume)
+        if not image.meta.get("cinder_encryption_key_id"):
+            image_copy.fill(volume, image, backend, keys)
+            return
+        is_new = image_copy.take(volume, image, backend, keys)
+        with errors.translated():
+            self._setup_volume(volume)
+            if is_new:
+                rekey.own_key(volume, backend, keys)
+
+    def copy_image_to_encrypted_volume(
+            self, context: Any, volume: Any, image_service: Any,
+            image_id: str, disable_sparse: bool = False) -> None:
+        """Encrypt an image into a volume that is there."""
+        meta = image_service.show(context, image_id)
+        self._copy_image(volume, self._image(
+            context, image_service, meta,
+            image_service.get_location(context, image_id)))
+
+    def copy_image_to_volume(
+            self, context: Any, volume: Any, image_service: Any,
+            image_id: str, disable_sparse: bool = False) -> None:
+        """As upstream's; into an encrypted volume comes an encrypted image."""
+        if volume.encryption_key_id:
+            self.copy_image_to_encrypted_volume(
+                context, volume, image_service, image_id, disable_sparse)
+        else:
+            super().copy_image_to_volume(
+                context, volume, image_service, image_id, disable_sparse)
+
+    def copy_volume_to_image(self, context: Any, volume: Any,
+                             image_service: Any, image_meta: Any) -> None:
+        """Upload the volume as it is: encrypted, if it is."""
+        self._make_independent(volume)
+        super().copy_volume_to_image(context, volume, image_service,
+                                     image_meta)
+
+    # Clones with a header of their own
+
+    def _make_independent(self, volume: Any) -> None:
+        if volume.encryption_key_id:
+            layers.make_independent(volume, self._backend(),
+                                    self._keys(volume))
+
+    def _flatten_volume(self, image_name: str, client: Any) -> None:
+        volume = self._volume_to_flatten(image_name)
+        if volume is None:
+            super()._flatten_volume(image_name, client)
+        else:
+            layers.do_flatten(volume, self._backend(), self._keys(volume))
+
+    def _flatten(self, pool: str, volume_name: str) -> None:
+        volume = self._volume_to_flatten(volume_name)
+        if volume is None:
+            super()._flatten(pool, volume_name)
+        else:
+            layers.do_flatten(volume, self._backend(), self._keys(volume))
+
+    def _volume_to_flatten(self, name: str) -> Any:
+        """The volume of an image that upstream's way would spoil, or None.
+
+        :raises VolumeBackendAPIException: there is such an image, and no
+            volume that has its keys
+        """
+        present = getattr(self._present, "volume", None)
+        if present is None or not layers.may_exist():
+            return None
+        if not layers.needs_keys(self._backend(), name):
+            return None
+        if present.name == name:
+            return present
+        volume_id = volume_utils.extract_id_from_volume_name(name)
+        try:
+            volume = objects.Volume.get_by_id(
+                cinder_context.get_admin_context(), volume_id)
+        except cinder_exception.VolumeNotFound:
+            raise cinder_exception.VolumeBackendAPIException(
+                data=f"Image {name} is a clone with a header of its own, and "
+                     "there is no volume that has its keys.") from None
+        # An admin's context has no token for the key manager.
+        volume._context = present.obj_context
+        return volume
+
+    # Delete, snapshots
+
+    def delete_volume(self, volume: Any) -> None:
+        """Delete a volume, and what there was only for it."""
+        if not self._meets_encryption(volume):
+            super().delete_volume(volume)
+            return
+        with self._working_on(volume):
+            deletion.delete(
+                volume, self._backend(), self._keys(volume),
+                super().delete_volume,
+                self.configuration.rbd_luks_erase_on_delete)
+
+    @staticmethod
+    def _meets_encryption(volume: Any) -> bool:
+        """Whether it is encrypted, or the temporary clone of one that is."""
+        if volume.encryption_key_id:
+            return True
+        return not volume.use_quota and volume_keys.is_encrypted_type(volume)
+
+    def delete_snapshot(self, snapshot: Any) -> None:
+        """As upstream's, which may have to flatten clones of ours."""
+        if not snapshot.encryption_key_id:
+            super().delete_snapshot(snapshot)
+            return
+        with self._working_on(snapshot):
+            super().delete_snapshot(snapshot)
+
+    def revert_to_snapshot(self, context: Any, volume: Any, snapshot: Any
+                           ) -> None:
+        """Revert the data; the volume's key opens it before and after."""
+        def upstream() -> None:
+            super(RBDLuksDriver, self).revert_to_snapshot(
+                context, volume, snapshot)
+
+        if not volume.encryption_key_id:
+            upstream()
+            return
+        revert.revert(volume, snapshot.name, self._backend(),
+                      self._keys(volume), upstream)
+
+    # Connections
+
+    def initialize_connection(self, volume: Any, connector: Any
+                              ) -> Dict[str, Any]:
+        """As upstream's, with the mark of native encryption."""
+        if volume.encryption_key_id:
+            transfers.rekey_if_noted(volume, self._backend(),
+                                     self._keys(volume))
+        connection: Dict[str, Any] = super().initialize_connection(
+            volume, connector)
+        if volume.encryption_key_id:
+            attach.mark(connection, volume, self._backend())
+        return connection
+
+    def accept_transfer(self, context: Any, volume: Any, new_user: str,
+                        new_project: str) -> Any:
+        """Note that the former owner knows the passphrase."""
+        if volume["encryption_key_id"]:
+            transfers.note(volume["name"], self._backend())
+        return super().accept_transfer(context, volume, new_user, new_project)
+
+    # Retype, migrate, backup, manage
+
+    def retype(self, context: Any, volume: Any, new_type: Any, diff: Any,
+               host: Any) -> Tuple[bool, Any]:
+        """As upstream's."""
+        if volume.encryption_key_id:
+            self._refuse_journal(volume, new_type)
+        retyped: Tuple[bool, Any] = super().retype(
+            context, volume, new_type, diff, host)
+        return retyped
+
+    def migrate_volume(self, context: Any, volume: Any, host: Any
+                       ) -> Tuple[bool, Any]:
+        """As upstream's, which copies the image as it is."""
+        self._make_independent(volume)
+        migrated: Tuple[bool, Any] = super().migrate_volume(
+            context, volume, host)
+        return migrated
+
+    def before_volume_copy(self, context: Any, src_vol: Any, dest_vol: Any,
+                           remote: Any = None) -> None:
+        """Make room for the header where an image is copied as it is."""
+        super().before_volume_copy(context, src_vol, dest_vol, remote)
+        if migration.is_raw_copy(context, src_vol, dest_vol):
+            self._make_independent(src_vol)
+            migration.make_room(self, context, src_vol, dest_vol, remote,
+                                self._backend())
+
+    def after_volume_copy(self, context: Any, src_vol: Any, dest_vol: Any,
+                          remote: Any = None) -> None:
+        """Copy what upstream's manager leaves out of an encrypted image."""
+        super().after_volume_copy(context, src_vol, dest_vol, remote)
+        if migration.is_raw_copy(context, src_vol, dest_vol):
+            migration.copy_rest(self, context, src_vol, dest_vol, remote,
+                                self._backend())
+
+    def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
+        """The size in GiB that a guest will see."""
+        size: int = super().manage_existing_get_size(volume, existing_ref)
+        if not volume_keys.is_encrypted_type(volume):
+            return size
+        return sizes.decrypted_gib(self._backend(),
+                                   existing_ref["source-name"])

@@ -1,0 +1,51 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Our errors as Cinder's, and ours where Cinder swallows its own."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator
+
+from cinder import exception as cinder_exception
+
+from os_brick_rbd_luks import exception
+
+
+@contextlib.contextmanager
+def translated() -> Iterator[None]:
+    """Turn this package's errors into one that Cinder's manager expects.
+
+    :raises VolumeBackendAPIException: with the same sentence
+    """
+    try:
+        yield
+    except exception.RBDLuksError as error:
+        raise cinder_exception.VolumeBackendAPIException(
+            data=str(error)) from error
+
+
+@contextlib.contextmanager
+def of_image(image_id: str) -> Iterator[None]:
+    """As :func:`translated`, for what is wrong with a Glance image.
+
+    :raises ImageUnacceptable: Cinder does not try such an image elsewhere
+    """
+    try:
+        with translated():
+            try:
+                yield
+            except (exception.UnsafeImage, exception.VolumeTooSmall) as error:
+                raise cinder_exception.ImageUnacceptable(
+                    image_id=image_id, reason=str(error)) from error
+    except cinder_exception.ImageUnacceptable:
+        raise

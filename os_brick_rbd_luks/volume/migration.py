@@ -1,0 +1,112 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Upstream's generic migration, made whole for encrypted volumes.
+
+Where source and destination have the same encryption, Cinder's manager copies
+the images as they are, but only as many bytes as the guest sees. What is
+missing is copied here, before and after.
+
+Source: ``cinder.volume.manager`` (``_copy_volume_data``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Any, Iterator
+
+from cinder import exception as cinder_exception
+from cinder.volume import volume_types
+from cinder.volume import volume_utils
+
+from os_brick_rbd_luks.operations import copying
+from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import sizes
+from os_brick_rbd_luks.volume import store
+
+LOG = logging.getLogger(__name__)
+
+
+def is_raw_copy(context: Any, source: Any, destination: Any) -> bool:
+    """Whether the manager copies an encrypted volume as it is."""
+    return bool(
+        source.encryption_key_id
+        and not volume_types.volume_types_encryption_changed(
+            context, source.volume_type_id, destination.volume_type_id))
+
+
+def make_room(driver: Any, context: Any, source: Any, destination: Any,
+              remote: Any, backend: store.Backend) -> None:
+    """Make the destination as large as the source's image.
+
+    :raises VolumeMigrationFailed: it is no RBD image; nothing was copied
+    """
+    size = threads.call(_raw_size, backend, source.name)
+    with _attached(driver, context, destination, remote) as handle:
+        image = getattr(handle, "rbd_image", None)
+        if image is None:
+            raise cinder_exception.VolumeMigrationFailed(
+                reason=f"Volume {source.id} is encrypted and the destination "
+                       "is no RBD backend: it has no room for the header. "
+                       "Retype it to a type without encryption, or with "
+                       "another one.")
+        if image.size() < size:
+            threads.call(image.resize, size)
+
+
+def copy_rest(driver: Any, context: Any, source: Any, destination: Any,
+              remote: Any, backend: store.Backend) -> None:
+    """Copy what is behind the bytes that the manager has copied.
+
+    :raises VolumeBackendAPIException: not all of it could be copied
+    """
+    with _attached(driver, context, destination, remote) as handle, \
+            errors.translated():
+        threads.call(_copy_rest, backend, source.name, sizes.of(source),
+                     handle)
+
+
+def _raw_size(backend: store.Backend, name: str) -> int:
+    with backend.store() as pool, pool.open_layered(
+            name, read_only=True) as image:
+        return image.size()
+
+
+def _copy_rest(backend: store.Backend, name: str, begin: int, handle: Any
+               ) -> None:
+    with backend.store() as pool, pool.open_layered(
+            name, read_only=True) as image:
+        end = image.size()
+        for offset in range(begin, end, copying.PIECE):
+            data = image.read(offset, min(copying.PIECE, end - offset))
+            handle.seek(offset)
+            handle.write(data)
+        handle.flush()
+
+
+@contextlib.contextmanager
+def _attached(driver: Any, context: Any, volume: Any, remote: Any
+              ) -> Iterator[Any]:
+    """The handle, or the path, of a volume that may be another host's."""
+    configuration = driver.configuration
+    properties = volume_utils.brick_get_connector_properties(
+        configuration.use_multipath_for_image_xfer,
+        configuration.enforce_multipath_for_image_xfer)
+    is_remote = remote in ("dest", "both")
+    attached, volume = driver._attach_volume(context, volume, properties,
+                                             remote=is_remote)
+    try:
+        yield attached["device"]["path"]
+    finally:
+        driver._detach_volume(context, attached, volume, properties,
+                              force=True, remote=is_remote)

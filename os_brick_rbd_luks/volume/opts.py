@@ -1,0 +1,43 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The options of the Cinder driver, in each backend's own section."""
+
+from __future__ import annotations
+
+from typing import Any, List, Tuple
+
+from oslo_config import cfg
+
+#: Where Cinder registers the options of its own drivers.
+GROUP = "backend_defaults"
+
+DRIVER_OPTS = [
+    cfg.BoolOpt(
+        "rbd_luks_clone_images", default=True,
+        help="Make an encrypted volume from a raw image in the same cluster "
+             "as a copy-on-write clone with a header of its own, where the "
+             "volume type has LUKS2 and librbd is that of Ceph 18 or newer. "
+             "What the volume has not written is read from the image, as "
+             "plain as it is there. Else, or with False, the image's data is "
+             "encrypted and copied."),
+    cfg.BoolOpt(
+        "rbd_luks_erase_on_delete", default=False,
+        help="Overwrite all keyslots of an encrypted volume before its image "
+             "is removed or moved to the trash, so that no copy of its key "
+             "opens what is left of it. A volume in the trash cannot be "
+             "restored then."),
+]
+
+
+def list_opts() -> List[Tuple[str, List[Any]]]:
+    """The options by group, for ``oslo-config-generator``."""
+    return [(GROUP, list(DRIVER_OPTS))]

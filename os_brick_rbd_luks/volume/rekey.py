@@ -1,0 +1,128 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Give a volume that was cloned a passphrase of its own.
+
+Cinder's API gives a clone a copy of its source's key. At every moment the key
+id in Cinder's database opens the volume: the new passphrase is added, the
+database changed, and only then is the old passphrase removed. All keys that
+exist meanwhile are noted on the image, so that they go with it when the
+service is killed in between.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Any, List
+
+from oslo_utils import excutils
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import holes
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import owned
+from os_brick_rbd_luks import opts
+from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.volume import keys as volume_keys
+from os_brick_rbd_luks.volume import store
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Layers:
+    """What a volume has below itself."""
+
+    is_clone: bool
+    #: librbd of Ceph 18 and newer will ask for the parent's passphrase
+    needs_parent: bool
+    #: see :func:`chain.read`, of the parent
+    parent_keys: List[str]
+
+
+def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys
+            ) -> None:
+    """Replace the key of *volume* and its passphrase.
+
+    The old key is deleted, unless a layer below the volume needs it. When
+    anything fails, the key and the database are as before; what the header
+    has by then is for the caller, who removes the image.
+
+    :param volume: a clone, with a key that nobody else has; it is saved
+    :raises RBDLuksError: the image, or a key
+    """
+    old_id = volume.encryption_key_id
+    old = keys.passphrase(old_id)
+    layers = threads.call(_layers, backend, volume.name)
+    copies: List[str] = []
+    new_id = keys.create(volume.volume_type_id)
+    try:
+        # Of its parent's, which go with the parent.
+        for key_id in layers.parent_keys:
+            copies.append(keys.copy(key_id) if key_id else chain.UNKNOWN)
+        new = keys.passphrase(new_id)
+        below = [old_id, *copies] if layers.needs_parent else []
+        threads.call(_add, backend, volume.name, old, new,
+                     [new_id, old_id, *filter(None, copies)])
+        volume.encryption_key_id = new_id
+        volume.save()
+        threads.call(_finish, backend, volume.name, new, layers, below)
+    except BaseException:
+        with excutils.save_and_reraise_exception():
+            volume.encryption_key_id = old_id
+            volume.save()
+            for key_id in (new_id, *filter(None, copies)):
+                keys.delete(key_id)
+    if not layers.needs_parent:
+        keys.delete(old_id)
+    LOG.info("%s: key %s took the place of %s", volume.name, new_id, old_id)
+
+
+def _layers(backend: store.Backend, name: str) -> _Layers:
+    with backend.store() as pool, pool.open_layered(
+            name, read_only=True) as image:
+        header = header_io.read_header(image)
+        parent = image.parent()
+        if parent is None:
+            return _Layers(False, False, [])
+        if header.type == "luks1" and not header.clone:
+            # QEMU's luks driver knows nothing of layers.
+            return _Layers(True, False, [])
+        with pool.open_snapshot(parent) as source, exception.about(name):
+            return _Layers(True, True, _keys_of(source))
+
+
+def _keys_of(source: base.LayeredImage) -> List[str]:
+    return chain.read(source)
+
+
+def _add(backend: store.Backend, name: str, old: bytes, new: bytes,
+         key_ids: List[str]) -> None:
+    with backend.store() as pool, pool.open_layered(name) as image:
+        owned.write(image, key_ids)
+        keyslots.add(image, old, new,
+                     iterations=opts.options().pbkdf2_iterations)
+
+
+def _finish(backend: store.Backend, name: str, new: bytes, layers: _Layers,
+            below: List[str]) -> None:
+    with backend.store() as pool, pool.open_layered(name) as image:
+        keyslots.keep_only(image, new)
+        chain.write(image, below or [chain.UNKNOWN] * layers.is_clone)
+        parent = image.parent()
+        if parent is not None:
+            holes.keep(image)
+            holes.keep_source(pool, parent)
+        owned.write(image, [key_id for key_id in below if key_id])

@@ -1,0 +1,101 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""One rule for sizes: a guest sees as many GiB as Cinder says.
+
+The image is that and the data offset, whatever made it.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Optional
+
+from cinder import exception as cinder_exception
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import flatten
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import resize as resizing
+from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import store
+
+LOG = logging.getLogger(__name__)
+
+GIB = 1024 ** 3
+
+
+def of(volume: Any) -> int:
+    """Bytes that a guest is to see of *volume*."""
+    return int(volume.size) * GIB
+
+
+def resize(backend: store.Backend, name: str, size: int) -> None:
+    """Make the decrypted size of a volume's image *size* bytes.
+
+    :raises VolumeBackendAPIException: it has the size that it had
+    """
+    with errors.translated():
+        threads.call(_resize, backend, name, size)
+
+
+def _resize(backend: store.Backend, name: str, size: int) -> None:
+    with backend.store() as pool:
+        with pool.open_layered(name) as image:
+            parent = _flatten_for(pool, image, size)
+            resizing.resize(image, size)
+        flatten.release_parents(pool, parent, name, deletion.DELETED)
+
+
+def _flatten_for(pool: base.CloneStore, image: base.LayeredImage, size: int
+                 ) -> Optional[base.Parent]:
+    """Flatten a clone that could not be read where it is to grow.
+
+    librbd of Ceph 16 reads nothing of a LUKS2 clone that it has more than
+    its parent.
+
+    :returns: its former parent
+    """
+    release = pool.encryption_release()
+    parent = image.parent()
+    header = header_io.read_header(image)
+    if (parent is None or header.type != "luks2" or release is None
+            or release >= flatten.LAYERED_RELEASE
+            or size <= image.size() - header.data_offset):
+        return None
+    LOG.info("%s: flattened, because librbd of Ceph %d cannot read a larger "
+             "clone", image.name, release)
+    image.flatten()
+    return parent
+
+
+def decrypted_gib(backend: store.Backend, name: str) -> int:
+    """Whole GiB of an image's decrypted size, rounded up as upstream does.
+
+    :raises ManageExistingInvalidReference: there is no such image, or it is
+        not encrypted
+    """
+    try:
+        with errors.translated():
+            size = threads.call(_decrypted, backend, name)
+    except cinder_exception.VolumeBackendAPIException as error:
+        raise cinder_exception.ManageExistingInvalidReference(
+            existing_ref=name, reason=str(error.__cause__)) from error
+    return -(-size // GIB)
+
+
+def _decrypted(backend: store.Backend, name: str) -> int:
+    with backend.store() as pool, pool.open_layered(
+            name, read_only=True) as image, exception.about(image.name):
+        return image.size() - header_io.read_header(image).data_offset
