@@ -21,7 +21,7 @@ from __future__ import annotations
 from typing import Any, Dict
 
 from castellan import key_manager
-from cinder import db
+from cinder.db import api as db
 from cinder import exception as cinder_exception
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
