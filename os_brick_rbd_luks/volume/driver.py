@@ -188,7 +188,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         :returns: None if that is not possible: then the image is downloaded
         """
         image = self._image(context, service, meta, location)
-        if not image.is_raw or cfg.CONF.verify_glance_signatures != "disabled":
+        if not image.is_raw or image.is_signed:
             return None
         foreign = bool(meta.get("cinder_encryption_key_id"))
         if (image.parents and not foreign and self._may_clone(volume)):

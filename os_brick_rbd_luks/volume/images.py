@@ -63,6 +63,14 @@ class Image:
         return (self.meta.get("disk_format") == "raw"
                 and self.meta.get("container_format") == "bare")
 
+    @property
+    def is_signed(self) -> bool:
+        """Whether Cinder's manager is to verify a signature of its bytes."""
+        properties = {**self.meta, **(self.meta.get("properties") or {})}
+        return (cfg.CONF.verify_glance_signatures != "disabled"
+                and any(name.startswith("img_signature")
+                        for name in properties))
+
 
 def parents(driver: Any, meta: Dict[str, Any], location: Any
             ) -> List[base.Parent]:
