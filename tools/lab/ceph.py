@@ -29,7 +29,8 @@ def start(lab: Lab) -> None:
     pools = [word for pool in ['volumes2', 'upstream', 'backups']
              for word in ('--pool', pool)]
     lab.run('ceph', '/usr/bin/python3', TOOL, 'up', lab.root / 'ceph',
-            '--size', lab.state['ceph_size'], '--watch-timeout', '5', *pools)
+            '--objectstore', lab.state['objectstore'], '--size',
+            lab.state['ceph_size'], '--watch-timeout', '5', *pools)
 
 
 def check(lab: Lab) -> None:

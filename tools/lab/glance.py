@@ -42,6 +42,7 @@ store_description = the pool beside the volumes
 rbd_store_pool = {pool}
 rbd_store_user = glance
 rbd_store_ceph_conf = {conf}
+rbd_thin_provisioning = true
 [file]
 filesystem_store_datadir = {dir}/images
 [http]

@@ -23,15 +23,19 @@ from lab.process import run
 
 
 def make_venv(marker: Path, requirements: Sequence[str], log: Path,
-         deadline: float) -> None:
-    """Make the folder of the marker a venv with just these packages."""
-    venv = marker.parent
+              deadline: float) -> None:
+    """Make the folder of the marker a venv that has these packages."""
+    venv, wanted = marker.parent, set(requirements)
     fd = lock(venv, deadline)
-    if claim(marker).get('installed') != list(requirements):
-        # The marker tells the next run that the rest is ours to clear.
-        empty(venv, marker.name)
-        run(log, deadline, '/usr/bin/python3', '-m', 'venv', venv,
-            env=environment(venv))
+    installed = claim(marker).get('installed')
+    if installed is None or not wanted <= set(installed):
+        # The marker tells the next run that the rest is ours to clear: half
+        # an installation is worth nothing.
+        note(marker, {})
+        if installed is None or not set(installed) <= wanted:
+            empty(venv, marker.name)
+            run(log, deadline, '/usr/bin/python3', '-m', 'venv', venv,
+                env=environment(venv))
         install(venv, requirements, log, deadline)
         note(marker, {'installed': list(requirements)})
     os.close(fd)

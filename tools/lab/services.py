@@ -22,13 +22,11 @@ import signal
 from typing import Callable
 import uuid
 
-from lab import barbican, catalog, ceph, cinder, glance, keystone, mariadb
-from lab import packages, process, rabbitmq
+from lab import barbican, catalog, ceph, cinder, glance, install, keystone
+from lab import mariadb, process, rabbitmq
 from lab.folder import claim, empty, Failed, lock, note
 from lab.site import Lab, MARKER
 
-REQUIREMENTS = ['cinder', 'keystone', 'barbican', 'glance', 'gunicorn',
-                'PyMySQL', 'python-openstackclient', 'python-barbicanclient']
 DRIVER = 'os_brick_rbd_luks.volume.driver.RBDLuksDriver'
 THREADS = 4
 
@@ -88,12 +86,6 @@ def wrong(lab: Lab, name: str) -> str | None:
     except process.NO_ANSWER as error:
         return str(error)
     return None
-
-
-def install(lab: Lab) -> None:
-    marker = lab.venv / MARKER
-    log = lab.log('install')
-    packages.make_venv(marker, REQUIREMENTS, log, lab.deadline)
 
 
 def begin(lab: Lab, driver: str) -> None:
@@ -173,12 +165,13 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
-       ceph_size: str, quiet_logs: bool) -> int:
+       objectstore: str, ceph_size: str, quiet_logs: bool) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
-                     ceph_size=ceph_size, debug=not quiet_logs)
-    install(lab)
+                     objectstore=objectstore, ceph_size=ceph_size,
+                     debug=not quiet_logs)
+    install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
     else:
