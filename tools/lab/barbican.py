@@ -33,6 +33,16 @@ sqlite_synchronous = false
 kek = {kek}
 """
 
+# What Castellan reads, in the services that store keys.
+CLIENT = """\
+[key_manager]
+backend = barbican
+[barbican]
+auth_endpoint = {keystone}/v3
+barbican_endpoint = {barbican}
+barbican_api_version = v1
+"""
+
 # For Barbican's own paste file, which leaves authtoken to the global
 # configuration: under gunicorn that is not the one Barbican has read.
 FILTER = """\

@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lab import keystone, packages, process, web
+from lab import barbican, keystone, packages, process, web
 from lab.ceph import POOLS
 from lab.folder import Failed, write
 from lab.site import Lab
@@ -65,13 +65,6 @@ backup_ceph_pool = {backup_pool}
 backup_posix_path = {backup_path}
 [database]
 connection = {database}
-[key_manager]
-backend = barbican
-[barbican]
-auth_endpoint = {keystone}/v3
-barbican_endpoint = {barbican}
-barbican_api_version = v1
-send_service_user_token = true
 [coordination]
 backend_url = file://{dir}/coordination
 [oslo_concurrency]
@@ -161,12 +154,13 @@ def settings(lab: Lab) -> str:
     return CONF.format(
         dir=lab.root / 'cinder', venv=lab.venv, host=HOST, report=REPORT,
         down=DOWN, backends=','.join(BACKENDS), glance=lab.url('glance'),
-        keystone=lab.url('keystone'), barbican=lab.url('barbican'),
         rabbitmq=lab.state['ports']['rabbitmq'], ceph_conf=ceph_conf,
         rabbitmq_password=lab.state['rabbitmq_password'],
         debug=lab.state['debug'], database=lab.database('cinder'),
         backup_pool=POOLS['backup'], backup_path=lab.root / 'backups',
-        ) + ''.join([authtoken, *users, *backends])
+        ) + ''.join([barbican.CLIENT.format(**lab.shared),
+                     'send_service_user_token = true\n',
+                     authtoken, *users, *backends])
 
 
 def configure_backup(lab: Lab) -> None:
@@ -240,7 +234,8 @@ def check_backup(lab: Lab) -> None:
         raise Failed('it does not run')
     born = os.stat(f'/proc/{min(pids)}').st_ctime
     for service in ask(lab, 'os-services?binary=cinder-backup')['services']:
-        seen = datetime.datetime.fromisoformat(service['updated_at'] + 'Z')
+        seen = datetime.datetime.fromisoformat(service['updated_at'])
+        seen = seen.replace(tzinfo=datetime.timezone.utc)
         if seen.timestamp() > born and service['state'] == 'up':
             return
     raise Failed('no sign of life yet')

@@ -30,8 +30,12 @@ class Failed(Exception):
     def __init__(self, sentence: str, log: Path | None = None) -> None:
         sentence = sentence.rstrip('.') + '.'
         if log and log.exists():
-            end = log.read_text(errors='replace').splitlines()[-15:]
-            sentence += '\n  '.join([f' See {log}, which ends:', *end])
+            lines = log.read_text(errors='replace').splitlines()
+            # OpenStack's services say much more that is of no help.
+            errors = [line for line in lines
+                      if ' ERROR ' in line and ' DEBUG ' not in line]
+            sentence += '\n  '.join(
+                [f' See {log}, which ends:', *(errors or lines)[-15:]])
         super().__init__(sentence)
 
 

@@ -14,10 +14,11 @@
 
 from __future__ import annotations
 
-import concurrent.futures
+import contextlib
 import hashlib
 import os
 import subprocess
+from typing import Iterator
 
 from lab import packages, process
 from lab.folder import claim, Failed, lock, note
@@ -27,6 +28,8 @@ REQUIREMENTS = [
     'bindep', 'cinder', 'keystone', 'barbican', 'glance', 'gunicorn',
     'PyMySQL', 'python-openstackclient', 'python-barbicanclient']
 TOOLS = CHECKOUT / 'tools'
+FIND = ('import importlib.util, sys; '
+        'sys.exit(not importlib.util.find_spec(sys.argv[1]))')
 
 
 def install(lab: Lab) -> None:
@@ -36,26 +39,39 @@ def install(lab: Lab) -> None:
     have_venv = subprocess.run(['/usr/bin/python3', '-c', 'import ensurepip'],
                                capture_output=True)
     if have_venv.returncode:
-        install_debian(lab, 'python3-venv')
+        with installing_debian(lab, 'python3-venv'):
+            pass
     make_venv(lab, REQUIREMENTS[:1])
     told = subprocess.run(
         [lab.venv / 'bin/bindep', '-b', '-f', CHECKOUT / 'bindep.txt', 'lab'],
         capture_output=True, text=True)
     if told.returncode and not told.stdout:
         raise Failed(told.stderr)
-    missing = told.stdout.split()
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        steps = [pool.submit(make_venv, lab, REQUIREMENTS)]
-        if missing:
-            steps.append(pool.submit(install_debian, lab, *missing))
-        for step in steps:
-            step.result()
+    with installing_debian(lab, *told.stdout.split()):
+        make_venv(lab, REQUIREMENTS)
     install_checkout(lab)
 
 
-def install_debian(lab: Lab, *names: str) -> None:
-    process.run(lab.log('install-debian'), lab.deadline,
-                TOOLS / 'apt-install', *names, env=os.environ)
+@contextlib.contextmanager
+def installing_debian(lab: Lab, *names: str) -> Iterator[None]:
+    """Install Debian packages beside what is done meanwhile.
+
+    Nothing ends apt half-way: it is waited for whatever happens.
+    """
+    log = lab.log('install-debian')
+    log.parent.mkdir(exist_ok=True)
+    with log.open('ab') as out:
+        command = [TOOLS / 'apt-install', *names] if names else ['true']
+        # In a session of its own: Ctrl-C is for us.
+        apt = subprocess.Popen(command, stdout=out, stderr=out,
+                               stdin=subprocess.DEVNULL,
+                               start_new_session=True)
+    try:
+        yield
+    finally:
+        apt.wait()
+    if apt.returncode:
+        raise Failed('Debian packages could not be installed', log)
 
 
 def make_venv(lab: Lab, requirements: list[str]) -> None:
@@ -79,3 +95,14 @@ def install_checkout(lab: Lab) -> None:
         packages.install(lab.venv, ['-e', str(CHECKOUT)], log, lab.deadline)
         note(marker, {**state, 'checkout': wanted})
     os.close(fd)
+
+
+def find_driver(lab: Lab, driver: str) -> str:
+    """Return a driver that is there: cinder-volume would run without it."""
+    told = subprocess.run(
+        [lab.venv / 'bin/python', '-c', FIND, driver.rpartition('.')[0]],
+        stderr=subprocess.DEVNULL)
+    if told.returncode:
+        raise Failed(f'There is no driver {driver} in {lab.venv}: '
+                     'choose another with --driver')
+    return driver

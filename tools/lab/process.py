@@ -73,15 +73,36 @@ def start(root: Path, name: str, *command: str | Path,
 
 def stop(root: Path, *names: str,
          signals: Collection[int] = (signal.SIGTERM, signal.SIGKILL)) -> None:
+    """End services, by the last resort if the signals do not."""
+    seen: set[int] = set()
     for number in [*signals, signal.SIGKILL]:
         for pid in find(root, *names):
+            seen.add(pid)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
         deadline = time.monotonic() + 10
         while (left := find(root, *names)) and time.monotonic() < deadline:
             time.sleep(0.05)
+    # A process that ends has lost its environment before its open files,
+    # among which is the port that another is to listen on.
+    while any(map(is_ending, seen)) and time.monotonic() < deadline:
+        time.sleep(0.01)
     if left:
         raise Failed(f'These processes do not end: {left}.')
+
+
+def is_ending(pid: int) -> bool:
+    """Tell whether a process that was killed still has something open.
+
+    It may be a zombie while a thread of it is not yet done.
+    """
+    try:
+        text = Path(f'/proc/{pid}/stat').read_text()
+    except OSError:
+        return False
+    fields = text.rpartition(')')[2].split()
+    state, threads = fields[0], int(fields[17])
+    return state not in 'ZX' or threads > 1
 
 
 def run(log: Path, deadline: float, *command: str | Path,

@@ -15,10 +15,12 @@
 from __future__ import annotations
 
 import concurrent.futures
+import functools
 from pathlib import Path
 import secrets
 import shutil
 import signal
+import time
 from typing import Callable
 import uuid
 
@@ -29,6 +31,8 @@ from lab.site import Lab, MARKER
 
 DRIVER = 'os_brick_rbd_luks.volume.driver.RBDLuksDriver'
 THREADS = 4
+# Seconds for one service to answer; it may run and never do so.
+PATIENCE = 180
 
 
 def start_keystone(lab: Lab) -> None:
@@ -62,6 +66,7 @@ SERVICES: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     'cinder-volume': (cinder.start_volume, cinder.check_volume),
     'cinder-backup': (cinder.start_backup, cinder.check_backup),
 }
+CINDER = [name for name in SERVICES if name.startswith('cinder')]
 WEB = ['keystone', 'barbican', 'glance', 'cinder-api']
 
 
@@ -72,8 +77,9 @@ def launch(lab: Lab, *names: str) -> None:
 
 def wait(lab: Lab, *names: str) -> None:
     for name in names:
-        process.wait(lab.root, name, lambda name=name: SERVICES[name][1](lab),
-                     lab.deadline, lab.log(name))
+        check = functools.partial(SERVICES[name][1], lab)
+        process.wait(lab.root, name, check, min(
+            lab.deadline, time.monotonic() + PATIENCE), lab.log(name))
 
 
 def wrong(lab: Lab, name: str) -> str | None:
@@ -116,41 +122,46 @@ def configure(lab: Lab) -> None:
 
 def build(lab: Lab) -> None:
     """Start everything for the first time, as much at once as may be."""
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        def together(*steps: Callable[[], None]) -> None:
-            begun = [pool.submit(step) for step in steps]
-            for step in concurrent.futures.as_completed(begun):
-                step.result()
+    with concurrent.futures.ThreadPoolExecutor(len(SERVICES)) as pool:
+        def database() -> None:
+            mariadb.prepare(lab)
+            launch(lab, 'mariadb')
+            wait(lab, 'mariadb')
+
+        def messages() -> None:
+            launch(lab, 'rabbitmq')
+            wait(lab, 'rabbitmq')
 
         def identity() -> None:
+            below[0].result()
+            launch(lab, 'barbican')
             keystone.prepare(lab.root, lab.shared, lab.environment,
                              lab.deadline)
             launch(lab, 'keystone')
             wait(lab, 'keystone')
             catalog.make_accounts(lab)
 
-        def tables() -> None:
-            mariadb.prepare(lab)
-            launch(lab, 'mariadb')
-            wait(lab, 'mariadb')
-            launch(lab, 'barbican')
-            together(identity, lambda: glance.prepare(lab),
-                     lambda: cinder.prepare(lab))
+        def service(prepare: Callable[[Lab], None], *names: str) -> None:
+            below[0].result()
+            prepare(lab)
+            for step in below:
+                step.result()
+            launch(lab, *names)
 
-        def messages() -> None:
-            launch(lab, 'rabbitmq')
-            wait(lab, 'rabbitmq')
-
+        below = [pool.submit(database), pool.submit(messages),
+                 pool.submit(ceph.start, lab)]
+        above = [pool.submit(identity),
+                 pool.submit(service, glance.prepare, 'glance'),
+                 pool.submit(service, cinder.prepare, *CINDER)]
         try:
-            together(lambda: ceph.start(lab), messages, tables)
+            for step in concurrent.futures.as_completed([*below, *above]):
+                step.result()
         except BaseException:
             process.stop(lab.root)  # what the other threads wait for
             raise
-    rest = [name for name in SERVICES if name.startswith('cinder')]
-    launch(lab, 'glance', *rest)
     wait(lab, 'cinder-api')
     catalog.make_types(lab)
-    wait(lab, 'barbican', 'glance', *rest)
+    wait(lab, *SERVICES)
 
 
 def open_lab(root: Path, deadline: float) -> Lab:
@@ -176,7 +187,7 @@ def up(root: Path, deadline: float, venv: str | None, driver: str | None,
         repair(lab, driver)
     else:
         process.stop(root, signals=[signal.SIGKILL])
-        begin(lab, driver or DRIVER)
+        begin(lab, install.find_driver(lab, driver or DRIVER))
         try:
             configure(lab)
             build(lab)
@@ -193,7 +204,7 @@ def up(root: Path, deadline: float, venv: str | None, driver: str | None,
 
 def repair(lab: Lab, driver: str | None) -> None:
     if driver and driver != lab.state['driver']:
-        lab.state['driver'] = driver
+        lab.state['driver'] = install.find_driver(lab, driver)
         process.stop(lab.root, 'cinder-volume')
     configure(lab)
     for name in SERVICES:
