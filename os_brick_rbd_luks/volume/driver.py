@@ -88,9 +88,13 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _working_on(self, volume: Any) -> Iterator[None]:
-        """Let what upstream calls by name alone know whose keys to use."""
+        """Let what upstream calls by name alone know whose keys to use.
+
+        A plain volume has none: upstream's way of treating it is right.
+        """
         before = getattr(self._present, "volume", None)
-        self._present.volume = volume
+        self._present.volume = (volume if self._meets_encryption(volume)
+                                else None)
         try:
             yield
         finally:
