@@ -88,9 +88,13 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _working_on(self, volume: Any) -> Iterator[None]:
-        """Let what upstream calls by name alone know whose keys to use."""
+        """Let what upstream calls by name alone know whose keys to use.
+
+        A plain volume has none: upstream's way of treating it is right.
+        """
         before = getattr(self._present, "volume", None)
-        self._present.volume = volume
+        self._present.volume = (volume if self._meets_encryption(volume)
+                                else None)
         try:
             yield
         finally:
@@ -235,14 +239,15 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
 
     def copy_image_to_volume(
             self, context: Any, volume: Any, image_service: Any,
-            image_id: str, disable_sparse: bool = False) -> None:
+            image_id: str, *args: Any, **kwargs: Any) -> None:
         """As upstream's; into an encrypted volume comes an encrypted image."""
+        # What else there is depends on the release: Cinder 21 has nothing.
         if volume.encryption_key_id:
             self.copy_image_to_encrypted_volume(
-                context, volume, image_service, image_id, disable_sparse)
+                context, volume, image_service, image_id, *args, **kwargs)
         else:
             super().copy_image_to_volume(
-                context, volume, image_service, image_id, disable_sparse)
+                context, volume, image_service, image_id, *args, **kwargs)
 
     def copy_volume_to_image(self, context: Any, volume: Any,
                              image_service: Any, image_meta: Any) -> None:
