@@ -253,7 +253,7 @@ class DriverTestCase(test.TestCase):
     def openers(self, name, pool="volumes"):
         """The passphrases of an image's keyslots, None of an unknown one."""
         passphrases = {self.keys.passphrase(key_id)
-                       for key_id in self.keys.left()}
+                       for key_id in self.keys.known()}
         with self.pool(pool) as opened, opened.open(
                 name, read_only=True) as image:
             return [next((passphrase for passphrase in passphrases if _opens(

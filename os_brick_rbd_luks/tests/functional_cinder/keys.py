@@ -32,9 +32,12 @@ from oslo_config import cfg
 #: As ``[key_manager] backend``.
 PATH = f"{__name__}.RecordingKeyManager"
 
-#: Ids of the keys that this test has made, those of other processes that it
-#: has started among them.
-_RECORD = "RBD_LUKS_TEST_MADE_KEYS"
+#: The file with ids of the keys that this test has made, and those of other
+#: processes that it has started: a sign and an id in each line.
+_RECORD = "RBD_LUKS_TEST_RECORD"
+
+#: Of a secret without a name, Barbican's client asks for each attribute anew.
+_NAME = "test"
 
 
 class RecordingKeyManager(barbican_key_manager.BarbicanKeyManager):
@@ -59,24 +62,27 @@ class RecordingKeyManager(barbican_key_manager.BarbicanKeyManager):
 
     def create_key(self, *args, **kwargs):
         self._called("create_key")
-        return _record(super().create_key(*args, **kwargs))
+        return _record("+", super().create_key(*args, name=_NAME, **kwargs))
 
-    def store(self, *args, **kwargs):
+    def store(self, context, managed_object, *args, **kwargs):
         self._called("store")
-        return _record(super().store(*args, **kwargs))
+        managed_object._name = _NAME
+        return _record("+", super().store(
+            context, managed_object, *args, **kwargs))
 
     def get(self, *args, **kwargs):
         self._called("get")
         return super().get(*args, **kwargs)
 
-    def delete(self, *args, **kwargs):
+    def delete(self, context, managed_object_id, *args, **kwargs):
         self._called("delete")
-        return super().delete(*args, **kwargs)
+        super().delete(context, managed_object_id, *args, **kwargs)
+        _record("-", managed_object_id)
 
 
-def _record(key_id):
+def _record(sign, key_id):
     with open(os.environ[_RECORD], "a") as stream:
-        stream.write(f"{key_id}\n")
+        stream.write(f"{sign}{key_id}\n")
     return key_id
 
 
@@ -125,17 +131,21 @@ class Keys:
         return context.RequestContext(user, project, auth_token=token,
                                       is_admin=True)
 
-    def made(self):
-        """Ids of all keys that the test has made."""
+    def _recorded(self, sign):
         with open(self._record) as stream:
-            return stream.read().split()
+            return {line[1:] for line in stream.read().split()
+                    if line[0] == sign}
+
+    def known(self):
+        """Ids of the test's keys that nobody has deleted."""
+        return self._recorded("+") - self._recorded("-")
 
     def left(self):
-        """Those of them that exist, as Barbican lists them."""
+        """Ids of those that exist, as Barbican says."""
         client = self.manager._get_barbican_client(self.context)
         there = {secret.secret_ref.rpartition("/")[2]
                  for secret in client.secrets.list(limit=1000)}
-        return {key_id for key_id in self.made() if key_id in there}
+        return self._recorded("+") & there
 
     def new(self):
         """A new random key; its id."""

@@ -133,7 +133,7 @@ class CloneTest(CloneTestCase):
         third = self.clone(second, size=2)
         self.check(third, reader.filling(1))
         self.check_own(second, third, depth=0,
-                       others=[first, *self.below(second)])
+                       others=[first, *filter(None, self.below(second))])
         self.assert_images(third, images={
             first.name: [f"{second.name}.clone_snap"], second.name: []})
 
