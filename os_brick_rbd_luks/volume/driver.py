@@ -188,7 +188,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         :returns: None if that is not possible: then the image is downloaded
         """
         image = self._image(context, service, meta, location)
-        if not image.is_raw or cfg.CONF.verify_glance_signatures != "disabled":
+        if not image.is_raw or image.has_to_be_verified:
             return None
         foreign = bool(meta.get("cinder_encryption_key_id"))
         if (image.parents and not foreign and self._may_clone(volume)):
@@ -338,6 +338,21 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             return
         revert.revert(volume, snapshot.name, self._backend(),
                       self._keys(volume), upstream)
+
+    def _create_temp_volume_from_snapshot(
+            self, context: Any, volume: Any, snapshot: Any,
+            volume_options: Optional[Dict[str, Any]] = None,
+            **kwargs: Any) -> Any:
+        # With options it is for the manager to copy it over the volume as it
+        # is: a header that the volume's key does not open, and less data.
+        if volume_options and volume.encryption_key_id:
+            raise cinder_exception.InvalidVolume(
+                reason=f"Volume {volume.id} is encrypted: it cannot be "
+                       "overwritten with a snapshot. Make a new volume of "
+                       "the snapshot.")
+        return super()._create_temp_volume_from_snapshot(
+            context, volume, snapshot, volume_options=volume_options,
+            **kwargs)
 
     # Connections
 

@@ -40,6 +40,10 @@ from os_brick_rbd_luks import threads
 
 LOG = logging.getLogger(__name__)
 
+#: Properties of a signed image; with some of them only, Cinder refuses it.
+_SIGNATURE = ("img_signature", "img_signature_certificate_uuid",
+              "img_signature_hash_method", "img_signature_key_type")
+
 
 @dataclasses.dataclass(frozen=True)
 class Image:
@@ -61,6 +65,14 @@ class Image:
         """Whether its bytes are those of a disk."""
         return (self.meta.get("disk_format") == "raw"
                 and self.meta.get("container_format") == "bare")
+
+    @property
+    def has_to_be_verified(self) -> bool:
+        """Whether Cinder checks a signature, for which it needs a file."""
+        properties = self.meta.get("properties") or {}
+        return (cfg.CONF.verify_glance_signatures != "disabled"
+                and any(properties.get(name) is not None
+                        for name in _SIGNATURE))
 
 
 def parents(driver: Any, meta: Dict[str, Any], location: Any

@@ -34,8 +34,10 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.functional import base as functional
 from os_brick_rbd_luks.tests.functional_cinder import keys
 from os_brick_rbd_luks.tests.functional_cinder import reader
+from os_brick_rbd_luks.tests import qemu
 
 GIB = reader.GIB
 OURS = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
@@ -333,3 +335,26 @@ def _remove(pool, name):
     pool.remove(name)
 
 
+
+
+def make_like_upstream(target, size, passphrase, extents=()):
+    """Make a volume as upstream's driver does, its payload at 4040 sectors.
+
+    :param target: a path, or what QEMU calls an image in Ceph
+    """
+    def create():
+        return functional.run(
+            "qemu-img", "create", "-q", "-f", "luks", "--object",
+            "secret,id=s,file=/dev/stdin", "-o", "key-secret=s,cipher-alg="
+            "aes-256,cipher-mode=xts,ivgen-alg=plain64,iter-time=10", target,
+            str(size), stdin=passphrase, check=False)
+
+    qemu.patiently(create)
+    if extents:
+        flags = [flag for extent in extents
+                 for flag in ("-c", extent.command("write"))]
+        functional.run(
+            "qemu-io", "--object", "secret,id=s,file=/dev/stdin",
+            "--image-opts", *flags,
+            f"driver=luks,key-secret=s,file.filename={target}",
+            stdin=passphrase)
