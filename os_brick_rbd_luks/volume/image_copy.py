@@ -18,6 +18,7 @@ from typing import Any, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import clone
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import format as formatting
@@ -169,7 +170,7 @@ def _convert(pool: base.BlockStore, name: str, passphrase: bytes,
     pool.rename(converted, name)
 
 
-def _remove_present(pool: base.BlockStore, name: str) -> None:
+def _remove_present(pool: cluster.Pool, name: str) -> None:
     try:
         with pool.open_layered(name, read_only=True) as image:
             parent: Optional[base.Parent] = image.parent()

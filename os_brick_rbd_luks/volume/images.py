@@ -37,12 +37,9 @@ from os_brick_rbd_luks.operations import progress
 from os_brick_rbd_luks.operations import source as sources
 from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.volume import store
 
 LOG = logging.getLogger(__name__)
-
-#: Properties of a signed image; with some of them only, Cinder refuses it.
-_SIGNATURE = ("img_signature", "img_signature_certificate_uuid",
-              "img_signature_hash_method", "img_signature_key_type")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +64,12 @@ class Image:
                 and self.meta.get("container_format") == "bare")
 
     @property
-    def has_to_be_verified(self) -> bool:
-        """Whether Cinder checks a signature, for which it needs a file."""
-        properties = self.meta.get("properties") or {}
+    def is_signed(self) -> bool:
+        """Whether Cinder's manager is to verify a signature of its bytes."""
+        properties = {**self.meta, **(self.meta.get("properties") or {})}
         return (cfg.CONF.verify_glance_signatures != "disabled"
-                and any(properties.get(name) is not None
-                        for name in _SIGNATURE))
+                and any(name.startswith("img_signature")
+                        for name in properties))
 
 
 def parents(driver: Any, meta: Dict[str, Any], location: Any
@@ -93,7 +90,7 @@ def parents(driver: Any, meta: Dict[str, Any], location: Any
 
 
 @contextlib.contextmanager
-def opened(image: Image, backend: Any) -> Iterator[transfer.Source]:
+def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
     """The data of an image, for one copy of it.
 
     Of a raw image in the same cluster, Ceph's; of another raw image, the
@@ -120,27 +117,27 @@ def opened(image: Image, backend: Any) -> Iterator[transfer.Source]:
 class _RBDSource:
     """A snapshot, opened when it is copied."""
 
-    def __init__(self, backend: Any, parent: base.Parent) -> None:
+    def __init__(self, backend: store.Backend, parent: base.Parent) -> None:
         self.name = str(parent)
         self._backend, self._parent = backend, parent
         self.size: Optional[int] = threads.call(self._size)
 
     def _size(self) -> int:
-        with self._backend.store(self._parent.pool) as store, \
-                store.open_layered(
+        with self._backend.store(self._parent.pool) as pool, \
+                pool.open_layered(
                     self._parent.image, read_only=True,
                     snapshot=self._parent.snapshot) as image:
-            return image.size()
+            return int(image.size())
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`transfer.Source`."""
-        with self._backend.store(self._parent.pool) as store, \
-                store.open_layered(
+        with self._backend.store(self._parent.pool) as pool, \
+                pool.open_layered(
                     self._parent.image, read_only=True,
                     snapshot=self._parent.snapshot) as image:
             sources.RawSource(
-                store, self._parent.image, self._parent.snapshot,
+                pool, self._parent.image, self._parent.snapshot,
                 image).pour(target, report)
 
 

@@ -41,20 +41,22 @@ _NAME = "test"
 
 
 class RecordingKeyManager(barbican_key_manager.BarbicanKeyManager):
-    """Upstream's, with one connection for a token and not for each call."""
+    """Upstream's, which asks Keystone once for a token, not in each call."""
 
-    _clients = {}
+    _plugins = {}
     #: called with the name of each call before it is made
     on_call = None
 
-    def __init__(self, configuration):
-        super().__init__(configuration)
+    def _get_keystone_auth(self, context):
+        token = getattr(context, "auth_token", None)
+        if token not in self._plugins:
+            self._plugins[token] = super()._get_keystone_auth(context)
+        return self._plugins[token]
 
     def _get_barbican_client(self, context):
-        token = getattr(context, "auth_token", None)
-        if token not in self._clients:
-            self._clients[token] = super()._get_barbican_client(context)
-        return self._clients[token]
+        # An old one may have a connection that the server has closed.
+        self._barbican_client = None
+        return super()._get_barbican_client(context)
 
     def _called(self, name):
         if RecordingKeyManager.on_call is not None:

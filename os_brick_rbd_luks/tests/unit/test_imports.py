@@ -51,7 +51,8 @@ ALLOWED = {
                    "secret", "opts", "threads", "libvirt_xml"),
     "connectors": ("connectors", "attachment", "operations", "image",
                    "opts", "threads"),
-    "volume": ("volume", "attachment", "operations", "image", "secret"),
+    "volume": ("volume", "attachment", "operations", "image", "secret",
+               "opts", "plugin", "threads"),
     "nova": ("nova", "attachment", "operations", "image", "secret"),
     "cmd": ("cmd", "operations", "image", "luks", "secret", "attachment",
             "libvirt_xml"),
@@ -237,12 +238,15 @@ class LoadingTest(testtools.TestCase):
         return json.loads(done.stdout)
 
     def test_every_module_loads(self):
+        # The driver is a subclass of Cinder's; tests/cinder loads it.
+        names = [name for name in MODULES
+                 if not name.startswith("volume.") or name == "volume.opts"]
         loaded = self.run_python("""
             for name in NAMES:
                 importlib.import_module(f"os_brick_rbd_luks.{name}")
             print(json.dumps(sorted(sys.modules)))
-            """, BLOCKED=OPTIONAL, NAMES=[*MODULES])
-        self.assertLessEqual({f"{PACKAGE}.{name}" for name in MODULES},
+            """, BLOCKED=OPTIONAL, NAMES=names)
+        self.assertLessEqual({f"{PACKAGE}.{name}" for name in names},
                              set(loaded))
         self.assertEqual(set(), OPTIONAL & set(loaded))
 

@@ -1,0 +1,246 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""Cinder: configuration, tables, and its four services."""
+
+from __future__ import annotations
+
+import datetime
+import os
+from pathlib import Path
+from typing import Any
+
+from lab import keystone, packages, process, web
+from lab.ceph import POOLS
+from lab.folder import Failed, write
+from lab.site import Lab
+
+HOST = 'lab'
+BACKENDS = ['ours', 'ours2', 'upstream']
+UPSTREAM = 'cinder.volume.drivers.rbd.RBDDriver'
+BACKUPS = ['ceph', 'posix']
+# Seconds between two signs of life; a service is taken for dead only long
+# after the last: two cores may be busy for a while.
+REPORT, DOWN = 3, 120
+
+CONF = """\
+[DEFAULT]
+debug = {debug}
+auth_strategy = keystone
+transport_url = rabbit://openstack:{rabbitmq_password}@127.0.0.1:{rabbitmq}/
+host = {host}
+my_ip = 127.0.0.1
+state_path = {dir}
+image_conversion_dir = {dir}/conversion
+api_paste_config = {dir}/api-paste.ini
+resource_query_filters_file = {venv}/etc/cinder/resource_filters.json
+rootwrap_config = {dir}/rootwrap.conf
+enabled_backends = {backends}
+default_volume_type = upstream
+glance_api_servers = {glance}
+enable_force_upload = true
+report_interval = {report}
+service_down_time = {down}
+graceful_shutdown_timeout = 5
+periodic_fuzzy_delay = 1
+max_over_subscription_ratio = 1000
+quota_volumes = -1
+quota_snapshots = -1
+quota_gigabytes = -1
+quota_backups = -1
+quota_backup_gigabytes = -1
+quota_groups = -1
+backup_ceph_conf = {ceph_conf}
+backup_ceph_user = cinder
+backup_ceph_pool = {backup_pool}
+backup_posix_path = {backup_path}
+[database]
+connection = {database}
+[key_manager]
+backend = barbican
+[barbican]
+auth_endpoint = {keystone}/v3
+barbican_endpoint = {barbican}
+barbican_api_version = v1
+send_service_user_token = true
+[coordination]
+backend_url = file://{dir}/coordination
+[oslo_concurrency]
+lock_path = {dir}/locks
+[oslo_messaging_notifications]
+driver = noop
+"""
+
+BACKEND = """\
+[{name}]
+volume_driver = {driver}
+volume_backend_name = {name}
+rbd_pool = {pool}
+rbd_user = cinder
+rbd_ceph_conf = {ceph_conf}
+rbd_secret_uuid = {secret_uuid}
+rbd_exclusive_cinder_pool = true
+report_discard_supported = true
+"""
+
+# The service's own account, for each part of Cinder that asks for one.
+SERVICE_USERS = {'service_user': 'send_service_user_token = true\n',
+                 'barbican_service_user': ''}
+
+BACKUP_CONF = """\
+[DEFAULT]
+backup_driver = cinder.backup.drivers.{module}
+"""
+BACKUP_MODULES = {'ceph': 'ceph.CephBackupDriver',
+                  'posix': 'posix.PosixBackupDriver'}
+
+ROOTWRAP_CONF = """\
+[DEFAULT]
+filters_path = {venv}/etc/cinder/rootwrap.d,{dir}/rootwrap.d
+exec_dirs = {venv}/bin,/usr/sbin,/usr/bin,/sbin,/bin
+use_syslog = false
+"""
+# Cinder's own filter wants the configuration in /etc and sockets in /tmp.
+FILTERS = """\
+[Filters]
+privsep-helper: CommandFilter, privsep-helper, root
+"""
+SUDO = """\
+#!/bin/sh
+# The services run as root already.
+exec "$@"
+"""
+# os-brick reads the keyring of a user in /etc/ceph, nowhere else; only the
+# service and what it starts see this folder there.
+WITH_CEPH = ['unshare', '--mount', 'sh', '-ec',
+             'mount --bind "$0" /etc/ceph; exec "$@"']
+
+
+def configure(lab: Lab) -> None:
+    folder = lab.root / 'cinder'
+    for name in ['conversion', 'coordination', 'locks', 'backups']:
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    (lab.root / 'backups').mkdir(exist_ok=True)
+    write(lab.root / 'bin/sudo', SUDO)
+    (lab.root / 'bin/sudo').chmod(0o700)
+    write(folder / 'api-paste.ini', packages.data_file(
+        lab.venv, 'etc/cinder/api-paste.ini'))
+    write(folder / 'rootwrap.conf', ROOTWRAP_CONF.format(
+        venv=lab.venv, dir=folder))
+    write(folder / 'rootwrap.d/lab.filters', FILTERS)
+    (folder / 'ceph').mkdir(exist_ok=True)
+    for name in ['ceph.conf', 'ceph.client.cinder.keyring']:
+        link = folder / 'ceph' / name
+        link.unlink(missing_ok=True)
+        link.symlink_to(lab.root / 'ceph' / name)
+    write(folder / 'cinder.conf', settings(lab))
+    configure_backup(lab)
+
+
+def settings(lab: Lab) -> str:
+    ceph_conf = lab.root / 'ceph/ceph.conf'
+    account: dict[str, Any] = {
+        'keystone': lab.url('keystone'), 'username': 'cinder',
+        'project': 'service', 'password': lab.state['passwords']['cinder']}
+    authtoken = keystone.AUTHTOKEN.format(**account)
+    users = [authtoken.replace('keystone_authtoken', name) + more
+             for name, more in SERVICE_USERS.items()]
+    backends = [BACKEND.format(
+        name=name, pool=POOLS[name], ceph_conf=ceph_conf,
+        driver=UPSTREAM if name == 'upstream' else lab.state['driver'],
+        secret_uuid=lab.state['secret_uuid']) for name in BACKENDS]
+    return CONF.format(
+        dir=lab.root / 'cinder', venv=lab.venv, host=HOST, report=REPORT,
+        down=DOWN, backends=','.join(BACKENDS), glance=lab.url('glance'),
+        keystone=lab.url('keystone'), barbican=lab.url('barbican'),
+        rabbitmq=lab.state['ports']['rabbitmq'], ceph_conf=ceph_conf,
+        rabbitmq_password=lab.state['rabbitmq_password'],
+        debug=lab.state['debug'], database=lab.database('cinder'),
+        backup_pool=POOLS['backup'], backup_path=lab.root / 'backups',
+        ) + ''.join([authtoken, *users, *backends])
+
+
+def configure_backup(lab: Lab) -> None:
+    write(lab.root / 'cinder/cinder-backup.conf', BACKUP_CONF.format(
+        module=BACKUP_MODULES[lab.state['backup']]))
+
+
+def prepare(lab: Lab) -> None:
+    lab.run('cinder-manage', lab.venv / 'bin/cinder-manage', '--config-file',
+            lab.root / 'cinder/cinder.conf', 'db', 'sync')
+
+
+def start_api(lab: Lab) -> None:
+    web.serve(lab.root, lab.venv, 'cinder-api', 'cinder.wsgi.api:application',
+              lab.listen('cinder-api'), lab.environment, 8,
+              ('--config-file', str(lab.root / 'cinder/cinder.conf')))
+
+
+def start_daemon(lab: Lab, name: str, *wrapper: str | Path) -> None:
+    files = ['cinder.conf', f'{name}.conf']
+    process.start(
+        lab.root, name, *wrapper, lab.venv / 'bin' / name,
+        *[f'--config-file={lab.root}/cinder/{file}' for file in files
+          if (lab.root / 'cinder' / file).exists()],
+        env=lab.environment, cwd=lab.root / 'cinder', log=lab.log(name))
+
+
+def start_scheduler(lab: Lab) -> None:
+    start_daemon(lab, 'cinder-scheduler')
+
+
+def start_volume(lab: Lab) -> None:
+    start_daemon(lab, 'cinder-volume', *WITH_CEPH, lab.root / 'cinder/ceph')
+
+
+def start_backup(lab: Lab) -> None:
+    start_daemon(lab, 'cinder-backup', *WITH_CEPH, lab.root / 'cinder/ceph')
+
+
+def ask(lab: Lab, path: str) -> Any:
+    return web.ask('GET', f'{lab.url("cinder-api")}/v3/{path}',
+                   token=lab.token(), timeout=lab.left())
+
+
+def check_api(lab: Lab) -> None:
+    ask(lab, 'limits')
+
+
+def check_scheduler(lab: Lab) -> None:
+    """Ask for what only the scheduler knows: every backend's pools."""
+    pools = ask(lab, 'scheduler-stats/get_pools')['pools']
+    known = {pool['name'].split('#')[0] for pool in pools}
+    missing = {f'{HOST}@{name}' for name in BACKENDS} - known
+    if missing:
+        raise Failed(f'no report of {", ".join(sorted(missing))} yet')
+
+
+def check_volume(lab: Lab) -> None:
+    """Let each backend's own process answer, which it does when it is ready.
+
+    What the database says of it may be as old as the report interval.
+    """
+    for name in BACKENDS:
+        ask(lab, f'capabilities/{HOST}@{name}')
+
+
+def check_backup(lab: Lab) -> None:
+    """Nobody can ask this service: look for a sign of life since its start."""
+    pids = process.find(lab.root, 'cinder-backup')
+    if not pids:
+        raise Failed('it does not run')
+    born = os.stat(f'/proc/{min(pids)}').st_ctime
+    for service in ask(lab, 'os-services?binary=cinder-backup')['services']:
+        seen = datetime.datetime.fromisoformat(service['updated_at'] + 'Z')
+        if seen.timestamp() > born and service['state'] == 'up':
+            return
+    raise Failed('no sign of life yet')

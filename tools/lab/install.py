@@ -1,0 +1,81 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+
+"""What a lab needs installed: Debian packages, a venv, this checkout in it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import os
+import subprocess
+
+from lab import packages, process
+from lab.folder import claim, Failed, lock, note
+from lab.site import CHECKOUT, Lab, MARKER
+
+REQUIREMENTS = [
+    'bindep', 'cinder', 'keystone', 'barbican', 'glance', 'gunicorn',
+    'PyMySQL', 'python-openstackclient', 'python-barbicanclient']
+TOOLS = CHECKOUT / 'tools'
+
+
+def install(lab: Lab) -> None:
+    """Install what is missing; after the first time this is soon done."""
+    if os.geteuid():
+        raise Failed('Only root can start a lab')
+    have_venv = subprocess.run(['/usr/bin/python3', '-c', 'import ensurepip'],
+                               capture_output=True)
+    if have_venv.returncode:
+        install_debian(lab, 'python3-venv')
+    make_venv(lab, REQUIREMENTS[:1])
+    told = subprocess.run(
+        [lab.venv / 'bin/bindep', '-b', '-f', CHECKOUT / 'bindep.txt', 'lab'],
+        capture_output=True, text=True)
+    if told.returncode and not told.stdout:
+        raise Failed(told.stderr)
+    missing = told.stdout.split()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        steps = [pool.submit(make_venv, lab, REQUIREMENTS)]
+        if missing:
+            steps.append(pool.submit(install_debian, lab, *missing))
+        for step in steps:
+            step.result()
+    install_checkout(lab)
+
+
+def install_debian(lab: Lab, *names: str) -> None:
+    process.run(lab.log('install-debian'), lab.deadline,
+                TOOLS / 'apt-install', *names, env=os.environ)
+
+
+def make_venv(lab: Lab, requirements: list[str]) -> None:
+    packages.make_venv(lab.venv / MARKER, requirements, lab.log('install'),
+                       lab.deadline)
+
+
+def install_checkout(lab: Lab) -> None:
+    """Let the services import this checkout, and the bindings of Ceph."""
+    fd = lock(lab.venv, lab.deadline)
+    marker, log = lab.venv / MARKER, lab.log('install')
+    state = claim(marker)
+    # What is written into the venv; the modules themselves stay where they
+    # are.
+    wanted = [str(CHECKOUT), *(
+        hashlib.sha256((CHECKOUT / name).read_bytes()).hexdigest()
+        for name in ['setup.cfg', 'requirements.txt'])]
+    if state.get('checkout') != wanted:
+        process.run(log, lab.deadline, TOOLS / 'link-bindings', lab.venv,
+                    env=os.environ)
+        packages.install(lab.venv, ['-e', str(CHECKOUT)], log, lab.deadline)
+        note(marker, {**state, 'checkout': wanted})
+    os.close(fd)
