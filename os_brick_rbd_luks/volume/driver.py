@@ -222,7 +222,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         with errors.translated():
             self._setup_volume(volume)
             if is_new:
-                rekey.own_key(volume, backend, keys)
+                rekey.own_key(volume, backend, keys, in_place=True)
 
     def copy_image_to_encrypted_volume(
             self, context: Any, volume: Any, image_service: Any,
