@@ -25,8 +25,6 @@ import signal
 import subprocess
 import sys
 
-# Before anything else of Cinder's.
-import cinder.tests.unit  # noqa: F401
 from cinder import context
 from cinder import objects
 from cinder.volume import configuration

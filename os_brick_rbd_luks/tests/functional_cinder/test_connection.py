@@ -14,10 +14,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from unittest import mock
+
 import ddt
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.functional_cinder import base
+from os_brick_rbd_luks.tests.functional_cinder import reader
 
 
 @ddt.ddt
@@ -84,6 +91,29 @@ class TransferTest(base.DriverTestCase):
         volume.refresh()
         self.assertEqual(key_id, volume.encryption_key_id)
         self.check(volume)
+
+    @ddt.data("keep_only", "write")
+    def test_h4_rekeying_fails(self, step):
+        # Whatever was done by then, the key in the database opens the volume.
+        volume = self.transferred()
+        with self.failing(step):
+            self.connect(volume, "reserved")
+        volume.refresh()
+        self.assertIn(self.passphrase(volume), self.openers(volume.name))
+        self.disk(volume).check(base.GIB, reader.filling(1))
+        self.connect(volume, "reserved")
+        self.check(volume)
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    @contextlib.contextmanager
+    def failing(self, step):
+        """Let what comes after the database was changed fail."""
+        owner = {"keep_only": keyslots, "write": chain}[step]
+        with mock.patch.object(owner, step, autospec=True,
+                               side_effect=exception.ImageIOError(
+                                   action="write", reason="no")):
+            yield
 
     def test_h4_clone_of_one(self):
         # The clone has a key of its own; the source is re-keyed with a clone.

@@ -88,7 +88,6 @@ class DeletionTest(base.DriverTestCase):
         volume = self.filled(provider)
         temporary = self.driver._create_temp_cloned_volume(
             self.context, volume)
-        self.ids.append(temporary.id)
         self.assertIsNone(temporary.encryption_key_id)
         passphrase = self.passphrase(volume)
         self.assertEqual([passphrase], self.openers(temporary.name))

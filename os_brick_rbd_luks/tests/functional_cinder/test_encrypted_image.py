@@ -20,34 +20,13 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.tests.functional_cinder import base
+from os_brick_rbd_luks.tests.functional_cinder import image_base
 from os_brick_rbd_luks.tests.functional_cinder import images
 from os_brick_rbd_luks.tests.functional_cinder import reader
-from os_brick_rbd_luks.tests.functional_cinder import test_image_in
-
-
-class EncryptedImageTestCase(test_image_in.ImageTestCase):
-
-    def upload(self, volume):
-        """Upload a volume, with a copy of its key as the API makes it."""
-        image_id = self.glance.add(
-            cinder_encryption_key_id=self.keys.copy(volume.encryption_key_id))
-        self.driver.copy_volume_to_image(
-            self.context, volume, self.glance,
-            self.glance.show(self.context, image_id))
-        return image_id
-
-    def key_of(self, image_id):
-        return self.glance.show(self.context, image_id)[
-            "cinder_encryption_key_id"]
-
-    def of_encrypted(self, image_id, provider, **values):
-        """A volume of such an image, with a copy of its key, likewise."""
-        return self.of_image(image_id, provider, key_id=self.keys.copy(
-            self.key_of(image_id)), **values)
 
 
 @ddt.ddt
-class UploadTest(EncryptedImageTestCase):
+class UploadTest(image_base.ImageTestCase):
 
     @ddt.data("luks", "luks2")
     def test_what_is_sent_opens_again(self, provider):
@@ -84,7 +63,7 @@ class UploadTest(EncryptedImageTestCase):
 
 
 @ddt.ddt
-class ReimageTest(EncryptedImageTestCase):
+class ReimageTest(image_base.ImageTestCase):
 
     @ddt.data("luks", "luks2")
     def test_d6_reimage_from_an_encrypted_image(self, provider):
@@ -132,7 +111,7 @@ class ReimageTest(EncryptedImageTestCase):
             self.check(volume, reader.filling(1, 0x61))
 
 
-class MadeElsewhereTest(EncryptedImageTestCase):
+class MadeElsewhereTest(image_base.ImageTestCase):
     """Of an image with the layout of upstream's driver."""
 
     def test_s2_fits_a_volume_of_the_same_size(self):

@@ -20,53 +20,17 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.tests.functional import base as functional
 from os_brick_rbd_luks.tests.functional_cinder import base
+from os_brick_rbd_luks.tests.functional_cinder import image_base
 from os_brick_rbd_luks.tests.functional_cinder import images
 from os_brick_rbd_luks.tests.functional_cinder import reader
 
 SIZE = 32 * images.MIB
 
 
-class ImageTestCase(base.DriverTestCase):
-    """Has an image service."""
-
-    def setUp(self):
-        super().setUp()
-        self.glance = images.ImageService(self.temp)
-        self.patch("cinder.image.glance.get_remote_image_service",
-                   side_effect=lambda _context, href: (self.glance, href))
-
-    def rbd_image(self, size, extents):
-        """A raw image as Glance keeps it in Ceph; its id."""
-        image_id = self.glance.add(virtual_size=size, size=size)
-        self.ids.append(image_id)
-        with self.pool("images") as pool:
-            pool.create(image_id, size).__exit__()
-            with pool.open(image_id) as image:
-                for extent in extents:
-                    image.write(extent.offset,
-                                bytes([extent.value]) * extent.length)
-                image.create_snapshot("snap")
-                image.protect_snapshot("snap")
-        self.glance._locations[image_id] = (
-            f"rbd://{self.driver._get_fsid()}/images/{image_id}/snap")
-        return image_id
-
-    def of_image(self, image_id, provider="luks", size=1, **values):
-        """A volume of an image, by way of upstream's flow."""
-        return self.build(self.volume(provider, size, **values),
-                          image_id=image_id)
-
-    def is_layered(self, volume):
-        """Whether it is a clone with a header of its own."""
-        with self.pool() as pool, pool.open(volume.name) as image:
-            return flatten.needs_keys(image)
-
-
 @ddt.ddt
-class DownloadTest(ImageTestCase):
+class DownloadTest(image_base.ImageTestCase):
 
     @ddt.data("luks", "luks2")
     def test_d1_image_as_large_as_the_volume(self, provider):
@@ -183,7 +147,7 @@ class DownloadTest(ImageTestCase):
 
 
 @ddt.ddt
-class CephImageTest(ImageTestCase):
+class CephImageTest(image_base.ImageTestCase):
     """Of images that are in the volumes' own cluster."""
 
     @ddt.data("luks", "luks2")

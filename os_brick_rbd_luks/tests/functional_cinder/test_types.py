@@ -68,8 +68,6 @@ class TypeTest(base.DriverTestCase):
 
     @ddt.data("luks", "luks2")
     def test_m7_qos(self, provider):
-        if not hasattr(self.driver, "_qos_specs_from_volume_type"):
-            return  # Cinder 21 has none for RBD
         type_id = self.volume_type(provider)
         specs = qos_specs.create(self.context, "q", {
             "consumer": "back-end", "total_iops_sec": "1234"})
