@@ -147,6 +147,7 @@ class _Stream(import_image.StreamSource):
     def __init__(self, stream: IO[bytes], name: str, size: int) -> None:
         super().__init__(stream, name)
         self.size = size  # type: ignore[assignment]
+        self.received = 0
         self.error: Optional[Exception] = None
 
     def pour(self, target: transfer.Target,
@@ -155,6 +156,10 @@ class _Stream(import_image.StreamSource):
         super().pour(target, report)
         if self.error is not None:
             raise exception.CopyFailed(reason=f"{self.name}: {self.error}")
+        if self.received != self.size:
+            raise exception.CopyFailed(
+                reason=f"{self.name}: Glance sent {self.received} bytes of "
+                       f"{self.size}")
 
 
 @contextlib.contextmanager
@@ -176,7 +181,8 @@ def _stream(image: Image) -> Iterator[_Stream]:
 def _download(image: Image, descriptor: int, found: _Stream) -> None:
     with open(descriptor, "wb", buffering=0) as pipe:
         try:
-            image.service.download(image.context, image.id, _Writer(pipe))
+            image.service.download(image.context, image.id,
+                                   _Writer(pipe, found))
         except BrokenPipeError:
             LOG.debug("image %s: its reader has ended", image.id)
         except Exception as error:  # Glance's client may raise anything
@@ -187,8 +193,8 @@ def _download(image: Image, descriptor: int, found: _Stream) -> None:
 class _Writer:
     """A file that does not keep the other green threads waiting."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: IO[bytes], found: _Stream) -> None:
+        self._pipe, self._found = pipe, found
 
     def write(self, data: bytes) -> None:
         """Write all of *data*."""
@@ -198,6 +204,7 @@ class _Writer:
         view = memoryview(data)
         while view:
             view = view[self._pipe.write(view):]
+        self._found.received += len(data)
 
 
 @contextlib.contextmanager
