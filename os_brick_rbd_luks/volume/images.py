@@ -114,6 +114,17 @@ def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
             yield threads.call(import_image.FileSource, found, file_format)
 
 
+def _refuse_part(image: Image, received: int) -> None:
+    """Refuse what is not all of an image.
+
+    Glance's client notices that where the image has a checksum only.
+    """
+    if received != int(image.meta["size"]):
+        raise exception.CopyFailed(
+            reason=f"image {image.id}: Glance sent {received} bytes of "
+                   f"{image.meta['size']}")
+
+
 class _RBDSource:
     """A snapshot, opened when it is copied."""
 
@@ -144,9 +155,10 @@ class _RBDSource:
 class _Stream(import_image.StreamSource):
     """What Glance sends, and whether that was all."""
 
-    def __init__(self, stream: IO[bytes], name: str, size: int) -> None:
-        super().__init__(stream, name)
-        self.size = size  # type: ignore[assignment]
+    def __init__(self, stream: IO[bytes], image: Image) -> None:
+        super().__init__(stream, f"image {image.id}")
+        self._image = image
+        self.size = int(image.meta["size"])  # type: ignore[assignment]
         self.received = 0
         self.error: Optional[Exception] = None
 
@@ -156,17 +168,14 @@ class _Stream(import_image.StreamSource):
         super().pour(target, report)
         if self.error is not None:
             raise exception.CopyFailed(reason=f"{self.name}: {self.error}")
-        if self.received != self.size:
-            raise exception.CopyFailed(
-                reason=f"{self.name}: Glance sent {self.received} bytes of "
-                       f"{self.size}")
+        _refuse_part(self._image, self.received)
 
 
 @contextlib.contextmanager
 def _stream(image: Image) -> Iterator[_Stream]:
     reading, writing = os.pipe()
     with open(reading, "rb") as stream:
-        found = _Stream(stream, f"image {image.id}", int(image.meta["size"]))
+        found = _Stream(stream, image)
         download = threading.Thread(
             target=_download, args=(image, writing, found), daemon=True)
         download.start()
@@ -217,6 +226,7 @@ def _file(image: Image, path: Optional[str]
                 prefix=f"image_download_{image.id}_"))
             image_utils.fetch(image.context, image.service, image.id, path,
                               image.context.user_id, image.context.project_id)
+        _refuse_part(image, os.path.getsize(path))
         if image.meta.get("container_format") == "compressed":
             if not cfg.CONF.allow_compression_on_image_upload:
                 raise cinder_exception.ImageUnacceptable(
