@@ -81,6 +81,12 @@ class OurVolumeTest(base.DriverTestCase):
         self.made = self.filled()
         self.upstreams = self.make_backend(base.UPSTREAMS)
 
+    def check_deleted(self, *volumes):
+        # Of a clone's source, upstream leaves "volume-....deleted" (29).
+        for volume in volumes:
+            self.assertNotIn(volume.name, self.images())
+        self.assert_keys()
+
     def test_clone_and_delete(self):
         clone = self.volume(
             size=1, backend=self.upstreams, source_volid=self.made.id,
@@ -92,7 +98,7 @@ class OurVolumeTest(base.DriverTestCase):
         self.made.save()
         self.delete(clone, self.upstreams)
         self.delete(self.made, self.upstreams)
-        self.assert_nothing_left()
+        self.check_deleted(clone, self.made)
 
     def test_our_clone_is_deleted(self):
         clone = self.clone(self.made)
@@ -102,7 +108,7 @@ class OurVolumeTest(base.DriverTestCase):
         self.delete(self.made, self.upstreams)
         self.check(clone)
         self.delete(clone, self.upstreams)
-        self.assert_nothing_left()
+        self.check_deleted(clone, self.made)
 
     def test_extend(self):
         self.upstreams.driver.extend_volume(self.made, 2)
