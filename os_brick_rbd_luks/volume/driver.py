@@ -226,7 +226,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         with errors.translated():
             self._setup_volume(volume)
             if is_new:
-                rekey.own_key(volume, backend, keys)
+                rekey.own_key(volume, backend, keys, in_place=True)
 
     def copy_image_to_encrypted_volume(
             self, context: Any, volume: Any, image_service: Any,
@@ -325,6 +325,21 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             return
         revert.revert(volume, snapshot.name, self._backend(),
                       self._keys(volume), upstream)
+
+    def _create_temp_volume_from_snapshot(
+            self, context: Any, volume: Any, snapshot: Any,
+            volume_options: Optional[Dict[str, Any]] = None,
+            **kwargs: Any) -> Any:
+        # With options it is for the manager to copy it over the volume as it
+        # is: a header that the volume's key does not open, and less data.
+        if volume_options and volume.encryption_key_id:
+            raise cinder_exception.InvalidVolume(
+                reason=f"Volume {volume.id} is encrypted: it cannot be "
+                       "overwritten with a snapshot. Make a new volume of "
+                       "the snapshot.")
+        return super()._create_temp_volume_from_snapshot(
+            context, volume, snapshot, volume_options=volume_options,
+            **kwargs)
 
     # Connections
 

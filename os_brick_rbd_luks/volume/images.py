@@ -114,6 +114,17 @@ def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
             yield threads.call(import_image.FileSource, found, file_format)
 
 
+def _refuse_part(image: Image, received: int) -> None:
+    """Refuse what is not all of an image.
+
+    Glance's client notices that where the image has a checksum only.
+    """
+    if received != int(image.meta["size"]):
+        raise exception.CopyFailed(
+            reason=f"image {image.id}: Glance sent {received} bytes of "
+                   f"{image.meta['size']}")
+
+
 class _RBDSource:
     """A snapshot, opened when it is copied."""
 
@@ -144,9 +155,11 @@ class _RBDSource:
 class _Stream(import_image.StreamSource):
     """What Glance sends, and whether that was all."""
 
-    def __init__(self, stream: IO[bytes], name: str, size: int) -> None:
-        super().__init__(stream, name)
-        self.size = size  # type: ignore[assignment]
+    def __init__(self, stream: IO[bytes], image: Image) -> None:
+        super().__init__(stream, f"image {image.id}")
+        self._image = image
+        self.size = int(image.meta["size"])  # type: ignore[assignment]
+        self.received = 0
         self.error: Optional[Exception] = None
 
     def pour(self, target: transfer.Target,
@@ -155,13 +168,14 @@ class _Stream(import_image.StreamSource):
         super().pour(target, report)
         if self.error is not None:
             raise exception.CopyFailed(reason=f"{self.name}: {self.error}")
+        _refuse_part(self._image, self.received)
 
 
 @contextlib.contextmanager
 def _stream(image: Image) -> Iterator[_Stream]:
     reading, writing = os.pipe()
     with open(reading, "rb") as stream:
-        found = _Stream(stream, f"image {image.id}", int(image.meta["size"]))
+        found = _Stream(stream, image)
         download = threading.Thread(
             target=_download, args=(image, writing, found), daemon=True)
         download.start()
@@ -176,7 +190,8 @@ def _stream(image: Image) -> Iterator[_Stream]:
 def _download(image: Image, descriptor: int, found: _Stream) -> None:
     with open(descriptor, "wb", buffering=0) as pipe:
         try:
-            image.service.download(image.context, image.id, _Writer(pipe))
+            image.service.download(image.context, image.id,
+                                   _Writer(pipe, found))
         except BrokenPipeError:
             LOG.debug("image %s: its reader has ended", image.id)
         except Exception as error:  # Glance's client may raise anything
@@ -187,8 +202,8 @@ def _download(image: Image, descriptor: int, found: _Stream) -> None:
 class _Writer:
     """A file that does not keep the other green threads waiting."""
 
-    def __init__(self, pipe: IO[bytes]) -> None:
-        self._pipe = pipe
+    def __init__(self, pipe: IO[bytes], found: _Stream) -> None:
+        self._pipe, self._found = pipe, found
 
     def write(self, data: bytes) -> None:
         """Write all of *data*."""
@@ -198,6 +213,7 @@ class _Writer:
         view = memoryview(data)
         while view:
             view = view[self._pipe.write(view):]
+        self._found.received += len(data)
 
 
 @contextlib.contextmanager
@@ -210,6 +226,7 @@ def _file(image: Image, path: Optional[str]
                 prefix=f"image_download_{image.id}_"))
             image_utils.fetch(image.context, image.service, image.id, path,
                               image.context.user_id, image.context.project_id)
+        _refuse_part(image, os.path.getsize(path))
         if image.meta.get("container_format") == "compressed":
             if not cfg.CONF.allow_compression_on_image_upload:
                 raise cinder_exception.ImageUnacceptable(

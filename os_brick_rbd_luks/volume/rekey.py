@@ -52,8 +52,8 @@ class _Layers:
     parent_keys: List[str]
 
 
-def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys
-            ) -> None:
+def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
+            in_place: bool = False) -> None:
     """Replace the key of *volume* and its passphrase.
 
     The old key is deleted, unless a layer below the volume needs it. When
@@ -61,33 +61,68 @@ def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys
     has by then is for the caller, who removes the image.
 
     :param volume: a clone, with a key that nobody else has; it is saved
+    :param in_place: nobody removes the image. Once the database has the new
+        key, it keeps that, for the old one may not open the volume any more
     :raises RBDLuksError: the image, or a key
     """
     old_id = volume.encryption_key_id
     old = keys.passphrase(old_id)
     layers = threads.call(_layers, backend, volume.name)
     copies: List[str] = []
+    stored = False
     new_id = keys.create(volume.volume_type_id)
     try:
+        # At once: of a service killed before that, a key is left.
+        threads.call(_note, backend, volume.name, [new_id, old_id])
         # Of its parent's, which go with the parent.
         for key_id in layers.parent_keys:
             copies.append(keys.copy(key_id) if key_id else chain.UNKNOWN)
+            threads.call(_note, backend, volume.name, copies[-1:])
         new = keys.passphrase(new_id)
         below = [old_id, *copies] if layers.needs_parent else []
-        threads.call(_add, backend, volume.name, old, new,
-                     [new_id, old_id, *filter(None, copies)])
+        threads.call(_add, backend, volume.name, old, new)
         volume.encryption_key_id = new_id
         volume.save()
+        stored = True
         threads.call(_finish, backend, volume.name, new, layers, below)
     except BaseException:
         with excutils.save_and_reraise_exception():
-            volume.encryption_key_id = old_id
-            volume.save()
-            for key_id in (new_id, *filter(None, copies)):
-                keys.delete(key_id)
-    if not layers.needs_parent:
-        keys.delete(old_id)
+            if not (in_place and stored):
+                volume.encryption_key_id = old_id
+                volume.save()
+                for key_id in (new_id, *filter(None, copies)):
+                    keys.delete(key_id)
     LOG.info("%s: key %s took the place of %s", volume.name, new_id, old_id)
+    done = [new_id]
+    if not layers.needs_parent and _is_deleted(volume.name, keys, old_id):
+        done.append(old_id)
+    threads.call(_forget, backend, volume.name, done)
+
+
+def _is_deleted(name: str, keys: volume_keys.Keys, key_id: str) -> bool:
+    """Delete a key that the volume has no use for, if that works."""
+    try:
+        keys.delete(key_id)
+    except Exception as error:  # a backend of castellan may raise anything
+        LOG.warning("%s: key %s is of no use any more, but cannot be deleted "
+                    "(%s); that is tried again when the volume is deleted",
+                    name, key_id, error)
+        return False
+    return True
+
+
+def _note(backend: store.Backend, name: str, key_ids: List[str]) -> None:
+    """Note keys on an image, beside those that are noted."""
+    with backend.store() as pool, pool.open_layered(name) as image:
+        owned.write(image, list(dict.fromkeys(filter(
+            None, [*owned.read(image), *key_ids]))))
+
+
+def _forget(backend: store.Backend, name: str, key_ids: List[str]) -> None:
+    """Let keys be noted no more; the others are still owned."""
+    with backend.store() as pool, pool.open_layered(name) as image:
+        owned.write(image, [key_id for key_id in owned.read(image)
+                            if key_id not in key_ids])
 
 
 def _layers(backend: store.Backend, name: str) -> _Layers:
@@ -108,16 +143,15 @@ def _keys_of(source: base.LayeredImage) -> List[str]:
     return chain.read(source)
 
 
-def _add(backend: store.Backend, name: str, old: bytes, new: bytes,
-         key_ids: List[str]) -> None:
+def _add(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
     with backend.store() as pool, pool.open_layered(name) as image:
-        owned.write(image, key_ids)
         keyslots.add(image, old, new,
                      iterations=opts.options().pbkdf2_iterations)
 
 
 def _finish(backend: store.Backend, name: str, new: bytes, layers: _Layers,
             below: List[str]) -> None:
+    """Let nobody else's passphrase open the image."""
     with backend.store() as pool, pool.open_layered(name) as image:
         keyslots.keep_only(image, new)
         chain.write(image, below or [chain.UNKNOWN] * layers.is_clone)
@@ -125,4 +159,3 @@ def _finish(backend: store.Backend, name: str, new: bytes, layers: _Layers,
         if parent is not None:
             holes.keep(image)
             holes.keep_source(pool, parent)
-        owned.write(image, [key_id for key_id in below if key_id])

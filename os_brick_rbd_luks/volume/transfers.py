@@ -76,7 +76,7 @@ def rekey_if_noted(volume: Any, backend: store.Backend,
                     "know until its snapshots are deleted", volume.name)
         return
     try:
-        rekey.own_key(volume, backend, keys)
+        rekey.own_key(volume, backend, keys, in_place=True)
         threads.call(_set, backend, volume.name, None)
     except (exception.RBDLuksError,
             cinder_exception.CinderException) as error:
