@@ -20,6 +20,7 @@ from typing import Any, Callable, List, Optional
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
@@ -62,10 +63,14 @@ def keys_below(image: base.LayeredImage, release: Optional[int]) -> List[str]:
     """Ids of the keys that librbd needs for the layers below a clone.
 
     :param release: the Ceph release of librbd's encryption here
-    :raises OperationRefused: a key manager has not all of them
+    :raises OperationRefused: a key manager has not all of them, and nobody
+        but librbd reads such a volume
     """
     keys = chain.needed(image, release)
     if chain.UNKNOWN in keys:
+        if decryption.lacks_keys(image, header_io.read_header(image),
+                                 release):
+            return []
         raise exception.OperationRefused(
             reason="it is a clone of a volume whose passphrase no key manager "
                    "has, so librbd cannot open it; flatten it with 'rbd "

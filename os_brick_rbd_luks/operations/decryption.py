@@ -51,12 +51,29 @@ def no_keys(key_id: str) -> bytes:
                "the key manager that has the key")
 
 
+def lacks_keys(image: base.LayeredImage, header: header_io.Header,
+               release: Optional[int]) -> bool:
+    """Whether librbd cannot read a clone for want of keys, and others can.
+
+    A re-keyed LUKS1 clone has the volume key of its source. QEMU's luks
+    driver, and Python, know nothing of layers.
+
+    :param release: see :class:`engines.Host`
+    """
+    return (engines.qemu_refusal(header) is None
+            and chain.UNKNOWN in chain.needed(image, release))
+
+
 def below(image: base.LayeredImage, release: Optional[int],
           fetch: Fetch) -> List[bytes]:
     """The passphrases of the layers below *image* that librbd asks for.
 
+    None of them, if it lacks one and is not to read the image.
+
     :param release: see :class:`engines.Host`
     """
+    if lacks_keys(image, header_io.read_header(image), release):
+        return []
     return _passphrases(image, chain.needed(image, release), fetch)
 
 
@@ -108,6 +125,8 @@ def open_view(image: base.LayeredImage, header: header_io.Header,
     Afterwards *image* is plain text, if librbd decrypts.
     """
     reason = engines.librbd_reason(header, engines.Store.of(image), release)
+    if reason is None and lacks_keys(image, header, release):
+        reason = "the key of the volume that it is a clone of is not known"
     if reason is None:
         image.load_encryption(header.type, passphrase, *passphrases_below)
         return image

@@ -24,17 +24,15 @@ import logging
 import threading
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
-from cinder import context as cinder_context
 from cinder import exception as cinder_exception
 from cinder import interface
-from cinder import objects
 from cinder.volume import configuration
 from cinder.volume.drivers import rbd
-from cinder.volume import volume_utils
 from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.volume import attach
+from os_brick_rbd_luks.volume import backups
 from os_brick_rbd_luks.volume import create
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import errors
@@ -217,6 +215,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def _copy_image(self, volume: Any, image: images.Image) -> None:
         backend, keys = self._backend(), self._keys(volume)
         if not image.meta.get("cinder_encryption_key_id"):
+            layers.make_plain(volume, backend, keys)
             image_copy.fill(volume, image, backend, keys)
             return
         is_new = image_copy.take(volume, image, backend, keys)
@@ -274,29 +273,12 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             layers.do_flatten(volume, self._backend(), self._keys(volume))
 
     def _volume_to_flatten(self, name: str) -> Any:
-        """The volume of an image that upstream's way would spoil, or None.
-
-        :raises VolumeBackendAPIException: there is such an image, and no
-            volume that has its keys
-        """
+        """The volume of an image that upstream's way would spoil, or None."""
         present = getattr(self._present, "volume", None)
-        if present is None or not layers.may_exist():
+        if (present is None or not layers.may_exist()
+                or not layers.needs_keys(self._backend(), name)):
             return None
-        if not layers.needs_keys(self._backend(), name):
-            return None
-        if present.name == name:
-            return present
-        volume_id = volume_utils.extract_id_from_volume_name(name)
-        try:
-            volume = objects.Volume.get_by_id(
-                cinder_context.get_admin_context(), volume_id)
-        except cinder_exception.VolumeNotFound:
-            raise cinder_exception.VolumeBackendAPIException(
-                data=f"Image {name} is a clone with a header of its own, and "
-                     "there is no volume that has its keys.") from None
-        # An admin's context has no token for the key manager.
-        volume._context = present.obj_context
-        return volume
+        return layers.volume_of(name, present)
 
     # Delete, snapshots
 
@@ -395,6 +377,14 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         if migration.is_raw_copy(context, src_vol, dest_vol):
             migration.copy_rest(self, context, src_vol, dest_vol, remote,
                                 self._backend())
+
+    def get_backup_device(self, context: Any, backup: Any
+                          ) -> Tuple[Any, bool]:
+        """As upstream's, and complete: a backup is a copy as it is."""
+        device, is_snapshot = super().get_backup_device(context, backup)
+        if not is_snapshot:
+            backups.prepare(context, backup, device, self._backend())
+        return device, is_snapshot
 
     def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
         """The size in GiB that a guest will see."""

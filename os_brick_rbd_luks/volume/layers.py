@@ -21,7 +21,13 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from cinder import context as cinder_context
+from cinder import exception as cinder_exception
+from cinder import objects
+from cinder.volume import volume_utils
+
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import owned
@@ -53,6 +59,49 @@ def _needs_keys(backend: store.Backend, name: str) -> bool:
             return flatten.needs_keys(image)
     except exception.ImageNotFound:
         return False
+
+
+def volume_of(name: str, present: Any) -> Any:
+    """The volume whose image is called *name*, for whoever has its keys.
+
+    :param present: the volume, or snapshot, that a request is about
+    :raises VolumeBackendAPIException: there is no such volume
+    """
+    if present.name == name:
+        return present
+    try:
+        volume = objects.Volume.get_by_id(
+            cinder_context.get_admin_context(),
+            volume_utils.extract_id_from_volume_name(name))
+    except cinder_exception.VolumeNotFound:
+        raise cinder_exception.VolumeBackendAPIException(
+            data=f"Image {name} is a clone with a header of its own, and "
+                 "there is no volume that has its keys.") from None
+    # An admin's context has no token for the key manager.
+    volume._context = present.obj_context
+    return volume
+
+
+def make_plain(volume: Any, backend: store.Backend, keys: volume_keys.Keys
+               ) -> None:
+    """Flatten *volume*, if librbd would need the keys of its layers.
+
+    For who is about to replace its data without them.
+
+    :raises VolumeBackendAPIException: it stays as it is
+    """
+    if may_exist():
+        with errors.translated():
+            has_layers = threads.call(_has_layers, backend, volume.name)
+        if has_layers:
+            do_flatten(volume, backend, keys)
+
+
+def _has_layers(backend: store.Backend, name: str) -> bool:
+    with backend.store() as pool, pool.open_layered(
+            name, read_only=True) as image:
+        return flatten.needs_keys(image) or bool(
+            chain.needed(image, pool.encryption_release()))
 
 
 def make_independent(volume: Any, backend: store.Backend,

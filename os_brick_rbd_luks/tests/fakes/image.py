@@ -501,7 +501,15 @@ class MemoryImage:
         """See :class:`base.LayeredImage`."""
         content = self._writable()
         content.steps.step("flatten")
-        content.flatten()
+        if self._plain is None:
+            content.flatten()
+            return
+        # librbd encrypts what it copies, with the image's own volume key.
+        for offset in range(0, self._plain.size(), content.object_size):
+            data = self._plain.read(offset, content.object_size)
+            if data.strip(b"\0"):
+                self._plain.write(offset, data)
+        content.detach()
 
     def note(self, key: str) -> Optional[str]:
         """See :class:`base.LayeredImage`."""

@@ -19,11 +19,13 @@ import fixtures
 
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.unit.operations import base
+from os_brick_rbd_luks.tests.unit.operations import clones
 
 LOW = preparing.CHEAP
 
@@ -114,3 +116,34 @@ class HeaderTest(base.OperationsTestCase):
         image.content.before_lock = other
         self.assertRaises(exception.HeaderChanged, self.header, image)
         self.assertTrue(self.opens(image, base.NEW))
+
+
+@ddt.ddt
+class KeysBelowTest(clones.CloneTestCase):
+
+    def clone(self, kind, *keys):
+        """A re-keyed clone, and the note of what is below it."""
+        parent = self.source(kind)
+        image = self.store.clone(parent, "clone")
+        self.addCleanup(image.__exit__)
+        keyslots.own(image, base.OLD, base.NEW)
+        chain.write(image, [*keys])
+        return image
+
+    @ddt.data((16, []), (18, ["one", "two"]), (None, []))
+    @ddt.unpack
+    def test_of_a_key_manager(self, release, expected):
+        image = self.clone("luks2", "one", "two")
+        self.assertEqual(expected, preparing.keys_below(image, release))
+
+    @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
+    def test_luks2_needs_them_all(self, keys):
+        image = self.clone("luks2", *keys)
+        error = self.assertRaises(exception.OperationRefused,
+                                  preparing.keys_below, image, 18)
+        self.assertIn("flatten", str(error))
+
+    @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
+    def test_luks1_has_readers_that_need_none(self, keys):
+        self.assertEqual([], preparing.keys_below(
+            self.clone("luks1", *keys), 18))

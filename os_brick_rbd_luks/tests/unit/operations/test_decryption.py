@@ -217,6 +217,27 @@ class ChainTest(DecryptionTestCase):
             lambda key_id: self.fail("there is no id"))
         self.assertIn("of its source", str(error))
 
+    @ddt.data(*[(release, kind, keys, lacks)
+                for release in (16, 18, None)
+                for kind, keys, lacks in (
+                    ("luks1", (chain.UNKNOWN,), release == 18),
+                    ("luks1", ("key-1", chain.UNKNOWN), release == 18),
+                    ("luks1", ("key-1",), False), ("luks1", (), False),
+                    ("luks2", (chain.UNKNOWN,), False))])
+    @ddt.unpack
+    def test_luks1_without_the_key_below(self, release, kind, keys, lacks):
+        """librbd cannot read it; QEMU and Python can."""
+        image, header = self.clone(kind, keys=keys)
+        self.assertIs(lacks, decryption.lacks_keys(image, header, release))
+        if lacks:
+            self.assertEqual([], decryption.below(image, release,
+                                                  decryption.no_keys))
+            self.assertEqual("luks", self.find(image, header,
+                                               release)["driver"])
+            view = decryption.open_view(image, header, base.NEW, release, ())
+            self.assertIsInstance(view, plaintext.Plaintext)
+            self.assertIn("not known", self.log.output)
+
     def test_own_header_before_18(self):
         """Nobody reads it there."""
         image, header = self.clone(own=True)

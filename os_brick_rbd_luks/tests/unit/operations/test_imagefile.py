@@ -233,6 +233,9 @@ class AnyFileTest(ImageFileTestCase):
 class OldLibraryTest(ImageFileTestCase):
     """Without the inspector, only what is raw and is said to be is safe."""
 
+    def test_is_told(self):
+        self.assertIs(False, imagefile.has_inspector())
+
     def setUp(self):
         super().setUp()
         self.without_inspector()
@@ -255,6 +258,9 @@ class OldLibraryTest(ImageFileTestCase):
 @ddt.ddt
 class InspectedTest(ImageFileTestCase):
     """With the inspector; without it, all of that is refused."""
+
+    def test_is_told(self):
+        self.assertIs(INSPECTOR, imagefile.has_inspector())
 
     def inspect(self, *arguments):
         """The file that was found safe, None where nobody can tell."""

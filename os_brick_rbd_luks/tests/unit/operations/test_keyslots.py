@@ -336,6 +336,38 @@ class OwnTest(KeyslotsTestCase):
                             or self.opens(left, base.NEW), cut)
 
 
+@ddt.ddt
+class KeepOnlyTest(KeyslotsTestCase):
+
+    @ddt.data(base.QUICK, LUKS2)
+    def test_all_others_go(self, options):
+        image = self.make_volume(base.OLD, base.OTHER, base.NEW,
+                                 size=32 * base.MIB, options=options)
+        image.content.snapshots.append("s")
+        self.assertEqual((None, None, ["s"]),
+                         keyslots.keep_only(image, base.NEW))
+        self.assertEqual([2], numbers(image))
+        self.assertTrue(self.opens(image, base.NEW))
+
+    def test_alone_already(self):
+        image = self.make_volume()
+        keyslots.keep_only(image, base.OLD)
+        self.assertEqual([], self.kinds(image, "write"))
+
+    def test_wrong_passphrase(self):
+        image = self.make_volume(base.OLD, base.OTHER)
+        self.assert_untouched(
+            image, lambda: keyslots.keep_only(image, base.NEW),
+            exception.WrongPassphrase)
+
+    def test_changed_meanwhile(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        self.change_meanwhile(image)
+        self.assertRaises(exception.HeaderChanged, keyslots.keep_only, image,
+                          base.NEW)
+        self.assertTrue(self.opens(image, base.OLD))
+
+
 class RemoveTest(KeyslotsTestCase):
 
     def test_by_passphrase(self):

@@ -311,6 +311,14 @@ class RawSourceTest(SourceTestCase):
                     0, volume.size))
                 volume.verify()
 
+    @ddt.data("luks1", "luks2")
+    def test_poured_as_it_is(self, kind):
+        self.make(kind)
+        with self.opened_raw() as volume:
+            self.assertIsNone(transfer.new(self.store, "copy", volume, None))
+        self.assert_same_bytes(self.store.contents["source"].whole(),
+                               self.store.contents["copy"].whole())
+
     def test_plain(self):
         self.make("plain")
         self.refused(exception.NotLuks, self.opened_raw)

@@ -1,0 +1,222 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Seconds per operation of Cinder: our driver beside upstream's.
+
+    tools/benchmark cinder
+
+Runs with the Python of a lab (``tools/cinder-lab``), which is where both
+drivers serve: every operation goes through Cinder's API, and ends when Cinder
+says so. What an operation needs is made before, and not measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import tempfile
+import time
+
+import openstack
+
+from benchmarks import common
+
+MIB = 1024 ** 2
+GIB = 1024 ** 3
+#: Volume type -> how it is called in the plot.
+TYPES = {"upstream-luks": "upstream, luks", "ours-luks": "ours, luks",
+         "ours-luks2": "ours, luks2", "ours": "plain volume"}
+TIMEOUT = 1200
+
+
+class Lab:
+    """What a client can ask of a lab."""
+
+    def __init__(self, folder):
+        with open(os.path.join(folder, "lab.json")) as stream:
+            self.facts = json.load(stream)
+        os.environ["OS_CLIENT_CONFIG_FILE"] = self.facts["clouds"]
+        self.cloud = openstack.connect(cloud="admin")
+        self.block = self.cloud.block_storage
+
+    def wait(self, volume, wanted="available"):
+        """Until a volume has the status; often asked, for it may be quick."""
+        deadline = time.monotonic() + TIMEOUT
+        while time.monotonic() < deadline:
+            volume = self.block.get_volume(volume.id)
+            if volume.status == wanted:
+                return volume
+            if "error" in volume.status:
+                raise RuntimeError(f"volume is {volume.status}")
+            time.sleep(0.05)
+        raise RuntimeError(f"volume is still {volume.status}")
+
+    def create(self, kind, size, **source):
+        """A volume that is available."""
+        return self.wait(self.block.create_volume(
+            size=size, volume_type=kind, name="benchmark", **source))
+
+    def remove(self, *volumes):
+        """Until they are gone."""
+        for volume in volumes:
+            self.block.delete_volume(volume)
+            self.block.wait_for_delete(volume, interval=0.2, wait=TIMEOUT)
+
+
+@contextlib.contextmanager
+def image(lab, size=96 * MIB):
+    """A raw image, half data and half holes, in the default store."""
+    with tempfile.NamedTemporaryFile() as stream:
+        stream.write(os.urandom(size // 2))
+        stream.truncate(size)
+        stream.flush()
+        found = lab.cloud.create_image(
+            "benchmark", filename=stream.name, disk_format="raw",
+            container_format="bare", wait=True)
+    try:
+        yield found
+    finally:
+        lab.cloud.delete_image(found.id, wait=True)
+
+
+def timed(function, *arguments, **keywords):
+    """What *function* gives, and the seconds that it took."""
+    start = time.perf_counter()
+    found = function(*arguments, **keywords)
+    return found, time.perf_counter() - start
+
+
+def creating(lab, kind, size):
+    """Create an empty volume."""
+    volume, seconds = timed(lab.create, kind, size)
+    lab.remove(volume)
+    return seconds
+
+
+def from_image(lab, kind, picture):
+    """Create a volume of 1 GiB from an image."""
+    volume, seconds = timed(lab.create, kind, 1, image_id=picture.id)
+    lab.remove(volume)
+    return seconds
+
+
+def cloning(lab, kind):
+    """Clone a volume of 10 GiB."""
+    source = lab.create(kind, 10)
+    volume, seconds = timed(lab.create, kind, 10, source_volume_id=source.id)
+    lab.remove(volume, source)
+    return seconds
+
+
+def from_snapshot(lab, kind):
+    """Create a volume from a snapshot of 10 GiB."""
+    source = lab.create(kind, 10)
+    snapshot = lab.block.create_snapshot(volume_id=source.id)
+    lab.block.wait_for_status(snapshot, interval=0.1)
+    volume, seconds = timed(lab.create, kind, 10, snapshot_id=snapshot.id)
+    lab.remove(volume)
+    lab.block.delete_snapshot(snapshot)
+    lab.block.wait_for_delete(snapshot, interval=0.2)
+    lab.remove(source)
+    return seconds
+
+
+def extending(lab, kind):
+    """Extend a volume from 1 to 10 GiB."""
+    volume = lab.create(kind, 1)
+
+    def extend():
+        lab.block.extend_volume(volume, 10)
+        lab.wait(volume)
+
+    _none, seconds = timed(extend)
+    lab.remove(volume)
+    return seconds
+
+
+def retyping(lab, kind):
+    """Retype a plain volume of 1 GiB to an encrypted type."""
+    volume = lab.create(kind.partition("-")[0], 1)
+
+    def retype():
+        lab.block.retype_volume(volume, kind, "on-demand")
+        while True:
+            found = lab.wait(volume)
+            if found.volume_type == kind:
+                return
+            if found.migration_status == "error":
+                raise RuntimeError("the retype failed")
+            time.sleep(0.1)
+
+    try:
+        _none, seconds = timed(retype)
+    finally:
+        lab.remove(volume)
+    return seconds
+
+
+def operations(lab, kind, picture):
+    """Name of an operation -> what measures it, and how often."""
+    for size in (1, 10, 100):
+        # Upstream's driver writes the whole of an empty volume.
+        if size < 100 or not kind.startswith("upstream"):
+            count = 3 if size == 1 or kind.startswith("ours") else 1
+            yield f"create {size} GiB", count, lambda size=size: creating(
+                lab, kind, size)
+    yield "from image", 3, lambda: from_image(lab, kind, picture)
+    yield "clone", 3, lambda: cloning(lab, kind)
+    yield "from snapshot", 3, lambda: from_snapshot(lab, kind)
+    yield "extend", 3, lambda: extending(lab, kind)
+    if "-" in kind:
+        yield "retype", 1, lambda: retyping(lab, kind)
+
+
+def main():
+    """Measure, print, save and draw."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("lab", help="folder of a lab that is up")
+    parser.add_argument("--results", default="benchmarks/results")
+    parser.add_argument("--plots", default="doc/source/images")
+    options = parser.parse_args()
+    lab = Lab(options.lab)
+    results = {"environment": {**common.environment(),
+                               **lab.facts["versions"]}, "cinder": {}}
+    with image(lab) as picture:
+        for kind in TYPES:
+            for name, count, function in operations(lab, kind, picture):
+                try:
+                    times = [function() for _number in range(count)]
+                except RuntimeError as error:
+                    # Upstream's driver cannot do all of it.
+                    found, text = {"error": str(error)}, str(error)
+                else:
+                    found = {"times": times,
+                             "median": statistics.median(times)}
+                    text = f"{found['median']:8.2f} s"
+                results["cinder"].setdefault(kind, {})[name] = found
+                print(f"{TYPES[kind]:16} {name:16} {text}", flush=True)
+    print("saved", common.save(options.results, "cinder", results))
+    common.bars(
+        options.plots, "cinder",
+        {label: {name: found["median"]
+                 for name, found in results["cinder"][kind].items()
+                 if "median" in found}
+         for kind, label in TYPES.items()},
+        title="Operations through Cinder's API", xlabel="operation",
+        ylabel="seconds (median)")
+
+
+if __name__ == "__main__":
+    main()
