@@ -92,8 +92,7 @@ def tell(lab: Lab) -> None:
         'host': cinder.HOST,
         'backends': {name: {
             'host': f'{cinder.HOST}@{name}#{name}', 'pool': ceph.POOLS[name],
-            'driver': (cinder.UPSTREAM if name == 'upstream'
-                       else lab.state['driver'])} for name in cinder.BACKENDS},
+            'driver': cinder.driver(lab, name)} for name in cinder.BACKENDS},
         'types': {name: {'backend': backend, 'provider': provider}
                   for name, backend, provider in volume_types()},
         'logs': str(lab.root / 'log'),

@@ -149,7 +149,7 @@ def settings(lab: Lab) -> str:
              for name, more in SERVICE_USERS.items()]
     backends = [BACKEND.format(
         name=name, pool=POOLS[name], ceph_conf=ceph_conf,
-        driver=UPSTREAM if name == 'upstream' else lab.state['driver'],
+        driver=driver(lab, name),
         secret_uuid=lab.state['secret_uuid']) for name in BACKENDS]
     return CONF.format(
         dir=lab.root / 'cinder', venv=lab.venv, host=HOST, report=REPORT,
@@ -161,6 +161,13 @@ def settings(lab: Lab) -> str:
         ) + ''.join([barbican.CLIENT.format(**lab.shared),
                      'send_service_user_token = true\n',
                      authtoken, *users, *backends])
+
+
+def driver(lab: Lab, backend: str) -> str:
+    """The class of a backend, as lab.json and Cinder have it."""
+    if backend == 'upstream' and not lab.state.get('switched'):
+        return UPSTREAM
+    return str(lab.state['driver'])
 
 
 def configure_backup(lab: Lab) -> None:

@@ -98,7 +98,8 @@ def begin(lab: Lab, driver: str) -> None:
     """Clear what an earlier run has left and choose names and passwords."""
     empty(lab.root, MARKER, *[lab.venv.name] * (lab.venv.parent == lab.root))
     lab.state.update(
-        driver=driver, backup='ceph', kek=keystone.random_key(),
+        driver=driver, switched=False, backup='ceph',
+        kek=keystone.random_key(),
         secret_uuid=str(uuid.uuid4()),
         rabbitmq_password=secrets.token_hex(16),
         passwords={name: secrets.token_hex(16)
@@ -258,10 +259,23 @@ def stop(root: Path, deadline: float, service: str, signal: int) -> None:
 
 
 def restart(root: Path, deadline: float, service: str, signal: int) -> None:
-    lab = open_lab(root, deadline)
-    process.stop(root, service, signals=[signal])
+    again(open_lab(root, deadline), service, signal)
+
+
+def again(lab: Lab, service: str, number: int = signal.SIGTERM) -> None:
+    process.stop(lab.root, service, signals=[number])
     launch(lab, service)
     wait(lab, service)
+
+
+def switch(root: Path, deadline: float, to: str) -> None:
+    """Do what an operator does to leave upstream's driver, or ours."""
+    lab = open_lab(root, deadline)
+    lab.state['switched'] = to == 'ours'
+    note(root / MARKER, lab.state)
+    cinder.configure(lab)
+    catalog.tell(lab)
+    again(lab, 'cinder-volume')
 
 
 def backup(root: Path, deadline: float, driver: str) -> None:
@@ -270,6 +284,4 @@ def backup(root: Path, deadline: float, driver: str) -> None:
     note(root / MARKER, lab.state)
     cinder.configure_backup(lab)
     catalog.tell(lab)
-    process.stop(root, 'cinder-backup')
-    launch(lab, 'cinder-backup')
-    wait(lab, 'cinder-backup')
+    again(lab, 'cinder-backup')

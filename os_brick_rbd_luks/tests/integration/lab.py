@@ -1,0 +1,69 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The private OpenStack that tools/cinder-lab has started."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+from openstack import config
+from openstack import connection
+
+TOOL = pathlib.Path(__file__).parents[3] / "tools/cinder-lab"
+
+#: Cinder's newest microversion that every call of the tests is made with:
+#: 3.42 extends a volume in use, 3.64 tells the key's id, 3.70 transfers an
+#: encrypted volume.
+MICROVERSION = "3.70"
+
+
+class Lab:
+    """Its folder, and what it says of itself."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.tell()
+
+    def tell(self):
+        """Read again what is in the lab."""
+        with open(os.path.join(self.folder, "lab.json")) as stream:
+            self.about = json.load(stream)
+        self.ceph_conf = self.about["ceph_conf"]
+        self.pools = self.about["pools"]
+
+    @functools.lru_cache(None)  # noqa: B019
+    def cloud(self, name):
+        """A connection of one of the users."""
+        found = config.OpenStackConfig(
+            config_files=[self.about["clouds"]],
+            load_envvars=False).get_one(
+                name, block_storage_default_microversion=MICROVERSION)
+        return connection.Connection(config=found)
+
+    def tool(self, verb, *arguments):
+        """Let tools/cinder-lab do something with the services."""
+        done = subprocess.run(
+            [sys.executable, TOOL, verb, self.folder, *arguments],
+            capture_output=True, text=True)
+        if done.returncode:
+            raise AssertionError(done.stderr)
+        self.tell()
+
+    def host(self, backend):
+        """Cinder's name for a backend's only pool."""
+        return self.about["backends"][backend]["host"]
