@@ -102,4 +102,5 @@ class Disk:
         if (len(read) != len(extents) + 1
                 or "verification failed" in output
                 or len(re.findall("read failed", output)) != 1):
-            raise AssertionError(output)
+            raise AssertionError(
+                f"qemu-io ended with {done.returncode}:\n{output}")

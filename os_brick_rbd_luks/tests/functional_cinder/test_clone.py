@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.tests.functional_cinder import base
@@ -201,6 +202,12 @@ class SnapshotTest(CloneTestCase):
         source = self.filled(provider)
         snapshot = self.snapshot(source)
         volume = self.from_snapshot(snapshot)
+        if not hasattr(self.driver, "_flatten_children"):
+            # Cinder 21: not before its volumes.
+            self.assertRaises(cinder_exception.SnapshotIsBusy,
+                              self.delete_snapshot, snapshot)
+            self.check(volume)
+            return
         # Upstream's driver flattens what is in the way.
         self.delete_snapshot(snapshot)
         self.check(volume)
