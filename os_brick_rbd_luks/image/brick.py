@@ -26,6 +26,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import qemu
 
 
 def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -86,6 +87,37 @@ def over_handle(handle: Any, name: str) -> layers.LayeredImage:
     return layers.LayeredImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
         volume.client.client.get_instance_id())
+
+
+def over_bare_handle(handle: Any, name: str) -> layers.LayeredImage:
+    """As :func:`over_handle`, also of a handle that has only an ``rbd.Image``.
+
+    Cinder's backup drivers make such, of images that they open themselves.
+    Its header cannot be locked, and not be looked at for other clients.
+    """
+    handle = _bare(handle)
+    volume = _bare(handle.rbd_image)
+    if hasattr(volume, "client"):
+        return over_handle(handle, name)
+    return layers.LayeredImage(volume, None, name,
+                               f"client.{handle.rbd_user}")
+
+
+@contextlib.contextmanager
+def pool_of(handle: Any) -> Iterator[cluster.Pool]:
+    """The pool of an ``RBDVolumeIOWrapper``'s image, by its connection."""
+    handle = _bare(handle)
+    client = handle.rbd_image.client.client
+    with cluster.Cluster(
+            client, f"client.{handle.rbd_user}", qemu.Client.of(
+                client, handle.rbd_conf or None, handle.rbd_user, None)
+            ).pool(handle.rbd_pool) as pool:
+        yield pool
+
+
+def _bare(item: Any) -> Any:
+    """It out of eventlet's proxy, which only some threads can call."""
+    return getattr(item, "_obj", item)
 
 
 def reopen(volume: Any, user: str) -> None:

@@ -61,12 +61,17 @@ def _in_order(jobs: Iterable[Callable[[], Result]]
         executor.shutdown(cancel_futures=True)
 
 
-def runs(data: bytes) -> Iterator[Tuple[int, bytes]]:
-    """What is not zeros, with its offsets, in whole grains."""
+def runs(data: bytes, grain: Optional[int] = None
+         ) -> Iterator[Tuple[int, bytes]]:
+    """What is not zeros, with its offsets, in whole grains.
+
+    :param grain: bytes, :data:`GRAIN` when None
+    """
+    grain = grain or GRAIN
     if not base.is_zero(data):
         start: Optional[int] = None
-        for offset in range(0, len(data), GRAIN):
-            if base.is_zero(data[offset:offset + GRAIN]):
+        for offset in range(0, len(data), grain):
+            if base.is_zero(data[offset:offset + grain]):
                 if start is not None:
                     yield start, data[start:offset]
                 start = None
@@ -74,6 +79,17 @@ def runs(data: bytes) -> Iterator[Tuple[int, bytes]]:
                 start = offset
         if start is not None:
             yield start, data[start:]
+
+
+def gaps(data: bytes, grain: int) -> Iterator[Tuple[int, int]]:
+    """Offset and length of what is zeros, in whole grains."""
+    end = 0
+    for start, part in runs(data, grain):
+        if start > end:
+            yield end, start - end
+        end = start + len(part)
+    if end < len(data):
+        yield end, len(data) - end
 
 
 def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
@@ -91,8 +107,18 @@ def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
             extent[0] < offset + length)
 
 
+def each(size: int, extents: Extents,
+         job: Callable[[int, int, bool], int]) -> int:
+    """Call *job* with what :func:`pieces` gives; the sum of its results."""
+    with contextlib.closing(_in_order(
+            functools.partial(job, *piece)
+            for piece in pieces(size, extents))) as results:
+        return sum(results)
+
+
 def copy(read: Read, write: Write, size: int, extents: Extents, *,
          sparse: bool, keep_holes: bool = False, sector: int = 1,
+         grain: Optional[int] = None,
          report: Optional[progress.Report] = None) -> None:
     """Copy *size* bytes.
 
@@ -102,10 +128,11 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
     :param keep_holes: what is outside of *extents* is not written in any
         case
     :param sector: bytes of the target's; the last one is filled up with zeros
+    :param grain: of zeros that are not written, see :func:`runs`
     """
     def move(offset: int, length: int, data_there: bool) -> int:
         data = _get(read, offset, length, data_there)
-        _put(write, offset, data, sector, sparse)
+        _put(write, offset, data, sector, sparse, grain)
         return length
 
     done = 0
@@ -181,10 +208,10 @@ def _get(read: Read, offset: int, length: int, data_there: bool) -> bytes:
     return read(offset, length) if data_there else bytes(length)
 
 
-def _put(write: Write, offset: int, data: bytes, sector: int, sparse: bool
-         ) -> int:
+def _put(write: Write, offset: int, data: bytes, sector: int, sparse: bool,
+         grain: Optional[int] = None) -> int:
     """Write whole sectors; the offset behind them."""
     padded = data + bytes(-len(data) % sector)
-    for start, part in runs(padded) if sparse else ((0, padded),):
+    for start, part in runs(padded, grain) if sparse else ((0, padded),):
         write(offset + start, part)
     return offset + len(padded)

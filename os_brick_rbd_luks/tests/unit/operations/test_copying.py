@@ -105,6 +105,20 @@ class RunsTest(CopyingTestCase):
             rebuilt[offset:last] = part
         self.assertEqual(data, bytes(rebuilt))
 
+    @SETTINGS
+    @hypothesis.given(blocks, strategies.sampled_from([1, 16, 48]))
+    def test_gaps_are_all_else(self, found, grain):
+        data = data_of(found)
+        rebuilt = bytearray(b"\xff" * len(data))
+        for offset, part in copying.runs(data, grain):
+            rebuilt[offset:offset + len(part)] = part
+        for offset, length in copying.gaps(data, grain):
+            self.assertEqual(0, offset % grain)
+            self.assertEqual(b"\xff" * length,
+                             bytes(rebuilt[offset:offset + length]))
+            rebuilt[offset:offset + length] = bytes(length)
+        self.assertEqual(data, bytes(rebuilt))
+
     @ddt.data((b"", []), (bytes(100), []), (b"x", [(0, b"x")]),
               (bytes(16) + b"x", [(16, b"x")]),
               (b"x" + bytes(31), [(0, b"x" + bytes(15))]),
@@ -121,6 +135,26 @@ class RunsTest(CopyingTestCase):
 
 @ddt.ddt
 class PiecesTest(CopyingTestCase):
+
+    def test_each(self):
+        seen = []
+
+        def job(*piece):
+            seen.append(piece)
+            return piece[1]
+
+        self.assertEqual(130, copying.each(130, [(64, 1)], job))
+        self.assertEqual([*copying.pieces(130, [(64, 1)])], sorted(seen))
+        self.assert_no_threads()
+
+    def test_each_ends_with_an_error(self):
+        def job(offset, *_piece):
+            if offset:
+                raise exception.ImageFull(action="write")
+            return 0
+
+        self.assertRaises(exception.ImageFull, copying.each, 1000, [], job)
+        self.assert_no_threads()
 
     @ddt.data((0, [(0, 5)], []), (10, [], [(0, 10, False)]),
               (10, [(0, 1)], [(0, 10, True)]),
