@@ -23,9 +23,7 @@ import time
 import ddt
 
 from os_brick_rbd_luks.tests.integration import images
-from os_brick_rbd_luks.tests.integration import reader
 from os_brick_rbd_luks.tests.integration import test_clone
-from os_brick_rbd_luks.tests.integration import test_move
 
 GIB = test_clone.GIB
 _PROVIDERS = ("ours-luks", "ours-luks2", "upstream-luks")
