@@ -36,6 +36,20 @@ def create(volume: Any, backend: store.Backend, keys: volume_keys.Keys
                      volume_keys.options(volume))
 
 
+def create_blank(volume: Any, backend: store.Backend) -> None:
+    """Make the image of *volume* without a header, which is to come.
+
+    :raises VolumeBackendAPIException: there is no image
+    """
+    with errors.translated():
+        threads.call(_create_blank, backend, volume.name, sizes.of(volume))
+
+
+def _create_blank(backend: store.Backend, name: str, size: int) -> None:
+    with backend.store() as pool:
+        pool.create(name, size, order=backend.order).__exit__()
+
+
 def _create(backend: store.Backend, name: str, size: int, passphrase: bytes,
             options: formatting.Options) -> None:
     with backend.store() as pool:

@@ -109,7 +109,10 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             return update
         self._refuse_journal(volume)
         backend = self._backend()
-        create.create(volume, backend, self._keys(volume))
+        if migration.is_copied_as_it_is(volume):
+            create.create_blank(volume, backend)
+        else:
+            create.create(volume, backend, self._keys(volume))
         with deletion.image_removed_on_error(backend, volume.name):
             return self._setup_volume(volume) or {}
 

@@ -24,7 +24,9 @@ import contextlib
 import logging
 from typing import Any, Iterator
 
+from cinder import context as cinder_context
 from cinder import exception as cinder_exception
+from cinder import objects
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
@@ -36,6 +38,9 @@ from os_brick_rbd_luks.volume import store
 
 LOG = logging.getLogger(__name__)
 
+#: What the migration status of a destination begins with.
+_TARGET = "target:"
+
 
 def is_raw_copy(context: Any, source: Any, destination: Any) -> bool:
     """Whether the manager copies an encrypted volume as it is."""
@@ -43,6 +48,22 @@ def is_raw_copy(context: Any, source: Any, destination: Any) -> bool:
         source.encryption_key_id
         and not volume_types.volume_types_encryption_changed(
             context, source.volume_type_id, destination.volume_type_id))
+
+
+def is_copied_as_it_is(volume: Any) -> bool:
+    """Whether a new volume gets the image of another one, header and all.
+
+    That is the destination of a migration with the source's key. Migrating is
+    for administrators, to whom a key manager gives nobody's keys.
+    """
+    status = volume.migration_status or ""
+    if not status.startswith(_TARGET):
+        return False
+    source = objects.Volume.get_by_id(
+        cinder_context.get_admin_context(), status[len(_TARGET):])
+    # Of an attached one, Nova copies what the guest sees.
+    return bool(source.encryption_key_id == volume.encryption_key_id
+                and not source.volume_attachment)
 
 
 def make_room(driver: Any, context: Any, source: Any, destination: Any,
