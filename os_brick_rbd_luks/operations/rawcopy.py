@@ -12,10 +12,10 @@
 
 """Copy an encrypted image as it is: cipher text and holes. No key is needed.
 
-Backups are such copies. The tools that make them write zeros where a volume
-has a hole, for one all around a written sector in an object (``rbd
-export-diff``). librbd would decrypt these zeros into noise, so they do not
-reach the target: no cipher text of a sector is all zeros.
+Backups are such copies. Programs that copy in chunks write zeros where a
+volume has a hole: Cinder does, to back up a snapshot and in every restore.
+librbd would decrypt these zeros into noise, so they do not reach the target:
+no cipher text of a sector is all zeros.
 """
 
 from __future__ import annotations

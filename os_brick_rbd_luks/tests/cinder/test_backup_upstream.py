@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import unittest
 from unittest import mock
@@ -41,6 +42,13 @@ if (int(version.version_string().partition(".")[0]) < 22
 
 
 class BackupCephTest(test_backup_ceph.BackupCephTestCase):
+
+    @classmethod
+    def tearDownClass(cls):
+        super().tearDownClass()
+        # The tests leave handles open. They close themselves in eventlet's
+        # threads, and would wait for ever when Python has ended these.
+        gc.collect()
 
     def setUp(self):
         self.useFixture(fixtures.MonkeyPatch(

@@ -49,7 +49,7 @@ class RawcopyTest(clones.CloneTestCase):
             for offset in (0, 5 * SECTOR, clones.SIZE - SECTOR):
                 plain.write(offset, b"data" * (SECTOR // 4))
         content = self.store.contents[name]
-        # As import-diff leaves it, in one object that was written to.
+        # As a copy in chunks leaves it.
         content.write(content.size - clones.OBJECT,
                       content.whole()[-clones.OBJECT:])
         return name
