@@ -27,7 +27,10 @@ from lab.site import Lab
 HOST = 'lab'
 BACKENDS = ['ours', 'ours2', 'upstream']
 UPSTREAM = 'cinder.volume.drivers.rbd.RBDDriver'
-BACKUPS = ['ceph', 'posix']
+BACKUPS = {
+    'ceph': 'cinder.backup.drivers.ceph.CephBackupDriver',
+    'ours': 'os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver',
+    'posix': 'cinder.backup.drivers.posix.PosixBackupDriver'}
 # Seconds between two signs of life; a service is taken for dead only long
 # after the last: two cores may be busy for a while.
 REPORT, DOWN = 3, 120
@@ -63,6 +66,7 @@ backup_ceph_conf = {ceph_conf}
 backup_ceph_user = cinder
 backup_ceph_pool = {backup_pool}
 backup_posix_path = {backup_path}
+backup_compression_algorithm = none
 [database]
 connection = {database}
 [coordination]
@@ -91,10 +95,8 @@ SERVICE_USERS = {'service_user': 'send_service_user_token = true\n',
 
 BACKUP_CONF = """\
 [DEFAULT]
-backup_driver = cinder.backup.drivers.{module}
+backup_driver = {driver}
 """
-BACKUP_MODULES = {'ceph': 'ceph.CephBackupDriver',
-                  'posix': 'posix.PosixBackupDriver'}
 
 ROOTWRAP_CONF = """\
 [DEFAULT]
@@ -172,7 +174,7 @@ def driver(lab: Lab, backend: str) -> str:
 
 def configure_backup(lab: Lab) -> None:
     write(lab.root / 'cinder/cinder-backup.conf', BACKUP_CONF.format(
-        module=BACKUP_MODULES[lab.state['backup']]))
+        driver=BACKUPS[lab.state['backup']]))
 
 
 def prepare(lab: Lab) -> None:

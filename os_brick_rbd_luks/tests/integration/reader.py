@@ -110,7 +110,8 @@ class Disk:
         if (len(read) != len(extents) + 1
                 or "verification failed" in output
                 or len(re.findall("read failed", output)) != 1):
-            raise AssertionError(f"{self.options}:\n{output}")
+            raise AssertionError(
+                f"{self.options}, exit status {done.returncode}:\n{output}")
 
     def compare(self, path):
         """Fail unless it begins with the bytes of *path*, a raw file."""

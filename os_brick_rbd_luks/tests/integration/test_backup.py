@@ -81,7 +81,7 @@ class BackupTestCase(base.IntegrationTestCase):
 class CephTest(BackupTestCase):
     """Issues D3 and D4: upstream's loses the end, or shifts all."""
 
-    driver = "ceph"
+    driver = "ours"
 
     @ddt.data("luks", "luks2")
     def test_restores_d3_d4(self, provider):

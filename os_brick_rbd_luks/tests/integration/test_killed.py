@@ -22,11 +22,11 @@ import time
 
 import ddt
 
+from os_brick_rbd_luks.tests.integration import base
 from os_brick_rbd_luks.tests.integration import images
-from os_brick_rbd_luks.tests.integration import test_clone
+from os_brick_rbd_luks.tests.integration import test_move
 
-GIB = test_clone.GIB
-_PROVIDERS = ("ours-luks", "ours-luks2", "upstream-luks")
+GIB = base.GIB
 
 
 class KilledTestCase(images.ImageTestCase):
@@ -55,19 +55,62 @@ class KilledTestCase(images.ImageTestCase):
 class KilledCloneTest(KilledTestCase):
     """While clones are made, and get their own keys."""
 
-    @ddt.data(0.3, 0.8, 1.5)
+    @ddt.data(0.3, 1.0)
     def test_clone(self, delay):
-        sources = {name: self.filled(name) for name in _PROVIDERS[:2]}
-        clones = []
-        for name, source in sources.items():
-            clones.append((self.start(name, source_volume_id=source.id),
-                           source))
+        sources = {name: self.filled(name)
+                   for name in ("ours-luks", "ours-luks2")}
+        clones = {name: self.start(name, source_volume_id=source.id)
+                  for name, source in sources.items()}
         time.sleep(delay)
         self.kill()
-        for clone, source in clones:
-            status = self.outcome(clone)
-            self.assertIn(status, ("available", "error"))
-            if status == "available":
+        for name, clone in clones.items():
+            # With upstream's driver it is one of these two as well.
+            if self.outcome(clone) == "available":
                 self.check(clone)
-                self.assertNotEqual(self.key_id(source), self.key_id(clone))
-            self.check(source)
+                self.assertNotEqual(self.key_id(sources[name]),
+                                    self.key_id(clone))
+            self.check(sources[name])
+
+
+class KilledCopyTest(KilledTestCase, test_move.MoveTestCase):
+    """While data is copied, ours and upstream's at once."""
+
+    largest_file = KilledTestCase.largest_file
+
+    def test_image(self):
+        image = self.upload(self.qcow2_of(self.raw_file(64 * base.MIB)),
+                            "qcow2")
+        volumes = [self.start(name, image_id=image.id)
+                   for name in ("ours-luks", "ours-luks2", "upstream-luks")]
+        time.sleep(2)
+        self.kill()
+        # Whether one was ready by then or not, they can be deleted.
+        for volume in volumes:
+            self.assertIn(self.outcome(volume), ("available", "error"))
+
+    def test_retype(self):
+        """Cinder leaves it to the operator to end such a migration."""
+        volume = self.filled("ours-luks")
+        key = self.key_id(volume)
+        self.user.block_storage.retype_volume(
+            volume, "ours2-luks2", migration_policy="on-demand")
+        deadline = time.monotonic() + base.PATIENCE
+        while not self.temporary(volume) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        time.sleep(0.5)
+        self.kill()
+        proxy = self.admin.block_storage
+        for temporary in self.temporary(volume):
+            proxy.reset_volume_status(temporary, "error", "detached", "none")
+            self.delete(temporary, self.admin)
+        if self.about(volume)["volume_type"] == "ours-luks":
+            proxy.reset_volume_status(volume, "available", "detached",
+                                      "none")
+            self.assertEqual(key, self.key_id(volume))
+        self.check(volume)
+        self.assert_only_key(volume)
+
+    def temporary(self, volume):
+        """The volumes to which the service copies just now."""
+        return [other for other in self.admin.block_storage.volumes(
+            details=True, all_projects=True) if other.id != volume.id]
