@@ -91,18 +91,31 @@ def stop(root: Path, *names: str,
         raise Failed(f'These processes do not end: {left}.')
 
 
+def born(root: Path, name: str) -> float:
+    """Return when the oldest process of a service began, as time.time()."""
+    ticks = [int(stat(pid)[19]) for pid in find(root, name)]
+    if not ticks:
+        raise Failed('it does not run')
+    uptime = float(Path('/proc/uptime').read_text().split()[0])
+    return time.time() - uptime + min(ticks) / os.sysconf('SC_CLK_TCK')
+
+
+def stat(pid: int) -> list[str]:
+    """Return the fields of /proc/PID/stat from the state on."""
+    text = Path(f'/proc/{pid}/stat').read_text()
+    return text.rpartition(')')[2].split()
+
+
 def is_ending(pid: int) -> bool:
     """Tell whether a process that was killed still has something open.
 
     It may be a zombie while a thread of it is not yet done.
     """
     try:
-        text = Path(f'/proc/{pid}/stat').read_text()
+        fields = stat(pid)
     except OSError:
         return False
-    fields = text.rpartition(')')[2].split()
-    state, threads = fields[0], int(fields[17])
-    return state not in 'ZX' or threads > 1
+    return fields[0] not in 'ZX' or int(fields[17]) > 1
 
 
 def run(log: Path, deadline: float, *command: str | Path,

@@ -66,6 +66,8 @@ SERVICES: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     'cinder-volume': (cinder.start_volume, cinder.check_volume),
     'cinder-backup': (cinder.start_backup, cinder.check_backup),
 }
+# What the others need when they start.
+BELOW = ['mariadb', 'rabbitmq']
 CINDER = [name for name in SERVICES if name.startswith('cinder')]
 WEB = ['keystone', 'barbican', 'glance', 'cinder-api']
 
@@ -208,10 +210,13 @@ def repair(lab: Lab, driver: str | None) -> None:
         lab.state['driver'] = install.find_driver(lab, driver)
         process.stop(lab.root, 'cinder-volume')
     configure(lab)
-    for name in SERVICES:
-        if wrong(lab, name):
-            process.stop(lab.root, name)
-            launch(lab, name)
+    for names in [BELOW, [name for name in SERVICES if name not in BELOW]]:
+        ended = [name for name in names if not process.find(lab.root, name)]
+        launch(lab, *ended)
+        for name in names:
+            if name not in ended and wrong(lab, name):
+                process.stop(lab.root, name)
+                launch(lab, name)
             wait(lab, name)
 
 
