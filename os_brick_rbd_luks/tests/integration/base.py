@@ -122,15 +122,15 @@ class IntegrationTestCase(testtools.TestCase):
         """Ids of the keys of a user's project."""
         return self.secrets()[f"keys of {user}"]
 
-    def _expect(self, before):
-        """Fail unless all is as before; some things take a moment."""
+    def eventually(self, expected, found):
+        """Fail unless *found* gives that soon: Cinder deletes afterwards."""
         deadline = time.monotonic() + 30
-        while True:
-            now = self.state()
-            if now == before or time.monotonic() > deadline:
-                break
+        while (now := found()) != expected and time.monotonic() < deadline:
             time.sleep(0.5)
-        self.assertEqual(before, now)
+        self.assertEqual(expected, now)
+
+    def _expect(self, before):
+        self.eventually(before, self.state)
 
     def _watch(self):
         folder = self.lab.about["image_conversion_dir"]
@@ -218,11 +218,11 @@ class IntegrationTestCase(testtools.TestCase):
                     f"{self.messages(thing)}")
             time.sleep(0.2)
 
-    def settled(self, volume, cloud=None):
+    def settled(self, volume, ends=("success", "error", None)):
         """Wait until a migration is over, and the volume is available.
 
-        A volume is back to its former status a moment before that.
-
+        :param ends: what the migration's status may be then; while two rows
+            of the database are exchanged, it is None for a moment
         :returns: the migration's status
         """
         deadline = time.monotonic() + PATIENCE
@@ -230,7 +230,7 @@ class IntegrationTestCase(testtools.TestCase):
             found = self.about(volume, self.admin)
             status = found["os-vol-mig-status-attr:migstat"]
             if (found["status"] in ("available", "in-use")
-                    and status in (None, "success", "error")):
+                    and status in ends):
                 return status
             if (found["status"].startswith("error")
                     or time.monotonic() > deadline):

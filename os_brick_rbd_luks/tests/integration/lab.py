@@ -55,6 +55,24 @@ class Lab:
                 name, block_storage_default_microversion=MICROVERSION)
         return connection.Connection(config=found)
 
+    @functools.lru_cache(None)  # noqa: B019
+    def operator(self, name):
+        """An administrator who may read the keys of a user's project.
+
+        Barbican shows a secret to nobody from another project, and Cinder
+        asks for it in the name of whoever makes the request.
+        """
+        admin = self.cloud("admin").identity
+        project = admin.find_project(name)
+        admin.assign_project_role_to_user(
+            project, admin.find_user("admin"), admin.find_role("admin"))
+        found = config.OpenStackConfig(
+            config_files=[self.about["clouds"]],
+            load_envvars=False).get_one(
+                "admin", block_storage_default_microversion=MICROVERSION,
+                auth={"project_name": name})
+        return connection.Connection(config=found)
+
     def tool(self, verb, *arguments):
         """Let tools/cinder-lab do something with the services."""
         done = subprocess.run(

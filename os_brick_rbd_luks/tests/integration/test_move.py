@@ -40,17 +40,19 @@ class MoveTestCase(base.IntegrationTestCase):
 
     def migrate(self, volume, backend, force_host_copy=False):
         """Move a volume to another backend, and wait for it."""
-        self.admin.block_storage.migrate_volume(
+        # Only a copy by the host needs the key, as a new image has a header.
+        self.lab.operator("user").block_storage.migrate_volume(
             volume, host=self.lab.host(backend),
             force_host_copy=force_host_copy)
-        self.assertEqual("success", self.settled(volume))
+        self.assertEqual("success", self.settled(
+            volume, ("success", "error")))
         self.assertEqual(self.lab.about["backends"][backend]["pool"],
                          self.pool(volume))
 
     def assert_only_key(self, volume):
         """A volume's key is the only one there is, if it has one."""
         key_id = self.key_id(volume)
-        self.assertEqual({key_id} if key_id else set(), self.keys())
+        self.eventually({key_id} if key_id else set(), self.keys)
 
 
 class RetypeTest(MoveTestCase):
