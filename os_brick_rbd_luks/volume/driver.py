@@ -410,9 +410,18 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         return device, is_snapshot
 
     def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
-        """The size in GiB that a guest will see."""
+        """The size in GiB that a guest will see.
+
+        :raises ManageExistingVolumeTypeMismatch: nobody gave the volume a
+            key, as Cinder's API does not
+        """
         size: int = super().manage_existing_get_size(volume, existing_ref)
         if not volume_keys.is_encrypted_type(volume):
             return size
+        if not volume.encryption_key_id:
+            raise cinder_exception.ManageExistingVolumeTypeMismatch(
+                reason="an image cannot be managed with an encrypted type, "
+                       "for Cinder has no key of it; create a volume and put "
+                       "the image in its place, as the documentation says")
         return sizes.decrypted_gib(self._backend(),
                                    existing_ref["source-name"])

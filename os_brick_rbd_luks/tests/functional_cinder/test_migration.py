@@ -115,7 +115,7 @@ class MigrationTest(base.DriverTestCase):
     def test_d5_to_another_backend(self, provider):
         volume = self.filled(provider)
         # Who migrates is an administrator, who gets nobody's keys.
-        with mock.patch.object(keys.Keys, "passphrase",
+        with mock.patch.object(keys.Keys, "passphrase", autospec=True,
                                side_effect=AssertionError):
             self.migrate(volume, True)
         self.check(volume, pool="images")
@@ -195,3 +195,9 @@ class MigrationTest(base.DriverTestCase):
             cinder_exception.ManageExistingInvalidReference,
             self.driver.manage_existing_get_size, volume,
             {"source-name": plain.name})
+        volume.encryption_key_id = None
+        error = self.assertRaises(
+            cinder_exception.ManageExistingVolumeTypeMismatch,
+            self.driver.manage_existing_get_size, volume,
+            {"source-name": source.name})
+        self.assertIn("key", str(error))
