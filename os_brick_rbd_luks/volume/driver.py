@@ -332,7 +332,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def _create_temp_volume_from_snapshot(
             self, context: Any, volume: Any, snapshot: Any,
             volume_options: Optional[Dict[str, Any]] = None,
-            **kwargs: Any) -> Any:
+            *args: Any, **kwargs: Any) -> Any:
         # With options it is for the manager to copy it over the volume as it
         # is: a header that the volume's key does not open, and less data.
         if volume_options and volume.encryption_key_id:
@@ -341,8 +341,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                        "overwritten with a snapshot. Make a new volume of "
                        "the snapshot.")
         return super()._create_temp_volume_from_snapshot(
-            context, volume, snapshot, volume_options=volume_options,
-            **kwargs)
+            context, volume, snapshot, volume_options, *args, **kwargs)
 
     # Connections
 
