@@ -167,7 +167,7 @@ def configure_backup(lab: Lab) -> None:
         module=BACKUP_MODULES[lab.state['backup']]))
 
 
-def prepare(lab: Lab) -> None:
+def make_tables(lab: Lab) -> None:
     lab.run('cinder-manage', lab.venv / 'bin/cinder-manage', '--config-file',
             lab.root / 'cinder/cinder.conf', 'db', 'sync')
 
