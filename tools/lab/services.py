@@ -181,12 +181,11 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
-       objectstore: str, ceph_size: str, quiet_logs: bool) -> int:
+       objectstore: str, ceph_size: str) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
-                     objectstore=objectstore, ceph_size=ceph_size,
-                     debug=not quiet_logs)
+                     objectstore=objectstore, ceph_size=ceph_size)
     install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
