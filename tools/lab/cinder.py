@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ REPORT, DOWN = 3, 120
 
 CONF = """\
 [DEFAULT]
-debug = {debug}
+debug = true
+log_options = false
 auth_strategy = keystone
 transport_url = rabbit://openstack:{rabbitmq_password}@127.0.0.1:{rabbitmq}/
 host = {host}
@@ -53,6 +55,7 @@ enable_force_upload = true
 report_interval = {report}
 service_down_time = {down}
 graceful_shutdown_timeout = 5
+periodic_interval = 5
 periodic_fuzzy_delay = 1
 max_over_subscription_ratio = 1000
 quota_volumes = -1
@@ -66,6 +69,7 @@ backup_ceph_user = cinder
 backup_ceph_pool = {backup_pool}
 backup_posix_path = {backup_path}
 backup_compression_algorithm = none
+backup_driver_stats_polling_interval = 10
 [database]
 connection = {database}
 [coordination]
@@ -157,7 +161,7 @@ def settings(lab: Lab) -> str:
         down=DOWN, backends=','.join(BACKENDS), glance=lab.url('glance'),
         rabbitmq=lab.state['ports']['rabbitmq'], ceph_conf=ceph_conf,
         rabbitmq_password=lab.state['rabbitmq_password'],
-        debug=lab.state['debug'], database=lab.database('cinder'),
+        database=lab.database('cinder'),
         backup_pool=POOLS['backup'], backup_path=lab.root / 'backups',
         ) + ''.join([barbican.CLIENT.format(**lab.shared),
                      'send_service_user_token = true\n',
@@ -176,7 +180,7 @@ def configure_backup(lab: Lab) -> None:
         driver=BACKUPS[lab.state['backup']]))
 
 
-def prepare(lab: Lab) -> None:
+def make_tables(lab: Lab) -> None:
     lab.run('cinder-manage', lab.venv / 'bin/cinder-manage', '--config-file',
             lab.root / 'cinder/cinder.conf', 'db', 'sync')
 
@@ -239,11 +243,31 @@ def check_volume(lab: Lab) -> None:
 
 
 def check_backup(lab: Lab) -> None:
-    """Nobody can ask this service: look for a sign of life since its start."""
+    """Look for a sign of life since the start: nobody can ask this service.
+
+    Only when the scheduler has heard of it as well can it be given work.
+    """
     born = process.born(lab.root, 'cinder-backup')
     for service in ask(lab, 'os-services?binary=cinder-backup')['services']:
         seen = datetime.datetime.fromisoformat(service['updated_at'])
         seen = seen.replace(tzinfo=datetime.timezone.utc)
-        if seen.timestamp() > born and service['state'] == 'up':
-            return
-    raise Failed('no sign of life yet')
+        if seen.timestamp() < born or service['state'] != 'up':
+            raise Failed('no sign of life yet')
+    if process.find(lab.root, 'cinder-scheduler') and heard(lab) < born:
+        raise Failed('the scheduler has not heard of it yet')
+
+
+def heard(lab: Lab) -> float:
+    """Return when the scheduler last heard that backups can be made.
+
+    It is said in its log, nowhere else.
+    """
+    with lab.log('cinder-scheduler').open('rb') as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - (1 << 20)))
+        lines = log.read().decode(errors='replace').splitlines()
+    for line in reversed(lines):
+        if f'backup service update from {HOST}: ' in line:
+            if "'backend_state': True" not in line:
+                return 0
+            return datetime.datetime.fromisoformat(line[:23]).timestamp()
+    return 0

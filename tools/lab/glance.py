@@ -73,7 +73,7 @@ def configure(lab: Lab) -> None:
             project='service', password=lab.state['passwords']['glance']))
 
 
-def prepare(lab: Lab) -> None:
+def make_tables(lab: Lab) -> None:
     lab.run('glance-manage', lab.venv / 'bin/glance-manage', '--config-file',
             lab.root / 'glance/glance-api.conf', 'db_sync')
 

@@ -73,20 +73,23 @@ def environment(root: Path, env: Mapping[str, str]) -> dict[str, str]:
             'OS_KEYSTONE_CONFIG_FILES': str(root / 'keystone/keystone.conf')}
 
 
-def prepare(root: Path, state: Mapping[str, Any], env: Mapping[str, str],
-            deadline: float) -> None:
-    """Make or update the tables, the administrator and the catalog."""
+def manage(root: Path, state: Mapping[str, Any], env: Mapping[str, str],
+           deadline: float, step: str) -> None:
+    run(root / 'log/keystone-manage.log', deadline,
+        Path(state['venv'], 'bin/python'),
+        Path(state['venv'], 'bin/keystone-manage'), '--config-file',
+        root / 'keystone/keystone.conf', step, env=environment(root, env))
+
+
+def bootstrap(root: Path, state: Mapping[str, Any], env: Mapping[str, str],
+              deadline: float) -> None:
+    """Make or update the administrator and the catalog."""
     # Through the environment: everybody may read a command line.
     variables = {'OS_BOOTSTRAP_PASSWORD': state['admin_password'],
-                 'OS_BOOTSTRAP_REGION_ID': 'RegionOne',
-                 **environment(root, env)}
+                 'OS_BOOTSTRAP_REGION_ID': 'RegionOne'}
     for kind in ['PUBLIC', 'INTERNAL', 'ADMIN']:
         variables[f'OS_BOOTSTRAP_{kind}_URL'] = state['keystone'] + '/v3'
-    for step in ['db_sync', 'bootstrap']:
-        run(root / 'log/keystone-manage.log', deadline,
-            Path(state['venv'], 'bin/python'),
-            Path(state['venv'], 'bin/keystone-manage'), '--config-file',
-            root / 'keystone/keystone.conf', step, env=variables)
+    manage(root, state, {**env, **variables}, deadline, 'bootstrap')
 
 
 def start(root: Path, state: Mapping[str, Any], listener: socket.socket,

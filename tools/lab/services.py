@@ -138,15 +138,18 @@ def build(lab: Lab) -> None:
         def identity() -> None:
             below[0].result()
             launch(lab, 'barbican')
-            keystone.prepare(lab.root, lab.shared, lab.environment,
-                             lab.deadline)
+            about = lab.root, lab.shared, lab.environment, lab.deadline
+            mariadb.make_tables(lab, 'keystone', lambda: keystone.manage(
+                *about, 'db_sync'))
+            keystone.bootstrap(*about)
             launch(lab, 'keystone')
             wait(lab, 'keystone')
             catalog.make_accounts(lab)
 
-        def service(prepare: Callable[[Lab], None], *names: str) -> None:
+        def service(name: str, make_tables: Callable[[Lab], None],
+                    *names: str) -> None:
             below[0].result()
-            prepare(lab)
+            mariadb.make_tables(lab, name, lambda: make_tables(lab))
             for step in below:
                 step.result()
             launch(lab, *names)
@@ -154,8 +157,8 @@ def build(lab: Lab) -> None:
         below = [pool.submit(database), pool.submit(messages),
                  pool.submit(ceph.start, lab)]
         above = [pool.submit(identity),
-                 pool.submit(service, glance.prepare, 'glance'),
-                 pool.submit(service, cinder.prepare, *CINDER)]
+                 pool.submit(service, 'glance', glance.make_tables, 'glance'),
+                 pool.submit(service, 'cinder', cinder.make_tables, *CINDER)]
         try:
             for step in concurrent.futures.as_completed([*below, *above]):
                 step.result()
@@ -179,12 +182,11 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
-       objectstore: str, ceph_size: str, quiet_logs: bool) -> int:
+       objectstore: str, ceph_size: str) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
-                     objectstore=objectstore, ceph_size=ceph_size,
-                     debug=not quiet_logs)
+                     objectstore=objectstore, ceph_size=ceph_size)
     install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
