@@ -57,6 +57,19 @@ def read(image: base.LayeredImage) -> List[str]:
     return keys
 
 
+def noted(image: base.LayeredImage) -> List[str]:
+    """What is noted on *image* itself; a copy of another's note is nothing.
+
+    :raises OperationRefused: the note is not one of ours
+    """
+    text = image.note(NOTE)
+    if text is None:
+        return []
+    with exception.about(image.name):
+        owner, keys = parse(NOTE, text)
+    return keys if owner == image_id(image) else []
+
+
 def parse(note: str, text: str) -> Tuple[Optional[str], List[str]]:
     """The image that a *note* is of, and the key ids in it.
 

@@ -132,10 +132,24 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def create_cloned_volume(self, volume: Any, src_vref: Any
                              ) -> Optional[Dict[str, Any]]:
         """Clone a volume; an encrypted clone gets a key of its own."""
-        with self._working_on(volume):
-            update: Optional[Dict[str, Any]] = super().create_cloned_volume(
-                volume, src_vref)
+        update: Optional[Dict[str, Any]]
+        if (src_vref.encryption_key_id and layers.may_exist()
+                and layers.needs_keys(self._backend(), src_vref.name)):
+            update = self._clone_layers(volume, src_vref)
+        else:
+            update = super().create_cloned_volume(volume, src_vref)
         return self._own_key(volume, src_vref, update, True)
+
+    def _clone_layers(self, volume: Any, source: Any) -> Dict[str, Any]:
+        """Clone what upstream's way would copy or flatten as it is."""
+        with rbd.RADOSClient(self) as client:
+            depth = self._get_clone_depth(client, source.name)
+        flat = (volume.use_quota
+                and depth >= self.configuration.rbd_max_clone_depth)
+        backend = self._backend()
+        layers.clone(volume, source, flat, backend, self._keys(source))
+        with deletion.image_removed_on_error(backend, volume.name, True):
+            return self._setup_volume(volume) or {}
 
     def create_volume_from_snapshot(self, volume: Any, snapshot: Any
                                     ) -> Dict[str, Any]:
@@ -214,9 +228,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                             images.parents(self, meta, location))
 
     def _may_clone(self, volume: Any) -> bool:
-        """Whether upstream leaves it to us to flatten such a volume."""
+        """Whether a volume may be a copy-on-write clone of an image."""
         return (self.configuration.rbd_luks_clone_images
-                and hasattr(rbd.RBDDriver, "_flatten_volume")
                 and image_copy.is_layered_here(volume_keys.options(volume)))
 
     def _copy_image(self, volume: Any, image: images.Image) -> None:
@@ -266,19 +279,14 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             layers.make_independent(volume, self._backend(),
                                     self._keys(volume))
 
-    def _flatten_volume(self, image_name: str, client: Any) -> None:
-        volume = self._volume_to_flatten(image_name)
-        if volume is None:
-            super()._flatten_volume(image_name, client)
-        else:
-            layers.do_flatten(volume, self._backend(), self._keys(volume))
-
     def _flatten(self, pool: str, volume_name: str) -> None:
         volume = self._volume_to_flatten(volume_name)
         if volume is None:
             super()._flatten(pool, volume_name)
         else:
-            layers.do_flatten(volume, self._backend(), self._keys(volume))
+            present = self._present.volume
+            layers.do_flatten(volume, self._backend(), self._keys(volume),
+                              is_new=volume is present)
 
     def _volume_to_flatten(self, name: str) -> Any:
         """The volume of an image that upstream's way would spoil, or None."""

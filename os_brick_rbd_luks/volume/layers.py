@@ -19,7 +19,7 @@ after a flatten that has them.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Any, List, Tuple
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -27,7 +27,9 @@ from cinder import objects
 from cinder.volume import volume_utils
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import owned
@@ -114,29 +116,85 @@ def make_independent(volume: Any, backend: store.Backend,
         do_flatten(volume, backend, keys)
 
 
-def do_flatten(volume: Any, backend: store.Backend,
-               keys: volume_keys.Keys) -> None:
+def clone(volume: Any, source: Any, flat: bool, backend: store.Backend,
+          keys: volume_keys.Keys) -> None:
+    """Clone one of these, whose image upstream's way would spoil.
+
+    :param volume: with a copy of the source's key; one without a key is a
+        clone that a backup reads, and prepares
+    :param flat: let it have no parent
+    :raises VolumeBackendAPIException: there is no clone
+    """
+    with errors.translated():
+        threads.call(_clone, backend, volume.name, source.name)
+        if not flat or not volume.encryption_key_id:
+            return
+        try:
+            do_flatten(volume, backend, keys, is_new=True)
+        except BaseException:
+            threads.call(_undo, backend, volume.name)
+            raise
+
+
+def _clone(backend: store.Backend, name: str, source: str) -> None:
+    with backend.store() as pool, clone_snapshot.taken(
+            pool, source, name) as parent:
+        pool.clone(parent, name).__exit__()
+
+
+def _undo(backend: store.Backend, name: str) -> None:
+    with backend.store() as pool:
+        with pool.open_layered(name, read_only=True) as image:
+            parent = image.parent()
+        base.remove_quietly(pool, name)
+        clone_snapshot.release(pool, parent, name)
+
+
+def do_flatten(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
+               is_new: bool = False) -> None:
     """Flatten the image of *volume*, and delete the keys of its layers.
 
+    :param is_new: it is a clone that upstream has just made, with the
+        parent's header and nothing noted
     :raises VolumeBackendAPIException: it stays as it is
     """
     with errors.translated():
+        if is_new:
+            threads.call(_note, backend, volume.name,
+                         volume.encryption_key_id)
         passphrase = keys.passphrase(volume.encryption_key_id)
-        below = threads.call(_owned, backend, volume.name)
-        found = {key_id: keys.passphrase(key_id) for key_id in below}
+        below, own = threads.call(_keys_of, backend, volume.name)
+        found = {key_id: keys.passphrase(key_id)
+                 for key_id in below if key_id}
         LOG.info("%s: flattening", volume.name)
         threads.call(_flatten, backend, volume.name, passphrase,
                      lambda key_id: found.get(key_id) or keys.passphrase(
                          key_id))
-        for key_id in below:
+        for key_id in own:
             if key_id != volume.encryption_key_id:
                 keys.delete(key_id)
+        threads.call(_disown, backend, volume.name)
 
 
-def _owned(backend: store.Backend, name: str) -> list[str]:
+def _note(backend: store.Backend, name: str, key_id: str) -> None:
+    """Note which keys a new clone needs: the source's are there still."""
+    with backend.store() as pool, pool.open_layered(name) as image:
+        parent = image.parent()
+        if parent is None:
+            return
+        with pool.open_snapshot(parent) as source:
+            needed = chain.read(source)
+        # With those of the source alone, there is nothing to be told.
+        chain.write(image, [key_id, *needed] if needed else [])
+
+
+def _keys_of(backend: store.Backend, name: str
+             ) -> Tuple[List[str], List[str]]:
+    """The keys of an image's layers, and those that go with it."""
     with backend.store() as pool, pool.open_layered(
             name, read_only=True) as image:
-        return owned.read(image)
+        return (chain.needed(image, pool.encryption_release()),
+                owned.read(image))
 
 
 def _flatten(backend: store.Backend, name: str, passphrase: bytes,
@@ -145,6 +203,9 @@ def _flatten(backend: store.Backend, name: str, passphrase: bytes,
         with pool.open_layered(name, read_only=True) as image:
             parent = image.parent()
         flatten.flatten(pool, name, passphrase, fetch)
-        with pool.open_layered(name) as image:
-            owned.write(image, [])
         flatten.release_parents(pool, parent, name, deletion.DELETED)
+
+
+def _disown(backend: store.Backend, name: str) -> None:
+    with backend.store() as pool, pool.open_layered(name) as image:
+        owned.write(image, [])

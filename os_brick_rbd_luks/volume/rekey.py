@@ -27,7 +27,6 @@ from typing import Any, List
 from oslo_utils import excutils
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import holes
@@ -45,11 +44,13 @@ LOG = logging.getLogger(__name__)
 class _Layers:
     """What a volume has below itself."""
 
-    is_clone: bool
-    #: librbd of Ceph 18 and newer will ask for the parent's passphrase
-    needs_parent: bool
-    #: see :func:`chain.read`, of the parent
-    parent_keys: List[str]
+    #: it has the header of its parent, and librbd of Ceph 18 and newer will
+    #: ask for the parent's passphrase: the old one
+    needs_old: bool = False
+    #: see :func:`chain.read`, of that parent
+    parent_keys: List[str] = dataclasses.field(default_factory=list)
+    #: the keys that it needs already: no matter of its own passphrase
+    present: List[str] = dataclasses.field(default_factory=list)
 
 
 def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
@@ -79,12 +80,13 @@ def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
             copies.append(keys.copy(key_id) if key_id else chain.UNKNOWN)
             threads.call(_note, backend, volume.name, copies[-1:])
         new = keys.passphrase(new_id)
-        below = [old_id, *copies] if layers.needs_parent else []
+        below = ([old_id, *copies] if layers.needs_old
+                 else layers.present)
         threads.call(_add, backend, volume.name, old, new)
         volume.encryption_key_id = new_id
         volume.save()
         stored = True
-        threads.call(_finish, backend, volume.name, new, layers, below)
+        threads.call(_finish, backend, volume.name, new, below)
     except BaseException:
         with excutils.save_and_reraise_exception():
             if not (in_place and stored):
@@ -94,7 +96,7 @@ def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
                     keys.delete(key_id)
     LOG.info("%s: key %s took the place of %s", volume.name, new_id, old_id)
     done = [new_id]
-    if not layers.needs_parent and _is_deleted(volume.name, keys, old_id):
+    if not layers.needs_old and _is_deleted(volume.name, keys, old_id):
         done.append(old_id)
     threads.call(_forget, backend, volume.name, done)
 
@@ -131,16 +133,19 @@ def _layers(backend: store.Backend, name: str) -> _Layers:
         header = header_io.read_header(image)
         parent = image.parent()
         if parent is None:
-            return _Layers(False, False, [])
+            return _Layers()
         if header.type == "luks1" and not header.clone:
             # QEMU's luks driver knows nothing of layers.
-            return _Layers(True, False, [])
+            return _Layers(present=[chain.UNKNOWN])
+        noted = chain.noted(image)
+        if noted:
+            return _Layers(present=noted)
         with pool.open_snapshot(parent) as source, exception.about(name):
-            return _Layers(True, True, _keys_of(source))
-
-
-def _keys_of(source: base.LayeredImage) -> List[str]:
-    return chain.read(source)
+            # Of a plain image, or of another volume key, it needs nothing.
+            if (not header_io.is_encrypted(source) or not header.same_volume(
+                    header_io.read_header(source))):
+                return _Layers()
+            return _Layers(True, chain.read(source))
 
 
 def _add(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
@@ -149,12 +154,12 @@ def _add(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
                      iterations=opts.options().pbkdf2_iterations)
 
 
-def _finish(backend: store.Backend, name: str, new: bytes, layers: _Layers,
-            below: List[str]) -> None:
+def _finish(backend: store.Backend, name: str, new: bytes, below: List[str]
+            ) -> None:
     """Let nobody else's passphrase open the image."""
     with backend.store() as pool, pool.open_layered(name) as image:
         keyslots.keep_only(image, new)
-        chain.write(image, below or [chain.UNKNOWN] * layers.is_clone)
+        chain.write(image, below)
         parent = image.parent()
         if parent is not None:
             holes.keep(image)

@@ -115,11 +115,29 @@ class TransferTest(base.DriverTestCase):
                                    action="write", reason="no")):
             yield
 
-    def test_h4_clone_of_one(self):
-        # The clone has a key of its own; the source is re-keyed with a clone.
+    @ddt.data("luks", "luks2")
+    def test_h4_clone(self, provider):
+        # The keys that its layers need are no matter of its passphrase.
+        source = self.filled(provider)
+        clone = self.clone(source)
+        below = self.below(clone)
+        old = clone.encryption_key_id
+        self.driver.accept_transfer(self.context, clone, "user", "project")
+        self.connect(clone, "reserved")
+        clone.refresh()
+        self.assertNotEqual(old, clone.encryption_key_id)
+        self.assertEqual(below, self.below(clone))
+        self.check(clone)
+        self.check(source)
+        self.assert_keys(source, clone, *filter(None, below))
+        self.delete(clone)
+        self.assert_keys(source)
+
+    def test_h4_source_of_a_clone(self):
         volume = self.transferred()
         clone = self.clone(volume)
         self.connect(clone, "reserved")
+        # The clone's snapshot keeps the header of its time.
         self.connect(volume, "reserved")
         volume.refresh()
         self.check(volume)

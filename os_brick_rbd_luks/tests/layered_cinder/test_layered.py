@@ -94,6 +94,28 @@ class LayeredTest(image_base.ImageTestCase):
         self.delete(self.source)
         self.check(copy, self.extents)
 
+    def test_temporary_clone_of_a_backup(self):
+        for depth in (5, 0):
+            self.option(rbd_max_clone_depth=depth)
+            temporary = self.driver._create_temp_cloned_volume(
+                self.context, self.source)
+            # Not a copy as it is, which would be of no use to anybody.
+            with self.pool() as pool, pool.open(temporary.name) as image:
+                self.assertIsNotNone(image.parent())
+            self.driver.delete_volume(temporary)
+            temporary.destroy()
+        self.assertEqual([], self.images()[self.source.name])
+        self.check(self.source, self.extents)
+
+    def test_rekeyed_clone_of_a_clone_and_its_snapshot(self):
+        second = self.clone(self.source)
+        snapshot = self.snapshot(second)
+        self.option(rbd_flatten_volume_from_snapshot=True)
+        volume = self.from_snapshot(snapshot)
+        self.check(volume, self.extents)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            self.assertIsNone(image.parent())
+
     def test_snapshot_is_deleted_before_its_volume(self):
         # Upstream's flatten would copy the image's data as it is.
         snapshot = self.snapshot(self.source)
