@@ -47,6 +47,10 @@ rbd_thin_provisioning = true
 filesystem_store_datadir = {dir}/images
 [http]
 store_description = read only, by location
+[import_filtering_opts]
+# Glance would not fetch from the machine it runs on.
+allowed_hosts = [127.0.0.1]
+allowed_ports = []
 [os_glance_staging_store]
 filesystem_store_datadir = {dir}/staging
 [os_glance_tasks_store]
