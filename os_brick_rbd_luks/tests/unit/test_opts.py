@@ -25,6 +25,7 @@ import testtools
 
 import os_brick_rbd_luks
 from os_brick_rbd_luks import opts
+from os_brick_rbd_luks.volume import opts as volume_opts
 
 REPOSITORY = pathlib.Path(os_brick_rbd_luks.__file__).parent.parent
 GENERATOR = (REPOSITORY / "etc" / "oslo-config-generator"
@@ -90,11 +91,19 @@ class SampleTest(testtools.TestCase):
         with open(path) as stream:
             return stream.read().splitlines()
 
+    @staticmethod
+    def options():
+        """Of all groups."""
+        return [option for listed in (opts, volume_opts)
+                for _group, options in listed.list_opts()
+                for option in options]
+
     def test_every_option_with_help(self):
         lines = self.sample()
-        self.assertIn("[rbd_luks]", lines)
-        (_group, options), = opts.list_opts()
-        self.assertGreater(len(options), 2)
+        self.assertLessEqual({"[rbd_luks]", "[backend_defaults]"},
+                             set(lines))
+        options = self.options()
+        self.assertGreater(len(options), 4)
         for option in options:
             self.assertTrue(option.help.endswith("."), option.name)
             number, = (index for index, line in enumerate(lines)
@@ -111,5 +120,4 @@ class SampleTest(testtools.TestCase):
         names = {line.partition(" ")[0][1:] for line in self.sample()
                  if line.startswith("#") and not line.startswith("# ")
                  and " = " in line}
-        (_group, options), = opts.list_opts()
-        self.assertEqual({option.name for option in options}, names)
+        self.assertEqual({option.name for option in self.options()}, names)
