@@ -43,8 +43,9 @@ def make_venv(marker: Path, requirements: Sequence[str], log: Path,
 
 def install(venv: Path, arguments: Sequence[str], log: Path,
             deadline: float) -> None:
+    # Python compiles what it imports: a part of what pip would compile.
     run(log, deadline, venv / 'bin/python', '-m', 'pip', 'install', '-q',
-        *arguments, env=environment(venv))
+        '--no-compile', *arguments, env=environment(venv))
 
 
 def environment(venv: Path) -> dict[str, str]:
