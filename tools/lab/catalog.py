@@ -95,6 +95,7 @@ def tell(lab: Lab) -> None:
             'driver': cinder.driver(lab, name)} for name in cinder.BACKENDS},
         'types': {name: {'backend': backend, 'provider': provider}
                   for name, backend, provider in volume_types()},
+        'mariadb_socket': str(lab.root / 'mariadb/socket'),
         'logs': str(lab.root / 'log'),
         'cinder_conf': str(lab.root / 'cinder/cinder.conf'),
         'image_conversion_dir': str(lab.root / 'cinder/conversion'),

@@ -31,6 +31,8 @@ BACKUPS = {
     'ceph': 'cinder.backup.drivers.ceph.CephBackupDriver',
     'ours': 'os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver',
     'posix': 'cinder.backup.drivers.posix.PosixBackupDriver'}
+# Seconds to wait for an answer; the services wait 60 for one another.
+TIMEOUT = 70
 # Seconds between two signs of life; a service is taken for dead only long
 # after the last: two cores may be busy for a while.
 REPORT, DOWN = 3, 120
@@ -214,7 +216,7 @@ def start_backup(lab: Lab) -> None:
 
 def ask(lab: Lab, path: str) -> Any:
     return web.ask('GET', f'{lab.url("cinder-api")}/v3/{path}',
-                   token=lab.token(), timeout=lab.left())
+                   token=lab.token(), timeout=min(lab.left(), TIMEOUT))
 
 
 def check_api(lab: Lab) -> None:

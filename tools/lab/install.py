@@ -61,7 +61,7 @@ def installing_debian(lab: Lab, *names: str) -> Iterator[None]:
     log = lab.log('install-debian')
     log.parent.mkdir(exist_ok=True)
     with log.open('ab') as out:
-        command = [TOOLS / 'apt-install', *names] if names else ['true']
+        command = [str(TOOLS / 'apt-install'), *names] if names else ['true']
         # In a session of its own: Ctrl-C is for us.
         apt = subprocess.Popen(command, stdout=out, stderr=out,
                                stdin=subprocess.DEVNULL,

@@ -87,9 +87,12 @@ class Lab:
         return self.tokens[user]
 
     def run(self, name: str, *command: str | Path) -> None:
-        """Run a preparation to its end; stop() ends it as a service."""
-        process.run(self.log(name), self.deadline, *command, env={
-            **self.environment, process.VARIABLE: f'{self.root}/{name}'})
+        process.run(self.log(name), self.deadline, *command,
+                    env=self.marked(name))
+
+    def marked(self, name: str) -> dict[str, str]:
+        """Let process.stop() know a preparation as it does a service."""
+        return {**self.environment, process.VARIABLE: f'{self.root}/{name}'}
 
     @property
     def shared(self) -> dict[str, Any]:

@@ -92,6 +92,8 @@ def request(method: str, url: str, body: object = None, token: str = '',
     except urllib.error.HTTPError as error:
         error.msg += f' ({method} {url}: {error.read(300)!r})'
         raise
+    except urllib.error.URLError as error:
+        raise urllib.error.URLError(f'{url}: {error.reason}') from error
     return answer
 
 
