@@ -35,14 +35,16 @@ def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
     The key of a keyring that came along (cinderlib sends one) is among them,
     so that it is never written to a file.
     """
-    options = {"mon_host": ",".join(
+    hosts = ",".join(
         f"{netutils.escape_ipv6(host.strip('[]'))}:{port}"
-        for host, port in zip(properties["hosts"], properties["ports"]))}
-    found = re.search(r"^\s*key\s*=\s*(\S+)", properties.get("keyring") or "",
-                      re.MULTILINE)
-    if found:
-        options["key"] = found.group(1)
-    return options
+        for host, port in zip(properties["hosts"], properties["ports"]))
+    return {"mon_host": hosts, **key_option(properties.get("keyring"))}
+
+
+def key_option(keyring: Optional[str]) -> dict[str, str]:
+    """Ceph's option ``key`` out of the text of a keyring, if it has one."""
+    found = re.search(r"^\s*key\s*=\s*(\S+)", keyring or "", re.MULTILINE)
+    return {"key": found.group(1)} if found else {}
 
 
 @contextlib.contextmanager

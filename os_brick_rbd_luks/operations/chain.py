@@ -27,6 +27,7 @@ from typing import List, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import engines
 
 #: The metadata's key on an image.
 NOTE = "rbd_luks.parent_keys"
@@ -48,8 +49,8 @@ def read(image: base.LayeredImage) -> List[str]:
     if text is None or image.parent() is None:
         return []
     with exception.about(image.name):
-        owner, keys = parse(NOTE, text)
-        if keys and owner != image_id(image):
+        owner, keys = _parse(NOTE, text)
+        if keys and owner != _id(image):
             raise exception.OperationRefused(
                 reason=f"its metadata {NOTE} is of the image that it is a "
                        "plain clone of, so which keys its layers need is not "
@@ -57,24 +58,21 @@ def read(image: base.LayeredImage) -> List[str]:
     return keys
 
 
-def noted(image: base.LayeredImage) -> List[str]:
+def noted(image: base.LayeredImage, note: str = NOTE) -> List[str]:
     """What is noted on *image* itself; a copy of another's note is nothing.
 
+    :param note: the metadata's key
     :raises OperationRefused: the note is not one of ours
     """
-    text = image.note(NOTE)
+    text = image.note(note)
     if text is None:
         return []
     with exception.about(image.name):
-        owner, keys = parse(NOTE, text)
-    return keys if owner == image_id(image) else []
+        owner, keys = _parse(note, text)
+    return keys if owner == _id(image) else []
 
 
-def parse(note: str, text: str) -> Tuple[Optional[str], List[str]]:
-    """The image that a *note* is of, and the key ids in it.
-
-    :raises OperationRefused: it is not one of ours
-    """
+def _parse(note: str, text: str) -> Tuple[Optional[str], List[str]]:
     owner, keys = None, None
     with contextlib.suppress(KeyError, RecursionError, TypeError,
                              ValueError):
@@ -89,8 +87,7 @@ def parse(note: str, text: str) -> Tuple[Optional[str], List[str]]:
     return owner, keys
 
 
-def image_id(image: base.LayeredImage) -> str:
-    """Ceph's id of an image, or of the image that a snapshot is of."""
+def _id(image: base.LayeredImage) -> str:
     return image.identity().partition("@")[0]
 
 
@@ -99,7 +96,7 @@ def needed(image: base.LayeredImage, release: Optional[int]) -> List[str]:
 
     Before 18 it reads what is below with the image's own passphrase.
     """
-    return read(image) if release is not None and release >= 18 else []
+    return read(image) if engines.has_layers(release) else []
 
 
 def write(image: base.LayeredImage, keys: List[str]) -> None:
@@ -110,7 +107,7 @@ def write(image: base.LayeredImage, keys: List[str]) -> None:
 def write_note(image: base.LayeredImage, note: str, keys: List[str]) -> None:
     """Write, or remove, a *note* of key ids that is of *image* alone."""
     image.set_note(note, json.dumps(
-        {"image": image_id(image), "keys": keys}) if keys else None)
+        {"image": _id(image), "keys": keys}) if keys else None)
 
 
 def below(parent: base.LayeredImage, key_id: Optional[str]) -> List[str]:

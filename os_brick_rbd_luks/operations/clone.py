@@ -34,6 +34,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone_snapshot
+from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import holes
@@ -41,9 +42,6 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 
 LOG = logging.getLogger(__name__)
-
-#: The Ceph release that has layered encryption.
-LAYERED_RELEASE = 18
 
 
 def own_key(store: base.CloneStore, parent: base.Parent, name: str,
@@ -71,8 +69,8 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
         keys = chain.below(source, key_id)
     wanted = _wanted(decrypted, size)
     release = store.encryption_release()
-    if (wanted != decrypted and not flatten and opened.header.type == "luks2"
-            and release is not None and release < LAYERED_RELEASE):
+    if (wanted != decrypted and not flatten
+            and engines.reads_no_growth(opened.header, release)):
         raise exception.InvalidParameter(
             name="size", value=size, reason="is more than the source has, "
             f"and librbd of Ceph {release} cannot read what a clone has more "
@@ -107,12 +105,8 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
         it is given
     """
     formatting.check(new_passphrase, options)
-    release = store.encryption_release()
-    if release is None or release < LAYERED_RELEASE:
-        raise exception.UnsupportedCeph(
-            what="a clone with a header of its own", needed=LAYERED_RELEASE,
-            found="none with encryption" if release is None
-            else f"that of Ceph {release}")
+    engines.require_layers(store.encryption_release(),
+                           "a clone with a header of its own")
     keys = []
     with store.open_snapshot(parent) as source:
         start = header_io.read_start(source)

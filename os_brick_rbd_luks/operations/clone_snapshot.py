@@ -39,6 +39,10 @@ LOG = logging.getLogger(__name__)
 #: What follows the clone's name in that of the snapshot.
 SUFFIX = ".clone_snap"
 
+#: What Cinder's driver appends to the name of a volume that was deleted, and
+#: whose image stays for the clones that such snapshots have.
+KEPT = ".deleted"
+
 
 @contextlib.contextmanager
 def taken(source: base.CloneStore, image: str, name: str

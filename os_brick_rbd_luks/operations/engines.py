@@ -22,6 +22,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, Optional
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks.luks2 import header as luks2
@@ -29,6 +30,10 @@ from os_brick_rbd_luks.operations import header_io
 
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
 _LIBRBD_CIPHER = "aes-xts-plain64"
+
+
+#: The Ceph release that has layered encryption.
+LAYERED_RELEASE = 18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,6 +60,36 @@ class Store:
         """The facts of an open image."""
         return cls(not image.name.startswith("file:"),
                    "journaling" in image.features(), image.stripe_period())
+
+
+def has_layers(release: Optional[int]) -> bool:
+    """Whether librbd of that Ceph *release* encrypts each layer by itself.
+
+    :param release: see :class:`Host`
+    """
+    return release is not None and release >= LAYERED_RELEASE
+
+
+def require_layers(release: Optional[int], what: str) -> None:
+    """Refuse *what* needs :func:`has_layers`.
+
+    :raises UnsupportedCeph: this one has not
+    """
+    if not has_layers(release):
+        raise exception.UnsupportedCeph(
+            what=what, needed=LAYERED_RELEASE,
+            found="none with encryption" if release is None
+            else f"that of Ceph {release}")
+
+
+def reads_no_growth(header: header_io.Header, release: Optional[int]
+                    ) -> bool:
+    """Whether librbd cannot read what a clone has more than its parent.
+
+    That of Ceph 16 does not, of LUKS2.
+    """
+    return (header.type == "luks2" and release is not None
+            and not has_layers(release))
 
 
 def engines(header: header_io.Header, store: Store,
@@ -102,7 +137,7 @@ def librbd_refusal(header: header_io.Header, store: Store,
         return f"librbd has no cipher {header.cipher_spec}"
     if store.journaling:
         return "librbd has no encryption with the journaling feature"
-    if header.clone and release < 18:
+    if header.clone and not has_layers(release):
         return "the own header of a clone needs librbd of Ceph 18 or newer"
     if odd_payload(header):
         return "librbd does not know such a payload: " + odd_payload(header)

@@ -28,12 +28,10 @@ from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import decryption
+from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import header_io
 
 LOG = logging.getLogger(__name__)
-
-#: The first Ceph release whose librbd reads clones with a header of their own.
-LAYERED_RELEASE = 18
 
 
 def needs_keys(image: base.LayeredImage) -> bool:
@@ -71,31 +69,27 @@ def flatten(store: base.BlockStore, name: str, passphrase: bytes,
 def _load(image: base.LayeredImage, passphrase: bytes,
           release: Optional[int], fetch: decryption.Fetch) -> None:
     header = header_io.read_header(image)
-    if release is None or release < LAYERED_RELEASE:
-        raise exception.UnsupportedCeph(
-            what="flattening a clone with a header of its own",
-            needed=LAYERED_RELEASE,
-            found="none with encryption" if release is None
-            else f"that of Ceph {release}")
+    engines.require_layers(release,
+                           "flattening a clone with a header of its own")
     image.load_encryption(header.type, passphrase,
                           *decryption.below(image, release, fetch))
 
 
 def release_parents(store: base.CloneStore, parent: Optional[base.Parent],
-                    name: str, deleted: str) -> None:
+                    name: str) -> None:
     """Remove what there was only for a clone that has no parent any more.
 
     Its padded base, the snapshot it was made of, and images further up that
     were kept for their clones alone.
 
     :param name: of the clone, which was removed or flattened
-    :param deleted: what the names of such images end with
     """
+    kept = clone_snapshot.KEPT
     while parent is not None:
         source = bases.below(store, parent)
         bases.release(store, parent)
         if (not clone_snapshot.release(store, source, name)
-                or source is None or not source.image.endswith(deleted)):
+                or source is None or not source.image.endswith(kept)):
             return
         if source != store.parent(source.image, source.snapshot):
             return
@@ -105,4 +99,4 @@ def release_parents(store: base.CloneStore, parent: Optional[base.Parent],
             parent = image.parent()
         LOG.info("%s: removed, for its last clone is gone", source.image)
         store.remove(source.image)
-        name = source.image[:-len(deleted)]
+        name = source.image[:-len(kept)]

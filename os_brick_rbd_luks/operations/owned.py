@@ -33,11 +33,7 @@ def read(image: base.LayeredImage) -> List[str]:
 
     :raises OperationRefused: the note is not one of ours
     """
-    text = image.note(NOTE)
-    if text is None:
-        return []
-    owner, keys = chain.parse(NOTE, text)
-    return keys if owner == chain.image_id(image) else []
+    return chain.noted(image, NOTE)
 
 
 def write(image: base.LayeredImage, keys: List[str]) -> None:

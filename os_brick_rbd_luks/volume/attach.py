@@ -18,6 +18,7 @@ from typing import Any, Dict, Optional
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import threads
@@ -45,13 +46,12 @@ def mark(connection: Dict[str, Any], volume: Any, backend: store.Backend
 def _facts(backend: store.Backend, name: str, volume_id: str
            ) -> Optional[attachment.Native]:
     try:
-        with backend.store() as pool, pool.open_layered(
-                name, read_only=True) as image:
+        with backend.image(name, read_only=True) as image:
             header = header_io.read_header(image)
             return attachment.native(
                 header.type, header.data_offset, image.size(), volume_id,
                 clone=header.clone, layers=len(chain.needed(
-                    image, pool.encryption_release())))
+                    image, cluster.librbd_encryption())))
     except exception.RBDLuksError as error:
         LOG.warning("%s; the connection is not marked as native", error)
         return None

@@ -57,7 +57,7 @@ def prepare(context: Any, backup: Any, device: Any, backend: store.Backend
     keeps_holes = _CEPH in (backup.service or "")
     if device.id == volume.id:
         layers.make_independent(volume, backend, keys)
-    elif keeps_holes and not layers.may_exist():
+    if keeps_holes and (device.id == volume.id or not layers.may_exist()):
         return
     with errors.translated():
         passphrase = keys.passphrase(origin.encryption_key_id)

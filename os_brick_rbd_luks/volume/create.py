@@ -17,6 +17,7 @@ from typing import Any
 
 from os_brick_rbd_luks.operations import create as creating
 from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks import threads
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import keys as volume_keys
@@ -47,7 +48,7 @@ def create_blank(volume: Any, backend: store.Backend) -> None:
 
 def _create_blank(backend: store.Backend, name: str, size: int) -> None:
     with backend.store() as pool:
-        pool.create(name, size, order=backend.order).__exit__()
+        partial.create(pool, name, size, order=backend.order)
 
 
 def _create(backend: store.Backend, name: str, size: int, passphrase: bytes,

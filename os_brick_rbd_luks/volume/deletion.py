@@ -21,7 +21,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, Iterator, List, Optional
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -29,6 +29,7 @@ from cinder import objects
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import owned
@@ -38,10 +39,6 @@ from os_brick_rbd_luks.volume import keys as volume_keys
 from os_brick_rbd_luks.volume import store
 
 LOG = logging.getLogger(__name__)
-
-#: What upstream appends to the name of an image that its clones need still.
-DELETED = ".deleted"
-
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
@@ -80,8 +77,7 @@ def delete(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
 
 def _look(backend: store.Backend, name: str) -> _Found:
     try:
-        with backend.store() as pool, pool.open_layered(
-                name, read_only=True) as image:
+        with backend.image(name, read_only=True) as image:
             return _Found(image.parent(), owned.read(image))
     except exception.ImageNotFound:
         return _Found()
@@ -90,7 +86,7 @@ def _look(backend: store.Backend, name: str) -> _Found:
 def _erase(backend: store.Backend, name: str) -> None:
     """Overwrite the keyslots, unless clones or a user of it need them."""
     try:
-        with backend.store() as pool, pool.open_layered(name) as image:
+        with backend.image(name) as image:
             erase.erase(image)
     except (exception.SnapshotsKeepHeader, exception.NotLuks,
             exception.ImageNotFound) as error:
@@ -138,7 +134,7 @@ def _tidy(backend: store.Backend, parent: Optional[base.Parent],
           name: str) -> None:
     try:
         with backend.store() as pool:
-            flatten.release_parents(pool, parent, name, DELETED)
+            flatten.release_parents(pool, parent, name)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
         LOG.warning("%s: deleted, but what it was made of is left: %s", name,
@@ -161,23 +157,30 @@ def _key_is_left(volume: Any) -> bool:
 
 
 @contextlib.contextmanager
-def image_removed_on_error(backend: store.Backend, name: str,
-                           parent_is_ours: bool = False) -> Any:
-    """Remove a volume's new image, and its snapshot, when anything fails."""
+def image_removed_on_error(backend: store.Backend, name: str
+                           ) -> Iterator[None]:
+    """Remove a volume's new image, and what it was made of, on any error."""
     try:
         yield
     except BaseException:
-        threads.call(_undo, backend, name, parent_is_ours)
+        threads.call(_undo, backend, name)
         raise
 
 
-def _undo(backend: store.Backend, name: str, parent_is_ours: bool) -> None:
+def remove(pool: cluster.Pool, name: str) -> None:
+    """Remove an image, and what there was only for it.
+
+    :raises ImageNotFound: there is none
+    """
+    with pool.open_layered(name, read_only=True) as image:
+        parent = image.parent()
+    pool.remove(name)
+    flatten.release_parents(pool, parent, name)
+
+
+def _undo(backend: store.Backend, name: str) -> None:
     try:
         with backend.store() as pool:
-            with pool.open_layered(name, read_only=True) as image:
-                parent = image.parent()
-            pool.remove(name)
-            if parent_is_ours:
-                flatten.release_parents(pool, parent, name, DELETED)
+            remove(pool, name)
     except exception.RBDLuksError as error:
         LOG.warning("%s: cannot remove the half-made image: %s", name, error)

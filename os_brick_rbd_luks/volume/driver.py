@@ -59,8 +59,6 @@ cfg.CONF.register_opts(opts.DRIVER_OPTS,
 class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     """RADOS block devices, natively encrypted where the type says so."""
 
-    VERSION = rbd.RBDDriver.VERSION
-
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what upstream's driver takes."""
         super().__init__(*args, **kwargs)
@@ -138,7 +136,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             update = self._clone_layers(volume, src_vref)
         else:
             update = super().create_cloned_volume(volume, src_vref)
-        return self._own_key(volume, src_vref, update, True)
+        return self._own_key(volume, src_vref, update)
 
     def _clone_layers(self, volume: Any, source: Any) -> Dict[str, Any]:
         """Clone what upstream's way would copy or flatten as it is."""
@@ -148,7 +146,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                 and depth >= self.configuration.rbd_max_clone_depth)
         backend = self._backend()
         layers.clone(volume, source, flat, backend, self._keys(source))
-        with deletion.image_removed_on_error(backend, volume.name, True):
+        with deletion.image_removed_on_error(backend, volume.name):
             return self._setup_volume(volume) or {}
 
     def create_volume_from_snapshot(self, volume: Any, snapshot: Any
@@ -157,17 +155,16 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         with self._working_on(volume):
             update: Dict[str, Any] = super().create_volume_from_snapshot(
                 volume, snapshot)
-        return self._own_key(volume, snapshot, update, False) or {}
+        return self._own_key(volume, snapshot, update) or {}
 
     def _own_key(self, volume: Any, source: Any,
-                 update: Optional[Dict[str, Any]], snapshot_is_ours: bool
+                 update: Optional[Dict[str, Any]]
                  ) -> Optional[Dict[str, Any]]:
         if not volume.encryption_key_id:
             # A temporary volume, too, of which a backup reads the bytes.
             return update
         backend = self._backend()
-        with deletion.image_removed_on_error(
-                backend, volume.name, snapshot_is_ours), \
+        with deletion.image_removed_on_error(backend, volume.name), \
                 errors.translated():
             sizes.resize(backend, volume.name, sizes.of(volume))
             if volume.encryption_key_id != source.encryption_key_id:

@@ -40,12 +40,9 @@ def of_image(image_id: str) -> Iterator[None]:
 
     :raises ImageUnacceptable: Cinder does not try such an image elsewhere
     """
-    try:
-        with translated():
-            try:
-                yield
-            except (exception.UnsafeImage, exception.VolumeTooSmall) as error:
-                raise cinder_exception.ImageUnacceptable(
-                    image_id=image_id, reason=str(error)) from error
-    except cinder_exception.ImageUnacceptable:
-        raise
+    with translated():
+        try:
+            yield
+        except (exception.UnsafeImage, exception.VolumeTooSmall) as error:
+            raise cinder_exception.ImageUnacceptable(
+                image_id=image_id, reason=str(error)) from error

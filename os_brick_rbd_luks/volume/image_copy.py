@@ -13,14 +13,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Any, Optional
+from typing import Any
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
@@ -127,8 +126,7 @@ def _receive(backend: store.Backend, name: str, source: transfer.Source
 
 
 def _opens(backend: store.Backend, name: str, passphrase: bytes) -> bool:
-    with backend.store() as pool, pool.open_layered(
-            name + _INCOMING, read_only=True) as image:
+    with backend.image(name + _INCOMING, read_only=True) as image:
         try:
             unlock.unlock(image, passphrase)
         except exception.WrongPassphrase:
@@ -137,8 +135,7 @@ def _opens(backend: store.Backend, name: str, passphrase: bytes) -> bool:
 
 
 def _own(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
-    with backend.store() as pool, pool.open_layered(
-            name + _INCOMING) as image:
+    with backend.image(name + _INCOMING) as image:
         keyslots.own(image, old, new,
                      iterations=opts.options().pbkdf2_iterations)
 
@@ -154,7 +151,8 @@ def _replace(backend: store.Backend, name: str, passphrase: bytes,
             _convert(pool, incoming, passphrase, options, size, backend.order)
         with pool.open_layered(incoming) as image:
             resize.resize(image, size)
-        _remove_present(pool, name)
+        with contextlib.suppress(exception.ImageNotFound):
+            deletion.remove(pool, name)
         pool.rename(incoming, name)
 
 
@@ -168,16 +166,6 @@ def _convert(pool: base.BlockStore, name: str, passphrase: bytes,
             order=order)
     pool.remove(name)
     pool.rename(converted, name)
-
-
-def _remove_present(pool: cluster.Pool, name: str) -> None:
-    try:
-        with pool.open_layered(name, read_only=True) as image:
-            parent: Optional[base.Parent] = image.parent()
-    except exception.ImageNotFound:
-        return
-    pool.remove(name)
-    flatten.release_parents(pool, parent, name, deletion.DELETED)
 
 
 def _discard(backend: store.Backend, name: str) -> None:

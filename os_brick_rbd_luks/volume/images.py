@@ -78,6 +78,9 @@ def parents(driver: Any, meta: Dict[str, Any], location: Any
 
     :param location: what ``get_location`` of the image service gives
     """
+    if meta.get("disk_format") != "raw":
+        # None of them, which _is_cloneable would ask the cluster first for.
+        return []
     direct, others = location if isinstance(location, (list, tuple)) else (
         location, None)
     urls = [found["url"] for found in others or []] or [direct]

@@ -27,10 +27,11 @@ from cinder import objects
 from cinder.volume import volume_utils
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import decryption
+from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import owned
 from os_brick_rbd_luks import threads
@@ -44,8 +45,7 @@ LOG = logging.getLogger(__name__)
 
 def may_exist() -> bool:
     """Whether librbd here can have made one."""
-    release = store.librbd_encryption()
-    return release is not None and release >= flatten.LAYERED_RELEASE
+    return engines.has_layers(cluster.librbd_encryption())
 
 
 def needs_keys(backend: store.Backend, name: str) -> bool:
@@ -56,8 +56,7 @@ def needs_keys(backend: store.Backend, name: str) -> bool:
 
 def _needs_keys(backend: store.Backend, name: str) -> bool:
     try:
-        with backend.store() as pool, pool.open_layered(
-                name, read_only=True) as image:
+        with backend.image(name, read_only=True) as image:
             return flatten.needs_keys(image)
     except exception.ImageNotFound:
         return False
@@ -100,10 +99,9 @@ def make_plain(volume: Any, backend: store.Backend, keys: volume_keys.Keys
 
 
 def _has_layers(backend: store.Backend, name: str) -> bool:
-    with backend.store() as pool, pool.open_layered(
-            name, read_only=True) as image:
+    with backend.image(name, read_only=True) as image:
         return flatten.needs_keys(image) or bool(
-            chain.needed(image, pool.encryption_release()))
+            chain.needed(image, cluster.librbd_encryption()))
 
 
 def make_independent(volume: Any, backend: store.Backend,
@@ -129,25 +127,14 @@ def clone(volume: Any, source: Any, flat: bool, backend: store.Backend,
         threads.call(_clone, backend, volume.name, source.name)
         if not flat or not volume.encryption_key_id:
             return
-        try:
+        with deletion.image_removed_on_error(backend, volume.name):
             do_flatten(volume, backend, keys, is_new=True)
-        except BaseException:
-            threads.call(_undo, backend, volume.name)
-            raise
 
 
 def _clone(backend: store.Backend, name: str, source: str) -> None:
     with backend.store() as pool, clone_snapshot.taken(
             pool, source, name) as parent:
         pool.clone(parent, name).__exit__()
-
-
-def _undo(backend: store.Backend, name: str) -> None:
-    with backend.store() as pool:
-        with pool.open_layered(name, read_only=True) as image:
-            parent = image.parent()
-        base.remove_quietly(pool, name)
-        clone_snapshot.release(pool, parent, name)
 
 
 def do_flatten(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
@@ -168,8 +155,7 @@ def do_flatten(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
                  for key_id in below if key_id}
         LOG.info("%s: flattening", volume.name)
         threads.call(_flatten, backend, volume.name, passphrase,
-                     lambda key_id: found.get(key_id) or keys.passphrase(
-                         key_id))
+                     found.__getitem__)
         for key_id in own:
             if key_id != volume.encryption_key_id:
                 keys.delete(key_id)
@@ -191,9 +177,8 @@ def _note(backend: store.Backend, name: str, key_id: str) -> None:
 def _keys_of(backend: store.Backend, name: str
              ) -> Tuple[List[str], List[str]]:
     """The keys of an image's layers, and those that go with it."""
-    with backend.store() as pool, pool.open_layered(
-            name, read_only=True) as image:
-        return (chain.needed(image, pool.encryption_release()),
+    with backend.image(name, read_only=True) as image:
+        return (chain.needed(image, cluster.librbd_encryption()),
                 owned.read(image))
 
 
@@ -203,9 +188,9 @@ def _flatten(backend: store.Backend, name: str, passphrase: bytes,
         with pool.open_layered(name, read_only=True) as image:
             parent = image.parent()
         flatten.flatten(pool, name, passphrase, fetch)
-        flatten.release_parents(pool, parent, name, deletion.DELETED)
+        flatten.release_parents(pool, parent, name)
 
 
 def _disown(backend: store.Backend, name: str) -> None:
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.image(name) as image:
         owned.write(image, [])

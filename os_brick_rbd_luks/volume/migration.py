@@ -98,15 +98,13 @@ def copy_rest(driver: Any, context: Any, source: Any, destination: Any,
 
 
 def _raw_size(backend: store.Backend, name: str) -> int:
-    with backend.store() as pool, pool.open_layered(
-            name, read_only=True) as image:
+    with backend.image(name, read_only=True) as image:
         return image.size()
 
 
 def _copy_rest(backend: store.Backend, name: str, begin: int, handle: Any
                ) -> None:
-    with backend.store() as pool, pool.open_layered(
-            name, read_only=True) as image:
+    with backend.image(name, read_only=True) as image:
         end = image.size()
         for offset in range(begin, end, copying.PIECE):
             data = image.read(offset, min(copying.PIECE, end - offset))

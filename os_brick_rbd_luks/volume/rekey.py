@@ -115,14 +115,14 @@ def _is_deleted(name: str, keys: volume_keys.Keys, key_id: str) -> bool:
 
 def _note(backend: store.Backend, name: str, key_ids: List[str]) -> None:
     """Note keys on an image, beside those that are noted."""
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.image(name) as image:
         owned.write(image, list(dict.fromkeys(filter(
             None, [*owned.read(image), *key_ids]))))
 
 
 def _forget(backend: store.Backend, name: str, key_ids: List[str]) -> None:
     """Let keys be noted no more; the others are still owned."""
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.image(name) as image:
         owned.write(image, [key_id for key_id in owned.read(image)
                             if key_id not in key_ids])
 
@@ -149,7 +149,7 @@ def _layers(backend: store.Backend, name: str) -> _Layers:
 
 
 def _add(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.image(name) as image:
         keyslots.add(image, old, new,
                      iterations=opts.options().pbkdf2_iterations)
 

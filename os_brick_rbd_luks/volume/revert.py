@@ -71,5 +71,5 @@ def _header_unless_opened(backend: store.Backend, name: str, snapshot: str,
 
 
 def _restore(backend: store.Backend, name: str, header: bytes) -> None:
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.image(name) as image:
         backup.restore(image, header)

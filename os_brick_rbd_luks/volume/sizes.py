@@ -23,11 +23,11 @@ from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import resize as resizing
 from os_brick_rbd_luks import threads
-from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import store
 
@@ -55,23 +55,19 @@ def _resize(backend: store.Backend, name: str, size: int) -> None:
         with pool.open_layered(name) as image:
             parent = _flatten_for(pool, image, size)
             resizing.resize(image, size)
-        flatten.release_parents(pool, parent, name, deletion.DELETED)
+        flatten.release_parents(pool, parent, name)
 
 
 def _flatten_for(pool: base.CloneStore, image: base.LayeredImage, size: int
                  ) -> Optional[base.Parent]:
     """Flatten a clone that could not be read where it is to grow.
 
-    librbd of Ceph 16 reads nothing of a LUKS2 clone that it has more than
-    its parent.
-
     :returns: its former parent
     """
     release = pool.encryption_release()
     parent = image.parent()
     header = header_io.read_header(image)
-    if (parent is None or header.type != "luks2" or release is None
-            or release >= flatten.LAYERED_RELEASE
+    if (parent is None or not engines.reads_no_growth(header, release)
             or size <= image.size() - header.data_offset):
         return None
     LOG.info("%s: flattened, because librbd of Ceph %d cannot read a larger "
@@ -96,6 +92,6 @@ def decrypted_gib(backend: store.Backend, name: str) -> int:
 
 
 def _decrypted(backend: store.Backend, name: str) -> int:
-    with backend.store() as pool, pool.open_layered(
-            name, read_only=True) as image, exception.about(image.name):
+    with backend.image(name, read_only=True) as image, \
+            exception.about(image.name):
         return image.size() - header_io.read_header(image).data_offset

@@ -18,12 +18,11 @@ Source: ``cinder.volume.drivers.rbd`` (``_get_config_tuple``,
 from __future__ import annotations
 
 import contextlib
-import re
 from typing import Any, Dict, Iterator, Optional
 
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-
-librbd_encryption = cluster.librbd_encryption
+from os_brick_rbd_luks.image import layers
 
 
 class Backend:
@@ -49,6 +48,17 @@ class Backend:
                 connection.pool(pool or self.pool) as opened:
             yield opened
 
+    @contextlib.contextmanager
+    def image(self, name: str, read_only: bool = False
+              ) -> Iterator[layers.LayeredImage]:
+        """Connect, and open one image of the volumes' pool.
+
+        :raises ImageNotFound: there is none of that name
+        """
+        with self.store() as pool, pool.open_layered(
+                name, read_only=read_only) as image:
+            yield image
+
 
 def _options(driver: Any) -> Dict[str, str]:
     options: Dict[str, str] = {}
@@ -58,8 +68,4 @@ def _options(driver: Any) -> Dict[str, str]:
             ("rados_osd_op_timeout", "rados_mon_op_timeout",
              "client_mount_timeout"), str(timeout)))
     # cinderlib's: other services have a keyring of their own.
-    found = re.search(r"^\s*key\s*=\s*(\S+)", driver.keyring_data or "",
-                      re.MULTILINE)
-    if found:
-        options["key"] = found.group(1)
-    return options
+    return {**options, **brick.key_option(driver.keyring_data)}

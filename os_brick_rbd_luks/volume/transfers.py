@@ -55,7 +55,7 @@ def note(name: str, backend: store.Backend) -> None:
 
 
 def _set(backend: store.Backend, name: str, value: Any) -> None:
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.image(name) as image:
         image.set_note(NOTE, value)
 
 
@@ -86,8 +86,7 @@ def rekey_if_noted(volume: Any, backend: store.Backend,
 
 def _is_due(backend: store.Backend, name: str) -> bool:
     try:
-        with backend.store() as pool, pool.open_layered(
-                name, read_only=True) as image:
+        with backend.image(name, read_only=True) as image:
             return (image.note(NOTE) is not None and not image.snapshots()
                     and not image.watchers())
     except exception.RBDLuksError as error:

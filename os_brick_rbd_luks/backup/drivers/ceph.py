@@ -47,9 +47,6 @@ LOG = logging.getLogger(__name__)
 #: What upstream's driver is called in ``backup_driver`` and in backups.
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
 
-#: What upstream adds to the name of a deleted volume that has clones.
-_DELETED = ".deleted"
-
 _Copy = Callable[[base.LayeredImage, base.LayeredImage, int],
                  Optional[base.Parent]]
 
@@ -169,7 +166,7 @@ def _release(handle: Any, parent: base.Parent, name: str) -> None:
     """
     try:
         with brick.pool_of(handle) as pool:
-            flatten.release_parents(pool, parent, name, _DELETED)
+            flatten.release_parents(pool, parent, name)
     except exception.RBDLuksError as error:
         LOG.warning("%s: cannot tidy up; if this snapshot has no clone, "
                     "remove it by hand: %s", parent, error)

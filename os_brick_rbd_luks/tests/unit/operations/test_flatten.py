@@ -138,7 +138,7 @@ class ReleaseParentsTest(FlattenTestCase):
     """What there was only for a clone."""
 
     def release(self, parent, name):
-        flatten.release_parents(self.store, parent, name, DELETED)
+        flatten.release_parents(self.store, parent, name)
 
     def clone_of(self, image, name):
         parent = self.snapshot(image, f"{name}.clone_snap")
