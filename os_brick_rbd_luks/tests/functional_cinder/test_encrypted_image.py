@@ -65,6 +65,16 @@ class UploadTest(image_base.ImageTestCase):
 @ddt.ddt
 class ReimageTest(image_base.ImageTestCase):
 
+    def assert_refused(self, image_id):
+        """A volume stays as it was; the volume."""
+        volume = self.filled(value=0x61)
+        self.assertRaises(
+            cinder_exception.CinderException,
+            self.driver.copy_image_to_volume,
+            self.context, volume, self.glance, image_id)
+        self.check(volume, reader.filling(1, 0x61))
+        return volume
+
     @ddt.data("luks", "luks2")
     def test_d6_reimage_from_an_encrypted_image(self, provider):
         image_id = self.upload(self.filled(provider))
@@ -81,34 +91,19 @@ class ReimageTest(image_base.ImageTestCase):
     def test_d6_reimage_from_one_whose_key_is_gone(self):
         image_id = self.upload(self.filled())
         self.keys.delete(self.key_of(image_id))
-        volume = self.filled(value=0x61)
-        self.assertRaises(
-            cinder_exception.CinderException,
-            self.driver.copy_image_to_volume,
-            self.context, volume, self.glance, image_id)
-        self.check(volume, reader.filling(1, 0x61))
+        self.assert_refused(image_id)
 
     def test_image_larger_than_the_volume(self):
         source = self.filled(size=2)
         image_id = self.upload(source)
-        volume = self.filled(value=0x61)
-        self.assertRaises(
-            cinder_exception.CinderException,
-            self.driver.copy_image_to_volume,
-            self.context, volume, self.glance, image_id)
-        self.check(volume, reader.filling(1, 0x61))
+        volume = self.assert_refused(image_id)
         self.assert_images(source, volume)
 
     def test_download_ends_early(self):
         image_id = self.upload(self.filled())
         for limit in (0, 512 * images.MIB):
             self.glance.breaks_after = limit
-            volume = self.filled(value=0x61)
-            self.assertRaises(
-                cinder_exception.CinderException,
-                self.driver.copy_image_to_volume,
-                self.context, volume, self.glance, image_id)
-            self.check(volume, reader.filling(1, 0x61))
+            self.assert_refused(image_id)
 
 
 class MadeElsewhereTest(image_base.ImageTestCase):

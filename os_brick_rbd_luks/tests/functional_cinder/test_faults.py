@@ -76,6 +76,18 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
         self.assertNotEqual([], failed)
         return failed
 
+    def fail_each_clone(self, source, before, **origin):
+        """As :meth:`fail_each`, of a volume with a copy of *source*'s key.
+
+        :param origin: ``source_volid`` or ``snapshot_id``
+        """
+        return self.fail_each(
+            lambda: self.volume(
+                type_id=source.volume_type_id,
+                key_id=self.keys.copy(source.encryption_key_id), **origin),
+            lambda volume: self.build(volume, **origin),
+            ["get", "create_key", "store"], before)
+
     def forget(self, volume):
         self.backend.delete_volume(self.context, volume)
         if volume.encryption_key_id in self.keys.left():
@@ -88,12 +100,8 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
     @ddt.data("luks", "luks2")
     def test_clone(self, provider):
         source = self.filled(provider)
-        failed = self.fail_each(
-            lambda: self.volume(
-                type_id=source.volume_type_id, source_volid=source.id,
-                key_id=self.keys.copy(source.encryption_key_id)),
-            lambda volume: self.build(volume, source_volid=source.id),
-            ["get", "create_key", "store"], [source])
+        failed = self.fail_each_clone(
+            source, [source], source_volid=source.id)
         self.assertIn("create_key", failed)
         self.check(source)
 
@@ -101,25 +109,16 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
         # On Ceph 18 its parent's keys are copied, too.
         first = self.filled("luks2")
         source = self.clone(first)
-        self.fail_each(
-            lambda: self.volume(
-                type_id=source.volume_type_id, source_volid=source.id,
-                key_id=self.keys.copy(source.encryption_key_id)),
-            lambda volume: self.build(volume, source_volid=source.id),
-            ["get", "create_key", "store"],
-            [first, source, *self.below(source)])
+        self.fail_each_clone(
+            source, [first, source, *self.below(source)],
+            source_volid=source.id)
         self.check(source)
 
     @ddt.data("luks", "luks2")
     def test_from_snapshot(self, provider):
         source = self.filled(provider)
         snapshot = self.snapshot(source)
-        self.fail_each(
-            lambda: self.volume(
-                type_id=source.volume_type_id, snapshot_id=snapshot.id,
-                key_id=self.keys.copy(source.encryption_key_id)),
-            lambda volume: self.build(volume, snapshot_id=snapshot.id),
-            ["get", "create_key", "store"], [source])
+        self.fail_each_clone(source, [source], snapshot_id=snapshot.id)
         self.check(source)
 
     def test_of_an_encrypted_image(self):

@@ -42,6 +42,20 @@ class CloneTestCase(base.IntegrationTestCase):
         self.assertEqual(before.union(new, *map(self.layer_keys, volumes)),
                          self.keys())
 
+    def same_and_larger(self, source, provider, **origin):
+        """Volumes of 1 and 2 GiB with data of *source*, and their own keys.
+
+        :param origin: of both, for Cinder
+        """
+        keys = self.keys()
+        same = self.start(f"ours-{provider}", **origin)
+        larger = self.start(f"ours-{provider}", 2, **origin)
+        for volume, size in ((self.ready(same), 1), (self.ready(larger), 2)):
+            self.check(volume, size=size)
+            self.assert_own_key(volume, source)
+        self.assert_new_keys(keys, same, larger)
+        return same, larger
+
     def snapshot(self, volume):
         """A snapshot; it is deleted with the test."""
         snapshot = self.user.block_storage.create_snapshot(
@@ -57,13 +71,8 @@ class CloneTest(CloneTestCase):
     @ddt.data("luks", "luks2")
     def test_clones_h3_s1(self, provider):
         source = self.filled(f"ours-{provider}")
-        keys = self.keys()
-        same = self.start(f"ours-{provider}", source_volume_id=source.id)
-        larger = self.start(f"ours-{provider}", 2, source_volume_id=source.id)
-        for volume, size in ((self.ready(same), 1), (self.ready(larger), 2)):
-            self.check(volume, size=size)
-            self.assert_own_key(volume, source)
-        self.assert_new_keys(keys, same, larger)
+        same, larger = self.same_and_larger(
+            source, provider, source_volume_id=source.id)
         self.check_independence(source, same, larger)
 
     def check_independence(self, source, same, larger):
@@ -96,13 +105,8 @@ class SnapshotTest(CloneTestCase):
         snapshot = self.snapshot(source)
         # What comes later is not in it.
         self.disk(source).write(base.reader.filling(GIB, 0x31))
-        keys = self.keys()
-        same = self.start(f"ours-{provider}", snapshot_id=snapshot.id)
-        larger = self.start(f"ours-{provider}", 2, snapshot_id=snapshot.id)
-        for volume, size in ((self.ready(same), 1), (self.ready(larger), 2)):
-            self.check(volume, size=size)
-            self.assert_own_key(volume, source)
-        self.assert_new_keys(keys, same, larger)
+        same, larger = self.same_and_larger(
+            source, provider, snapshot_id=snapshot.id)
         # As upstream's, a snapshot may go before the volumes made of it.
         self.delete(snapshot)
         self.check(same)
