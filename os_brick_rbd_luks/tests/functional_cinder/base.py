@@ -347,12 +347,12 @@ def _remove(pool, name):
     pool.remove(name)
 
 
-
-
-def make_like_upstream(target, size, passphrase, extents=()):
+def make_like_upstream(target, size, passphrase, extents=(),
+                       clean=lambda: None):
     """Make a volume as upstream's driver does, its payload at 4040 sectors.
 
     :param target: a path, or what QEMU calls an image in Ceph
+    :param clean: removes what a failed attempt left of it
     """
     def create():
         return functional.run(
@@ -361,7 +361,7 @@ def make_like_upstream(target, size, passphrase, extents=()):
             "aes-256,cipher-mode=xts,ivgen-alg=plain64,iter-time=10", target,
             str(size), stdin=passphrase, check=False)
 
-    qemu.patiently(create)
+    qemu.patiently(create, clean)
     if extents:
         flags = [flag for extent in extents
                  for flag in ("-c", extent.command("write"))]

@@ -26,10 +26,15 @@ class UpstreamVolumeTest(base.DriverTestCase):
         self.made = self.volume()
         base.make_like_upstream(
             f"rbd:volumes/{self.made.name}:id=admin:conf={self.conf}",
-            base.GIB, self.passphrase(self.made))
+            base.GIB, self.passphrase(self.made), clean=self.remove_made)
         self.made.status = "available"
         self.made.save()
         self.disk(self.made).write(reader.filling(1))
+
+    def remove_made(self):
+        with self.pool() as pool:
+            if self.made.name in pool.images():
+                pool.remove(self.made.name)
 
     def test_extend(self):
         self.extend(self.made, 2)
