@@ -216,8 +216,7 @@ class BackupDriverTest(test.TestCase):
                                   autospec=True) as release:
             self.restore("a", "b")
             pool = pool_of.return_value.__enter__.return_value
-            release.assert_called_once_with(pool, parent, "volume",
-                                            ".deleted")
+            release.assert_called_once_with(pool, parent, "volume")
 
     def test_parent_that_stays(self):
         """The volume is restored all the same."""
