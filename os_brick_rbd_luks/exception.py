@@ -224,6 +224,28 @@ class LibvirtError(RBDLuksError):
                "the daemon runs and the option libvirt_uri")
 
 
+class MissingSecret(RBDLuksError):
+    message = ("libvirt has no secret %(usage)s, so the volume is not given "
+               "to the guest; hard-reboot the server, or detach and attach "
+               "the volume, to have it made anew")
+
+
+class NotMarked(RBDLuksError):
+    message = ("it is encrypted, and nothing says how to decrypt it, so it "
+               "is not given to the guest; check its volume type's provider "
+               "and that nova-compute was started with rbd-luks-nova-compute")
+
+
+class UnknownMark(RBDLuksError):
+    message = ("its native mark is not understood: %(what)s; upgrade "
+               "os-brick-rbd-luks on the compute host")
+
+
+class UnsupportedHypervisor(RBDLuksError):
+    message = ("%(what)s needs %(program)s %(needed)s or newer, and this "
+               "host has %(found)s; upgrade it, or use another host")
+
+
 class UnsupportedCeph(RBDLuksError):
     message = ("%(what)s needs librbd of Ceph %(needed)d or newer, and this "
                "host has %(found)s")

@@ -71,6 +71,11 @@ class Hypervisor:
             attachment.mark(self._connection_info, facts)
         return facts.size
 
+    def mark(self) -> None:
+        """Mark the connection with what the image says now."""
+        attachment.mark(self._connection_info,
+                        threads.call(self._inspect, self._usage()))
+
     def _usage(self) -> str:
         usage = attachment.volume_id(self._connection_info)
         if not usage:

@@ -128,6 +128,7 @@ class Guest:
             name=f"guest-{os.getpid()}-{time.monotonic_ns()}",
             kernel=saxutils.escape(kernel), initrd=saxutils.escape(initrd),
             disk=disk, serial=saxutils.escape(self._serial)), 0)
+        self.uuid = self.domain.UUIDString()
 
     def output(self):
         """What it wrote so far, with the console's line ends."""

@@ -1,0 +1,43 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Which attachments are for us: encrypted volumes, by RBD, without a device.
+
+Source: ``os_brick.encryptors`` (how a provider is looked up).
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, Optional
+
+from os_brick import encryptors
+
+from os_brick_rbd_luks import plugin
+
+
+def is_native(connection_info: Mapping[str, Any]) -> bool:
+    """Whether QEMU opens the volume, and no device of the host's."""
+    return (connection_info.get("driver_volume_type") == "rbd"
+            and not (connection_info.get("data") or {}).get("device_path"))
+
+
+def is_ours(connection_info: Mapping[str, Any],
+            encryption: Optional[Mapping[str, Any]]) -> bool:
+    """Whether the volume is one that our encryptors attach.
+
+    :param encryption: its encryption metadata; empty or None without any
+    """
+    if not encryption or not is_native(connection_info):
+        return False
+    name = encryption.get("provider")
+    known = encryptors.LEGACY_PROVIDER_CLASS_TO_FORMAT_MAP
+    return known.get(name, name) in plugin.ENCRYPTORS

@@ -1,0 +1,87 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a host needs for an engine and a format.
+
+Source: libvirt's "Storage volume encryption XML format" and its news of 7.9.0
+(the librbd engine, QEMU 6.1, librbd 16.1) and 9.3.0 (luks-any and layers);
+QEMU's ``block/rbd.c``, which has layers since 8.0; librbd has them since 18.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Tuple
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+
+Version = Tuple[int, int, int]
+
+#: What a guest can be given, by format and engine.
+KNOWN = {("luks", attachment.QEMU), ("luks", attachment.LIBRBD),
+         ("luks2", attachment.LIBRBD), ("luks-any", attachment.LIBRBD)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """The oldest releases that will do."""
+
+    what: str
+    libvirt: Version
+    qemu: Version
+    ceph: int
+
+
+LIBRBD = Need("decryption by librbd (LUKS2)", (7, 9, 0), (6, 1, 0), 16)
+LAYERS = Need("a clone whose layers have keys of their own (luks-any)",
+              (9, 3, 0), (8, 0, 0), 18)
+
+
+def check(host: Any, facts: attachment.Native) -> None:
+    """Refuse what this host cannot do, before libvirt is asked.
+
+    :param host: Nova's ``Host``
+    :raises UnknownMark: a format or an engine that we do not know
+    :raises UnsupportedHypervisor: libvirt or QEMU is too old
+    :raises UnsupportedCeph: librbd is too old
+    """
+    if (facts.format, facts.engine) not in KNOWN or not facts.secrets:
+        raise exception.UnknownMark(
+            what=f"format {facts.format!r}, engine {facts.engine!r} and "
+                 f"{len(facts.secrets)} secrets")
+    if facts.engine == attachment.QEMU:
+        return
+    layered = facts.format == "luks-any" or len(facts.secrets) > 1
+    need = LAYERS if layered else LIBRBD
+    connection = host.get_connection()
+    for program, least, found in (
+            ("libvirt", need.libvirt, connection.getLibVersion()),
+            ("QEMU", need.qemu, connection.getVersion())):
+        if _version(found) < least:
+            raise exception.UnsupportedHypervisor(
+                what=need.what, program=program, needed=_text(least),
+                found=_text(_version(found)))
+    found = cluster.librbd_encryption()
+    if (found or 0) < need.ceph:
+        raise exception.UnsupportedCeph(
+            what=need.what, needed=need.ceph, found=found or "an older one")
+
+
+def _version(number: int) -> Version:
+    """libvirt's numbers: a million for each major release."""
+    return number // 1_000_000, number // 1000 % 1000, number % 1000
+
+
+def _text(version: Version) -> str:
+    return ".".join(map(str, version))

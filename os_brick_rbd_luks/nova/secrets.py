@@ -1,0 +1,84 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The libvirt secrets of an attachment, as Nova's ``Host`` finds them.
+
+os-brick's encryptor makes them. Which there are says the mark; after a
+migration by Cinder the volume has another id than the one they were made for.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any, Iterator, List, Mapping, Set
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+
+
+def uuids(host: Any, connection_info: Mapping[str, Any]) -> List[str]:
+    """The uuids of the secrets that a mark names, in its order.
+
+    Those that :func:`carry` put there are another host's.
+
+    :raises MissingSecret: this host has not all of them
+    """
+    found = []
+    for item in connection_info["data"][attachment.KEY]["secrets"]:
+        uuid = item.get("uuid")
+        if uuid is None:
+            secret = host.find_secret("volume", item["id"])
+            if secret is None:
+                raise exception.MissingSecret(usage=item["id"])
+            uuid = secret.UUIDString()
+        found.append(uuid)
+    return found
+
+
+def carry(host: Any, connection_info: Mapping[str, Any]) -> None:
+    """Let the host that a guest comes from know this host's secrets.
+
+    :raises MissingSecret: this host has not all of them
+    """
+    items = connection_info["data"][attachment.KEY]["secrets"]
+    for item, uuid in zip(items, uuids(host, connection_info)):
+        item["uuid"] = uuid
+
+
+def names(connection_info: Mapping[str, Any]) -> Set[str]:
+    """Usage ids in the mark; none when there is no mark to be read."""
+    found = (connection_info.get("data") or {}).get(attachment.KEY)
+    return {item["id"] for item in (found or {}).get("secrets", ())}
+
+
+def remove(host: Any, connection_info: Mapping[str, Any]) -> None:
+    """Remove all secrets of an attachment, as far as they are there."""
+    wanted = names(connection_info)
+    volume = attachment.volume_id(connection_info)
+    if volume:
+        wanted |= {volume, *_below(host, volume)}
+    delete(host, wanted)
+
+
+def delete(host: Any, usages: Set[str]) -> None:
+    """Remove secrets by their usage ids."""
+    for usage in sorted(usages):
+        host.delete_secret("volume", usage)
+
+
+def _below(host: Any, volume: str) -> Iterator[str]:
+    """Of a volume whose mark was lost, those of the layers below."""
+    for number in itertools.count(1):
+        usage = attachment.secret_below(volume, number)
+        if host.find_secret("volume", usage) is None:
+            return
+        yield usage

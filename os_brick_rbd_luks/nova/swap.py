@@ -1,0 +1,114 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Move a running guest from one volume to another, by libvirt's block copy.
+
+QEMU copies what the guest sees, so each side may be encrypted in its own way.
+The guest goes on writing, to both, until it is moved over; up to that point
+the old volume has everything.
+
+Source: libvirt's ``virDomainBlockCopy`` and ``virDomainBlockJobAbort``;
+``LibvirtDriver.swap_volume`` and ``_swap_volume``, Nova 26 to 34.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Dict
+
+import libvirt
+from nova import conf
+from nova import exception as nova_exception
+from nova.virt.libvirt import blockinfo
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import blockcopy
+
+LOG = logging.getLogger(__name__)
+
+_GIB = 1024 ** 3
+
+
+class Swap:
+    """One disk of a guest on its way to another volume."""
+
+    def __init__(self, driver: Any, context: Any, instance: Any,
+                 mountpoint: str) -> None:
+        """For a disk of *instance*.
+
+        :param driver: Nova's, which connects and disconnects volumes
+        """
+        self._driver = driver
+        self._context = context
+        self._instance = instance
+        self._device = mountpoint.rpartition("/")[2]
+        self._job = blockcopy.BlockCopy(driver._host, instance, self._device)
+
+    def run(self, old: Dict[str, Any], new: Dict[str, Any], *,
+            new_is_encrypted: bool) -> None:
+        """Copy, move the guest over, and let go of the old volume.
+
+        :param old: connection info of the volume that the guest has
+        :param new: that of the other one, which is changed
+        """
+        present = self._job.size()
+        driver = self._driver
+        driver._connect_volume(self._context, new, self._instance)
+        try:
+            size = self._size(new, new_is_encrypted)
+            if size < present:
+                raise exception.VolumeTooSmall(
+                    source=f"disk {self._device} of server "
+                           f"{self._instance.uuid}",
+                    needed=present, size=size)
+            disk = driver._get_volume_config(new, {
+                "dev": self._device, "type": "disk",
+                "bus": blockinfo.get_disk_bus_for_disk_dev(
+                    conf.CONF.libvirt.virt_type, self._device)})
+            self._job.run(disk)
+        except Exception:
+            self._let_go(new)
+            raise
+        # The guest is on the new volume now. An error would make Nova undo
+        # what has happened, and take that volume away from it.
+        self._finish(size, present)
+        self._let_go(old)
+
+    def _size(self, new: Dict[str, Any], encrypted: bool) -> int:
+        """Bytes that the guest will see."""
+        facts = attachment.read(new)
+        if encrypted and facts:
+            return facts.size
+        volume = self._driver._volume_api.get(
+            self._context, attachment.volume_id(new))
+        return int(volume["size"] * _GIB)
+
+    def _finish(self, size: int, present: int) -> None:
+        try:
+            self._job.keep()
+            if size != present:
+                self._job.resize(size)
+        except (libvirt.libvirtError, nova_exception.NovaException):
+            LOG.exception("The server is on its new volume, but its "
+                          "definition or the size of disk %s is not up to "
+                          "date; hard-reboot it", self._device,
+                          instance=self._instance)
+
+    def _let_go(self, info: Dict[str, Any]) -> None:
+        try:
+            self._driver._disconnect_volume(self._context, info,
+                                            self._instance)
+        except Exception:  # as Nova after a migration: it is not needed
+            LOG.exception("Volume %s is not in use any more, but could not "
+                          "be disconnected", attachment.volume_id(info),
+                          instance=self._instance)

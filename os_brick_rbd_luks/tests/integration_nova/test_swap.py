@@ -1,0 +1,339 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Guests moved between volumes while they write."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import signal
+import tempfile
+
+import ddt
+import fixtures
+import libvirt
+from nova import exception as nova_exception
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import blockcopy
+from os_brick_rbd_luks.tests.functional.attach import base as attach
+from os_brick_rbd_luks.tests.functional import base as functional
+from os_brick_rbd_luks.tests.integration_nova import base
+from os_brick_rbd_luks.tests.integration_nova import guests
+
+TOOLS = pathlib.Path(__file__).parents[3] / "tools"
+
+#: What is in the volume besides the writer's blocks.
+PLACE, LENGTH = 48 * base.MIB, 4 * base.MIB
+
+PLAIN = ""
+DIRECTIONS = [
+    ("luks", "luks"), ("luks", "luks2"), ("luks2", "luks"),
+    ("luks2", "luks2"), ("luks", PLAIN), (PLAIN, "luks"),
+    ("luks2", PLAIN), (PLAIN, "luks2"),
+    (attach.PROVIDER, attach.LUKS2_PROVIDER),
+]
+
+
+class SwapTestCase(base.NovaTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.data = os.urandom(LENGTH)
+
+    def start(self, provider, size=base.SIZE):
+        """A server that writes to a volume."""
+        self.old = self.make(provider, size)
+        self.write(self.old, PLACE, self.data)
+        self.write(self.old, self.old.size - 512, b"Z" * 512)
+        self.old_info = self.info(self.old)
+        self.booted, self.instance = self.boot(self.old_info, guests.WRITER)
+        self.written(10)
+
+    def written(self, more):
+        """Wait until the guest has written some more blocks."""
+        wanted = len(guests.acknowledged(self.booted.output())) + more
+        base.until(lambda: len(guests.acknowledged(
+            self.booted.output())) >= wanted, "more blocks", 120)
+
+    def swap(self, new, info, resize_to=0):
+        self.driver.swap_volume(self.context, self.old_info, info,
+                                self.instance, "/dev/vda", resize_to)
+
+    def source(self):
+        """The image that the guest has."""
+        guest = self.driver._host.get_guest(self.instance)
+        return guest.get_disk("vda").source_name
+
+    def assert_complete(self, volume, size=None):
+        """All that was written is there, once the guest is dead."""
+        self.booted.destroy()
+        numbers = guests.acknowledged(self.booted.output())
+        self.assertEqual(list(range(1, len(numbers) + 1)), numbers)
+        found = self.read(volume, 0, (len(numbers) + 1) * guests.BLOCK)
+        for number in numbers:
+            start = number * guests.BLOCK
+            self.assertEqual(guests.block(number),
+                             found[start:start + guests.BLOCK])
+        self.assertEqual(self.data, self.read(volume, PLACE, LENGTH))
+        self.assertEqual(b"Z" * 512, self.read(
+            volume, self.old.size - 512, 512))
+
+    def assert_on_old(self, new, info):
+        """Nothing has become of the swap."""
+        self.assertEqual(f"volumes/{self.old.id}", self.source())
+        self.assert_nothing_left(info)
+        if self.old.provider:
+            self.assertEqual(1, len(self.secrets(self.old.id)))
+            self.assertTrue(attachment.read(self.old_info))
+        self.written(5)
+        self.assertEqual(f"volumes/{self.old.id}", self.defined())
+        self.assert_complete(self.old)
+
+    def defined(self):
+        guest = self.driver._host.get_guest(self.instance)
+        return guest.get_disk("vda", from_persistent_config=True).source_name
+
+
+@ddt.ddt
+class SwapTest(SwapTestCase):
+
+    @ddt.data(*DIRECTIONS)
+    @ddt.unpack
+    def test_each_direction(self, old, new):
+        self.start(old)
+        other = self.make(new)
+        info = self.info(other)
+        self.swap(other, info)
+        self.assertEqual(f"volumes/{other.id}", self.source())
+        self.assertEqual(f"volumes/{other.id}", self.defined())
+        self.assert_nothing_left(self.old_info)
+        self.assertEqual(bool(new), bool(attachment.read(info)))
+        self.assertEqual(1 if new else 0, len(self.secrets(other.id)))
+        self.written(10)
+        self.assert_complete(other)
+        self.driver._disconnect_volume(self.context, info, None)
+        self.assert_nothing_left(info)
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"))
+    @ddt.unpack
+    def test_to_a_larger_one(self, old, new):
+        self.start(old)
+        other = self.make(new, 2 * base.SIZE)
+        self.swap(other, self.info(other), 1)
+        base.until(lambda: guests.sizes(self.booted.output())[-1:] == [
+            other.size], "larger disk", 120)
+        self.assert_complete(other)
+
+    def test_there_and_back(self):
+        self.start("luks")
+        other = self.make("luks2")
+        info = self.info(other)
+        self.swap(other, info)
+        first, self.old_info = self.old, info
+        self.swap(first, self.info(first))
+        self.written(5)
+        self.assert_complete(first)
+
+    @ddt.data("luks", "luks2")
+    def test_starts_again_from_the_new_one(self, new):
+        self.start("luks")
+        other = self.make(new)
+        self.swap(other, self.info(other))
+        self.booted.destroy()
+        domain = self.libvirt().lookupByUUIDString(self.booted.uuid)
+        domain.create()
+        self.addCleanup(self.undefine, self.booted)
+        base.until(lambda: guests.acknowledged(self.booted.output())[:1]
+                   == [1], "start", 120)
+        domain.destroy()
+
+    @ddt.data("luks", "luks2", PLAIN)
+    def test_too_small(self, new):
+        self.start("luks2")
+        other = self.make(new, base.SIZE - base.MIB)
+        info = self.info(other)
+        error = self.assertRaises(exception.VolumeTooSmall, self.swap,
+                                  other, info)
+        self.assertIn(str(base.SIZE), str(error))
+        self.assert_on_old(other, info)
+
+    def test_key_of_the_new_one_is_missing(self):
+        self.start("luks")
+        other = self.make("luks2")
+        other.key_id = "00000000-0000-0000-0000-000000000000"
+        info = self.info(other)
+        self.assertRaises(exception.PassphraseUnavailable, self.swap, other,
+                          info)
+        self.assert_on_old(other, info)
+
+    def test_image_of_the_new_one_has_gone(self):
+        self.start("luks")
+        other = self.make("luks2")
+        info = self.info(other)
+        self.pool.remove(other.id)
+        self.assertRaises(exception.ImageNotFound, self.swap, other, info)
+        self.assert_on_old(other, info)
+
+    def test_plain_volumes_are_upstream_s_business(self):
+        self.start(PLAIN)
+        other = self.make(PLAIN)
+        self.swap(other, self.info(other))
+        self.assertEqual(f"volumes/{other.id}", self.source())
+        self.written(5)
+        self.assert_complete(other)
+
+    def test_after_a_migration_by_cinder(self):
+        """The volume has its old id then, the secret is of the other."""
+        self.start("luks")
+        other = self.make("luks2")
+        info = self.info(other)
+        self.swap(other, info)
+        renamed = {**info, "serial": self.old.id,
+                   "data": {**info["data"], "volume_id": self.old.id}}
+        self.cinder.volumes[self.old.id] = other
+        self.assertIn("librbd", self.disk(renamed))
+        self.booted.destroy()
+        self.driver._disconnect_volume(self.context, renamed, None,
+                                       destroy_secrets=False)
+        self.driver._connect_volume(self.context, renamed, None)
+        self.assertEqual([], self.secrets(other.id))
+        self.assertEqual(1, len(self.secrets(self.old.id)))
+        self.driver._disconnect_volume(self.context, renamed, None)
+        self.assert_nothing_left(renamed)
+
+
+@ddt.ddt
+class FaultTest(SwapTestCase):
+    """Cut off in the middle of a copy, which is slowed down there."""
+
+    #: Bytes that take a copy a while.
+    LARGE = 512 * base.MIB
+
+    def begin(self, old="luks", new="luks2"):
+        self.start(old, self.LARGE)
+        self.other = self.make(new, self.LARGE)
+        self.new_info = self.info(self.other)
+        self.running = base.Background(self.swap, self.other, self.new_info)
+        base.until(self.job, "block job")
+        # Bytes each second.
+        self.domain().blockJobSetSpeed(
+            "vda", base.MIB, libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES)
+        self.written(3)
+        self.assertTrue(self.job())
+
+    def domain(self):
+        return self.libvirt().lookupByUUIDString(self.booted.uuid)
+
+    def job(self):
+        return bool(self.domain().blockJobInfo("vda"))
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"), (PLAIN, "luks"),
+              ("luks", PLAIN))
+    @ddt.unpack
+    def test_cancelled(self, old, new):
+        self.begin(old, new)
+        self.domain().blockJobAbort("vda")
+        self.assertRaises(nova_exception.VolumeRebaseFailed,
+                          self.running.finish)
+        self.assert_on_old(self.other, self.new_info)
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"))
+    @ddt.unpack
+    def test_guest_killed(self, old, new):
+        self.begin(old, new)
+        self.booted.destroy()
+        self.assertRaises(nova_exception.VolumeRebaseFailed,
+                          self.running.finish)
+        self.assert_nothing_left(self.new_info)
+        self.assertEqual(1, len(self.secrets(self.old.id)))
+        self.assertEqual(f"volumes/{self.old.id}", self.defined())
+        self.assert_complete(self.old)
+
+    def test_again_after_a_cancelled_one(self):
+        self.begin()
+        self.domain().blockJobAbort("vda")
+        self.assertRaises(nova_exception.VolumeRebaseFailed,
+                          self.running.finish)
+        self.swap(self.other, self.new_info)
+        self.written(3)
+        self.assert_complete(self.other)
+
+    def test_after_a_crash_of_nova(self):
+        """What the dead process had begun is ended by the next attempt."""
+        self.begin()
+        # The thread that waits gives up, as if it had died: it is told that
+        # the job is gone, but the job goes on.
+        self.domain().blockJobAbort("vda")
+        self.assertRaises(nova_exception.VolumeRebaseFailed,
+                          self.running.finish)
+        self.driver._connect_volume(self.context, self.new_info, None)
+        disk = self.driver._get_volume_config(self.new_info, {
+            "dev": "vda", "bus": "virtio", "type": "disk"})
+        self.domain().blockCopy(
+            "vda", blockcopy.destination(disk), flags=(
+                libvirt.VIR_DOMAIN_BLOCK_COPY_REUSE_EXT
+                | libvirt.VIR_DOMAIN_BLOCK_COPY_TRANSIENT_JOB))
+        self.assertTrue(self.job())
+        self.swap(self.other, self.new_info)
+        self.written(3)
+        self.assert_complete(self.other)
+
+
+class RestartTest(SwapTestCase):
+    """libvirtd is restarted; one that no other test has."""
+
+    def setUp(self):
+        self.private = tempfile.mkdtemp(prefix="lv", dir="/tmp")
+        self.addCleanup(shutil.rmtree, self.private, ignore_errors=True)
+        self.folder_of_libvirt = os.path.join(self.private, "v")
+        self.useFixture(fixtures.EnvironmentVariable(
+            "RBD_LUKS_TEST_LIBVIRT", self.folder_of_libvirt))
+        self.tool("up")
+        self.addCleanup(self.tool, "down")
+        super().setUp()
+
+    def make_driver(self, events=False):
+        return super().make_driver(events=False)
+
+    def tool(self, verb):
+        functional.run(os.path.join(TOOLS, "libvirt"), verb,
+                       self.folder_of_libvirt)
+
+    def restart(self):
+        with open(os.path.join(self.folder_of_libvirt,
+                               "run/libvirtd.pid")) as stream:
+            pid = int(stream.read())
+        os.kill(pid, signal.SIGKILL)
+        base.until(lambda: not os.path.exists(f"/proc/{pid}"), "end")
+        self.tool("up")
+
+    begin, domain, job = FaultTest.begin, FaultTest.domain, FaultTest.job
+    LARGE = FaultTest.LARGE
+
+    def test_in_the_middle(self):
+        self.begin()
+        self.restart()
+        self.assertRaises(nova_exception.VolumeRebaseFailed,
+                          self.running.finish)
+        self.assertFalse(self.job())
+        self.assertEqual(f"volumes/{self.old.id}", self.source())
+        self.assert_nothing_left(self.new_info)
+        self.written(3)
+        # The next attempt has all that it needs, though libvirt has forgotten
+        # its secrets.
+        self.swap(self.other, self.new_info)
+        self.written(3)
+        self.assert_complete(self.other)

@@ -1,0 +1,110 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""An unmodified nova-compute, which knows us only by os-brick."""
+
+from __future__ import annotations
+
+import hashlib
+
+import ddt
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests.functional.attach import base as attach
+from os_brick_rbd_luks.tests.integration_nova import base
+from os_brick_rbd_luks.tests.integration_nova import guests
+
+H = b"H" * (8 * base.MIB)
+Z = b"Z" * 512
+
+
+@ddt.ddt
+class UnmodifiedTest(base.NovaTestCase):
+
+    loaded = False
+
+    def filled(self, provider):
+        volume = self.make(provider)
+        self.write(volume, 0, H)
+        self.write(volume, volume.size - 512, Z)
+        return volume
+
+    def check(self, said, volume):
+        self.assertEqual(str(volume.size), said["size"])
+        self.assertIn(hashlib.sha256(H).hexdigest(), said["read"])
+
+    @ddt.data("luks", attach.PROVIDER)
+    def test_boot_from_volume(self, provider):
+        volume = self.filled(provider)
+        info = self.info(volume)
+        booted, _instance = self.boot(info, guests.READER)
+        said = booted.finish()
+        self.check(said, volume)
+        self.assertIn(hashlib.sha256(Z).hexdigest(), said["last"])
+        self.driver._disconnect_volume(self.context, info, None)
+        self.assertEqual([], self.secrets(volume.id))
+        self.assertEqual(b"G" * base.MIB, self.read(
+            volume, 16 * base.MIB, base.MIB))
+
+    @ddt.data("luks", attach.PROVIDER)
+    def test_attach_and_detach(self, provider):
+        root, volume = self.make(""), self.filled(provider)
+        booted, instance = self.boot(self.info(root), guests.HOTPLUG)
+        booted.wait("ready")
+        info = self.info(volume)
+        self.driver.attach_volume(self.context, info, instance, "/dev/vdb",
+                                  disk_bus="virtio")
+        booted.wait("attached")
+        self.driver.detach_volume(self.context, info, instance, "/dev/vdb")
+        self.check(booted.finish(), volume)
+        self.assertEqual([], self.secrets(volume.id))
+        self.assertEqual(b"G" * base.MIB, self.read(
+            volume, 16 * base.MIB, base.MIB))
+
+    def test_extend(self):
+        """The class path: os-brick's encryptor is asked for the size."""
+        volume = self.make(attach.PROVIDER)
+        info = self.info(volume)
+        booted, instance = self.boot(info, guests.WATCHER)
+        booted.wait(f"size {volume.size}")
+        self.extend(volume, 2 * base.SIZE)
+        self.driver.extend_volume(self.context, info, instance, volume.size)
+        booted.wait(f"size {2 * base.SIZE}")
+
+    @ddt.data("luks", attach.PROVIDER)
+    def test_power_cycle(self, provider):
+        volume = self.filled(provider)
+        info = self.info(volume)
+        booted, _instance = self.boot(info, guests.READER)
+        booted.finish()
+        for _time in range(2):
+            self.driver._disconnect_volume(self.context, info, None,
+                                           destroy_secrets=False)
+            self.driver._connect_volume(self.context, info, None)
+            again, _instance = self.boot(info, guests.READER, connect=False)
+            self.check(again.finish(), volume)
+        self.driver._disconnect_volume(self.context, info, None)
+        self.assertEqual([], self.secrets(volume.id))
+
+    def test_a_luks2_volume_is_not_given_away_in_clear(self):
+        """Upstream's QEMU refuses it: no guest runs, nothing is written."""
+        volume = self.make(attach.LUKS2_PROVIDER)
+        info = self.info(volume)
+        self.driver._connect_volume(self.context, info, None)
+        disk = self.disk(info)
+        self.assertIn('<encryption format="luks"', disk)
+        self.libvirt()
+        import libvirt
+        self.assertRaises(libvirt.libvirtError, self.guest, disk, "true")
+        self.driver._disconnect_volume(self.context, info, None)
+        self.assertEqual([], self.secrets(volume.id))
+        self.assertEqual("luks2", attachment.read(info).format)
