@@ -246,6 +246,13 @@ class UnsupportedHypervisor(RBDLuksError):
                "host has %(found)s; upgrade it, or use another host")
 
 
+class NoHotplug(UnsupportedHypervisor):
+    message = ("libvirt %(found)s cannot give a running server a volume that "
+               "librbd decrypts (LUKS2), because it adds the disk before its "
+               "secret; stop the server for it, upgrade libvirt, or use a "
+               "volume type with the provider luks")
+
+
 class UnsupportedCeph(RBDLuksError):
     message = ("%(what)s needs librbd of Ceph %(needed)d or newer, and this "
                "host has %(found)s")

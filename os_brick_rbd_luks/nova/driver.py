@@ -26,6 +26,7 @@ from nova.virt.libvirt import driver
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import provider
+from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.nova import secrets
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks import opts
@@ -93,6 +94,14 @@ class RBDLuksLibvirtDriver(driver.LibvirtDriver):
             secrets.remove(self._host, connection_info)
             attachment.unmark(connection_info)
 
+    def attach_volume(self, *args: Any, **kwargs: Any) -> None:
+        """As upstream's, which undoes all if it fails.
+
+        :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
+        """
+        with requirements.hotplug(self._host):
+            super().attach_volume(*args, **kwargs)
+
     def _resize_attached_encrypted_volume(
             self, context: Any, original_new_size: int, block_device: Any,
             instance: Any, connection_info: ConnectionInfo,
@@ -122,11 +131,13 @@ class RBDLuksLibvirtDriver(driver.LibvirtDriver):
         for bdm in data.bdms:
             info = bdm.connection_info
             facts = attachment.read(info)
-            if facts and facts.engine != attachment.QEMU:
-                secrets.carry(self._host, info)
-                bdm.connection_info = info
-                if bdm.obj_attr_is_set("encryption_secret_uuid"):
-                    del bdm.encryption_secret_uuid
+            if not facts:
+                continue
+            secrets.carry(self._host, info)
+            bdm.connection_info = info
+            if facts.engine != attachment.QEMU and bdm.obj_attr_is_set(
+                    "encryption_secret_uuid"):
+                del bdm.encryption_secret_uuid
         return data
 
     def swap_volume(self, context: Any, old_connection_info: ConnectionInfo,
@@ -141,6 +152,7 @@ class RBDLuksLibvirtDriver(driver.LibvirtDriver):
             old one
         :raises VolumeTooSmall: the guest's disk does not fit; nothing was
             changed
+        :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
         :raises OperationRefused: the other is encrypted in another way
         :raises VolumeRebaseFailed: Nova's; the guest is on the old volume
         """
@@ -158,5 +170,6 @@ class RBDLuksLibvirtDriver(driver.LibvirtDriver):
                     reason=f"volume {attachment.volume_id(info)} is encrypted "
                            "on the host, so a guest cannot be moved between "
                            "it and an encrypted RBD volume; detach it first")
-        swap.Swap(self, context, instance, mountpoint).run(
-            *infos, new_is_encrypted=ours[1])
+        with requirements.hotplug(self._host):
+            swap.Swap(self, context, instance, mountpoint).run(
+                *infos, new_is_encrypted=ours[1])

@@ -19,8 +19,13 @@ QEMU's ``block/rbd.c``, which has layers since 8.0; librbd has them since 18.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from typing import Any, Tuple
+import re
+from typing import Any, Iterator, Tuple
+
+import libvirt
+from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -76,6 +81,25 @@ def check(host: Any, facts: attachment.Native) -> None:
     if (found or 0) < need.ceph:
         raise exception.UnsupportedCeph(
             what=need.what, needed=need.ceph, found=found or "an older one")
+
+
+@contextlib.contextmanager
+def hotplug(host: Any) -> Iterator[None]:
+    """Say why libvirt failed to add a disk to a running guest.
+
+    Which releases do it their news do not tell, so they are let try: 9.0
+    cannot, it names to QEMU a secret that it adds only afterwards.
+
+    :raises NoHotplug: in place of what QEMU makes of it
+    """
+    try:
+        yield
+    except (libvirt.libvirtError, nova_exception.NovaException) as error:
+        if not re.search("No secret with id '.*encryption-secret",
+                         str(error)):
+            raise
+        raise exception.NoHotplug(found=_text(_version(
+            host.get_connection().getLibVersion()))) from error
 
 
 def _version(number: int) -> Version:
