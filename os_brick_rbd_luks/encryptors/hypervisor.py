@@ -19,6 +19,7 @@ as native, and the passphrase is given to libvirt as a secret.
 from __future__ import annotations
 
 import contextlib
+import logging
 from typing import Any, Dict, Iterator, List, Tuple
 
 from os_brick_rbd_luks import attachment
@@ -32,6 +33,8 @@ from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import threads
+
+LOG = logging.getLogger(__name__)
 
 
 class Hypervisor:
@@ -75,6 +78,23 @@ class Hypervisor:
         """Mark the connection with what the image says now."""
         attachment.mark(self._connection_info,
                         threads.call(self._inspect, self._usage()))
+
+    def distrust_holes(self) -> None:
+        """Let QEMU copy the whole volume, whatever librbd calls a hole.
+
+        librbd without the fix of Ceph's issue 66570 (Pacific, and early
+        releases of 17 and 18) tells by fast-diff where an image has data, but
+        forgets that the payload is behind a header. Whoever copies what a
+        guest sees would take data for holes, and lose it.
+        """
+        threads.call(self._distrust_holes, self._usage())
+
+    def _distrust_holes(self, usage: str) -> None:
+        if self._inspect(usage).engine == attachment.LIBRBD:
+            with self._image(False) as image:
+                if image.drop_fast_diff():
+                    LOG.info("%s: fast-diff is off now, for a copy that "
+                             "cannot rely on it", image.name)
 
     def _usage(self) -> str:
         usage = attachment.volume_id(self._connection_info)

@@ -131,10 +131,15 @@ class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
         :raises RBDLuksError: the image or its header, naming the volume
         """
         with exception.about(self._name()):
-            native = self._native()
-            # A file-like handle has no use for a mark.
-            if isinstance(native, hypervisor.Hypervisor):
-                native.mark()
+            hypervisor.Hypervisor(self._connection_info).mark()
+
+    def prepare_copy(self) -> None:
+        """Make a running guest's volume safe to be copied by QEMU.
+
+        :raises RBDLuksError: the image or its header, naming the volume
+        """
+        with exception.about(self._name()):
+            hypervisor.Hypervisor(self._connection_info).distrust_holes()
 
     def extend_volume(self, context: Any, **kwargs: Any) -> int:
         """The decrypted size in bytes of a volume that was extended."""

@@ -261,6 +261,12 @@ class LayeredImage(Image, Protocol):
     def set_note(self, key: str, value: Optional[str]) -> None:
         """Set or, with None, remove a value of the image's metadata."""
 
+    def drop_fast_diff(self) -> bool:
+        """Switch the fast-diff feature off, for all who have it open.
+
+        :returns: whether the image had it
+        """
+
 
 class CloneStore(ImageStore, Protocol):
     """A store whose images can be cloned."""

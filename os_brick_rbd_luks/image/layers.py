@@ -124,6 +124,15 @@ class LayeredImage(librbd.LibrbdImage):
             except KeyError:
                 return None
 
+    def drop_fast_diff(self) -> bool:
+        """See :class:`base.LayeredImage`."""
+        if "fast-diff" not in self.features():
+            return False
+        with self._translated("switch fast-diff off"):
+            self._image.update_features(
+                librbd.bindings().RBD_FEATURE_FAST_DIFF, False)
+        return True
+
     def set_note(self, key: str, value: Optional[str]) -> None:
         """See :class:`base.LayeredImage`."""
         with self._translated("write the metadata"):

@@ -170,6 +170,12 @@ class RBDLuksLibvirtDriver(driver.LibvirtDriver):
                     reason=f"volume {attachment.volume_id(info)} is encrypted "
                            "on the host, so a guest cannot be moved between "
                            "it and an encrypted RBD volume; detach it first")
+
+        def prepare() -> None:
+            if ours[0]:
+                self._get_volume_encryptor(
+                    old_connection_info, metadata[0]).prepare_copy()
+
         with requirements.hotplug(self._host):
             swap.Swap(self, context, instance, mountpoint).run(
-                *infos, new_is_encrypted=ours[1])
+                *infos, prepare, new_is_encrypted=ours[1])

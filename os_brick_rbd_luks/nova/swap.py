@@ -23,7 +23,7 @@ Source: libvirt's ``virDomainBlockCopy`` and ``virDomainBlockJobAbort``;
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 import libvirt
 from nova import conf
@@ -54,12 +54,13 @@ class Swap:
         self._device = mountpoint.rpartition("/")[2]
         self._job = blockcopy.BlockCopy(driver._host, instance, self._device)
 
-    def run(self, old: Dict[str, Any], new: Dict[str, Any], *,
-            new_is_encrypted: bool) -> None:
+    def run(self, old: Dict[str, Any], new: Dict[str, Any],
+            prepare: Callable[[], None], *, new_is_encrypted: bool) -> None:
         """Copy, move the guest over, and let go of the old volume.
 
         :param old: connection info of the volume that the guest has
         :param new: that of the other one, which is changed
+        :param prepare: makes the old volume safe to be copied
         """
         present = self._job.size()
         driver = self._driver
@@ -75,6 +76,7 @@ class Swap:
                 "dev": self._device, "type": "disk",
                 "bus": blockinfo.get_disk_bus_for_disk_dev(
                     conf.CONF.libvirt.virt_type, self._device)})
+            prepare()
             self._job.run(disk)
         except Exception:
             self._let_go(new)
@@ -99,16 +101,16 @@ class Swap:
             if size != present:
                 self._job.resize(size)
         except (libvirt.libvirtError, nova_exception.NovaException):
-            LOG.exception("The server is on its new volume, but its "
+            LOG.exception("Server %s is on its new volume, but its "
                           "definition or the size of disk %s is not up to "
-                          "date; hard-reboot it", self._device,
-                          instance=self._instance)
+                          "date; hard-reboot it", self._instance.uuid,
+                          self._device)
 
     def _let_go(self, info: Dict[str, Any]) -> None:
         try:
             self._driver._disconnect_volume(self._context, info,
                                             self._instance)
         except Exception:  # as Nova after a migration: it is not needed
-            LOG.exception("Volume %s is not in use any more, but could not "
-                          "be disconnected", attachment.volume_id(info),
-                          instance=self._instance)
+            LOG.exception("Volume %s is not in use by server %s any more, "
+                          "but could not be disconnected",
+                          attachment.volume_id(info), self._instance.uuid)

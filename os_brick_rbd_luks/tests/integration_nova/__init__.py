@@ -14,5 +14,7 @@
 
 from nova import monkey_patch
 
-# Before all else: how it runs its threads, as its newest nova-compute does.
-monkey_patch.patch(backend="threading")
+# Before all else: how it runs its threads. Releases before 34 decide it, for
+# eventlet, when the module is loaded.
+if hasattr(monkey_patch, "patch"):
+    monkey_patch.patch(backend="threading")
