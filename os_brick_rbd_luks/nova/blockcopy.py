@@ -143,10 +143,6 @@ class BlockCopy:
             self._host.write_instance_config(guest.get_xml_desc(
                 dump_inactive=False, dump_sensitive=True))
 
-    def resize(self, size: int) -> None:
-        """Let the guest see *size* bytes."""
-        self._block_device().resize(size)
-
 
 def same(found: Any, wanted: Any) -> bool:
     """Whether two configurations are of the same image, path or device."""

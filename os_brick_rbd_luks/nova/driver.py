@@ -36,7 +36,8 @@ LOG = logging.getLogger(__name__)
 ConnectionInfo = Dict[str, Any]
 
 
-class RBDLuksLibvirtDriver(driver.LibvirtDriver):
+class RBDLuksLibvirtDriver(
+        driver.LibvirtDriver):  # type: ignore[misc]
     """Upstream's for all that is not an encrypted RBD volume."""
 
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
@@ -153,7 +154,8 @@ class RBDLuksLibvirtDriver(driver.LibvirtDriver):
         :raises VolumeTooSmall: the guest's disk does not fit; nothing was
             changed
         :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
-        :raises OperationRefused: the other is encrypted in another way
+        :raises OperationRefused: the other is encrypted in another way, or
+            larger
         :raises VolumeRebaseFailed: Nova's; the guest is on the old volume
         """
         infos = (old_connection_info, new_connection_info)

@@ -32,7 +32,8 @@ from os_brick_rbd_luks import attachment
 _NAMES = ("encryption", "volume_encryption")
 
 
-class Secret(config.LibvirtConfigGuestDiskEncryptionSecret):
+class Secret(
+        config.LibvirtConfigGuestDiskEncryptionSecret):  # type: ignore[misc]
     """One secret, by its uuid or by its usage."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -42,16 +43,19 @@ class Secret(config.LibvirtConfigGuestDiskEncryptionSecret):
         self.usage: Optional[str] = None
 
     def parse_dom(self, xmldoc: Any) -> None:
+        """Take what libvirt's XML says."""
         super().parse_dom(xmldoc)
         self.usage = xmldoc.get("usage")
 
     def format_dom(self) -> Any:
+        """The element; without a uuid, by its usage."""
         if self.uuid:
             return super().format_dom()
         return etree.Element("secret", type=self.type, usage=self.usage)
 
 
-class Encryption(config.LibvirtConfigGuestDiskEncryption):
+class Encryption(
+        config.LibvirtConfigGuestDiskEncryption):  # type: ignore[misc]
     """Nova's, and what it does not know.
 
     :ivar secret: the volume's own, where Nova looks for it
@@ -70,6 +74,7 @@ class Encryption(config.LibvirtConfigGuestDiskEncryption):
         self.below: List[Secret] = []
 
     def parse_dom(self, xmldoc: Any) -> None:
+        """Take what libvirt's XML says, nothing left out."""
         super().parse_dom(xmldoc)
         self.engine = xmldoc.get("engine")
         secrets = []
@@ -82,6 +87,7 @@ class Encryption(config.LibvirtConfigGuestDiskEncryption):
                                    secrets[1:])
 
     def format_dom(self) -> Any:
+        """The element, as libvirt would write it."""
         element = super().format_dom()
         if self.engine:
             element.set("engine", self.engine)

@@ -103,7 +103,7 @@ def hotplug(host: Any) -> Iterator[None]:
 
 
 def _version(number: int) -> Version:
-    """libvirt's numbers: a million for each major release."""
+    """From libvirt's numbers: a million for each major release."""
     return number // 1_000_000, number // 1000 % 1000, number % 1000
 
 

@@ -22,6 +22,7 @@ Source: libvirt's ``virDomainBlockCopy`` and ``virDomainBlockJobAbort``;
 
 from __future__ import annotations
 
+import inspect
 import logging
 from typing import Any, Callable, Dict
 
@@ -67,15 +68,8 @@ class Swap:
         driver._connect_volume(self._context, new, self._instance)
         try:
             size = self._size(new, new_is_encrypted)
-            if size < present:
-                raise exception.VolumeTooSmall(
-                    source=f"disk {self._device} of server "
-                           f"{self._instance.uuid}",
-                    needed=present, size=size)
-            disk = driver._get_volume_config(new, {
-                "dev": self._device, "type": "disk",
-                "bus": blockinfo.get_disk_bus_for_disk_dev(
-                    conf.CONF.libvirt.virt_type, self._device)})
+            self._check(size, present)
+            disk = disk_config(driver, self._instance, new, self._device)
             prepare()
             self._job.run(disk)
         except Exception:
@@ -83,7 +77,7 @@ class Swap:
             raise
         # The guest is on the new volume now. An error would make Nova undo
         # what has happened, and take that volume away from it.
-        self._finish(size, present)
+        self._finish()
         self._let_go(old)
 
     def _size(self, new: Dict[str, Any], encrypted: bool) -> int:
@@ -95,16 +89,27 @@ class Swap:
             self._context, attachment.volume_id(new))
         return int(volume["size"] * _GIB)
 
-    def _finish(self, size: int, present: int) -> None:
+    def _check(self, size: int, present: int) -> None:
+        what = f"disk {self._device} of server {self._instance.uuid}"
+        if size < present:
+            raise exception.VolumeTooSmall(source=what, needed=present,
+                                           size=size)
+        if size > present:
+            # QEMU ends such a copy at its start (7.2: "Source and target
+            # image have different sizes").
+            raise exception.OperationRefused(
+                reason=f"{what} has {present} bytes and the volume has "
+                       f"{size}, and QEMU copies the disk of a running server "
+                       "only to one of the same size; extend the old volume "
+                       "first")
+
+    def _finish(self) -> None:
         try:
             self._job.keep()
-            if size != present:
-                self._job.resize(size)
         except (libvirt.libvirtError, nova_exception.NovaException):
-            LOG.exception("Server %s is on its new volume, but its "
-                          "definition or the size of disk %s is not up to "
-                          "date; hard-reboot it", self._instance.uuid,
-                          self._device)
+            LOG.exception("Server %s is on its new volume with disk %s, but "
+                          "its definition is not up to date; hard-reboot it",
+                          self._instance.uuid, self._device)
 
     def _let_go(self, info: Dict[str, Any]) -> None:
         try:
@@ -114,3 +119,19 @@ class Swap:
             LOG.exception("Volume %s is not in use by server %s any more, "
                           "but could not be disconnected",
                           attachment.volume_id(info), self._instance.uuid)
+
+
+def disk_config(driver: Any, instance: Any, info: Dict[str, Any],
+                device: str) -> Any:
+    """Nova's configuration of a volume as a disk of a server.
+
+    :param device: name of the disk in the guest, as ``vda``
+    """
+    method = driver._get_volume_config
+    # Up to release 31 the instance is asked for as well.
+    first = ([instance] if "instance" in inspect.signature(method).parameters
+             else [])
+    return method(*first, info, {
+        "dev": device, "type": "disk",
+        "bus": blockinfo.get_disk_bus_for_disk_dev(
+            conf.CONF.libvirt.virt_type, device)})

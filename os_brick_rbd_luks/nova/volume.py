@@ -28,7 +28,8 @@ from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.nova import secrets
 
 
-class RBDLuksVolumeDriver(net.LibvirtNetVolumeDriver):
+class RBDLuksVolumeDriver(
+        net.LibvirtNetVolumeDriver):  # type: ignore[misc]
     """Upstream's for what is not encrypted."""
 
     def get_config(self, connection_info: Dict[str, Any],

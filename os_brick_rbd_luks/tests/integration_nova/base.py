@@ -34,10 +34,10 @@ from oslo_config import cfg
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.nova import driver as ours
 from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.functional.attach import base
-from os_brick_rbd_luks.tests.integration_nova import guests
 
 GIB = 1024 ** 3
 MIB = 1024 ** 2
@@ -220,8 +220,11 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def disk(self, info, device="vda"):
         """The XML of a disk, as Nova makes it."""
-        return self.driver._get_volume_config(info, {
-            "dev": device, "bus": "virtio", "type": "disk"}).to_xml()
+        return self.config(info, device).to_xml()
+
+    def config(self, info, device="vda"):
+        """A disk, as Nova configures it."""
+        return swap.disk_config(self.driver, None, info, device)
 
     def persist(self, booted):
         """Define the guest, as all of Nova's are."""

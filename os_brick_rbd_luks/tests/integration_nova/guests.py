@@ -36,8 +36,8 @@ WRITER = """
 n=0
 while true; do
   n=$((n+1))
-  printf '%-4096d' $n | dd of=/dev/vda bs=4096 seek=$n conv=fsync 2>/dev/null \\
-    && echo ack $n
+  printf '%-4096d' $n |
+    dd of=/dev/vda bs=4096 seek=$n conv=fsync 2>/dev/null && echo ack $n
   [ $((n % 16)) = 0 ] && echo size $(blockdev --getsize64 /dev/vda)
 done
 """

@@ -239,15 +239,12 @@ class MigrationTest(NativeTestCase):
         there = secret.UUIDString()
         self.remove_secrets(volume.id)
         xml = migration._update_volume_xml(
-            migration.etree.fromstring(self.with_serial(booted, volume)),
+            migration.etree.fromstring(booted.domain.XMLDesc()),
             sent, instance, self.driver._get_volume_config)
         disk = migration.etree.tostring(xml, encoding="unicode")
         self.assertIn(there, disk)
         self.assertNotIn(uuid, disk)
         self.assertEqual(provider == "luks2", 'engine="librbd"' in disk)
-
-    def with_serial(self, booted, volume):
-        return booted.domain.XMLDesc()
 
 
 class BlockDevice(dict):
@@ -257,5 +254,3 @@ class BlockDevice(dict):
 
     def save(self):
         pass
-
-
