@@ -30,6 +30,7 @@ from nova import objects
 from nova.virt.libvirt import driver as upstream
 from nova.virt import virtapi
 from oslo_config import cfg
+from oslo_utils import uuidutils
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.nova import driver as ours
@@ -197,10 +198,9 @@ class NovaTestCase(base.AttachmentTestCase):
 
     # Servers
 
-    def instance(self, domain):
+    def instance(self, uuid):
         """Nova's record of a server."""
-        made = Instance(nova_context.get_admin_context(),
-                        uuid=domain.UUIDString(), id=1,
+        made = Instance(nova_context.get_admin_context(), uuid=uuid, id=1,
                         image_ref="", system_metadata={},
                         device_metadata=None, host="here")
         made.flavor = objects.Flavor(extra_specs={})
@@ -216,7 +216,7 @@ class NovaTestCase(base.AttachmentTestCase):
         disk = self.disk(info)
         booted = self.guest(disk, script)
         self.persist(booted)
-        return booted, self.instance(booted.domain)
+        return booted, self.instance(booted.uuid)
 
     def disk(self, info, device="vda"):
         """The XML of a disk, as Nova makes it."""
@@ -224,7 +224,8 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def config(self, info, device="vda"):
         """A disk, as Nova configures it."""
-        return swap.disk_config(self.driver, None, info, device)
+        return swap.disk_config(self.driver, self.instance(
+            uuidutils.generate_uuid()), info, device)
 
     def persist(self, booted):
         """Define the guest, as all of Nova's are."""
