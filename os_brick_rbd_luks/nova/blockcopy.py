@@ -22,6 +22,8 @@ import libvirt
 from lxml import etree
 from nova import exception as nova_exception
 
+from os_brick_rbd_luks import attachment
+
 LOG = logging.getLogger(__name__)
 
 #: Seconds between two looks at a copy.
@@ -155,11 +157,14 @@ def same(found: Any, wanted: Any) -> bool:
 def destination(disk: Any) -> str:
     """The XML of a new disk, as libvirt's block copy reads it.
 
-    It looks only into the source, where Nova does not put the encryption.
+    It looks only into the source, where Nova does not put the encryption, and
+    takes no engine for none (11.3): then the cipher text's place would be
+    given to QEMU as a plain disk, header and all.
     """
     element = disk.format_dom()
     found = element.find("encryption")
     if found is not None:
+        found.set("engine", found.get("engine", attachment.QEMU))
         element.find("source").append(found)
     text: str = etree.tostring(element, encoding="unicode")
     return text

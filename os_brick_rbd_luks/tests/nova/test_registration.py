@@ -19,8 +19,6 @@ import subprocess
 import sys
 import textwrap
 
-# Before Nova's other modules: see there.
-from os_brick_rbd_luks.tests.nova import upstream  # noqa: F401 H306
 from nova import virt
 from nova.virt import driver as virt_driver
 from nova.virt import libvirt

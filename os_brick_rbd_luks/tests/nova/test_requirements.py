@@ -14,8 +14,6 @@
 
 from __future__ import annotations
 
-# Before Nova's other modules: see there.
-from os_brick_rbd_luks.tests.nova import upstream  # noqa: F401 H306
 import ddt
 import fixtures
 import libvirt

@@ -19,8 +19,6 @@ import types
 from typing import Iterator
 
 import fixtures
-# Before all else of Nova: it decides how Nova runs its threads.
-import nova.tests.unit  # noqa: F401
 from nova.virt.libvirt import driver as upstream
 from nova.virt.libvirt.volume import net
 
