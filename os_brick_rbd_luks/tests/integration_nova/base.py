@@ -48,6 +48,10 @@ SIZE = base.SIZE
 HEADERS = {"luks": "luks1", "luks2": "luks2", base.PROVIDER: "luks1",
            base.LUKS2_PROVIDER: "luks2"}
 
+#: From this release of libvirt on, as far as is known, a running guest can be
+#: given a volume that librbd decrypts.
+HOTPLUG = 11_003_000
+
 #: Nova's ``Host``, of which a process has one: it runs libvirt's event loop.
 _HOSTS = {}
 

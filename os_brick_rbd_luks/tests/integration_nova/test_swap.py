@@ -25,6 +25,7 @@ import ddt
 import fixtures
 import libvirt
 from nova import exception as nova_exception
+from nova import rpc
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -48,11 +49,6 @@ DIRECTIONS = [
 ]
 
 
-#: From this release of libvirt on a running guest can be given a volume that
-#: librbd decrypts.
-HOTPLUG = 11_003_000
-
-
 def into_luks2(test):
     """For a test that moves a guest to a LUKS2 volume: it works, or the guest
     stays where it was.
@@ -62,11 +58,11 @@ def into_luks2(test):
         try:
             test(self, *arguments)
         except exception.NoHotplug as error:
-            self.assertLess(libvirt.getVersion(), HOTPLUG)
+            self.assertLess(libvirt.getVersion(), base.HOTPLUG)
             self.assertIn("stop the server", str(error))
             self.assert_on_old(self.other, self.new_info)
         else:
-            self.assertTrue(libvirt.getVersion() >= HOTPLUG
+            self.assertTrue(libvirt.getVersion() >= base.HOTPLUG
                             or self.other.header != "luks2")
     return wrapper
 
@@ -254,7 +250,7 @@ class FaultTest(SwapTestCase):
     LARGE = 512 * base.MIB
 
     def begin(self, old="luks2", new="luks"):
-        if new == "luks2" and libvirt.getVersion() < HOTPLUG:
+        if new == "luks2" and libvirt.getVersion() < base.HOTPLUG:
             new = "luks"
         self.start(old, self.LARGE)
         self.other = self.make(new, self.LARGE)
@@ -334,6 +330,8 @@ class RestartTest(SwapTestCase):
             "RBD_LUKS_TEST_LIBVIRT", self.folder_of_libvirt))
         self.tool("up")
         self.addCleanup(self.tool, "down")
+        # Where Nova tells others that libvirt is away.
+        self.useFixture(fixtures.MockPatchObject(rpc, "LEGACY_NOTIFIER"))
         super().setUp()
 
     def make_driver(self, events=False):
