@@ -117,10 +117,11 @@ class RBDLuksLibvirtDriver(
                 context, original_new_size, block_device, instance,
                 connection_info, encryption)
             return
-        encryptor = self._get_volume_encryptor(connection_info, encryption)
-        self._resize_attached_volume(
-            encryptor.extend_volume(context, **encryption), block_device,
-            instance)
+        self._get_volume_encryptor(connection_info, encryption).mark_volume()
+        facts = attachment.read(connection_info)
+        assert facts  # noqa: S101 (it has just been marked)
+        self._resize_attached_volume(requirements.resize_to(facts),
+                                     block_device, instance)
 
     def pre_live_migration(self, *args: Any, **kwargs: Any) -> Any:
         """As upstream's; tells the source what its XML has to say.

@@ -83,6 +83,17 @@ def check(host: Any, facts: attachment.Native) -> None:
             what=need.what, needed=need.ceph, found=found or "an older one")
 
 
+def resize_to(facts: attachment.Native) -> int:
+    """Bytes to ask QEMU for, so that a guest sees the volume's size.
+
+    QEMU passes them to librbd, which before 18 takes them for the image's
+    size though it decrypts, and would cut the payload's end off.
+    """
+    raw = (facts.engine == attachment.LIBRBD
+           and (cluster.librbd_encryption() or 0) < LAYERS.ceph)
+    return facts.size + (facts.data_offset if raw else 0)
+
+
 @contextlib.contextmanager
 def hotplug(host: Any) -> Iterator[None]:
     """Say why libvirt failed to add a disk to a running guest.

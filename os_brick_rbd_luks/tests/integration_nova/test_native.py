@@ -113,6 +113,10 @@ class AttachTest(NativeTestCase):
         booted.wait(f"size {volume.size}")
         self.assertEqual(2, len(guests.sizes(booted.output())))
         self.assertEqual(volume.size, attachment.read(info).size)
+        with self.pool.open(volume.id) as image:
+            # Nothing was cut off, or added.
+            self.assertEqual(volume.size + attachment.read(info).data_offset,
+                             image.size())
 
     def test_plain_volume_is_as_upstream_has_it(self):
         info = self.info(self.make(""))

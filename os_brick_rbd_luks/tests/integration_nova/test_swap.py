@@ -331,7 +331,8 @@ class RestartTest(SwapTestCase):
         self.tool("up")
         self.addCleanup(self.tool, "down")
         # Where Nova tells others that libvirt is away.
-        self.useFixture(fixtures.MockPatchObject(rpc, "LEGACY_NOTIFIER"))
+        for name in ("LEGACY_NOTIFIER", "NOTIFIER"):
+            self.useFixture(fixtures.MockPatchObject(rpc, name))
         super().setUp()
 
     def make_driver(self, events=False):
@@ -361,8 +362,11 @@ class RestartTest(SwapTestCase):
         self.assertEqual(f"volumes/{self.old.id}", self.source())
         self.assert_nothing_left(self.new_info)
         self.written(3)
-        # The next attempt has all that it needs, though libvirt has forgotten
-        # its secrets.
-        self.swap(self.other, self.new_info)
+        # libvirt has forgotten the secret that the guest's disk names, and
+        # begins no copy without it: another attempt changes nothing.
+        self.assertRaises(nova_exception.VolumeRebaseFailed, self.swap,
+                          self.other, self.new_info)
+        self.assertEqual(f"volumes/{self.old.id}", self.source())
+        self.assert_nothing_left(self.new_info)
         self.written(3)
-        self.assert_complete(self.other)
+        self.assert_complete(self.old)
