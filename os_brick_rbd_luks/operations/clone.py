@@ -34,6 +34,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone_snapshot
+from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
@@ -48,7 +49,8 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
             passphrase: bytes, new_passphrase: bytes, *,
             size: Optional[int] = None, flatten: bool = False,
             key_id: Optional[str] = None,
-            options: formatting.Options = formatting.Options()
+            options: formatting.Options = formatting.Options(),
+            fetch: decryption.Fetch = decryption.no_keys
             ) -> header_io.Header:
     """Clone an encrypted snapshot, and let only *new_passphrase* open it.
 
@@ -59,16 +61,22 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
     :param key_id: the key manager's id of *passphrase*: librbd of Ceph 18
         and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
+    :param fetch: called for the keys of the layers below a source that is a
+        clone with a header of its own, to flatten
     :raises WrongPassphrase: *passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
+    :raises OperationRefused: to flatten needs a key that *fetch* lacks
     """
+    release = store.encryption_release()
+    layers = []
     with store.open_snapshot(parent) as source:
         opened = unlock.unlock(source, passphrase)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
+        if flatten and opened.header.clone:
+            layers = [passphrase, *decryption.below(source, release, fetch)]
     wanted = _wanted(decrypted, size)
-    release = store.encryption_release()
     if (wanted != decrypted and not flatten
             and engines.reads_no_growth(opened.header, release)):
         raise exception.InvalidParameter(
@@ -82,6 +90,9 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
                               iterations=options.iterations,
                               argon2=options.argon2)
         if flatten:
+            if layers:
+                # As it is, what is below is of another volume key, or plain.
+                image.load_encryption(header.type, new_passphrase, *layers)
             image.flatten()
         else:
             chain.write(image, keys)
