@@ -170,11 +170,10 @@ def retyping(lab, kind):
 def operations(lab, kind, picture):
     """Name of an operation -> what measures it, and how often."""
     for size in (1, 10, 100):
-        # Upstream's driver writes the whole of an empty volume.
-        if size < 100 or not kind.startswith("upstream"):
-            count = 3 if size == 1 or kind.startswith("ours") else 1
-            yield f"create {size} GiB", count, lambda size=size: creating(
-                lab, kind, size)
+        # Upstream's driver reads the whole of an empty volume.
+        count = 3 if size == 1 or kind.startswith("ours") else 1
+        yield f"create {size} GiB", count, lambda size=size: creating(
+            lab, kind, size)
     yield "from image", 3, lambda: from_image(lab, kind, picture)
     yield "clone", 3, lambda: cloning(lab, kind)
     yield "from snapshot", 3, lambda: from_snapshot(lab, kind)
