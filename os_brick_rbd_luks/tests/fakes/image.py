@@ -326,6 +326,15 @@ class MemoryImage:
         """See :class:`base.Image`."""
         return self._usable().stripe_period
 
+    def has_grown(self) -> bool:
+        """See :class:`base.Image`."""
+        content: Optional[Content] = self._usable()
+        while content is not None and content.below is not None:
+            if content.overlap < content.size:
+                return True
+            content = content.below
+        return False
+
     def features(self) -> FrozenSet[str]:
         """See :class:`base.Image`."""
         return self._usable().features

@@ -156,6 +156,14 @@ class Luks2Test(base.OperationsTestCase):
         self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(first)))
 
 
+    def test_grown_clone(self):
+        grown = dataclasses.replace(RBD, grown=True)
+        self.assertEqual({"qemu"}, set(self.refusals(self.header(),
+                                                     store=grown)))
+        self.assertIn("more than its source", self.refusals(
+            self.header(), PACIFIC, grown)["librbd"])
+
+
 class StoreTest(base.OperationsTestCase):
 
     def test_pool(self):
