@@ -31,9 +31,6 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase,
                  test_clone.CloneTestCase):
     """No volume is lost on either way."""
 
-    #: Upstream's own, with the passphrase and with all of a volume.
-    largest_file = 2 * GIB
-
     def switch(self, driver):
         """Restart Cinder's volume service with ``ours`` or ``upstream``."""
         self.lab.tool("switch", driver)
@@ -44,6 +41,8 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase,
         snapshot = self.snapshot(old)
         self.addCleanup(self.switch, "upstream")
         self.switch("ours")
+        # Upstream's own are there, with the passphrase and all of a volume.
+        self.files.forget()
         self.check(old)
         made = self.attach(old)
         native = attachment.read({"data": made["connection_info"]})
@@ -63,6 +62,7 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase,
         self.retype(clone, "ours-luks2")
         self.check(clone, size=2)
 
+        self.files.stop()
         self.switch("upstream")
         self.check(old, size=3)
         self.check(new, base.reader.filling(GIB, 0x21))
@@ -70,4 +70,8 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase,
         # What it clones is as good as upstream's own.
         copy = self.create("upstream-luks", source_volume_id=new.id)
         self.check(copy, base.reader.filling(GIB, 0x21))
+        self.delete(copy)
+        # Upstream's leaves what it cloned by, and then all of the source.
+        self.store.remove_snapshot(self.pool(new), self.image_name(new),
+                                   f"volume-{copy.id}.clone_snap")
         self.delete(snapshot)
