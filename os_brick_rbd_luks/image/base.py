@@ -69,11 +69,8 @@ class Image(Protocol):
     def stripe_period(self) -> int:
         """Bytes after which the striping over objects begins anew."""
 
-    def has_grown(self) -> bool:
-        """Whether it is a clone that is larger than its share of its parent.
-
-        Or a clone of such a one.
-        """
+    def is_deep_clone(self) -> bool:
+        """Whether it is a clone of a clone, or one that has grown since."""
 
     def features(self) -> FrozenSet[str]:
         """Names of the image's features, as ``rbd info`` spells them."""

@@ -55,13 +55,13 @@ class LayeredImage(librbd.LibrbdImage):
         return base.Parent(found["pool_name"], found["pool_namespace"],
                            found["image_name"], found["snap_name"])
 
-    def has_grown(self) -> bool:
+    def is_deep_clone(self) -> bool:
         """See :class:`base.Image`; before encryption is loaded.
 
-        A chain of clones is followed as long as it is in one pool.
+        A parent in another pool counts as no clone.
         """
         rbd = librbd.bindings()
-        with self._translated("compare with its parent"):
+        with self._translated("look for its parent's parent"):
             try:
                 found = self._image.get_parent_image_spec()
             except rbd.ImageNotFound:
@@ -77,7 +77,7 @@ class LayeredImage(librbd.LibrbdImage):
                                snapshot=found["snap_name"], read_only=True)
         with LayeredImage(parent, self._ioctx, found["image_name"],
                           self._user) as below:
-            return below.has_grown()
+            return below.parent() is not None
 
     def children(self, snapshot: str) -> int:
         """See :class:`base.LayeredImage`."""

@@ -85,7 +85,7 @@ class RawFile:
         """That of an RBD image with default objects: exports fit there."""
         return base.DEFAULT_OBJECT_SIZE
 
-    def has_grown(self) -> bool:
+    def is_deep_clone(self) -> bool:
         """False: a file has no parent."""
         return False
 

@@ -66,7 +66,8 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
     :raises WrongPassphrase: *passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
-    :raises OperationRefused: to flatten needs a key that *fetch* lacks
+    :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
+        the source is a clone of LUKS2, before Ceph 18, and is not flattened
     """
     release = store.encryption_release()
     layers = []
@@ -74,15 +75,12 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
         opened = unlock.unlock(source, passphrase)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
+        is_clone = source.parent() is not None
         if flatten and opened.header.clone:
             layers = [passphrase, *decryption.below(source, release, fetch)]
     wanted = _wanted(decrypted, size)
-    if (wanted != decrypted and not flatten
-            and engines.reads_no_growth(opened.header, release)):
-        raise exception.InvalidParameter(
-            name="size", value=size, reason="is more than the source has, "
-            f"and librbd of Ceph {release} cannot read what a clone has more "
-            "than its source; flatten the clone (--flatten, flatten=True)")
+    if not flatten and engines.fails_on_deep_clones(opened.header, release):
+        _refuse_deep(is_clone, decrypted, wanted, release)
     with _made(store, parent, name) as image:
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
@@ -98,6 +96,20 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
             chain.write(image, keys)
             holes.keep_source(store, parent)
     return header
+
+
+def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
+                 release: Optional[int]) -> None:
+    if is_clone:
+        raise exception.OperationRefused(
+            reason=f"its source is a clone, and librbd of Ceph {release} "
+                   "fails on clones of clones; flatten the clone (--flatten, "
+                   "flatten=True)")
+    if wanted != decrypted:
+        raise exception.InvalidParameter(
+            name="size", value=wanted, reason="is more than the source has, "
+            f"and librbd of Ceph {release} cannot read what a clone has more "
+            "than its source; flatten the clone (--flatten, flatten=True)")
 
 
 def layered(store: base.CloneStore, parent: base.Parent, name: str,

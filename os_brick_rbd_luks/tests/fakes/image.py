@@ -326,14 +326,12 @@ class MemoryImage:
         """See :class:`base.Image`."""
         return self._usable().stripe_period
 
-    def has_grown(self) -> bool:
+    def is_deep_clone(self) -> bool:
         """See :class:`base.Image`."""
-        content: Optional[Content] = self._usable()
-        while content is not None and content.below is not None:
-            if content.overlap < content.size:
-                return True
-            content = content.below
-        return False
+        content = self._usable()
+        return content.below is not None and (
+            content.overlap < content.size
+            or content.below.below is not None)
 
     def features(self) -> FrozenSet[str]:
         """See :class:`base.Image`."""

@@ -168,6 +168,27 @@ class OwnKeyTest(CloneTestCase):
                 self.assertEqual(2 * SIZE, len(found))
                 self.assertEqual(b"last", found[SIZE - 4:SIZE])
 
+    def test_clone_of_a_clone(self):
+        """Of LUKS2, librbd of Ceph 16 now and then crashes when it opens one.
+        """
+        _source, parent = self.volume(LUKS2, (5 * MIB, b"shared"))
+        middle, name = self.name(), self.name()
+        clone.own_key(self.pool, parent, middle, base.KEY, base.NEW_KEY,
+                      key_id="one")
+        of_middle = self.snapshot(middle)
+        flatten = RELEASE < 18
+        if flatten:
+            error = self.assertRaises(
+                exception.OperationRefused, clone.own_key, self.pool,
+                of_middle, name, base.NEW_KEY, THIRD_KEY)
+            self.assertIn("--flatten", str(error))
+            self.assertNotIn(name, self.pool.images())
+        clone.own_key(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
+                      key_id="two", flatten=flatten)
+        keys = [THIRD_KEY] if flatten else [THIRD_KEY, base.NEW_KEY, base.KEY]
+        self.assertEqual(b"shared", self.read(name, keys, 5 * MIB, 6,
+                                              "luks2"))
+
     def test_smaller_is_refused(self):
         source, parent = self.volume(LUKS1)
         name = self.name()

@@ -156,12 +156,12 @@ class Luks2Test(base.OperationsTestCase):
         self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(first)))
 
 
-    def test_grown_clone(self):
-        grown = dataclasses.replace(RBD, grown=True)
+    def test_deep_clone(self):
+        deep = dataclasses.replace(RBD, deep_clone=True)
         self.assertEqual({"qemu"}, set(self.refusals(self.header(),
-                                                     store=grown)))
-        self.assertIn("more than its source", self.refusals(
-            self.header(), PACIFIC, grown)["librbd"])
+                                                     store=deep)))
+        self.assertIn("clones of clones", self.refusals(
+            self.header(), PACIFIC, deep)["librbd"])
 
 
 class StoreTest(base.OperationsTestCase):
