@@ -113,19 +113,19 @@ def from_image(lab, kind, picture):
 
 
 def cloning(lab, kind):
-    """Clone a volume of 10 GiB."""
-    source = lab.create(kind, 10)
-    volume, seconds = timed(lab.create, kind, 10, source_volume_id=source.id)
+    """Clone a volume of 1 GiB."""
+    source = lab.create(kind, 1)
+    volume, seconds = timed(lab.create, kind, 1, source_volume_id=source.id)
     lab.remove(volume, source)
     return seconds
 
 
 def from_snapshot(lab, kind):
-    """Create a volume from a snapshot of 10 GiB."""
-    source = lab.create(kind, 10)
+    """Create a volume from a snapshot of 1 GiB."""
+    source = lab.create(kind, 1)
     snapshot = lab.block.create_snapshot(volume_id=source.id)
     lab.block.wait_for_status(snapshot, interval=0.1)
-    volume, seconds = timed(lab.create, kind, 10, snapshot_id=snapshot.id)
+    volume, seconds = timed(lab.create, kind, 1, snapshot_id=snapshot.id)
     lab.remove(volume)
     lab.block.delete_snapshot(snapshot)
     lab.block.wait_for_delete(snapshot, interval=0.2)
@@ -170,7 +170,7 @@ def retyping(lab, kind):
 def operations(lab, kind, picture):
     """Name of an operation -> what measures it, and how often."""
     for size in (1, 10, 100):
-        # Upstream's driver writes the whole of an empty volume.
+        # Upstream's driver reads the whole of an empty volume.
         if size < 100 or not kind.startswith("upstream"):
             count = 3 if size == 1 or kind.startswith("ours") else 1
             yield f"create {size} GiB", count, lambda size=size: creating(

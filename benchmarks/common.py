@@ -130,11 +130,16 @@ def bars(folder, name, groups, *, title, xlabel, ylabel):
     from matplotlib import pyplot
     figure, axes = pyplot.subplots(figsize=(8, 4.5))
     width = 0.8 / len(groups)
+    # A group may lack some, but the largest has them in the right order.
+    places = {name: place for place, name in enumerate(dict.fromkeys(
+        name for values in sorted(groups.values(), key=len, reverse=True)
+        for name in values))}
     for number, (label, values) in enumerate(groups.items()):
-        axes.bar([x + (number + 0.5) * width - 0.4
-                  for x in range(len(values))], list(values.values()),
+        axes.bar([places[name] + (number + 0.5) * width - 0.4
+                  for name in values], list(values.values()),
                  width, label=label)
-        axes.set_xticks(range(len(values)), list(values))
+    axes.set_xticks(list(places.values()),
+                    [name.replace(" ", "\n", 1) for name in places])
     axes.set_yscale("log")
     axes.set_title(title)
     axes.set_xlabel(xlabel)

@@ -20,6 +20,7 @@ from typing import Any, ContextManager, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import copies
 from os_brick_rbd_luks.cmd import passphrase
 from os_brick_rbd_luks.cmd import volume
 
@@ -100,7 +101,7 @@ class Clone(base.ShowOne):
                 else:
                     clone.own_key(store, parent, args.target.name, key, new,
                                   flatten=args.flatten, options=options,
-                                  **common)
+                                  fetch=copies.fetch(args), **common)
             with store.open(args.target.name, read_only=True) as image:
                 facts = describe.describe_image(image)
         return volume.summary(facts)

@@ -69,6 +69,9 @@ class Image(Protocol):
     def stripe_period(self) -> int:
         """Bytes after which the striping over objects begins anew."""
 
+    def is_deep_clone(self) -> bool:
+        """Whether it is a clone of a clone, or one that has grown since."""
+
     def features(self) -> FrozenSet[str]:
         """Names of the image's features, as ``rbd info`` spells them."""
 

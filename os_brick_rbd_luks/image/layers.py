@@ -55,6 +55,30 @@ class LayeredImage(librbd.LibrbdImage):
         return base.Parent(found["pool_name"], found["pool_namespace"],
                            found["image_name"], found["snap_name"])
 
+    def is_deep_clone(self) -> bool:
+        """See :class:`base.Image`; before encryption is loaded.
+
+        A parent in another pool counts as no clone.
+        """
+        rbd = librbd.bindings()
+        with self._translated("look for its parent's parent"):
+            try:
+                found = self._image.get_parent_image_spec()
+            except rbd.ImageNotFound:
+                return False
+            if self._image.overlap() < self._image.size():
+                return True
+            if (self._ioctx is None
+                    or found["pool_name"] != self._ioctx.name
+                    or found["pool_namespace"]
+                    != self._ioctx.get_namespace()):
+                return False
+            parent = rbd.Image(self._ioctx, found["image_name"],
+                               snapshot=found["snap_name"], read_only=True)
+        with LayeredImage(parent, self._ioctx, found["image_name"],
+                          self._user) as below:
+            return below.parent() is not None
+
     def children(self, snapshot: str) -> int:
         """See :class:`base.LayeredImage`."""
         with self._translated("look for clones"):

@@ -85,6 +85,10 @@ class RawFile:
         """That of an RBD image with default objects: exports fit there."""
         return base.DEFAULT_OBJECT_SIZE
 
+    def is_deep_clone(self) -> bool:
+        """False: a file has no parent."""
+        return False
+
     def features(self) -> FrozenSet[str]:
         """A file has none."""
         return frozenset()

@@ -34,6 +34,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone_snapshot
+from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
@@ -48,7 +49,8 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
             passphrase: bytes, new_passphrase: bytes, *,
             size: Optional[int] = None, flatten: bool = False,
             key_id: Optional[str] = None,
-            options: formatting.Options = formatting.Options()
+            options: formatting.Options = formatting.Options(),
+            fetch: decryption.Fetch = decryption.no_keys
             ) -> header_io.Header:
     """Clone an encrypted snapshot, and let only *new_passphrase* open it.
 
@@ -59,22 +61,26 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
     :param key_id: the key manager's id of *passphrase*: librbd of Ceph 18
         and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
+    :param fetch: called for the keys of the layers below a source that is a
+        clone with a header of its own, to flatten
     :raises WrongPassphrase: *passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
+    :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
+        the source is a clone of LUKS2, before Ceph 18, and is not flattened
     """
+    release = store.encryption_release()
+    layers = []
     with store.open_snapshot(parent) as source:
         opened = unlock.unlock(source, passphrase)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
+        is_clone = source.parent() is not None
+        if flatten and opened.header.clone:
+            layers = [passphrase, *decryption.below(source, release, fetch)]
     wanted = _wanted(decrypted, size)
-    release = store.encryption_release()
-    if (wanted != decrypted and not flatten
-            and engines.reads_no_growth(opened.header, release)):
-        raise exception.InvalidParameter(
-            name="size", value=size, reason="is more than the source has, "
-            f"and librbd of Ceph {release} cannot read what a clone has more "
-            "than its source; flatten the clone (--flatten, flatten=True)")
+    if not flatten and engines.fails_on_deep_clones(opened.header, release):
+        _refuse_deep(is_clone, decrypted, wanted, release)
     with _made(store, parent, name) as image:
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
@@ -82,11 +88,28 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
                               iterations=options.iterations,
                               argon2=options.argon2)
         if flatten:
+            if layers:
+                # As it is, what is below is of another volume key, or plain.
+                image.load_encryption(header.type, new_passphrase, *layers)
             image.flatten()
         else:
             chain.write(image, keys)
             holes.keep_source(store, parent)
     return header
+
+
+def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
+                 release: Optional[int]) -> None:
+    if is_clone:
+        raise exception.OperationRefused(
+            reason=f"its source is a clone, and librbd of Ceph {release} "
+                   "fails on clones of clones; flatten the clone (--flatten, "
+                   "flatten=True)")
+    if wanted != decrypted:
+        raise exception.InvalidParameter(
+            name="size", value=wanted, reason="is more than the source has, "
+            f"and librbd of Ceph {release} cannot read what a clone has more "
+            "than its source; flatten the clone (--flatten, flatten=True)")
 
 
 def layered(store: base.CloneStore, parent: base.Parent, name: str,

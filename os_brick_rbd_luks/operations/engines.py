@@ -54,12 +54,15 @@ class Store:
     journaling: bool
     #: bytes
     stripe_period: int
+    #: see :meth:`base.Image.is_deep_clone`
+    deep_clone: bool = False
 
     @classmethod
     def of(cls, image: base.Image) -> Store:
         """The facts of an open image."""
         return cls(not image.name.startswith("file:"),
-                   "journaling" in image.features(), image.stripe_period())
+                   "journaling" in image.features(), image.stripe_period(),
+                   image.is_deep_clone())
 
 
 def has_layers(release: Optional[int]) -> bool:
@@ -82,11 +85,13 @@ def require_layers(release: Optional[int], what: str) -> None:
             else f"that of Ceph {release}")
 
 
-def reads_no_growth(header: header_io.Header, release: Optional[int]
+def fails_on_deep_clones(header: header_io.Header, release: Optional[int]
                     ) -> bool:
-    """Whether librbd cannot read what a clone has more than its parent.
+    """Whether nothing can read :meth:`base.Image.is_deep_clone` ones.
 
-    That of Ceph 16 does not, of LUKS2.
+    librbd of Ceph 16 crashes now and then when it loads the encryption of a
+    clone of a clone, and fails where a payload reaches into what a clone has
+    more than its parent; and only librbd reads LUKS2.
     """
     return (header.type == "luks2" and release is not None
             and not has_layers(release))
@@ -139,6 +144,9 @@ def librbd_refusal(header: header_io.Header, store: Store,
         return "librbd has no encryption with the journaling feature"
     if header.clone and not has_layers(release):
         return "the own header of a clone needs librbd of Ceph 18 or newer"
+    if store.deep_clone and not has_layers(release):
+        return (f"that of Ceph {release} fails on clones of clones, and on "
+                "those that are larger than their source")
     if odd_payload(header):
         return "librbd does not know such a payload: " + odd_payload(header)
     if release >= 18 and header.data_offset % store.stripe_period:

@@ -187,9 +187,27 @@ def _plan(change: Union[luks1.Change, luks2.Change], start: bytes,
         (plans.Write(0, change.header.pack()),)))
 
 
+def header_area(passphrase: bytes, options: Options, offset: int,
+                volume_key: bytes) -> bytes:
+    """All that is before the payload of a new volume.
+
+    :param offset: bytes before the payload
+    :raises UnsupportedHeader: see :func:`check`
+    """
+    check(passphrase, options)
+    change = _new_header(passphrase, options, offset, volume_key=volume_key)
+    area = bytearray(offset)
+    for stage in _plan(change, bytes(detect.START)).stages:
+        for write in stage:
+            area[write.offset:write.offset + len(write.data)] = write.data
+    return bytes(area)
+
+
 def _new_header(passphrase: bytes, options: Options, offset: int,
-                clone: bool = False) -> Union[luks1.Change, luks2.Change]:
-    volume_key = options.random(options.key_bytes)
+                clone: bool = False, volume_key: Optional[bytes] = None
+                ) -> Union[luks1.Change, luks2.Change]:
+    if volume_key is None:
+        volume_key = options.random(options.key_bytes)
     common: Dict[str, Any] = {
         "cipher_spec": options.cipher_spec, "hash_name": options.hash_name,
         "data_offset": offset, "random": options.random, "clone": clone,

@@ -48,6 +48,7 @@ from os_brick_rbd_luks.volume import revert
 from os_brick_rbd_luks.volume import sizes
 from os_brick_rbd_luks.volume import store
 from os_brick_rbd_luks.volume import transfers
+from os_brick_rbd_luks.volume import uploads
 
 LOG = logging.getLogger(__name__)
 
@@ -264,7 +265,12 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
 
     def copy_volume_to_image(self, context: Any, volume: Any,
                              image_service: Any, image_meta: Any) -> None:
-        """Upload the volume as it is: encrypted, if it is."""
+        """Upload the volume, encrypted if it is: always as LUKS1."""
+        if uploads.is_sent_as_luks1(volume, self._backend()):
+            uploads.send_as_luks1(
+                context, volume, image_service, image_meta["id"],
+                self._backend(), self._keys(volume))
+            return
         self._make_independent(volume)
         super().copy_volume_to_image(context, volume, image_service,
                                      image_meta)

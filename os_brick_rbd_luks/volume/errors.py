@@ -21,6 +21,20 @@ from cinder import exception as cinder_exception
 from os_brick_rbd_luks import exception
 
 
+class KeyManagerFailed(
+        cinder_exception.VolumeBackendAPIException,  # type: ignore[misc]
+        cinder_exception.MetadataCopyFailure):  # type: ignore[misc]
+    """What Cinder does not try again with another backend.
+
+    That one would ask the same key manager. And Cinder's API takes the host
+    away from a volume that no backend could create, and then deletes it
+    without its key.
+
+    Source: ``OnFailureRescheduleTask.no_reschedule_types`` of Cinder's
+    ``create_volume`` flow; ``cinder.volume.api.API.delete``.
+    """
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn this package's errors into one that Cinder's manager expects.
@@ -29,6 +43,8 @@ def translated() -> Iterator[None]:
     """
     try:
         yield
+    except exception.PassphraseUnavailable as error:
+        raise KeyManagerFailed(data=str(error)) from error
     except exception.RBDLuksError as error:
         raise cinder_exception.VolumeBackendAPIException(
             data=str(error)) from error

@@ -18,8 +18,10 @@ Source: ``cinder.volume.volume_utils`` (``create_encryption_key``,
 
 from __future__ import annotations
 
-from typing import Any, Dict
+import contextlib
+from typing import Any, Dict, Iterator
 
+from castellan.common import exception as castellan_exception
 from castellan import key_manager
 from cinder.db import api as db
 from cinder import exception as cinder_exception
@@ -28,12 +30,23 @@ from cinder.volume import volume_utils
 from os_brick import encryptors
 from oslo_config import cfg
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import secret
 
 #: What a provider is in os-brick's words -> type of header.
 _TYPES = {"luks": "luks1", "luks2": "luks2"}
+
+
+@contextlib.contextmanager
+def _translated(wanted: str) -> Iterator[None]:
+    try:
+        yield
+    except (castellan_exception.CastellanException,
+            cinder_exception.Invalid) as error:
+        raise exception.PassphraseUnavailable(
+            source=wanted, reason=str(error)) from error
 
 
 class Keys:
@@ -51,15 +64,23 @@ class Keys:
         return secret.get(self._manager, self._context, key_id)
 
     def create(self, volume_type_id: str) -> str:
-        """A new key as the encryption of a volume type asks for; its id."""
-        key_id: str = volume_utils.create_encryption_key(
-            self._context, self._manager, volume_type_id)
+        """A new key as the encryption of a volume type asks for; its id.
+
+        :raises PassphraseUnavailable: the key manager fails
+        """
+        with _translated("a new key"):
+            key_id: str = volume_utils.create_encryption_key(
+                self._context, self._manager, volume_type_id)
         return key_id
 
     def copy(self, key_id: str) -> str:
-        """Another key that stands for the same passphrase; its id."""
-        copied: str = volume_utils.clone_encryption_key(
-            self._context, self._manager, key_id)
+        """Another key that stands for the same passphrase; its id.
+
+        :raises PassphraseUnavailable: the key manager fails
+        """
+        with _translated(f"a copy of key {key_id}"):
+            copied: str = volume_utils.clone_encryption_key(
+                self._context, self._manager, key_id)
         return copied
 
     def delete(self, key_id: str) -> None:

@@ -150,7 +150,7 @@ def do_flatten(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
             threads.call(_note, backend, volume.name,
                          volume.encryption_key_id)
         passphrase = keys.passphrase(volume.encryption_key_id)
-        below, own = threads.call(_keys_of, backend, volume.name)
+        below, own = threads.call(keys_of, backend, volume.name)
         found = {key_id: keys.passphrase(key_id)
                  for key_id in below if key_id}
         LOG.info("%s: flattening", volume.name)
@@ -174,7 +174,7 @@ def _note(backend: store.Backend, name: str, key_id: str) -> None:
         chain.write(image, [key_id, *needed] if needed else [])
 
 
-def _keys_of(backend: store.Backend, name: str
+def keys_of(backend: store.Backend, name: str
              ) -> Tuple[List[str], List[str]]:
     """The keys of an image's layers, and those that go with it."""
     with backend.image(name, read_only=True) as image:

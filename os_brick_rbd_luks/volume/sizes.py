@@ -67,11 +67,12 @@ def _flatten_for(pool: base.CloneStore, image: base.LayeredImage, size: int
     release = pool.encryption_release()
     parent = image.parent()
     header = header_io.read_header(image)
-    if (parent is None or not engines.reads_no_growth(header, release)
-            or size <= image.size() - header.data_offset):
+    if (parent is None or not engines.fails_on_deep_clones(header, release)
+            or size <= image.size() - header.data_offset
+            and not image.is_deep_clone()):
         return None
-    LOG.info("%s: flattened, because librbd of Ceph %d cannot read a larger "
-             "clone", image.name, release)
+    LOG.info("%s: flattened, because librbd of Ceph %d reads neither larger "
+             "clones nor clones of clones", image.name, release)
     image.flatten()
     return parent
 

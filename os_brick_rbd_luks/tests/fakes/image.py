@@ -326,6 +326,13 @@ class MemoryImage:
         """See :class:`base.Image`."""
         return self._usable().stripe_period
 
+    def is_deep_clone(self) -> bool:
+        """See :class:`base.Image`."""
+        content = self._usable()
+        return content.below is not None and (
+            content.overlap < content.size
+            or content.below.below is not None)
+
     def features(self) -> FrozenSet[str]:
         """See :class:`base.Image`."""
         return self._usable().features

@@ -27,6 +27,7 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import source as sources
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.functional import base
 
@@ -149,6 +150,44 @@ class OwnKeyTest(CloneTestCase):
         self.assertEqual(2 * SIZE, self.guest_size(name, base.NEW_KEY))
         self.qemu_io(name, base.NEW_KEY,
                      f"read -P 0x74 {SIZE - 1} 1")
+
+    def test_larger_as_plain_text(self):
+        """And a clone of it: librbd of Ceph 16 reads neither."""
+        _source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
+        larger, other = self.name(), self.name()
+        clone.own_key(self.pool, parent, larger, base.KEY, base.NEW_KEY,
+                      size=2 * SIZE, key_id="one")
+        clone.own_key(self.pool, self.snapshot(larger), other, base.NEW_KEY,
+                      THIRD_KEY, key_id="two")
+        fetch = {"one": base.KEY, "two": base.NEW_KEY}.__getitem__
+        for name, key in ((larger, base.NEW_KEY), (other, THIRD_KEY)):
+            with sources.opened(self.pool, name, passphrase=key,
+                                fetch=fetch) as volume:
+                with volume.view() as view:
+                    found = view.read(0, 2 * SIZE)
+                self.assertEqual(2 * SIZE, len(found))
+                self.assertEqual(b"last", found[SIZE - 4:SIZE])
+
+    def test_clone_of_a_clone(self):
+        """Of LUKS2, librbd of Ceph 16 now and then crashes when it opens one.
+        """
+        _source, parent = self.volume(LUKS2, (5 * MIB, b"shared"))
+        middle, name = self.name(), self.name()
+        clone.own_key(self.pool, parent, middle, base.KEY, base.NEW_KEY,
+                      key_id="one")
+        of_middle = self.snapshot(middle)
+        flatten = RELEASE < 18
+        if flatten:
+            error = self.assertRaises(
+                exception.OperationRefused, clone.own_key, self.pool,
+                of_middle, name, base.NEW_KEY, THIRD_KEY)
+            self.assertIn("--flatten", str(error))
+            self.assertNotIn(name, self.pool.images())
+        clone.own_key(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
+                      key_id="two", flatten=flatten)
+        keys = [THIRD_KEY] if flatten else [THIRD_KEY, base.NEW_KEY, base.KEY]
+        self.assertEqual(b"shared", self.read(name, keys, 5 * MIB, 6,
+                                              "luks2"))
 
     def test_smaller_is_refused(self):
         source, parent = self.volume(LUKS1)

@@ -17,6 +17,7 @@ from __future__ import annotations
 from cinder import exception as cinder_exception
 import ddt
 
+from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.tests.functional_cinder import base
 from os_brick_rbd_luks.tests.functional_cinder import reader
 
@@ -94,8 +95,11 @@ class CloneTest(CloneTestCase):
         third = self.clone(second)
         self.delete(second)
         self.delete(first)
-        self.assertEqual({f"{first.name}.deleted", f"{second.name}.deleted",
-                          third.name}, set(self.images()))
+        left = {third.name}
+        if provider == "luks" or cluster.librbd_encryption() >= 18:
+            # Else librbd fails on clones of clones, and it is none.
+            left |= {f"{first.name}.deleted", f"{second.name}.deleted"}
+        self.assertEqual(left, set(self.images()))
         self.check(third)
         self.delete(third)
         self.assert_nothing_left()

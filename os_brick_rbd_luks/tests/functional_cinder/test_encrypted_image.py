@@ -34,9 +34,11 @@ class UploadTest(image_base.ImageTestCase):
         image_id = self.upload(source)
         self.check(source)
         self.assert_keys(source, self.key_of(image_id))
-        with self.pool() as pool, pool.open(source.name) as image:
-            self.assertEqual(image.size(), os.path.getsize(
-                self.glance.path(image_id)))
+        # All that Glance takes: LUKS1, of whatever volume.
+        path = self.glance.path(image_id)
+        with open(path, "rb") as stream:
+            self.assertEqual(b"LUKS\xba\xbe\0\1", stream.read(8))
+        self.assertEqual(base.GIB + 4 * images.MIB, os.path.getsize(path))
         volume = self.of_encrypted(image_id, provider)
         self.check(volume)
         self.assert_images(source, volume)

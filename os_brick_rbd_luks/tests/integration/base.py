@@ -31,7 +31,7 @@ import fixtures
 from openstack import exceptions
 import testtools
 
-from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.operations import owned
 from os_brick_rbd_luks.tests.integration import lab as labs
 from os_brick_rbd_luks.tests.integration import reader
@@ -83,8 +83,8 @@ class IntegrationTestCase(testtools.TestCase):
             name: about["provider"]
             for name, about in self.lab.about["types"].items()}
         self.store = store.Store(self.lab)
-        before = self.state()
-        self.addCleanup(self._expect, before)
+        self.before = self.state()
+        self.addCleanup(self._expect)
         self._watch()
 
     # What is there
@@ -95,13 +95,10 @@ class IntegrationTestCase(testtools.TestCase):
         The image of a LUKS2 clone notes them, since librbd of Ceph 18 and
         newer will ask for its parent's passphrase too.
         """
-        with self.store.image(self.pool(volume),
-                              self.image_name(volume)) as image:
-            try:
-                noted = image.metadata_get(owned.NOTE)
-            except KeyError:
-                return set()
-        return set(chain.parse(owned.NOTE, noted)[1])
+        name = self.image_name(volume)
+        with self.store.image(self.pool(volume), name) as image:
+            return set(owned.read(layers.LayeredImage(
+                image, None, name, "client.admin")))
 
     def state(self):
         """All that an operation could leave behind."""
@@ -119,8 +116,19 @@ class IntegrationTestCase(testtools.TestCase):
         return found
 
     def keys(self, user="user"):
-        """Ids of the keys of a user's project."""
-        return self.secrets()[f"keys of {user}"]
+        """Ids of the keys of a user's project, that the test has made."""
+        name = f"keys of {user}"
+        return self.secrets()[name] - self.before[name]
+
+    def forget_keys(self, most):
+        """Delete up to so many keys that Cinder's own code leaves."""
+        manager = self.user.key_manager
+        for order in manager.orders():
+            manager.delete_order(order)
+        left = self.keys()
+        self.assertLessEqual(len(left), most)
+        for key_id in left:
+            manager.delete_secret(key_id)
 
     def eventually(self, expected, found):
         """Fail unless *found* gives that soon: Cinder deletes afterwards."""
@@ -129,8 +137,8 @@ class IntegrationTestCase(testtools.TestCase):
             time.sleep(0.5)
         self.assertEqual(expected, now)
 
-    def _expect(self, before):
-        self.eventually(before, self.state)
+    def _expect(self):
+        self.eventually(self.before, self.state)
 
     def _watch(self):
         folder = self.lab.about["image_conversion_dir"]

@@ -61,3 +61,11 @@ class Store:
         with self.pool(pool) as ioctx, librbd.bindings().Image(
                 ioctx, name, snapshot=snapshot, read_only=True) as image:
             yield image
+
+    def remove_snapshot(self, pool, name, snapshot):
+        """Remove a snapshot of an image, which may be protected."""
+        with self.pool(pool) as ioctx, librbd.bindings().Image(
+                ioctx, name) as image:
+            if image.is_protected_snap(snapshot):
+                image.unprotect_snap(snapshot)
+            image.remove_snap(snapshot)

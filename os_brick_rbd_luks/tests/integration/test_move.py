@@ -100,7 +100,9 @@ class UpstreamTest(MoveTestCase):
     @ddt.data("luks", "luks2")
     def test_encrypted_to_plain_and_back_m2(self, provider):
         volume = self.filled(f"ours-{provider}")
-        for volume_type in ("upstream", f"ours-{provider}"):
+        # The source's service copies. Upstream's does not know this package,
+        # and finds it by the class path of the type.
+        for volume_type in ("upstream", "ours-class"):
             self.retype(volume, volume_type)
             self.check(volume)
             self.assert_only_key(volume)

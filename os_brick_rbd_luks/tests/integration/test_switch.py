@@ -21,16 +21,15 @@ from __future__ import annotations
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.tests.integration import base
 from os_brick_rbd_luks.tests.integration import test_attach
+from os_brick_rbd_luks.tests.integration import test_clone
 from os_brick_rbd_luks.tests.integration import test_move
 
 GIB = base.GIB
 
 
-class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase):
+class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase,
+                 test_clone.CloneTestCase):
     """No volume is lost on either way."""
-
-    #: Upstream's own, with the passphrase and with all of a volume.
-    largest_file = 2 * GIB
 
     def switch(self, driver):
         """Restart Cinder's volume service with ``ours`` or ``upstream``."""
@@ -39,8 +38,11 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase):
     def test_to_ours_and_back(self):
         old = self.filled("upstream-luks")
         old_key = self.key_id(old)
+        snapshot = self.snapshot(old)
         self.addCleanup(self.switch, "upstream")
         self.switch("ours")
+        # Upstream's own are there, with the passphrase and all of a volume.
+        self.files.forget()
         self.check(old)
         made = self.attach(old)
         native = attachment.read({"data": made["connection_info"]})
@@ -51,6 +53,8 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase):
         clone = self.create("upstream-luks", 2, source_volume_id=old.id)
         self.check(clone, size=2)
         self.assertNotEqual(old_key, self.key_id(clone))
+        second = self.create("upstream-luks", snapshot_id=snapshot.id)
+        self.assert_own_key(second, old)
         self.user.block_storage.extend_volume(old, 3)
         self.ready(old)
         self.check(old, size=3)
@@ -58,9 +62,16 @@ class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase):
         self.retype(clone, "ours-luks2")
         self.check(clone, size=2)
 
+        self.files.stop()
         self.switch("upstream")
         self.check(old, size=3)
         self.check(new, base.reader.filling(GIB, 0x21))
+        self.check(second)
         # What it clones is as good as upstream's own.
         copy = self.create("upstream-luks", source_volume_id=new.id)
         self.check(copy, base.reader.filling(GIB, 0x21))
+        self.delete(copy)
+        # Upstream's leaves what it cloned by, and then all of the source.
+        self.store.remove_snapshot(self.pool(new), self.image_name(new),
+                                   f"volume-{copy.id}.clone_snap")
+        self.delete(snapshot)

@@ -43,3 +43,5 @@ class TypeTest(test_attach.AttachTestCase):
         error = self.assertRaises(exceptions.BadRequestException, self.start,
                                   name)
         self.assertIn("encrypt", str(error))
+        # The API refuses only when it has made a key.
+        self.forget_keys(1)

@@ -28,11 +28,13 @@ GIB = base.GIB
 class UploadTest(images.ImageTestCase, test_clone.CloneTestCase):
     """Issues S2, P6 and H3."""
 
+    #: The configuration that os-brick writes for librbd.
+    largest_file = 4096
+
     @ddt.data("luks", "luks2")
     def test_there_and_back_s2_p6_h3(self, provider):
         source = self.filled(f"ours-{provider}")
         image = self.uploaded(source)
-        self.assertEqual([], self.files.files)
         # The header is part of it, so it is larger than a GiB.
         self.assertGreater(image.size, GIB)
 

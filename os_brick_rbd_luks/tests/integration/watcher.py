@@ -92,11 +92,18 @@ class Watcher:
 
     def stop(self):
         """Watch no longer; the files stay readable until :meth:`close`."""
-        self._ended.set()
-        self._thread.join()
-        os.close(self._inotify)
+        if not self._ended.is_set():
+            self._ended.set()
+            self._thread.join()
+            os.close(self._inotify)
+
+    def forget(self):
+        """Look only at files that are made from now on."""
+        gone, self.files = self.files, []
+        for file in gone:
+            file.close()
 
     def close(self):
         """Let go of all files."""
-        for file in self.files:
-            file.close()
+        self.stop()
+        self.forget()

@@ -126,6 +126,40 @@ class LayeredTest(test_clone.CloneTestCase):
         self.assertEqual(b"first", self.read(source, [base.KEY], 0, 5,
                                              below.type))
 
+    @ddt.data((None, test_clone.LUKS1), (None, test_clone.LUKS2),
+              (test_clone.LUKS1, test_clone.LUKS2))
+    @ddt.unpack
+    def test_rekeyed_and_flattened(self, below, above):
+        """What each layer has is encrypted anew, with one volume key."""
+        data = ((0, b"first"), (20 * MIB, b"middle"), (SIZE - 4, b"last"))
+        if below is None:
+            _source, parent = self.plain(*data)
+            keys, key_id = [base.NEW_KEY], None
+        else:
+            _source, parent = self.volume(below, *data)
+            keys, key_id = [base.NEW_KEY, base.KEY], "source-key"
+        middle, name = self.layered_name(), self.name()
+        clone.layered(self.pool, parent, middle, base.NEW_KEY, above,
+                      passphrase=below and base.KEY, key_id=key_id)
+        self.write(middle, keys, (20 * MIB + 2, b"OWN"), header=above.type)
+        of_middle = self.snapshot(middle)
+        if below is not None:
+            # Refused before anything is made.
+            self.assertRaises(
+                exception.OperationRefused, clone.own_key, self.pool,
+                of_middle, name, base.NEW_KEY, test_clone.THIRD_KEY,
+                flatten=True)
+            self.assertNotIn(name, self.pool.images())
+        clone.own_key(self.pool, of_middle, name, base.NEW_KEY,
+                      test_clone.THIRD_KEY, flatten=True,
+                      fetch={"source-key": base.KEY}.__getitem__)
+        with self.pool.open(name) as image:
+            self.assertIsNone(image.parent())
+            self.assertEqual([], chain.read(image))
+        self.assert_same(self.read(middle, keys, 0, SIZE, above.type),
+                         self.read(name, [test_clone.THIRD_KEY], 0, SIZE,
+                                   above.type))
+
     def test_clone_of_a_clone_remembers_the_chain(self):
         source, parent = self.volume(test_clone.LUKS2, (0, b"first"))
         middle, top = self.layered_name(), self.layered_name()

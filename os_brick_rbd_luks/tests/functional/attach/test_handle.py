@@ -128,6 +128,19 @@ class HandleTest(base.AttachmentTestCase):
         slow = cluster.librbd_encryption() >= 18
         self.assertEqual(slow, "decrypted by Python" in self.log.output)
 
+    def test_clone_of_a_larger_clone(self):
+        """Neither of which librbd of Ceph 16 can read."""
+        name = self.volume()
+        for size in (2 * base.SIZE, 2 * base.SIZE):
+            with self.pool.open(name) as image:
+                image.create_snapshot("s")
+            parent, name = self.pool.parent(name, "s"), self.name()
+            with self.pool.clone(parent, name) as image:
+                image.resize(size + (4 << 20))
+        self.check(name, 2 * base.SIZE)
+        slow = cluster.librbd_encryption() < 18
+        self.assertEqual(slow, "decrypted by Python" in self.log.output)
+
     def test_cbc(self):
         name = self.name()
         with self.pool.create(name, base.SIZE + (4 << 20)) as image:

@@ -156,6 +156,14 @@ class Luks2Test(base.OperationsTestCase):
         self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(first)))
 
 
+    def test_deep_clone(self):
+        deep = dataclasses.replace(RBD, deep_clone=True)
+        self.assertEqual({"qemu"}, set(self.refusals(self.header(),
+                                                     store=deep)))
+        self.assertIn("clones of clones", self.refusals(
+            self.header(), PACIFIC, deep)["librbd"])
+
+
 class StoreTest(base.OperationsTestCase):
 
     def test_pool(self):
