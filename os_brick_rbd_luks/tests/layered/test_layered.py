@@ -159,6 +159,8 @@ class LayeredTest(test_clone.CloneTestCase):
         self.assert_same(self.read(middle, keys, 0, SIZE, above.type),
                          self.read(name, [test_clone.THIRD_KEY], 0, SIZE,
                                    above.type))
+        with self.pool.open(middle) as image:
+            image.remove_snapshot(of_middle.snapshot)
 
     def test_clone_of_a_clone_remembers_the_chain(self):
         source, parent = self.volume(test_clone.LUKS2, (0, b"first"))
