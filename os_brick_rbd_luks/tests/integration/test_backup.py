@@ -88,12 +88,10 @@ class CephTest(BackupTestCase):
         self.check_restores(f"ours-{provider}")
 
 
-@ddt.ddt
 class PosixTest(BackupTestCase):
-    """The chunked drivers read to the end of the image."""
+    """The chunked drivers read to the end of the image, and know no holes."""
 
     driver = "posix"
 
-    @ddt.data("luks", "luks2")
-    def test_restores_d4(self, provider):
-        self.check_restores(f"ours-{provider}")
+    def test_restores_d4(self):
+        self.check_restores("ours-luks2")

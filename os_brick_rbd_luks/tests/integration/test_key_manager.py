@@ -14,9 +14,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
-import ddt
 from openstack import exceptions
 
 from os_brick_rbd_luks.tests.integration import images
@@ -26,13 +23,17 @@ from os_brick_rbd_luks.tests.integration import test_move
 GIB = test_clone.GIB
 
 
-@ddt.ddt
 class KeyManagerDownTest(images.ImageTestCase, test_clone.CloneTestCase,
                          test_move.MoveTestCase):
     """At the API, and later in the volume service."""
 
     #: An image that is no more than is uploaded here.
     largest_file = 4 * images.MIB
+
+    def setUp(self):
+        super().setUp()
+        #: What volumes are made of.
+        self.sources = []
 
     def down(self):
         """Stop the key manager for the rest of the test, or until up()."""
@@ -41,26 +42,6 @@ class KeyManagerDownTest(images.ImageTestCase, test_clone.CloneTestCase,
 
     def up(self):
         self.lab.tool("start", "barbican")
-
-    @contextlib.contextmanager
-    def down_after_the_api(self):
-        """What the API takes meanwhile, the volume service does without keys.
-        """
-        self.lab.tool("stop", "cinder-volume")
-        self.addCleanup(self.lab.tool, "start", "cinder-volume")
-        yield
-        self.down()
-        self.lab.tool("start", "cinder-volume")
-
-    def start_without_keys(self, *arguments, **source):
-        """A volume whose key is gone before the volume service sees it."""
-        with self.down_after_the_api():
-            return self.start(*arguments, **source)
-
-    def failed(self, volume):
-        """Wait for the error, and remove what there is of the volume."""
-        self.ready(volume, "error")
-        self.up()
 
     def test_api(self):
         volume = self.filled("ours-luks")
@@ -88,47 +69,47 @@ class KeyManagerDownTest(images.ImageTestCase, test_clone.CloneTestCase,
             volume, "available", "detached", "none")
         self.check(volume)
 
-    @ddt.data("luks", "luks2")
-    def test_create(self, provider):
-        self.failed(self.start_without_keys(f"ours-{provider}"))
-
-    @ddt.data("raw", "qcow2")
-    def test_of_an_image(self, disk_format):
-        path = self.raw_file(2 * images.MIB)
-        if disk_format == "qcow2":
-            path = self.qcow2_of(path)
-        image = self.upload(path, disk_format)
-        self.failed(self.start_without_keys("ours-luks2", image_id=image.id))
-
-    def failed_copy(self, source, **origin):
-        """A volume of another's data fails, and that one stays as it is."""
+    def test_volume_service(self):
+        """It gets to all that the API took before when the keys are gone."""
+        made_of = [source for provider in ("luks", "luks2")
+                   for source in self.origins(provider)]
+        volumes = {target: self.filled("ours-luks") for target in (
+            "ours-luks2", "ours2-luks2", "ours")}
         before = self.state()
-        volume_type = self.about(source)["volume_type"]
-        volume = self.start_without_keys(volume_type, **origin)
-        self.failed(volume)
-        self.delete(volume)
-        self.eventually(before, self.state)
-        self.check(source)
 
-    @ddt.data("luks", "luks2")
-    def test_clone(self, provider):
-        source = self.filled(f"ours-{provider}")
-        self.failed_copy(source, source_volume_id=source.id)
-
-    @ddt.data("luks", "luks2")
-    def test_volume_of_a_snapshot(self, provider):
-        source = self.filled(f"ours-{provider}")
-        self.failed_copy(source, snapshot_id=self.snapshot(source).id)
-
-    @ddt.data("ours-luks2", "ours2-luks2", "ours")
-    def test_retype(self, volume_type):
-        volume = self.filled("ours-luks")
-        before = self.state()
-        with self.down_after_the_api():
+        self.lab.tool("stop", "cinder-volume")
+        self.addCleanup(self.lab.tool, "start", "cinder-volume")
+        failing = [self.start(volume_type, **origin)
+                   for volume_type, origin in made_of]
+        for target, volume in volumes.items():
             self.user.block_storage.retype_volume(
-                volume, volume_type, migration_policy="on-demand")
-        self.settled(volume)
+                volume, target, migration_policy="on-demand")
+        self.down()
+        self.lab.tool("start", "cinder-volume")
+        for volume in failing:
+            self.ready(volume, "error")
+        for volume in volumes.values():
+            self.settled(volume)
+
         self.up()
-        self.assertEqual("ours-luks", self.about(volume)["volume_type"])
-        self.check(volume)
+        for volume in failing:
+            self.delete(volume)
         self.eventually(before, self.state)
+        for volume in volumes.values():
+            self.assertEqual("ours-luks", self.about(volume)["volume_type"])
+            self.check(volume)
+        for source in self.sources:
+            self.check(source)
+
+    def origins(self, provider):
+        """Types of volumes, and what Cinder is to make them of."""
+        volume_type = f"ours-{provider}"
+        source = self.filled(volume_type)
+        self.sources.append(source)
+        path = self.raw_file(2 * images.MIB)
+        yield volume_type, {}
+        yield volume_type, {"source_volume_id": source.id}
+        yield volume_type, {"snapshot_id": self.snapshot(source).id}
+        yield volume_type, {"image_id": self.upload(path).id}
+        yield volume_type, {"image_id": self.upload(
+            self.qcow2_of(path), "qcow2").id}
