@@ -109,7 +109,10 @@ class SizeTest(testtools.TestCase):
 CODES = {
     1: ("RBDLuksError", "KeyslotError", "WrongVolumeKey", "KeyslotNotFound",
         "KeyslotInUse", "NoFreeKeyslot", "InvalidParameter",
-        "LibvirtError", "MissingDependency", "UnsupportedCeph"),
+        "LibvirtError", "MissingDependency", "UnsupportedCeph",
+        # The command raises none of these.
+        "MissingSecret", "NotMarked", "UnknownMark", "UnsupportedHypervisor",
+        "NoHotplug"),
     2: ("WrongPassphrase", "PassphraseUnavailable"),
     4: ("HeaderError", "NotLuks", "UnsupportedHeader", "CorruptHeader",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
