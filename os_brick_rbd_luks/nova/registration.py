@@ -22,16 +22,31 @@ Source: ``nova.virt.driver.load_compute_driver``,
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Callable, List, Optional
-
 from os_brick_rbd_luks import plugin
 
 VOLUME_DRIVER = "os_brick_rbd_luks.nova.volume.RBDLuksVolumeDriver"
 
-_MUTEX = threading.Lock()
-#: What undoes the registration, last first; None while there is none.
-_UNDO: Optional[List[Callable[[], None]]] = None
+
+def _put_all(registration: plugin.Registration) -> None:
+    from nova.virt import libvirt
+    from nova.virt.libvirt import config
+    from nova.virt.libvirt import driver as upstream
+
+    from os_brick_rbd_luks.nova import driver
+    from os_brick_rbd_luks.nova import encryption
+    plugin.register()
+    registration.at_undo(plugin.unregister)
+    # The compute driver "libvirt.LibvirtDriver" is imported by this name.
+    registration.put(vars(libvirt), "LibvirtDriver",
+                     driver.RBDLuksLibvirtDriver)
+    registration.put(upstream.VOLUME_DRIVERS, "rbd", VOLUME_DRIVER)
+    # What Nova reads of a guest's disks and writes back is to keep the
+    # engine and all secrets.
+    registration.put(vars(config), "LibvirtConfigGuestDiskEncryption",
+                     encryption.Encryption)
+
+
+_REGISTRATION = plugin.Registration(_put_all)
 
 
 def register() -> None:
@@ -39,58 +54,9 @@ def register() -> None:
 
     To do it again does nothing.
     """
-    global _UNDO
-    with _MUTEX:
-        if _UNDO is not None:
-            return
-        _UNDO = []
-        try:
-            _put_all()
-        except BaseException:
-            _undo()
-            raise
-
-
-def _put_all() -> None:
-    from nova.virt import libvirt
-    from nova.virt.libvirt import config
-    from nova.virt.libvirt import driver as upstream
-
-    from os_brick_rbd_luks.nova import driver
-    from os_brick_rbd_luks.nova import encryption
-    assert _UNDO is not None  # noqa: S101 (under the mutex, in register)
-    plugin.register()
-    _UNDO.append(plugin.unregister)
-    # The compute driver "libvirt.LibvirtDriver" is imported by this name.
-    _put(vars(libvirt), "LibvirtDriver", driver.RBDLuksLibvirtDriver)
-    _put(upstream.VOLUME_DRIVERS, "rbd", VOLUME_DRIVER)
-    # What Nova reads of a guest's disks and writes back is to keep the
-    # engine and all secrets.
-    _put(vars(config), "LibvirtConfigGuestDiskEncryption",
-         encryption.Encryption)
-
-
-def _put(mapping: Any, key: str, value: Any) -> None:
-    before = mapping[key]
-
-    def undo() -> None:
-        # Somebody else changed it since: theirs stays.
-        if mapping[key] is value:
-            mapping[key] = before
-
-    mapping[key] = value
-    assert _UNDO is not None  # noqa: S101 (under the mutex, in register)
-    _UNDO.append(undo)
+    _REGISTRATION.register()
 
 
 def unregister() -> None:
     """Undo :func:`register`; without one, nothing is done."""
-    with _MUTEX:
-        _undo()
-
-
-def _undo() -> None:
-    global _UNDO
-    for undo in reversed(_UNDO or []):
-        undo()
-    _UNDO = None
+    _REGISTRATION.unregister()
