@@ -60,22 +60,19 @@ class LayeredImage(librbd.LibrbdImage):
 
         A parent in another pool counts as no clone.
         """
-        rbd = librbd.bindings()
+        parent = self.parent()
+        if parent is None:
+            return False
         with self._translated("look for its parent's parent"):
-            try:
-                found = self._image.get_parent_image_spec()
-            except rbd.ImageNotFound:
-                return False
             if self._image.overlap() < self._image.size():
                 return True
-            if (self._ioctx is None
-                    or found["pool_name"] != self._ioctx.name
-                    or found["pool_namespace"]
-                    != self._ioctx.get_namespace()):
+            if (self._ioctx is None or (parent.pool, parent.namespace) != (
+                    self._ioctx.name, self._ioctx.get_namespace())):
                 return False
-            parent = rbd.Image(self._ioctx, found["image_name"],
-                               snapshot=found["snap_name"], read_only=True)
-        with LayeredImage(parent, self._ioctx, found["image_name"],
+            image = librbd.bindings().Image(
+                self._ioctx, parent.image, snapshot=parent.snapshot,
+                read_only=True)
+        with LayeredImage(image, self._ioctx, str(parent),
                           self._user) as below:
             return below.parent() is not None
 
