@@ -47,7 +47,7 @@ def get(manager: Any, context: Any, key_id: Optional[str]) -> bytes:
         raise exception.PassphraseUnavailable(
             source="the key manager", reason="the volume has no key id")
     source = f"key {key_id}"
-    with _translated(source):
+    with translated(source):
         managed = manager.get(context, key_id)
     if not managed.get_encoded():
         raise exception.PassphraseUnavailable(
@@ -56,9 +56,14 @@ def get(manager: Any, context: Any, key_id: Optional[str]) -> bytes:
 
 
 @contextlib.contextmanager
-def _translated(source: str, configuration: str = "the configuration"
+def translated(source: str, configuration: str = "the configuration"
                 ) -> Iterator[None]:
-    """Turn what castellan and its backends raise into ours."""
+    """Turn what castellan and its backends raise into ours.
+
+    :param source: what was asked for
+    :param configuration: where the key manager's is
+    :raises PassphraseUnavailable: whatever it was
+    """
     from castellan.common import exception as castellan_exception
     from oslo_config import cfg
     try:
@@ -100,7 +105,7 @@ def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
             name="castellan", package="castellan and "
             "python-barbicanclient") from error
     conf = cfg.ConfigOpts()
-    with _translated(f"key {key_id}", ", ".join(config_files)):
+    with translated(f"key {key_id}", ", ".join(config_files)):
         options.set_defaults(conf)
         conf([], project="rbd-luks",
              default_config_files=list(config_files))

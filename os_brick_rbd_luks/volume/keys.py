@@ -18,10 +18,8 @@ Source: ``cinder.volume.volume_utils`` (``create_encryption_key``,
 
 from __future__ import annotations
 
-import contextlib
-from typing import Any, Dict, Iterator
+from typing import Any, Dict
 
-from castellan.common import exception as castellan_exception
 from castellan import key_manager
 from cinder.db import api as db
 from cinder import exception as cinder_exception
@@ -30,23 +28,12 @@ from cinder.volume import volume_utils
 from os_brick import encryptors
 from oslo_config import cfg
 
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import secret
 
 #: What a provider is in os-brick's words -> type of header.
 _TYPES = {"luks": "luks1", "luks2": "luks2"}
-
-
-@contextlib.contextmanager
-def _translated(wanted: str) -> Iterator[None]:
-    try:
-        yield
-    except (castellan_exception.CastellanException,
-            cinder_exception.Invalid) as error:
-        raise exception.PassphraseUnavailable(
-            source=wanted, reason=str(error)) from error
 
 
 class Keys:
@@ -68,7 +55,7 @@ class Keys:
 
         :raises PassphraseUnavailable: the key manager fails
         """
-        with _translated("a new key"):
+        with secret.translated("a new key"):
             key_id: str = volume_utils.create_encryption_key(
                 self._context, self._manager, volume_type_id)
         return key_id
@@ -78,7 +65,7 @@ class Keys:
 
         :raises PassphraseUnavailable: the key manager fails
         """
-        with _translated(f"a copy of key {key_id}"):
+        with secret.translated(f"a copy of key {key_id}"):
             copied: str = volume_utils.clone_encryption_key(
                 self._context, self._manager, key_id)
         return copied
