@@ -30,6 +30,7 @@ from nova import exception as nova_exception
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.operations import engines
 
 Version = Tuple[int, int, int]
 
@@ -50,7 +51,7 @@ class Need:
 
 LIBRBD = Need("decryption by librbd (LUKS2)", (7, 9, 0), (6, 1, 0), 16)
 LAYERS = Need("a clone whose layers have keys of their own (luks-any)",
-              (9, 3, 0), (8, 0, 0), 18)
+              (9, 3, 0), (8, 0, 0), engines.LAYERED_RELEASE)
 
 
 def check(host: Any, facts: attachment.Native) -> None:
@@ -90,7 +91,7 @@ def resize_to(facts: attachment.Native) -> int:
     size though it decrypts, and would cut the payload's end off.
     """
     raw = (facts.engine == attachment.LIBRBD
-           and (cluster.librbd_encryption() or 0) < LAYERS.ceph)
+           and not engines.has_layers(cluster.librbd_encryption()))
     return facts.size + (facts.data_offset if raw else 0)
 
 
