@@ -70,14 +70,12 @@ class BackupCephTest(test_backup_ceph.BackupCephTestCase):
 
 def ours():
     """The tests of this module that are upstream's."""
-    return unittest.TestLoader().loadTestsFromTestCase(BackupCephTest)
+    return differences.of([BackupCephTest])
 
 
-def load_tests(loader, _standard_tests, _pattern):
+def load_tests(_loader, _standard_tests, _pattern):
     """Apply the table."""
-    suite, _found = differences.apply(ours(), DIFFERENCES)
-    suite.addTests(loader.loadTestsFromTestCase(SetupTest))
-    return suite
+    return differences.loaded(ours(), DIFFERENCES, SetupTest)
 
 
 class SetupTest(unittest.TestCase):
@@ -86,6 +84,4 @@ class SetupTest(unittest.TestCase):
         self.assertGreater(len([*differences.tests(ours())]), LEAST)
 
     def test_every_entry_is_about_a_test(self):
-        _suite, found = differences.apply(ours(), DIFFERENCES)
-        self.assertEqual([], [name for name, count in found.items()
-                              if count != 1])
+        self.assertEqual([], differences.stray(ours(), DIFFERENCES))

@@ -71,15 +71,12 @@ OURS = (RBDTest, ManagedRBDTest)
 
 def ours():
     """The tests of this module that are upstream's."""
-    loader = unittest.TestLoader()
-    return unittest.TestSuite(map(loader.loadTestsFromTestCase, OURS))
+    return differences.of(OURS)
 
 
-def load_tests(loader, _standard_tests, _pattern):
+def load_tests(_loader, _standard_tests, _pattern):
     """Apply the table."""
-    suite, _found = differences.apply(ours(), DIFFERENCES)
-    suite.addTests(loader.loadTestsFromTestCase(SetupTest))
-    return suite
+    return differences.loaded(ours(), DIFFERENCES, SetupTest)
 
 
 def patched(test):
@@ -99,9 +96,7 @@ class SetupTest(testtools.TestCase):
         self.assertEqual(classes, {cls.__base__ for cls in OURS})
 
     def test_every_entry_is_about_a_test(self):
-        _suite, found = differences.apply(ours(), DIFFERENCES)
-        self.assertEqual([], [name for name, count in found.items()
-                              if count != 1])
+        self.assertEqual([], differences.stray(ours(), DIFFERENCES))
 
     def test_ours_is_what_is_tested(self):
         seen = []

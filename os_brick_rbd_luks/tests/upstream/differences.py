@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import re
-from typing import Any, Iterator, Mapping, Tuple, Type
+from typing import Any, Iterable, Iterator, List, Mapping, Tuple, Type
 import unittest
 
 
@@ -83,3 +83,27 @@ def apply(suite: Any, table: Mapping[str, Difference]
             found[entry] += 1
             expect(test, table[entry])
     return suite, found
+
+
+def of(classes: Iterable[Type[unittest.TestCase]]) -> unittest.TestSuite:
+    """All tests of *classes*."""
+    loader = unittest.TestLoader()
+    return unittest.TestSuite(map(loader.loadTestsFromTestCase, classes))
+
+
+def loaded(suite: Any, table: Mapping[str, Difference],
+           *own: Type[unittest.TestCase]) -> Any:
+    """What a module's ``load_tests`` gives.
+
+    :param suite: upstream's tests, to which the table is applied
+    :param own: those of the module's classes that are about them
+    """
+    applied, _found = apply(suite, table)
+    applied.addTests(of(own))
+    return applied
+
+
+def stray(suite: Any, table: Mapping[str, Difference]) -> List[str]:
+    """Entries that are not about exactly one test."""
+    _suite, found = apply(suite, table)
+    return [name for name, count in found.items() if count != 1]

@@ -115,26 +115,19 @@ DIFFERENCES.update({
 
 def ours():
     """The tests of this module that are upstream's."""
-    loader = unittest.TestLoader()
-    return unittest.TestSuite(
-        loader.loadTestsFromTestCase(cls) for cls in (
-            ConnectorTest, NotEncryptedTest, EncryptorTest,
-            Luks2EncryptorTest))
+    return differences.of((ConnectorTest, NotEncryptedTest, EncryptorTest,
+                           Luks2EncryptorTest))
 
 
-def load_tests(loader, _standard_tests, _pattern):
+def load_tests(_loader, _standard_tests, _pattern):
     """Apply the table."""
-    suite, _found = differences.apply(ours(), DIFFERENCES)
-    suite.addTests(loader.loadTestsFromTestCase(TableTest))
-    return suite
+    return differences.loaded(ours(), DIFFERENCES, TableTest)
 
 
 class TableTest(testtools.TestCase):
 
     def test_every_entry_is_about_a_test(self):
-        _suite, found = differences.apply(ours(), DIFFERENCES)
-        self.assertEqual([], [name for name, count in found.items()
-                              if count != 1])
+        self.assertEqual([], differences.stray(ours(), DIFFERENCES))
 
     def test_ours_is_what_is_tested(self):
         seen = []
