@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import hashlib
 import os
 import threading
 import time
@@ -86,6 +87,11 @@ class Cinder:
     def get(self, _context, volume_id):
         return {"id": volume_id, "attachments": {},
                 "size": self.volumes[volume_id].size / GIB}
+
+
+#: What :meth:`NovaTestCase.filled` writes at a volume's begin and end.
+BEGIN = b"H" * (8 * MIB)
+END = b"Z" * 512
 
 
 class NovaTestCase(base.AttachmentTestCase):
@@ -164,6 +170,22 @@ class NovaTestCase(base.AttachmentTestCase):
         self.cinder.volumes[volume.id] = volume
         self.addCleanup(self.remove_secrets, volume.id)
         return volume
+
+    def filled(self, provider):
+        """A new volume with data at its begin and at its end."""
+        volume = self.make(provider)
+        self.write(volume, 0, BEGIN)
+        self.write(volume, volume.size - len(END), END)
+        return volume
+
+    def check(self, said, volume):
+        """Fail unless a reader has seen all of a filled volume's begin."""
+        self.assertEqual(str(volume.size), said["size"])
+        self.assertIn(hashlib.sha256(BEGIN).hexdigest(), said["read"])
+
+    def check_end(self, said):
+        """Fail unless it has seen the last sector, too."""
+        self.assertIn(hashlib.sha256(END).hexdigest(), said["last"])
 
     def remove_secrets(self, usage):
         for secret in self.secrets(usage):

@@ -16,19 +16,13 @@ from __future__ import annotations
 
 import re
 
+from os_brick_rbd_luks.tests.functional.attach import guest
+
 #: Bytes of what the writer writes at a time.
 BLOCK = 4096
 
 #: The size of the disk, and what is in its first MiB and at its end.
-READER = """
-echo size $(blockdev --getsize64 /dev/vda)
-echo read $(dd if=/dev/vda bs=1M count=8 2>/dev/null | sha256sum)
-dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' G |
-    dd of=/dev/vda bs=1M seek=16 conv=fsync 2>/dev/null
-echo last $(dd if=/dev/vda bs=512 skip=$(($(blockdev --getsz /dev/vda) - 1)) \\
-    2>/dev/null | sha256sum)
-echo waiting
-"""
+READER = guest.READER
 
 #: Writes block after block, each with its number in it, and says so once the
 #: disk has acknowledged that it is safe; for ever.

@@ -79,7 +79,7 @@ class SwapTestCase(base.NovaTestCase):
         """A server that writes to a volume."""
         self.old = self.make(provider, size)
         self.write(self.old, PLACE, self.data)
-        self.write(self.old, self.old.size - 512, b"Z" * 512)
+        self.write(self.old, self.old.size - 512, base.END)
         self.old_info = self.info(self.old)
         self.booted, self.instance = self.boot(self.old_info, guests.WRITER)
         self.written(10)
@@ -111,7 +111,7 @@ class SwapTestCase(base.NovaTestCase):
             self.assertEqual(guests.block(number),
                              found[start:start + guests.BLOCK])
         self.assertEqual(self.data, self.read(volume, PLACE, LENGTH))
-        self.assertEqual(b"Z" * 512, self.read(
+        self.assertEqual(base.END, self.read(
             volume, self.old.size - 512, 512))
 
     def assert_on_old(self, new, info):

@@ -28,17 +28,8 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import libvirt_xml
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.functional.attach import base
+from os_brick_rbd_luks.tests.functional.attach import guest as guests
 from os_brick_rbd_luks.tests.functional import base as functional
-
-_SCRIPT = """
-echo size $(blockdev --getsize64 /dev/vda)
-echo read $(dd if=/dev/vda bs=1M count=8 2>/dev/null | sha256sum)
-dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' G |
-    dd of=/dev/vda bs=1M seek=16 conv=fsync 2>/dev/null
-echo last $(dd if=/dev/vda bs=512 skip=$(($(blockdev --getsz /dev/vda) - 1)) \\
-    2>/dev/null | sha256sum)
-echo waiting
-"""
 
 
 class GuestTest(base.AttachmentTestCase):
@@ -88,7 +79,7 @@ class GuestTest(base.AttachmentTestCase):
         info = self.connection_info(name)
         before = self.mapped(), self.children()
         self.attach(info)
-        guest = self.guest(self.disk(info), _SCRIPT)
+        guest = self.guest(self.disk(info), guests.READER)
         guest.wait("waiting")
         self.assertEqual(before, (self.mapped(), self.children()))
         said = guest.finish()
@@ -118,7 +109,7 @@ class GuestTest(base.AttachmentTestCase):
         self.attach(info, provider=base.LUKS2_PROVIDER)
         self.assertEqual(("luks2", "librbd"), (
             attachment.read(info).format, attachment.read(info).engine))
-        said = self.guest(self.disk(info), _SCRIPT).finish()
+        said = self.guest(self.disk(info), guests.READER).finish()
         self.assertEqual(str(base.SIZE), said["size"])
         self.assertIn(hashlib.sha256(b"H" * (8 << 20)).hexdigest(),
                       said["read"])
