@@ -18,13 +18,9 @@ from openstack import exceptions
 
 from os_brick_rbd_luks.tests.integration import images
 from os_brick_rbd_luks.tests.integration import test_clone
-from os_brick_rbd_luks.tests.integration import test_move
-
-GIB = test_clone.GIB
 
 
-class KeyManagerDownTest(images.ImageTestCase, test_clone.CloneTestCase,
-                         test_move.MoveTestCase):
+class KeyManagerDownTest(images.ImageTestCase, test_clone.CloneTestCase):
     """At the API, and later in the volume service."""
 
     #: An image that is no more than is uploaded here.
