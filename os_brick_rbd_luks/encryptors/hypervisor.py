@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, Dict, Iterator, List, Tuple
+from typing import Any, Dict, List, Tuple
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import libvirt_secret
@@ -126,28 +126,9 @@ class Hypervisor:
             clone=header.clone, layers=len(keys))
         return facts, keys[:len(facts.secrets) - 1]
 
-    @contextlib.contextmanager
-    def _image(self, read_only: bool) -> Iterator[layers.LayeredImage]:
-        """The volume's image, by its own connection.
-
-        A compute host need not have a keyring: what libvirt keeps for QEMU
-        serves as well.
-        """
-        with contextlib.ExitStack() as stack:
-            try:
-                image = stack.enter_context(self._attached(read_only))
-            except exception.NoKeyring as error:
-                uuid = self._data.get("secret_uuid")
-                if not uuid:
-                    raise
-                try:
-                    key = self._secrets.ceph_key(uuid)
-                except exception.LibvirtError:
-                    raise error from None
-                image = stack.enter_context(self._attached(read_only, key))
-            yield image
-
-    def _attached(self, read_only: bool, key: Any = None
-                  ) -> contextlib.AbstractContextManager[layers.LayeredImage]:
-        return brick.attached(self._data, self._options.ceph_conf, key=key,
-                                read_only=read_only)
+    def _image(self, read_only: bool
+               ) -> contextlib.AbstractContextManager[layers.LayeredImage]:
+        """The volume's image, by its own connection."""
+        return brick.attached_on_host(
+            self._data, self._options.ceph_conf, self._secrets.ceph_key,
+            read_only=read_only)

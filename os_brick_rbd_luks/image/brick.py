@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import Any, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional
 
 from oslo_utils import netutils
 
@@ -45,6 +45,34 @@ def key_option(keyring: Optional[str]) -> dict[str, str]:
     """Ceph's option ``key`` out of the text of a keyring, if it has one."""
     found = re.search(r"^\s*key\s*=\s*(\S+)", keyring or "", re.MULTILINE)
     return {"key": found.group(1)} if found else {}
+
+
+@contextlib.contextmanager
+def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
+                     find_key: Callable[[str], str], *, read_only: bool
+                     ) -> Iterator[layers.LayeredImage]:
+    """As :func:`attached`, on a compute host, which need not have a keyring.
+
+    What libvirt keeps for QEMU serves as well.
+
+    :param find_key: for the uuid of a libvirt secret, its cephx key; raises
+        :class:`exception.LibvirtError` if it cannot be had
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            image = stack.enter_context(attached(properties, conf,
+                                                 read_only=read_only))
+        except exception.NoKeyring as error:
+            uuid = properties.get("secret_uuid")
+            if not uuid:
+                raise
+            try:
+                key = find_key(uuid)
+            except exception.LibvirtError:
+                raise error from None
+            image = stack.enter_context(attached(
+                properties, conf, key=key, read_only=read_only))
+        yield image
 
 
 @contextlib.contextmanager

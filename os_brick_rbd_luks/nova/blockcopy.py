@@ -138,6 +138,13 @@ class BlockCopy:
         return same(self._guest().get_disk(
             self._device, from_persistent_config=True), disk)
 
+    def resize(self, size: int) -> None:
+        """Let the disk that the guest has now grow.
+
+        :param size: bytes, as QEMU is to be asked for
+        """
+        self._block_device().resize(size)
+
     def keep(self) -> None:
         """Let the guest's definition be what it is now."""
         guest = self._guest()

@@ -156,7 +156,9 @@ class RBDLuksLibvirtDriver(
             changed
         :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
         :raises OperationRefused: the other is encrypted in another way, or
-            larger
+            larger and no RBD image
+        :raises ImageLocked: the new volume is larger, and somebody has its
+            image open
         :raises VolumeRebaseFailed: Nova's; the guest is on the old volume
         """
         infos = (old_connection_info, new_connection_info)
@@ -181,4 +183,5 @@ class RBDLuksLibvirtDriver(
 
         with requirements.hotplug(self._host):
             swap.Swap(self, context, instance, mountpoint).run(
-                *infos, prepare, new_is_encrypted=ours[1])
+                *infos, prepare, new_is_encrypted=ours[1],
+                resize_to=resize_to)

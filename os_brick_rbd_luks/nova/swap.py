@@ -34,6 +34,7 @@ from nova.virt.libvirt import blockinfo
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import blockcopy
+from os_brick_rbd_luks.nova import target
 
 LOG = logging.getLogger(__name__)
 
@@ -56,32 +57,35 @@ class Swap:
         self._job = blockcopy.BlockCopy(driver._host, instance, self._device)
 
     def run(self, old: Dict[str, Any], new: Dict[str, Any],
-            prepare: Callable[[], None], *, new_is_encrypted: bool) -> None:
+            prepare: Callable[[], None], *, new_is_encrypted: bool,
+            resize_to: int) -> None:
         """Copy, move the guest over, and let go of the old volume.
 
         :param old: connection info of the volume that the guest has
         :param new: that of the other one, which is changed
         :param prepare: makes the old volume safe to be copied
+        :param resize_to: GiB of the new volume if it is larger, else 0
         """
         present = self._job.size()
         driver = self._driver
         driver._connect_volume(self._context, new, self._instance)
         try:
-            size = self._size(new, new_is_encrypted)
-            self._check(size, present)
+            volume = target.Target(driver._host, new, max(
+                self._size(new, new_is_encrypted), resize_to * _GIB))
+            self._check(volume, present)
             disk = disk_config(driver, self._instance, new, self._device)
             prepare()
-            self._job.run(disk)
+            self._copy(disk, volume, present)
         except Exception:
             self._let_go(new)
             raise
         # The guest is on the new volume now. An error would make Nova undo
         # what has happened, and take that volume away from it.
-        self._finish()
+        self._finish(volume, present)
         self._let_go(old)
 
     def _size(self, new: Dict[str, Any], encrypted: bool) -> int:
-        """Bytes that the guest will see."""
+        """Bytes that a guest would see of the new volume."""
         facts = attachment.read(new)
         if encrypted and facts:
             return facts.size
@@ -89,27 +93,47 @@ class Swap:
             self._context, attachment.volume_id(new))
         return int(volume["size"] * _GIB)
 
-    def _check(self, size: int, present: int) -> None:
+    def _check(self, volume: target.Target, present: int) -> None:
         what = f"disk {self._device} of server {self._instance.uuid}"
-        if size < present:
+        if volume.size < present:
             raise exception.VolumeTooSmall(source=what, needed=present,
-                                           size=size)
-        if size > present:
-            # QEMU ends such a copy at its start (7.2: "Source and target
-            # image have different sizes").
+                                           size=volume.size)
+        if volume.size > present and not volume.is_image:
             raise exception.OperationRefused(
                 reason=f"{what} has {present} bytes and the volume has "
-                       f"{size}, and QEMU copies the disk of a running server "
-                       "only to one of the same size; extend the old volume "
-                       "first")
+                       f"{volume.size}, and QEMU copies the disk of a running "
+                       "server only to one of the same size, which a volume "
+                       "outside Ceph cannot be given here; extend the old "
+                       "volume first")
 
-    def _finish(self) -> None:
+    def _copy(self, disk: Any, volume: target.Target, present: int) -> None:
+        if volume.size == present:
+            self._job.run(disk)
+            return
+        volume.fit(present)
+        try:
+            self._job.run(disk)
+        except Exception:
+            volume.restore()
+            raise
+
+    def _finish(self, volume: target.Target, present: int) -> None:
         try:
             self._job.keep()
         except (libvirt.libvirtError, nova_exception.NovaException):
             LOG.exception("Server %s is on its new volume with disk %s, but "
                           "its definition is not up to date; hard-reboot it",
                           self._instance.uuid, self._device)
+        if volume.size == present:
+            return
+        try:
+            self._job.resize(volume.size_for_qemu())
+        except (libvirt.libvirtError, nova_exception.NovaException):
+            LOG.exception("Disk %s of server %s is on its new volume, but has "
+                          "%d bytes still, not %d; stop the server, make the "
+                          "image so large, and start it again",
+                          self._device, self._instance.uuid, present,
+                          volume.size)
 
     def _let_go(self, info: Dict[str, Any]) -> None:
         try:

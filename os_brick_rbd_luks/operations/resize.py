@@ -70,6 +70,21 @@ def resize(image: base.Image, size: int, *, force: bool = False
     return header
 
 
+@header_io.names_image
+def resize_plain(image: base.Image, size: int) -> None:
+    """Make an image that is not encrypted *size* bytes large.
+
+    What is behind a nearer end gets lost. Whatever the image begins with is
+    its guest's.
+
+    :raises ImageLocked: it is larger, and somebody has it open
+    """
+    if size < image.size():
+        header_io.refuse_watchers(image)
+    if size != image.size():
+        image.resize(size)
+
+
 def _check(header: header_io.Header, size: int) -> None:
     formatting.check_size(size, header.sector_size)
     odd = engines.odd_payload(header)

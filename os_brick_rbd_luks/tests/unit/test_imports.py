@@ -54,8 +54,8 @@ ALLOWED = {
     "volume": ("volume", "attachment", "operations", "image", "secret",
                "opts", "plugin", "threads"),
     "backup": ("operations", "image", "threads"),
-    "nova": ("nova", "attachment", "image.cluster", "operations.engines",
-             "opts", "plugin"),
+    "nova": ("nova", "attachment", "image", "operations", "opts", "plugin",
+             "threads"),
     "cmd": ("cmd", "operations", "image", "luks", "secret", "attachment",
             "libvirt_xml"),
 }

@@ -233,6 +233,33 @@ class ResizeTest(ResizeTestCase):
                                   image, size, force=True)
 
 
+class PlainTest(ResizeTestCase):
+
+    def setUp(self):
+        super().setUp()
+        # What a guest's own encryption may look like is data.
+        self.store.create("volume", 4 * MIB).__exit__()
+        with self.store.open("volume") as image:
+            image.write(0, b"LUKS\xba\xbe")
+
+    def resize(self, size, name="volume"):
+        with self.store.open(name) as image:
+            resize.resize_plain(image, size)
+
+    def test_to_any_size(self):
+        for size in (8 * MIB, 8 * MIB, 2 * MIB):
+            self.resize(size)
+            with self.store.open("volume") as image:
+                self.assertEqual(size, image.size())
+                self.assertEqual(b"LUKS\xba\xbe", image.read(0, 6))
+
+    def test_while_open(self):
+        self.store.contents["volume"].watchers.append("client.7")
+        self.assertIn("client.7",
+                      self.refused(exception.ImageLocked, 2 * MIB))
+        self.resize(8 * MIB)
+
+
 @ddt.ddt
 class CloneTest(ResizeTestCase):
 

@@ -1,0 +1,103 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The volume that a guest's disk is copied to, which may be a larger one.
+
+QEMU copies a disk only to one of the same size (7.2: "Source and target image
+have different sizes"). A larger image is made as small as the disk for the
+copy, and gets its size again when the guest is on it, or stays on the old one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import logging
+from typing import Any, Dict
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import brick
+from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks.nova import requirements
+from os_brick_rbd_luks.nova import secrets
+from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks import opts
+from os_brick_rbd_luks import threads
+
+LOG = logging.getLogger(__name__)
+
+
+class Target:
+    """A connected volume that no guest uses yet."""
+
+    def __init__(self, host: Any, info: Dict[str, Any], size: int) -> None:
+        """For a copy to the volume of a connection.
+
+        :param host: Nova's ``Host``
+        :param info: marked if the volume is encrypted
+        :param size: bytes that the guest is to see in the end
+        """
+        self._host = host
+        self._info = info
+        self.size = size
+
+    @property
+    def is_image(self) -> bool:
+        """Whether it is an RBD image, whose size can be changed here."""
+        return self._info.get("driver_volume_type") == "rbd"
+
+    def fit(self, size: int) -> None:
+        """Give the volume another size, for a copy; what is behind it is lost.
+
+        Nova is asked to put another volume's data there: its own has no worth.
+
+        :param size: bytes that a guest would see
+        :raises RBDLuksError: it has the size that it had
+        """
+        threads.call(self._fit, size)
+
+    def _fit(self, size: int) -> None:
+        with self._image() as image:
+            if attachment.read(self._info):
+                resize.resize(image, size, force=True)
+            else:
+                resize.resize_plain(image, size)
+
+    def _image(self) -> contextlib.AbstractContextManager[
+            layers.LayeredImage]:
+        return brick.attached_on_host(
+            self._info["data"], opts.options().ceph_conf,
+            functools.partial(secrets.ceph_key, self._host), read_only=False)
+
+    def restore(self) -> None:
+        """Give a volume that no guest has come to its size again."""
+        try:
+            self.fit(self.size)
+        except exception.RBDLuksError:
+            LOG.exception("Volume %s was made smaller for a copy that failed, "
+                          "and does not get its size again: give it %d bytes "
+                          "by 'rbd-luks resize', or delete it",
+                          attachment.volume_id(self._info), self.size)
+
+    def size_for_qemu(self) -> int:
+        """Bytes to ask QEMU for, which grows the image and tells the guest.
+
+        The mark says the new size from now on.
+        """
+        facts = attachment.read(self._info)
+        if facts is None:
+            return self.size
+        facts = dataclasses.replace(facts, size=self.size)
+        attachment.mark(self._info, facts)
+        return requirements.resize_to(facts)
