@@ -66,6 +66,8 @@ class Volume:
     provider: str = ""
     key_id: str = ""
     passphrase: bytes = b""
+    #: of the encrypted layers below, the nearest first
+    below: tuple = ()
 
     @property
     def header(self):
@@ -158,6 +160,13 @@ class NovaTestCase(base.AttachmentTestCase):
         self.addCleanup(self.manager.delete, self.context, key_id)
         return key_id, key.hex().encode()
 
+    def break_keys(self):
+        """From now on the key manager does not answer."""
+        cfg.CONF.set_override("barbican_endpoint", "http://127.0.0.1:9",
+                              "barbican")
+        self.addCleanup(cfg.CONF.clear_override, "barbican_endpoint",
+                        "barbican")
+
     def make(self, provider="luks", size=SIZE):
         """A new volume; a plain one without a provider."""
         volume = Volume(self.name(), size, provider)
@@ -201,14 +210,16 @@ class NovaTestCase(base.AttachmentTestCase):
         """What is in a volume, decrypted by librbd."""
         with self.pool.open(volume.id) as image:
             if volume.header:
-                image.load_encryption(volume.header, volume.passphrase)
+                image.load_encryption(volume.header, volume.passphrase,
+                                      *volume.below)
             return image.read(offset, length)
 
     def write(self, volume, offset, data):
         """Put something into a volume, encrypted by librbd."""
         with self.pool.open(volume.id) as image:
             if volume.header:
-                image.load_encryption(volume.header, volume.passphrase)
+                image.load_encryption(volume.header, volume.passphrase,
+                                      *volume.below)
             image.write(offset, data)
 
     def extend(self, volume, size):
@@ -224,7 +235,7 @@ class NovaTestCase(base.AttachmentTestCase):
 
     # Servers
 
-    def instance(self, uuid):
+    def record(self, uuid):
         """Nova's record of a server."""
         made = Instance(nova_context.get_admin_context(), uuid=uuid, id=1,
                         image_ref="", system_metadata={},
@@ -242,7 +253,7 @@ class NovaTestCase(base.AttachmentTestCase):
         disk = self.disk(info)
         booted = self.guest(disk, script)
         self.persist(booted)
-        return booted, self.instance(booted.uuid)
+        return booted, self.record(booted.uuid)
 
     def disk(self, info, device="vda"):
         """The XML of a disk, as Nova makes it."""
@@ -250,7 +261,7 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def config(self, info, device="vda"):
         """A disk, as Nova configures it."""
-        return swap.disk_config(self.driver, self.instance(
+        return swap.disk_config(self.driver, self.record(
             uuidutils.generate_uuid()), info, device)
 
     def persist(self, booted):

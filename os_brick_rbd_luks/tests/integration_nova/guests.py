@@ -59,7 +59,7 @@ echo attached
 while [ -b /dev/vdb ]; do sleep 0.1; done
 echo detached
 # Nova looks at the guest once more.
-sleep 10
+sleep 1000
 """
 
 

@@ -10,19 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Our side loaded: engines, exact sizes, secrets, live migration's set-up."""
+"""Our side loaded: engines, exact sizes, secrets."""
 
 from __future__ import annotations
 
-import json
-
 import ddt
 import libvirt
-from nova import objects
-from nova.objects import migrate_data
 from nova.virt.libvirt import driver as upstream
-from nova.virt.libvirt import migration
-from oslo_config import cfg
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -38,13 +32,6 @@ class NativeTestCase(base.NovaTestCase):
 
     def disconnect(self, info):
         self.driver._disconnect_volume(self.context, info, None)
-
-    def break_keys(self):
-        """From now on the key manager does not answer."""
-        cfg.CONF.set_override("barbican_endpoint", "http://127.0.0.1:9",
-                              "barbican")
-        self.addCleanup(cfg.CONF.clear_override, "barbican_endpoint",
-                        "barbican")
 
 
 @ddt.ddt
@@ -85,7 +72,8 @@ class AttachTest(NativeTestCase):
             return
         booted.wait("attached")
         self.driver.detach_volume(self.context, info, instance, "/dev/vdb")
-        self.check(booted.finish(), volume)
+        booted.wait("detached")
+        self.check(booted.said(), volume)
         self.assert_nothing_left(info)
 
     @ddt.data("luks", "luks2")
@@ -201,55 +189,3 @@ class PowerTest(NativeTestCase):
         self.driver._connect_volume(self.context, info, None)
         del info["data"][attachment.KEY][member]
         self.assertRaises(exception.UnknownMark, self.disk, info)
-
-
-@ddt.ddt
-class MigrationTest(NativeTestCase):
-    """What the two hosts of a live migration do before it."""
-
-    @ddt.data("luks", "luks2")
-    def test_destination_makes_the_secret_and_the_xml(self, provider):
-        volume = self.make(provider)
-        source = self.info(volume)
-        booted, instance = self.boot(source, guests.WATCHER)
-        booted.wait("size")
-        # The source's secret, of which the destination knows nothing.
-        first, = self.secrets(volume.id)
-        uuid = first.UUIDString()
-        self.remove_secrets(volume.id)
-        info = self.info(volume)
-        bdm = BlockDevice(connection_info=info, volume_id=volume.id,
-                          device_name="/dev/vda", mount_device="/dev/vda",
-                          disk_bus="virtio", device_type="disk",
-                          boot_index=0)
-        instance.system_metadata = {"image_container_format": "bare"}
-        prepared = self.driver.pre_live_migration(
-            self.context, instance, {"block_device_mapping": [bdm]}, [],
-            None, migrate_data.LibvirtLiveMigrateData(
-                is_shared_block_storage=True, is_shared_instance_path=True,
-                block_migration=False, serial_listen_addr="127.0.0.1",
-                instance_relative_path="", image_type="default",
-                graphics_listen_addr_vnc="127.0.0.1"))
-        secret, = self.secrets(volume.id)
-        self.assertNotEqual(uuid, secret.UUIDString())
-        # Over the wire, and to a source that has another secret or none.
-        sent = objects.migrate_data.LibvirtLiveMigrateData.obj_from_primitive(
-            json.loads(json.dumps(prepared.obj_to_primitive())))
-        there = secret.UUIDString()
-        self.remove_secrets(volume.id)
-        xml = migration._update_volume_xml(
-            migration.etree.fromstring(booted.domain.XMLDesc()),
-            sent, instance, self.driver._get_volume_config)
-        disk = migration.etree.tostring(xml, encoding="unicode")
-        self.assertIn(there, disk)
-        self.assertNotIn(uuid, disk)
-        self.assertEqual(provider == "luks2", 'engine="librbd"' in disk)
-
-
-class BlockDevice(dict):
-    """Nova's, as far as these steps look."""
-
-    __getattr__ = dict.__getitem__
-
-    def save(self):
-        pass

@@ -17,11 +17,8 @@ from __future__ import annotations
 import base64
 import functools
 import os
-import pathlib
 import re
-import shutil
 import signal
-import tempfile
 
 import ddt
 import fixtures
@@ -32,15 +29,12 @@ from nova import rpc
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import blockcopy
+from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.functional.attach import base as attach
-from os_brick_rbd_luks.tests.functional import base as functional
 from os_brick_rbd_luks.tests.integration_nova import base
 from os_brick_rbd_luks.tests.integration_nova import guests
-
-TOOLS = pathlib.Path(__file__).parents[3] / "tools"
-
-#: What is in the volume besides the writer's blocks.
-PLACE, LENGTH = 48 * base.MIB, 4 * base.MIB
+from os_brick_rbd_luks.tests.integration_nova import libvirtd
+from os_brick_rbd_luks.tests.integration_nova import writer
 
 PLAIN = ""
 DIRECTIONS = [
@@ -69,26 +63,7 @@ def into_luks2(test):
     return wrapper
 
 
-class SwapTestCase(base.NovaTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.data = os.urandom(LENGTH)
-
-    def start(self, provider, size=base.SIZE):
-        """A server that writes to a volume."""
-        self.old = self.make(provider, size)
-        self.write(self.old, PLACE, self.data)
-        self.write(self.old, self.old.size - 512, base.END)
-        self.old_info = self.info(self.old)
-        self.booted, self.instance = self.boot(self.old_info, guests.WRITER)
-        self.written(10)
-
-    def written(self, more):
-        """Wait until the guest has written some more blocks."""
-        wanted = len(guests.acknowledged(self.booted.output())) + more
-        base.until(lambda: len(guests.acknowledged(
-            self.booted.output())) >= wanted, "more blocks", 120)
+class SwapTestCase(writer.WriterTestCase):
 
     def swap(self, new, info, resize_to=0):
         self.other, self.new_info = new, info
@@ -99,20 +74,6 @@ class SwapTestCase(base.NovaTestCase):
         """The image that the guest has."""
         guest = self.driver._host.get_guest(self.instance)
         return guest.get_disk("vda").source_name
-
-    def assert_complete(self, volume, size=None):
-        """All that was written is there, once the guest is dead."""
-        self.booted.destroy()
-        numbers = guests.acknowledged(self.booted.output())
-        self.assertEqual(list(range(1, len(numbers) + 1)), numbers)
-        found = self.read(volume, 0, (len(numbers) + 1) * guests.BLOCK)
-        for number in numbers:
-            start = number * guests.BLOCK
-            self.assertEqual(guests.block(number),
-                             found[start:start + guests.BLOCK])
-        self.assertEqual(self.data, self.read(volume, PLACE, LENGTH))
-        self.assertEqual(base.END, self.read(
-            volume, self.old.size - 512, 512))
 
     def assert_on_old(self, new, info):
         """Nothing has become of the swap."""
@@ -151,17 +112,70 @@ class SwapTest(SwapTestCase):
         self.driver._disconnect_volume(self.context, info, None)
         self.assert_nothing_left(info)
 
-    @ddt.data(("luks", "luks"), ("luks2", "luks"), ("luks", PLAIN))
+    @ddt.data(("luks", "luks"), ("luks2", "luks"), ("luks", PLAIN),
+              (PLAIN, "luks"), ("luks", "luks2"), ("luks2", "luks2"))
     @ddt.unpack
+    @into_luks2
     def test_to_a_larger_one(self, old, new):
-        """QEMU would end the copy as soon as it begins."""
+        """The guest sees the new size at once, and all of it is its own."""
         self.start(old)
-        other = self.make(new, 2 * base.SIZE)
+        other = self.make(new, base.GIB)
         info = self.info(other)
-        error = self.assertRaises(exception.OperationRefused, self.swap,
-                                  other, info, 1)
-        self.assertIn(str(other.size), str(error))
+        try:
+            self.swap(other, info, 1)
+        finally:
+            # Also of a volume that the guest could not be moved to.
+            self.assertEqual(base.GIB, self.decrypted_size(other))
+        base.until(lambda: guests.sizes(self.booted.output())[-1:]
+                   == [base.GIB], "new size", 120)
+        if new:
+            self.assertEqual(base.GIB, attachment.read(info).size)
+        self.written(5)
+        self.assert_complete(other)
+        self.assertEqual(base.GIB, self.decrypted_size(other))
+        self.driver._disconnect_volume(self.context, info, None)
+        self.assert_nothing_left(self.old_info, info)
+
+    def test_larger_by_a_header(self):
+        """As from a volume of upstream's driver to one of ours."""
+        self.start("luks", base.SIZE - base.MIB)
+        other = self.make("luks")
+        self.swap(other, self.info(other))
+        base.until(lambda: guests.sizes(self.booted.output())[-1:]
+                   == [base.SIZE], "new size", 120)
+        self.assert_complete(other)
+        self.assertEqual(base.SIZE, self.decrypted_size(other))
+
+    def test_again_after_a_crash_that_left_it_small(self):
+        self.start("luks")
+        other = self.make("luks", base.GIB)
+        with self.pool.open(other.id) as image:
+            resize.resize(image, base.SIZE - base.MIB, force=True)
+        self.swap(other, self.info(other), 1)
+        self.written(5)
+        self.assert_complete(other)
+        self.assertEqual(base.GIB, self.decrypted_size(other))
+
+    def test_larger_one_that_somebody_uses(self):
+        self.start("luks")
+        other = self.make("luks", base.GIB)
+        info = self.info(other)
+        with self.pool.open(other.id):
+            self.assertRaises(exception.ImageLocked, self.swap, other, info,
+                              1)
         self.assert_on_old(other, info)
+        self.assertEqual(base.GIB, self.decrypted_size(other))
+
+    def test_larger_plain_one_where_there_is_no_keyring(self):
+        """A compute host need not have one; libvirt has the key."""
+        self.start("luks")
+        other = self.make(PLAIN, base.GIB)
+        self.set_option("ceph_conf", self.file(
+            b"[global]\nkeyring = /nowhere/keyring\n", "ceph.conf"))
+        self.swap(other, self.info(other), 1)
+        self.written(5)
+        self.assert_complete(other)
+        self.assertEqual(base.GIB, self.decrypted_size(other))
 
     @into_luks2
     def test_there_and_back(self):
@@ -251,13 +265,14 @@ class FaultTest(SwapTestCase):
     #: Bytes that take a copy a while.
     LARGE = 512 * base.MIB
 
-    def begin(self, old="luks2", new="luks"):
+    def begin(self, old="luks2", new="luks", size=LARGE):
         if new == "luks2" and libvirt.getVersion() < base.HOTPLUG:
             new = "luks"
         self.start(old, self.LARGE)
-        self.other = self.make(new, self.LARGE)
+        self.other = self.make(new, size)
         self.new_info = self.info(self.other)
-        self.running = base.Background(self.swap, self.other, self.new_info)
+        self.running = base.Background(self.swap, self.other, self.new_info,
+                                       size // base.GIB)
         base.until(self.job, "block job")
         in_bytes = libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES
         self.domain().blockJobSetSpeed("vda", base.MIB, in_bytes)
@@ -271,23 +286,27 @@ class FaultTest(SwapTestCase):
         return bool(self.domain().blockJobInfo("vda"))
 
     @ddt.data(("luks", "luks2"), ("luks2", "luks"), (PLAIN, "luks"),
-              ("luks", PLAIN))
+              ("luks", PLAIN), ("luks2", "luks", base.GIB),
+              ("luks", PLAIN, base.GIB))
     @ddt.unpack
-    def test_cancelled(self, old, new):
-        self.begin(old, new)
+    def test_cancelled(self, old, new, size=LARGE):
+        self.begin(old, new, size)
         self.domain().blockJobAbort("vda")
         self.assertRaises(nova_exception.VolumeRebaseFailed,
                           self.running.finish)
+        self.assertEqual(size, self.decrypted_size(self.other))
         self.assert_on_old(self.other, self.new_info)
 
-    @ddt.data(("luks", "luks2"), ("luks2", "luks"))
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"),
+              ("luks2", "luks", base.GIB))
     @ddt.unpack
-    def test_guest_killed(self, old, new):
-        self.begin(old, new)
+    def test_guest_killed(self, old, new, size=LARGE):
+        self.begin(old, new, size)
         self.booted.destroy()
         self.assertRaises(nova_exception.VolumeRebaseFailed,
                           self.running.finish)
         self.assert_nothing_left(self.new_info)
+        self.assertEqual(size, self.decrypted_size(self.other))
         self.assertEqual(1, len(self.secrets(self.old.id)))
         self.assertEqual(f"volumes/{self.old.id}", self.defined())
         self.assert_complete(self.old)
@@ -325,13 +344,9 @@ class RestartTest(SwapTestCase):
     """libvirtd is restarted; one that no other test has."""
 
     def setUp(self):
-        self.private = tempfile.mkdtemp(prefix="lv", dir="/tmp")
-        self.addCleanup(shutil.rmtree, self.private, ignore_errors=True)
-        self.folder_of_libvirt = os.path.join(self.private, "v")
+        self.private = self.useFixture(libvirtd.Libvirt())
         self.useFixture(fixtures.EnvironmentVariable(
-            "RBD_LUKS_TEST_LIBVIRT", self.folder_of_libvirt))
-        self.tool("up")
-        self.addCleanup(self.tool, "down")
+            "RBD_LUKS_TEST_LIBVIRT", self.private.folder))
         # Where Nova tells others that libvirt is away.
         for name in ("LEGACY_NOTIFIER", "NOTIFIER"):
             self.useFixture(fixtures.MockPatchObject(rpc, name))
@@ -351,17 +366,13 @@ class RestartTest(SwapTestCase):
         secret.setValue(base64.b64decode(key))
         return secret.UUIDString()
 
-    def tool(self, verb):
-        functional.run(os.path.join(TOOLS, "libvirt"), verb,
-                       self.folder_of_libvirt)
-
     def restart(self):
-        with open(os.path.join(self.folder_of_libvirt,
+        with open(os.path.join(self.private.folder,
                                "run/libvirtd.pid")) as stream:
             pid = int(stream.read())
         os.kill(pid, signal.SIGKILL)
         base.until(lambda: not os.path.exists(f"/proc/{pid}"), "end")
-        self.tool("up")
+        self.private.up()
         # By a connection that is not broken.
         self.booted.domain = self.domain()
 

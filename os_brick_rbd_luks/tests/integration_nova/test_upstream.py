@@ -50,7 +50,8 @@ class UnmodifiedTest(base.NovaTestCase):
                                   disk_bus="virtio")
         booted.wait("attached")
         self.driver.detach_volume(self.context, info, instance, "/dev/vdb")
-        self.check(booted.finish(), volume)
+        booted.wait("detached")
+        self.check(booted.said(), volume)
         self.assertEqual([], self.secrets(volume.id))
         self.assertEqual(b"G" * base.MIB, self.read(
             volume, 16 * base.MIB, base.MIB))

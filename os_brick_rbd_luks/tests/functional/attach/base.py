@@ -130,14 +130,18 @@ class AttachmentTestCase(base.FunctionalTestCase):
         return [secret for secret in self.libvirt().listAllSecrets()
                 if secret.usageID() == usage]
 
-    def ceph_secret(self):
-        """A libvirt secret with the Ceph user's key, as Nova needs it."""
+    def ceph_secret(self, uuid=None):
+        """A libvirt secret with the Ceph user's key, as Nova needs it.
+
+        :param uuid: that it gets; by default a new one
+        """
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
             key = re.search(r"key\s*=\s*(\S+)", stream.read()).group(1)
         secret = self.libvirt().secretDefineXML(
             "<secret ephemeral='yes' private='no'><usage type='ceph'>"
-            f"<name>{self.id()}</name></usage></secret>")
+            f"<name>{self.id()}</name></usage>"
+            f"{f'<uuid>{uuid}</uuid>' if uuid else ''}</secret>")
         self.addCleanup(secret.undefine)
         secret.setValue(base64.b64decode(key))
         return secret.UUIDString()

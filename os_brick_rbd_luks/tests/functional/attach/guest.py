@@ -70,7 +70,7 @@ _DOMAIN = """\
   <on_reboot>destroy</on_reboot>
   <devices>
     {disk}
-    <serial type='file'><source path='{serial}'/></serial>
+    <serial type='file'><source path='{serial}' append='on'/></serial>
   </devices>
 </domain>
 """
@@ -165,6 +165,10 @@ class Guest:
             if time.monotonic() > deadline:
                 raise AssertionError("the guest does not power off")
             time.sleep(0.1)
+        return self.said()
+
+    def said(self):
+        """What it wrote so far, as ``key value`` lines."""
         return dict(re.findall(r"^(\w+) (.*?)\r?$", self.output(),
                                re.MULTILINE))
 
