@@ -15,8 +15,12 @@
 from __future__ import annotations
 
 import ddt
+import fixtures
+from nova import privsep
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.functional.attach import base as attach
 from os_brick_rbd_luks.tests.integration_nova import base
 from os_brick_rbd_luks.tests.integration_nova import guests
@@ -65,6 +69,31 @@ class UnmodifiedTest(base.NovaTestCase):
         self.extend(volume, 2 * base.SIZE)
         self.driver.extend_volume(self.context, info, instance, volume.size)
         booted.wait(f"size {2 * base.SIZE}")
+
+    def test_extend_by_the_name_luks(self):
+        """Nova does not ask os-brick then, and takes the header's size off.
+
+        QEMU cuts the image by as much, in the part that was added.
+        """
+        # Nova runs qemu-img as root, which finds the cluster by itself.
+        privsep.sys_admin_pctxt.set_client_mode(False)
+        self.addCleanup(privsep.sys_admin_pctxt.set_client_mode, True)
+        self.useFixture(fixtures.EnvironmentVariable("CEPH_CONF", self.conf))
+        volume = self.filled("luks")
+        info = self.info(volume)
+        booted, instance = self.boot(info, guests.WATCHER)
+        booted.wait(f"size {volume.size}")
+        self.extend(volume, 2 * base.SIZE)
+        self.driver.extend_volume(self.context, info, instance, volume.size)
+        with self.pool.open(volume.id) as image:
+            offset = header_io.read_header(image).data_offset
+            booted.wait(f"size {2 * base.SIZE - offset}")
+            self.assertEqual(2 * base.SIZE, image.size())
+            booted.destroy()
+            # As the documentation says.
+            resize.resize(image, 2 * base.SIZE)
+            self.assertEqual(2 * base.SIZE + offset, image.size())
+        self.assertEqual(base.END, self.read(volume, base.SIZE - 512, 512))
 
     @ddt.data("luks", attach.PROVIDER)
     def test_power_cycle(self, provider):
