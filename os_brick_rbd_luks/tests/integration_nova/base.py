@@ -39,6 +39,7 @@ from os_brick_rbd_luks.nova import registration
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.functional.attach import base
 
 GIB = 1024 ** 3
@@ -223,9 +224,9 @@ class NovaTestCase(base.AttachmentTestCase):
             image.write(offset, data)
 
     def extend(self, volume, size):
-        """Make a volume larger, as Cinder does."""
+        """Make a volume larger, as our Cinder driver does."""
         with self.pool.open(volume.id) as image:
-            image.resize(image.size() + size - volume.size)
+            resize.resize(image, size)
         volume.size = size
 
     def assert_nothing_left(self, *infos):
