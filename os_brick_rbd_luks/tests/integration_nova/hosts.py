@@ -28,6 +28,7 @@ from nova.objects import migration
 from nova import utils as nova_utils
 from nova.virt.libvirt import driver as upstream
 
+from os_brick_rbd_luks.tests.integration_nova import base
 from os_brick_rbd_luks.tests.integration_nova import libvirtd
 from os_brick_rbd_luks.tests.integration_nova import writer
 
@@ -108,14 +109,14 @@ class MigrationTestCase(writer.WriterTestCase):
         return devices, received
 
     def migrate(self, received):
-        """The source's part; what became of it."""
-        ended = []
+        """The source's part; what becomes of it is in ``ended``."""
+        self.ended = []
         self.driver.live_migration(
             self.context, self.instance, self.other_name,
-            lambda *_arguments: ended.append("moved"),
-            lambda *_arguments, **_options: ended.append("stayed"),
+            lambda *_arguments: self.ended.append("moved"),
+            lambda *_arguments, **_options: self.ended.append("stayed"),
             migrate_data=received)
-        return ended
+        return self.ended
 
     def leave(self):
         """The source lets go of what it had for the server."""
@@ -135,7 +136,8 @@ class MigrationTestCase(writer.WriterTestCase):
 
     def assert_moved(self):
         """The server is on the other host only, with its secret."""
-        self.assertNotIn(self.booted.uuid, self.domains())
+        # Nova knows that it has moved a moment before libvirt lets it go.
+        base.until(lambda: self.booted.uuid not in self.domains(), "end here")
         self.assertEqual([], self.secrets(self.old.id))
         with self.there():
             self.assertIn(self.booted.uuid, self.domains())
