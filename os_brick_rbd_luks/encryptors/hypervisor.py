@@ -23,12 +23,12 @@ import logging
 from typing import Any, Dict, List, Tuple
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.encryptors import libvirt_secret
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks import libvirt_secret
 from os_brick_rbd_luks.operations import decryption
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks import opts

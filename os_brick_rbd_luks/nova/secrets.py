@@ -18,11 +18,8 @@ migration by Cinder the volume has another id than the one they were made for.
 
 from __future__ import annotations
 
-import base64
 import itertools
 from typing import Any, Iterator, List, Mapping, Set
-
-import libvirt
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -55,20 +52,6 @@ def carry(host: Any, connection_info: Mapping[str, Any]) -> None:
     items = connection_info["data"][attachment.KEY]["secrets"]
     for item, uuid in zip(items, uuids(host, connection_info)):
         item["uuid"] = uuid
-
-
-def ceph_key(host: Any, uuid: str) -> str:
-    """The cephx key that libvirt gives to QEMU for its RBD disks.
-
-    :raises LibvirtError: there is no such secret, or it is private
-    """
-    try:
-        value = host.get_connection().secretLookupByUUIDString(uuid).value()
-    except libvirt.libvirtError as error:
-        raise exception.LibvirtError(
-            uri=host._uri, action="give the Ceph user's key",
-            reason=str(error)) from error
-    return base64.b64encode(value).decode()
 
 
 def names(connection_info: Mapping[str, Any]) -> Set[str]:

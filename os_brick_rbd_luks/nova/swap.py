@@ -70,7 +70,7 @@ class Swap:
         driver = self._driver
         driver._connect_volume(self._context, new, self._instance)
         try:
-            volume = target.Target(driver._host, new, max(
+            volume = target.Target(new, max(
                 self._size(new, new_is_encrypted), resize_to * _GIB))
             self._check(volume, present)
             disk = disk_config(driver, self._instance, new, self._device)
@@ -110,8 +110,8 @@ class Swap:
         if volume.size == present:
             self._job.run(disk)
             return
-        volume.fit(present)
         try:
+            volume.fit(present)
             self._job.run(disk)
         except Exception:
             volume.restore()

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import logging
 from typing import Any, Dict
 
@@ -29,8 +28,8 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks import libvirt_secret
 from os_brick_rbd_luks.nova import requirements
-from os_brick_rbd_luks.nova import secrets
 from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks import threads
@@ -41,14 +40,12 @@ LOG = logging.getLogger(__name__)
 class Target:
     """A connected volume that no guest uses yet."""
 
-    def __init__(self, host: Any, info: Dict[str, Any], size: int) -> None:
+    def __init__(self, info: Dict[str, Any], size: int) -> None:
         """For a copy to the volume of a connection.
 
-        :param host: Nova's ``Host``
         :param info: marked if the volume is encrypted
         :param size: bytes that the guest is to see in the end
         """
-        self._host = host
         self._info = info
         self.size = size
 
@@ -76,9 +73,11 @@ class Target:
 
     def _image(self) -> contextlib.AbstractContextManager[
             layers.LayeredImage]:
+        options = opts.options()
         return brick.attached_on_host(
-            self._info["data"], opts.options().ceph_conf,
-            functools.partial(secrets.ceph_key, self._host), read_only=False)
+            self._info["data"], options.ceph_conf,
+            libvirt_secret.Secrets(options.libvirt_uri).ceph_key,
+            read_only=False)
 
     def restore(self) -> None:
         """Give a volume that no guest has come to its size again."""

@@ -42,27 +42,28 @@ ALLOWED = {
     "threads": (),
     "plugin": (),
     "libvirt_xml": ("attachment",),
+    "libvirt_secret": ("attachment", "libvirt_xml"),
     "luks": ("luks",),
     "luks.luks1": ("luks",),
     "luks.luks2": ("luks",),
     "image": ("image",),
     "operations": ("luks", "operations", "image.base"),
     "encryptors": ("encryptors", "attachment", "operations", "image",
-                   "secret", "opts", "threads", "libvirt_xml"),
+                   "secret", "opts", "threads", "libvirt_secret"),
     "connectors": ("connectors", "attachment", "operations", "image",
                    "opts", "threads"),
     "volume": ("volume", "attachment", "operations", "image", "secret",
                "opts", "plugin", "threads"),
     "backup": ("operations", "image", "threads"),
     "nova": ("nova", "attachment", "image", "operations", "opts", "plugin",
-             "threads"),
+             "threads", "libvirt_secret"),
     "cmd": ("cmd", "operations", "image", "luks", "secret", "attachment",
             "libvirt_xml"),
 }
 
 #: Where one of the optional libraries may be imported, and how.
 USERS = {"rbd": ["image"], "rados": ["image"],
-         "libvirt": ["encryptors", "nova"],
+         "libvirt": ["libvirt_secret", "nova"],
          "cinder": ["volume", "backup"], "nova": ["nova"]}
 
 #: What reading formats has no use for.

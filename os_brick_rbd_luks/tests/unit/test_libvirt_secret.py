@@ -18,8 +18,8 @@ import base64
 
 import ddt
 
-from os_brick_rbd_luks.encryptors import libvirt_secret
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks import libvirt_secret
 from os_brick_rbd_luks.tests.fakes import libvirt
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.unit.encryptors import base
