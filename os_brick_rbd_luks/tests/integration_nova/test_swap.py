@@ -202,7 +202,7 @@ class SwapTest(SwapTestCase):
                    == [1], "start", 120)
         domain.destroy()
 
-    @ddt.data("luks", "luks2", PLAIN)
+    @ddt.data("luks2", PLAIN)
     def test_too_small(self, new):
         self.start("luks2")
         other = self.make(new, base.SIZE - base.MIB)

@@ -108,12 +108,11 @@ class UnmodifiedTest(base.NovaTestCase):
         info = self.info(volume)
         booted, _instance = self.boot(info, guests.READER)
         booted.finish()
-        for _time in range(2):
-            self.driver._disconnect_volume(self.context, info, None,
-                                           destroy_secrets=False)
-            self.driver._connect_volume(self.context, info, None)
-            again, _instance = self.boot(info, guests.READER, connect=False)
-            self.check(again.finish(), volume)
+        self.driver._disconnect_volume(self.context, info, None,
+                                       destroy_secrets=False)
+        self.driver._connect_volume(self.context, info, None)
+        again, _instance = self.boot(info, guests.READER, connect=False)
+        self.check(again.finish(), volume)
         self.driver._disconnect_volume(self.context, info, None)
         self.assert_no_secret_left(volume)
 
