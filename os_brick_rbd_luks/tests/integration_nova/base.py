@@ -120,8 +120,7 @@ class NovaTestCase(base.AttachmentTestCase):
                 ("libvirt", "connection_uri", self.uri),
                 (None, "state_path", self.temp),
                 (None, "instances_path", self.temp)):
-            conf.CONF.set_override(name, value, group)
-            self.addCleanup(conf.CONF.clear_override, name, group)
+            self.set_option(name, value, group)
         os.environ.setdefault("OS_LOCK_PATH", self.temp)
         conf.CONF.set_override("lock_path", self.temp, "oslo_concurrency")
         if self.loaded:
@@ -163,10 +162,7 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def break_keys(self):
         """From now on the key manager does not answer."""
-        cfg.CONF.set_override("barbican_endpoint", "http://127.0.0.1:9",
-                              "barbican")
-        self.addCleanup(cfg.CONF.clear_override, "barbican_endpoint",
-                        "barbican")
+        self.set_option("barbican_endpoint", "http://127.0.0.1:9", "barbican")
 
     def make(self, provider="luks", size=SIZE):
         """A new volume; a plain one without a provider."""
@@ -207,20 +203,23 @@ class NovaTestCase(base.AttachmentTestCase):
             volume.id, encrypted=bool(volume.provider),
             secret_uuid=self.ceph_uuid, **data)
 
-    def read(self, volume, offset, length):
-        """What is in a volume, decrypted by librbd."""
+    @contextlib.contextmanager
+    def decrypted(self, volume):
+        """The image of a volume, decrypted by librbd."""
         with self.pool.open(volume.id) as image:
             if volume.header:
                 image.load_encryption(volume.header, volume.passphrase,
                                       *volume.below)
+            yield image
+
+    def read(self, volume, offset, length):
+        """What is in a volume, decrypted by librbd."""
+        with self.decrypted(volume) as image:
             return image.read(offset, length)
 
     def write(self, volume, offset, data):
         """Put something into a volume, encrypted by librbd."""
-        with self.pool.open(volume.id) as image:
-            if volume.header:
-                image.load_encryption(volume.header, volume.passphrase,
-                                      *volume.below)
+        with self.decrypted(volume) as image:
             image.write(offset, data)
 
     def extend(self, volume, size):

@@ -22,7 +22,6 @@ from unittest import mock
 
 import fixtures
 import libvirt
-from nova import conf
 from nova.objects import migrate_data
 from nova.objects import migration
 from nova import utils as nova_utils
@@ -43,12 +42,10 @@ class MigrationTestCase(writer.WriterTestCase):
         # Nova puts the name of the other host into it.
         name = os.path.basename(os.path.dirname(other.folder))
         self.assertEqual(1, self.other_uri.count(name))
-        for option, value in (
-                ("live_migration_uri", self.other_uri.replace(name, "%s")),
-                # Else QEMU listens for it on all addresses.
-                ("live_migration_tunnelled", True)):
-            conf.CONF.set_override(option, value, "libvirt")
-            self.addCleanup(conf.CONF.clear_override, option, "libvirt")
+        self.set_option("live_migration_uri",
+                        self.other_uri.replace(name, "%s"), "libvirt")
+        # Else QEMU listens for it on all addresses.
+        self.set_option("live_migration_tunnelled", True, "libvirt")
         self.other_name = name
         self.driver._parse_migration_flags()
         with self.there():
@@ -66,13 +63,15 @@ class MigrationTestCase(writer.WriterTestCase):
     @contextlib.contextmanager
     def there(self):
         """What is done in this context is done on the other host."""
-        with mock.patch.object(self, "uri", self.other_uri):
+        try:
+            with mock.patch.object(self, "uri", self.other_uri):
+                self.set_host()
+                yield
+        finally:
             self.set_host()
-            yield
-        self.set_host()
 
     def set_host(self):
-        conf.CONF.set_override("connection_uri", self.uri, "libvirt")
+        self.set_option("connection_uri", self.uri, "libvirt")
         self.set_option("libvirt_uri", self.uri)
 
     def start_on(self, volume):

@@ -18,12 +18,10 @@ import contextlib
 
 import ddt
 import libvirt
-from nova import conf
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.functional.attach import base as attach
 from os_brick_rbd_luks.tests.integration_nova import base
-from os_brick_rbd_luks.tests.integration_nova import guests
 from os_brick_rbd_luks.tests.integration_nova import hosts
 
 
@@ -59,17 +57,14 @@ class LiveMigrationTest(hosts.MigrationTestCase):
         with self.there():
             self.other_driver.extend_volume(self.context, info,
                                             self.instance, self.old.size)
-        base.until(lambda: guests.sizes(self.booted.output())[-1:]
-                   == [2 * base.SIZE], "new size", 120)
+        self.wait_for_size(2 * base.SIZE)
         self.assert_moved()
 
     @ddt.data("luks", "luks2")
     def test_cancelled(self, provider):
         self.start(provider)
         devices, received = self.prepare()
-        conf.CONF.set_override("live_migration_bandwidth", 1, "libvirt")
-        self.addCleanup(conf.CONF.clear_override, "live_migration_bandwidth",
-                        "libvirt")
+        self.set_option("live_migration_bandwidth", 1, "libvirt")
         running = base.Background(self.migrate, received)
         domain = self.libvirt().lookupByUUIDString(self.booted.uuid)
         base.until(lambda: domain.jobInfo()[0], "migration")

@@ -14,10 +14,8 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import os
-import re
 import signal
 
 import ddt
@@ -64,11 +62,6 @@ def into_luks2(test):
 
 
 class SwapTestCase(writer.WriterTestCase):
-
-    def swap(self, new, info, resize_to=0):
-        self.other, self.new_info = new, info
-        self.driver.swap_volume(self.context, self.old_info, info,
-                                self.instance, "/dev/vda", resize_to)
 
     def source(self):
         """The image that the guest has."""
@@ -126,8 +119,7 @@ class SwapTest(SwapTestCase):
         finally:
             # Also of a volume that the guest could not be moved to.
             self.assertEqual(base.GIB, self.decrypted_size(other))
-        base.until(lambda: guests.sizes(self.booted.output())[-1:]
-                   == [base.GIB], "new size", 120)
+        self.wait_for_size(base.GIB)
         if new:
             self.assertEqual(base.GIB, attachment.read(info).size)
         self.written(5)
@@ -141,8 +133,7 @@ class SwapTest(SwapTestCase):
         self.start("luks", base.SIZE - base.MIB)
         other = self.make("luks")
         self.swap(other, self.info(other))
-        base.until(lambda: guests.sizes(self.booted.output())[-1:]
-                   == [base.SIZE], "new size", 120)
+        self.wait_for_size(base.SIZE)
         self.assert_complete(other)
         self.assertEqual(base.SIZE, self.decrypted_size(other))
 
@@ -357,14 +348,7 @@ class RestartTest(SwapTestCase):
 
     def ceph_secret(self):
         """As operators define it: one that a restart does not end."""
-        with open(os.path.join(self.folder,
-                               "ceph.client.cinder.keyring")) as stream:
-            key = re.search(r"key\s*=\s*(\S+)", stream.read()).group(1)
-        secret = self.libvirt().secretDefineXML(
-            "<secret ephemeral='no' private='no'><usage type='ceph'>"
-            f"<name>{self.id()}</name></usage></secret>")
-        secret.setValue(base64.b64decode(key))
-        return secret.UUIDString()
+        return self.define_ceph_secret(ephemeral="no").UUIDString()
 
     def restart(self):
         with open(os.path.join(self.private.folder,

@@ -55,6 +55,17 @@ class WriterTestCase(base.NovaTestCase):
         base.until(lambda: len(guests.acknowledged(
             self.booted.output())) >= wanted, "more blocks", 120)
 
+    def wait_for_size(self, size):
+        """Wait until the guest sees that its disk has *size* bytes."""
+        base.until(lambda: guests.sizes(self.booted.output())[-1:] == [size],
+                   "new size", 120)
+
+    def swap(self, new, info, resize_to=0):
+        """Move the server to another volume, as Nova does."""
+        self.other, self.new_info = new, info
+        self.driver.swap_volume(self.context, self.old_info, info,
+                                self.instance, "/dev/vda", resize_to)
+
     def decrypted_size(self, volume):
         """Bytes that a guest would see of a volume."""
         with self.pool.open(volume.id, read_only=True) as image:

@@ -68,8 +68,7 @@ class LayersTest(hosts.MigrationTestCase):
         self.extend(self.old, 2 * base.SIZE)
         self.driver.extend_volume(self.context, self.old_info, self.instance,
                                   self.old.size)
-        base.until(lambda: guests.sizes(self.booted.output())[-1:]
-                   == [2 * base.SIZE], "new size", 120)
+        self.wait_for_size(2 * base.SIZE)
         self.booted.destroy()
         self.driver._disconnect_volume(self.context, self.old_info, None,
                                        destroy_secrets=False)
@@ -102,9 +101,7 @@ class LayersTest(hosts.MigrationTestCase):
     def test_swapped_for_one_without_layers(self, provider):
         self.start_on(self.clone())
         other = self.make(provider)
-        info = self.info(other)
-        self.driver.swap_volume(self.context, self.old_info, info,
-                                self.instance, "/dev/vda", 0)
+        self.swap(other, self.info(other))
         self.assertEqual([], self.uuids())
         self.written(10)
         self.assert_complete(other)
@@ -113,9 +110,7 @@ class LayersTest(hosts.MigrationTestCase):
         """Nothing of what the layers below have shows through."""
         self.start("luks2")
         other = self.clone()
-        info = self.info(other)
-        self.driver.swap_volume(self.context, self.old_info, info,
-                                self.instance, "/dev/vda", 0)
+        self.swap(other, self.info(other))
         self.written(10)
         self.assert_complete(other)
         self.old = other

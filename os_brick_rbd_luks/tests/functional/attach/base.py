@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import base64
 import os
-import re
 import shutil
 import tempfile
 
 from os_brick import encryptors
 from oslo_config import cfg
 
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
@@ -64,9 +64,9 @@ class AttachmentTestCase(base.FunctionalTestCase):
         with cluster.connect(self.conf, "cinder") as handle:
             self.monitors = handle.monitors()
 
-    def set_option(self, name, value):
-        cfg.CONF.set_override(name, value, group=opts.GROUP)
-        self.addCleanup(cfg.CONF.clear_override, name, group=opts.GROUP)
+    def set_option(self, name, value, group=opts.GROUP):
+        cfg.CONF.set_override(name, value, group)
+        self.addCleanup(cfg.CONF.clear_override, name, group)
 
     def keep(self, key):
         """Put a key into the key manager; its id."""
@@ -135,16 +135,20 @@ class AttachmentTestCase(base.FunctionalTestCase):
 
         :param uuid: that it gets; by default a new one
         """
+        secret = self.define_ceph_secret(uuid)
+        self.addCleanup(secret.undefine)
+        return secret.UUIDString()
+
+    def define_ceph_secret(self, uuid=None, ephemeral="yes"):
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
-            key = re.search(r"key\s*=\s*(\S+)", stream.read()).group(1)
+            key = brick.key_option(stream.read())["key"]
         secret = self.libvirt().secretDefineXML(
-            "<secret ephemeral='yes' private='no'><usage type='ceph'>"
-            f"<name>{self.id()}</name></usage>"
+            f"<secret ephemeral='{ephemeral}' private='no'>"
+            f"<usage type='ceph'><name>{self.id()}</name></usage>"
             f"{f'<uuid>{uuid}</uuid>' if uuid else ''}</secret>")
-        self.addCleanup(secret.undefine)
         secret.setValue(base64.b64decode(key))
-        return secret.UUIDString()
+        return secret
 
     def guest(self, disk, script):
         """Boot a guest, which ends with the test."""
