@@ -22,7 +22,6 @@ a file-like handle reads and writes when librbd or when Python decrypts.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import statistics
@@ -166,9 +165,7 @@ def opening(reader, way, count):
 
 def main():
     """Measure, print, save and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", default="benchmarks/results")
-    parser.add_argument("--plots", default="doc/source/images")
+    parser = common.parser(__doc__)
     options = parser.parse_args()
     results = {"environment": common.environment(),
                "hypervisor": hypervisor(15), "handle": {}, "open": {}}

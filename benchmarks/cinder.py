@@ -21,7 +21,6 @@ says so. What an operation needs is made before, and not measured.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import os
@@ -185,10 +184,8 @@ def operations(lab, kind, picture):
 
 def main():
     """Measure, print, save and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = common.parser(__doc__)
     parser.add_argument("lab", help="folder of a lab that is up")
-    parser.add_argument("--results", default="benchmarks/results")
-    parser.add_argument("--plots", default="doc/source/images")
     options = parser.parse_args()
     lab = Lab(options.lab)
     results = {"environment": {**common.environment(),

@@ -21,7 +21,6 @@ newer with a header of their own, by us and by librbd's ``encryption_format``.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import statistics
@@ -150,9 +149,7 @@ LAYERED = {
 
 def main():
     """Measure, print, save and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", default="benchmarks/results")
-    parser.add_argument("--plots", default="doc/source/images")
+    parser = common.parser(__doc__)
     options = parser.parse_args()
     release = cluster.librbd_encryption()
     ways = {**WAYS, **(LAYERED if release >= 18 else {})}

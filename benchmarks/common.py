@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import multiprocessing
 import os
@@ -84,6 +85,17 @@ def environment():
         "ceph": run("ceph", "--version").decode().split()[2],
         "qemu": run("qemu-img", "--version").decode().split()[2],
     }
+
+
+def parser(description):
+    """For the arguments of a benchmark: where its results and plots go.
+
+    :param description: its module's docstring
+    """
+    made = argparse.ArgumentParser(description=description.split("\n")[0])
+    made.add_argument("--results", default="benchmarks/results")
+    made.add_argument("--plots", default="doc/source/images")
+    return made
 
 
 def save(folder, name, results):

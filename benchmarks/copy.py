@@ -22,7 +22,6 @@ upstream's Cinder driver does it (``qemu-img convert -O luks`` to a local file,
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import resource
@@ -287,9 +286,7 @@ def show(name, image, found, plain):
 
 def main():
     """Measure, print, save and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", default="benchmarks/results")
-    parser.add_argument("--plots", default="doc/source/images")
+    parser = common.parser(__doc__)
     parser.add_argument("--size", type=int, default=2048, metavar="MIB")
     options = parser.parse_args()
     store = os.environ.get("RBD_LUKS_TEST_OBJECTSTORE", "unknown")

@@ -27,7 +27,6 @@ and the encryption, not of fio or the OSD.
 
 from __future__ import annotations
 
-import argparse
 import collections
 import contextlib
 import glob
@@ -264,9 +263,7 @@ def show(way, workload, found):
 
 def main():
     """Measure, print, save and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", default="benchmarks/results")
-    parser.add_argument("--plots", default="doc/source/images")
+    parser = common.parser(__doc__)
     parser.add_argument("--size", type=int, default=1024, metavar="MIB",
                         help="of each volume (%(default)s)")
     parser.add_argument("--rounds", type=int, default=5)

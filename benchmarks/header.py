@@ -21,7 +21,6 @@ and what upstream Cinder does (a local file, then ``rbd import``).
 
 from __future__ import annotations
 
-import argparse
 import concurrent.futures
 import contextlib
 import os
@@ -213,9 +212,7 @@ def rekeying(way, count):
 
 def main():
     """Measure, print, save and draw."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--results", default="benchmarks/results")
-    parser.add_argument("--plots", default="doc/source/images")
+    parser = common.parser(__doc__)
     options = parser.parse_args()
     results = {"environment": common.environment(), "create": {}}
     for way, (function, count, sizes) in WAYS.items():
