@@ -34,6 +34,7 @@ from nova.virt.libvirt import blockinfo
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import blockcopy
+from os_brick_rbd_luks.nova import provider
 from os_brick_rbd_luks.nova import target
 
 LOG = logging.getLogger(__name__)
@@ -72,7 +73,7 @@ class Swap:
         try:
             volume = target.Target(new, max(
                 self._size(new, new_is_encrypted), resize_to * _GIB))
-            self._check(volume, present)
+            self._check(new, volume.size, present)
             disk = disk_config(driver, self._instance, new, self._device)
             prepare()
             self._copy(disk, volume, present)
@@ -93,18 +94,18 @@ class Swap:
             self._context, attachment.volume_id(new))
         return int(volume["size"] * _GIB)
 
-    def _check(self, volume: target.Target, present: int) -> None:
+    def _check(self, new: Dict[str, Any], size: int, present: int) -> None:
         what = f"disk {self._device} of server {self._instance.uuid}"
-        if volume.size < present:
+        if size < present:
             raise exception.VolumeTooSmall(source=what, needed=present,
-                                           size=volume.size)
-        if volume.size > present and not volume.is_image:
+                                           size=size)
+        if size > present and not provider.is_native(new):
             raise exception.OperationRefused(
                 reason=f"{what} has {present} bytes and the volume has "
-                       f"{volume.size}, and QEMU copies the disk of a running "
-                       "server only to one of the same size, which a volume "
-                       "outside Ceph cannot be given here; extend the old "
-                       "volume first")
+                       f"{size}, and QEMU copies the disk of a running server "
+                       "only to one of the same size, which a volume outside "
+                       "Ceph cannot be given here; extend the old volume "
+                       "first")
 
     def _copy(self, disk: Any, volume: target.Target, present: int) -> None:
         if volume.size == present:
@@ -127,7 +128,7 @@ class Swap:
         if volume.size == present:
             return
         try:
-            self._job.resize(volume.size_for_qemu())
+            volume.grow(self._job.resize)
         except (libvirt.libvirtError, nova_exception.NovaException):
             LOG.exception("Disk %s of server %s is on its new volume, but has "
                           "%d bytes still, not %d; stop the server, make the "

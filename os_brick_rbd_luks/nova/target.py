@@ -22,7 +22,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Dict
+from typing import Any, Callable, Dict
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -48,11 +48,6 @@ class Target:
         """
         self._info = info
         self.size = size
-
-    @property
-    def is_image(self) -> bool:
-        """Whether it is an RBD image, whose size can be changed here."""
-        return self._info.get("driver_volume_type") == "rbd"
 
     def fit(self, size: int) -> None:
         """Give the volume another size, for a copy; what is behind it is lost.
@@ -89,14 +84,16 @@ class Target:
                           "by 'rbd-luks resize', or delete it",
                           attachment.volume_id(self._info), self.size)
 
-    def size_for_qemu(self) -> int:
-        """Bytes to ask QEMU for, which grows the image and tells the guest.
+    def grow(self, ask: Callable[[int], None]) -> None:
+        """Let QEMU, whose guest has come to it, give it its size.
 
-        The mark says the new size from now on.
+        :param ask: called with the bytes to ask QEMU for, which grows the
+            image and tells the guest
         """
         facts = attachment.read(self._info)
         if facts is None:
-            return self.size
+            ask(self.size)
+            return
         facts = dataclasses.replace(facts, size=self.size)
+        ask(requirements.resize_to(facts))
         attachment.mark(self._info, facts)
-        return requirements.resize_to(facts)
