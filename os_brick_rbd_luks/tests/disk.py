@@ -18,7 +18,7 @@ import dataclasses
 import os
 import re
 
-from os_brick_rbd_luks.tests.functional import base
+from os_brick_rbd_luks.tests.ceph.core import base
 
 GIB = 1024 ** 3
 _KIB64 = 64 * 1024

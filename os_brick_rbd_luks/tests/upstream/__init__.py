@@ -10,4 +10,4 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""os-brick's own unit tests, with this package joined to it."""
+"""Upstream's own unit tests, with this package joined to it."""

@@ -1,0 +1,126 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Deletion when something is in its way, and what it leaves to nobody."""
+
+from __future__ import annotations
+
+from cinder import exception as cinder_exception
+import ddt
+
+from os_brick_rbd_luks.tests.ceph.cinder import base
+from os_brick_rbd_luks.tests.ceph.cinder import reader
+
+
+@ddt.ddt
+class BusyTest(base.DriverTestCase):
+
+    def setUp(self):
+        super().setUp()
+        # A client that was killed counts for longer, too.
+        self.patch("os_brick_rbd_luks.image.evict.WAIT", 0.5)
+
+    def test_d7_busy_and_its_key_is_gone(self):
+        volume = self.filled()
+        with self.pool() as pool, pool.open(volume.name):
+            self.assertRaises(cinder_exception.VolumeBackendAPIException,
+                              self.delete, volume)
+        volume.refresh()
+        self.assertEqual("error_deleting", volume.status)
+        # Again, when nobody has it open.
+        self.backend.delete_volume(self.context, volume)
+        self.assert_nothing_left()
+
+    @ddt.data(False, True)
+    def test_d7_busy_and_its_key_is_there(self, erase):
+        self.option(rbd_luks_erase_on_delete=erase)
+        volume = self.filled()
+        with self.pool() as pool, pool.open(volume.name):
+            self.backend.delete_volume(self.context, volume)
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+        self.check(volume)
+
+
+@ddt.ddt
+class DeletionTest(base.DriverTestCase):
+
+    @ddt.data("luks", "luks2")
+    def test_erased_first(self, provider):
+        self.option(rbd_luks_erase_on_delete=True,
+                    enable_deferred_deletion=True,
+                    deferred_deletion_delay=3600)
+        volume = self.filled(provider)
+        clone = self.clone(volume)
+        self.delete(volume)
+        self.check(clone)
+        self.delete(clone)
+        self.assert_nothing_left()
+
+    def test_not_erased_while_clones_need_its_header(self):
+        self.option(rbd_luks_erase_on_delete=True)
+        volume = self.filled("luks2")
+        first, second = self.clone(volume), self.clone(volume)
+        self.delete(volume)
+        self.delete(first)
+        self.check(second)
+
+    @ddt.data("luks", "luks2")
+    def test_image_is_gone_already(self, provider):
+        volume = self.create(provider)
+        with self.pool() as pool:
+            pool.remove(volume.name)
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    @ddt.data("luks", "luks2")
+    def test_temporary_clone_of_a_backup(self, provider):
+        # The bytes that it reads, and the key that the backup has a copy of.
+        volume = self.filled(provider)
+        temporary = self.driver._create_temp_cloned_volume(
+            self.context, volume)
+        self.assertIsNone(temporary.encryption_key_id)
+        passphrase = self.passphrase(volume)
+        self.assertEqual([passphrase], self.openers(temporary.name))
+        with self.pool() as pool, pool.open(temporary.name) as image, \
+                pool.open(volume.name) as source:
+            self.assertEqual(source.size(), image.size())
+        self.driver.delete_volume(temporary)
+        temporary.destroy()
+        self.check(volume)
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    def test_temporary_volume_to_revert_from(self):
+        # Cinder would copy it as it is, header and all, over a volume.
+        volume = self.filled()
+        other = self.filled(value=0x61)
+        snapshot = self.snapshot(other)
+        self.assertRaises(
+            cinder_exception.CinderException,
+            self.driver._create_temp_volume_from_snapshot, self.context,
+            volume, snapshot, volume_options={"display_name": "[revert]"})
+        self.check(volume)
+        self.assert_images(volume, images={other.name: [snapshot.name]})
+
+    def test_several_snapshots_and_their_volumes(self):
+        volume = self.filled()
+        snapshots = [self.snapshot(volume) for _ in range(2)]
+        volumes = [self.from_snapshot(snapshot) for snapshot in snapshots]
+        self.delete_snapshot(snapshots.pop())
+        self.check(volumes[1])
+        self.delete(volumes.pop(0))
+        self.delete_snapshot(snapshots.pop())
+        self.delete(volume)
+        self.check(volumes[0], reader.filling(1))
+        self.delete(volumes.pop())
+        self.assert_nothing_left()

@@ -1,0 +1,203 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Migration and retype, with upstream's manager on both sides."""
+
+from __future__ import annotations
+
+from unittest import mock
+
+from cinder import exception as cinder_exception
+import ddt
+
+from os_brick_rbd_luks.tests.ceph.cinder import base
+from os_brick_rbd_luks.tests.ceph.cinder import reader
+from os_brick_rbd_luks.volume import keys
+
+
+class _InProcess:
+    """What managers ask of each other by RPC."""
+
+    def __init__(self, *managers):
+        self._managers = {manager.host: manager for manager in managers}
+
+    def _of(self, volume):
+        return self._managers[volume.host.partition("#")[0]]
+
+    def create_volume(self, context, volume, spec, filters, **kwargs):
+        self._of(volume).create_volume(context, volume, spec, filters,
+                                       **kwargs)
+
+    def delete_volume(self, context, volume, **kwargs):
+        self._of(volume).delete_volume(context, volume, **kwargs)
+
+    def initialize_connection(self, context, volume, connector):
+        return self._of(volume).initialize_connection(
+            context, volume, connector)
+
+    def terminate_connection(self, context, volume, connector, force=False):
+        self._of(volume).terminate_connection(
+            context, volume.id, connector, force=force)
+
+    def remove_export(self, context, volume, **_kwargs):
+        self._of(volume).remove_export(context, volume.id)
+
+    def update_migrated_volume(self, context, volume, new_volume, status):
+        self._of(new_volume).update_migrated_volume(
+            context, volume, new_volume, status)
+
+    def get_capabilities(self, *_arguments):
+        return {"sparse_copy_volume": False}
+
+
+@ddt.ddt
+class MigrationTest(base.DriverTestCase):
+
+    def setUp(self):
+        super().setUp()
+        # Its user may write to that pool only.
+        self.other = self.make_backend(pool="images", user="admin")
+        self.patch("cinder.volume.rpcapi.VolumeAPI",
+                   return_value=_InProcess(self.backend, self.other))
+        for backend in (self.backend, self.other):
+            self.patch_object(backend, "publish_service_capabilities")
+
+    def patch_object(self, target, name):
+        self.mock_object(target, name)
+
+    def place(self, backend):
+        """A host as the scheduler names it."""
+        backend.driver.get_volume_stats(refresh=True)
+        return {"host": f"{backend.host}#pool", "cluster_name": None,
+                "capabilities": {
+                    **backend.driver._stats,
+                    "location_info": backend.driver._stats.get(
+                        "location_info")}}
+
+    def retype(self, volume, type_id, backend=None):
+        volume.previous_status, volume.status = "available", "retyping"
+        volume.save()
+        self.backend.retype(self.context, volume, type_id,
+                            self.place(backend or self.backend),
+                            migration_policy="on-demand")
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+
+    def migrate(self, volume, generic):
+        volume.previous_status, volume.status = "available", "maintenance"
+        volume.save()
+        self.backend.migrate_volume(
+            self.context, volume, self.place(self.other), generic)
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+
+    @ddt.data("luks", "luks2")
+    def test_to_another_pool(self, provider):
+        self.override_config("rbd_user", "admin",
+                             self.driver.configuration.config_group)
+        volume = self.filled(provider)
+        self.migrate(volume, False)
+        self.check(volume, pool="images")
+        self.assert_images()
+        self.assert_images(volume, pool="images")
+        self.assert_keys(volume)
+
+    @ddt.data("luks", "luks2")
+    def test_d5_to_another_backend(self, provider):
+        volume = self.filled(provider)
+        # Who migrates is an administrator, who gets nobody's keys.
+        with mock.patch.object(keys.Keys, "passphrase", autospec=True,
+                               side_effect=AssertionError):
+            self.migrate(volume, True)
+        self.check(volume, pool="images")
+        self.assert_images()
+        self.assert_keys(volume)
+
+    def test_d5_clone_to_another_backend(self):
+        source = self.filled("luks2")
+        clone = self.clone(source)
+        self.migrate(clone, True)
+        self.check(clone, pool="images")
+        self.check(source)
+        self.assert_images(source)
+        self.assert_keys(source, clone)
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"))
+    @ddt.unpack
+    def test_m2_retype_to_another_format(self, before, after):
+        volume = self.filled(before)
+        old = volume.encryption_key_id
+        self.retype(volume, self.volume_type(after))
+        self.assertNotEqual(old, volume.encryption_key_id)
+        self.check(volume)
+        self.assertEqual(after == "luks2", self.is_luks2(volume))
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    def test_m2_retype_from_plain(self):
+        volume = self.create(type_id=self.volume_type(None))
+        extents = reader.filling(1)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            for extent in extents:
+                image.write(extent.offset,
+                            bytes([extent.value]) * extent.length)
+        # S3: all of it fits.
+        self.retype(volume, self.volume_type("luks"))
+        self.check(volume, extents)
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    @ddt.data("luks", "luks2")
+    def test_m2_retype_to_plain(self, provider):
+        volume = self.filled(provider)
+        self.retype(volume, self.volume_type(None), self.other)
+        self.assertIsNone(volume.encryption_key_id)
+        with self.pool("images") as pool, pool.open(volume.name) as image:
+            self.assertEqual(base.GIB, image.size())
+            for extent in reader.filling(1):
+                self.assertEqual(
+                    bytes([extent.value]) * extent.length,
+                    image.read(extent.offset, extent.length))
+        self.assert_images()
+        self.assert_keys()
+
+    def test_retype_fails(self):
+        volume = self.filled()
+        self.patch("cinder.volume.volume_utils.copy_volume",
+                   side_effect=cinder_exception.VolumeMigrationFailed(
+                       reason="no"))
+        volume.previous_status, volume.status = "available", "retyping"
+        volume.save()
+        self.assertRaises(
+            cinder_exception.VolumeMigrationFailed, self.backend.retype,
+            self.context, volume, self.volume_type("luks2"),
+            self.place(self.backend), migration_policy="on-demand")
+        self.check(volume)
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    def test_m6_size_of_one_to_manage(self):
+        source = self.filled(size=2)
+        volume = self.volume(size=0)
+        self.assertEqual(2, self.driver.manage_existing_get_size(
+            volume, {"source-name": source.name}))
+        plain = self.create(type_id=self.volume_type(None))
+        self.assertRaises(
+            cinder_exception.ManageExistingInvalidReference,
+            self.driver.manage_existing_get_size, volume,
+            {"source-name": plain.name})
+        volume.encryption_key_id = None
+        error = self.assertRaises(
+            cinder_exception.ManageExistingVolumeTypeMismatch,
+            self.driver.manage_existing_get_size, volume,
+            {"source-name": source.name})
+        self.assertIn("key", str(error))

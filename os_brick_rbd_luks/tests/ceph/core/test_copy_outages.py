@@ -1,0 +1,126 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Copies while the cluster is ill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.operations import partial
+from os_brick_rbd_luks.tests.ceph.core import copies
+
+MIB = copies.MIB
+
+
+class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.conf = self.other_conf
+        self.move_to(self.open_pool())
+        with open(os.path.join(self.other, "run", "osd.0.pid")) as stream:
+            self.osd = int(stream.read())
+        self.addCleanup(os.kill, self.osd, signal.SIGCONT)
+
+    def assert_copied(self):
+        with open(self.source, "rb") as stream:
+            self.assert_same_in_qemu(stream.read(), self.image)
+
+    def answers(self):
+        try:
+            self.pool.images()
+        except exception.ImageError:
+            return False
+        return True
+
+    def test_short(self):
+        """Longer than a watch lasts.
+
+        A busy machine lets an OSD take its time when it goes on.
+        """
+        process, _child = self.start_import(conf=(
+            "rados_osd_op_timeout = 100", "rados_mon_op_timeout = 100"))
+        os.kill(self.osd, signal.SIGSTOP)
+        time.sleep(6)
+        os.kill(self.osd, signal.SIGCONT)
+        self.end(process, 0)
+        self.assert_copied()
+        self.assert_nothing_made(partial.PREFIX + self.image)
+
+    def test_long(self):
+        """Longer than anybody waits for an operation."""
+        process, _child = self.start_import(conf=(
+            "rados_osd_op_timeout = 3", "rados_mon_op_timeout = 3"))
+        os.kill(self.osd, signal.SIGSTOP)
+        # QEMU of Debian 13 closes an image only when the OSD goes on.
+        time.sleep(12)
+        os.kill(self.osd, signal.SIGCONT)
+        errors = self.end(process, 4)
+        self.assertIn(f"volumes/{self.image}: ", errors)
+        self.assertIn("timed out", errors)
+        copies.until(self.answers, "an answer of the OSD")
+        name = partial.PREFIX + self.image
+        self.assertNotIn(self.image, self.pool.images())
+        if name in self.pool.images():
+            self.assertIn("cannot remove the half-made image", errors)
+            with self.pool.open(name, read_only=True) as image:
+                copies.until(lambda: not image.watchers(), "their end")
+        self.import_(self.source, "--force")
+        self.assert_copied()
+
+
+class FullPoolTest(copies.SlowCopyTestCase):
+    """The pool reaches its quota in the middle."""
+
+    def test_import(self):
+        self.user = "admin"
+        name = f"quota-{self.image}"
+        self.admin_command(prefix="osd pool create", pool=name, pg_num=1)
+        self.addCleanup(
+            self.admin_command, prefix="osd pool delete", pool=name,
+            pool2=name, yes_i_really_really_mean_it=True)
+        self.move_to(self.open_pool(name, "admin"))
+        librbd.bindings().RBD().pool_init(self.pool._ioctx, False)
+        self.quota(name, 16 * MIB)
+        self.target = f"{name}/{self.image}"
+        process, _child = self.start_import(conf=(
+            "rados_osd_op_timeout = 5",))
+        errors = self.end(process, 4)
+        self.assertIn(f"{self.target}: ", errors)
+        self.assertIn("could not be copied", errors)
+        self.assertNotIn(self.image, self.pool.images())
+        left = [partial.PREFIX + self.image]
+        # librbd removes nothing from a pool that reached its quota.
+        self.assertIn(self.pool.images(), ([], left))
+        if self.pool.images() == left:
+            self.assertIn("cannot remove the half-made image", errors)
+            self.assertIn("--force", self.import_(self.source, code=5))
+        self.quota(name, 0)
+        copies.until(lambda: not self.is_full(name), "room in the pool")
+        self.import_(self.source, "--force", "--iterations", "1000")
+        self.assertEqual([self.image], self.pool.images())
+        with open(self.source, "rb") as stream:
+            self.assert_same_in_qemu(stream.read(), self.image, pool=name)
+
+    def is_full(self, name):
+        pools = self.admin_command(prefix="osd dump")["pools"]
+        return any("full" in pool["flags_names"] for pool in pools
+                   if pool["pool_name"] == name)
+
+    def quota(self, name, size):
+        self.admin_command(prefix="osd pool set-quota", pool=name,
+                           field="max_bytes", val=str(size))

@@ -1,0 +1,158 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Re-keys killed at random moments: no volume is ever lost."""
+
+from __future__ import annotations
+
+import multiprocessing
+import random
+import signal
+import time
+
+import rados
+import rbd
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.ceph.core import base
+
+KILLS = 200
+LUKS2_KILLS = 100
+IMAGES = 4
+SIZE = 16 * 1024 * 1024
+
+
+def rekey(conf, name, old, new, mark):
+    """Re-key in a process of its own, saying when it begins.
+
+    Not in a fork of the test: librados would give all children one address,
+    and Ceph refuses that of a client it fenced.
+    """
+    with cluster.connect(conf, "cinder") as handle, handle.pool(
+            "volumes") as pool, pool.open(name) as image:
+        mark.send(True)
+        keyslots.rekey(image, old, new)
+
+
+class KilledRekeyTest(base.FunctionalTestCase):
+    """Processes that die of SIGKILL, as of a power failure."""
+
+    def setUp(self):
+        super().setUp()
+        # Breaking a dead client's locks is an administrator's right.
+        self.admin = self.open_pool(user="admin")
+
+    def rekey_and_kill(self, name, old, new, delay):
+        """Whether the child was killed before it had ended."""
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        ready, mark = context.Pipe(duplex=False)
+        child = context.Process(target=rekey,
+                                args=(self.conf, name, old, new, mark))
+        child.start()
+        mark.close()
+        ready.recv()
+        time.sleep(delay)
+        child.kill()
+        child.join()
+        self.assertIn(child.exitcode, (0, -signal.SIGKILL))
+        return child.exitcode != 0
+
+    def fence(self, name):
+        """What Ceph does by itself 30 s after a client died."""
+        with self.admin.open(name) as image:
+            for owner in image._image.lock_get_owners():
+                image._image.lock_break(rbd.RBD_LOCK_MODE_EXCLUSIVE,
+                                        owner["owner"])
+            key = f"rbd_header.{image._image.id()}"
+            self.admin._ioctx.rm_xattr(key, f"lock.{librbd.LOCK_NAME}")
+
+    def keys_that_open(self, name, *keys):
+        found = []
+        with self.pool.open(name, read_only=True) as image:
+            for key in keys:
+                try:
+                    unlock.unlock(image, key)
+                except exception.WrongPassphrase:
+                    continue
+                found.append(key)
+        return found
+
+    def test_none_of_200_is_lost(self):
+        self.kill(KILLS, base.QUICK)
+
+    def test_none_of_100_luks2_volumes_is_lost(self):
+        self.kill(LUKS2_KILLS, formatting.Options(type="luks2"))
+
+    def kill(self, kills, options):
+        """Kill re-keys of volumes with those options."""
+        chance = random.Random(16)
+        names = [self.name() for _ in range(IMAGES)]
+        keys = {}
+        for name in names:
+            keys[name] = base.KEY
+            create.create(self.pool, name, SIZE, base.KEY, options)
+        killed = changed = 0
+        longest = 0.04
+        for number in range(kills):
+            name = names[number % IMAGES]
+            old, new = keys[name], f"{number:08d}".encode() * 8
+            died = self.rekey_and_kill(name, old, new,
+                                       chance.uniform(0, longest))
+            found = self.keys_that_open(name, old, new)
+            self.assertNotEqual([], found, f"re-key {number} lost {name}")
+            killed += died
+            changed += died and found[-1] == new
+            # How long a re-key takes is the machine's affair: aim at it.
+            if not died:
+                longest *= 0.9
+            elif found[-1] == old:
+                longest *= 1.05
+            keys[name] = found[-1]
+            self.fence(name)
+            if len(found) == 2:
+                with self.pool.open(name) as image:
+                    keyslots.remove(image, old)
+            self.clear_stale_keyslots(name, keys[name])
+        # The moments of death were spread over the whole re-key.
+        self.assertGreater(killed, kills // 2)
+        self.assertGreater(changed, kills // 20)
+        self.assertGreater(killed - changed, kills // 20)
+
+    def clear_stale_keyslots(self, name, key):
+        """Remove keyslots whose area was overwritten but whose record a
+        killed re-key left behind.
+        """
+        with self.pool.open(name) as image:
+            opened = unlock.unlock(image, key)
+            for slot in opened.header.keyslots:
+                if slot.number != opened.keyslot:
+                    keyslots.remove_number(image, slot.number, key)
+
+    def test_lock_of_a_dead_client_ends_by_itself(self):
+        name = self.name()
+        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        self.patch(librbd, "LOCK_DURATION", 1)
+        with self.pool.open(name) as image:
+            dead = librbd.ObjectLock(
+                self.open_pool()._ioctx, f"rbd_header.{image._image.id()}")
+            dead.acquire()
+            other = librbd.ObjectLock(self.pool._ioctx,
+                                      f"rbd_header.{image._image.id()}")
+            self.assertRaises(rados.ObjectBusy, other.acquire)
+            keyslots.rekey(image, base.KEY, base.NEW_KEY)

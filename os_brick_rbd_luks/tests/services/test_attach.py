@@ -1,0 +1,102 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Attachments and extension: what a connection says, and what a guest sees.
+"""
+
+from __future__ import annotations
+
+import json
+
+import ddt
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests.services import base
+
+GIB = base.GIB
+
+#: What a compute node says of itself.
+CONNECTOR = {"host": "compute", "ip": "127.0.0.1", "platform": "x86_64",
+             "os_type": "linux", "multipath": False,
+             "initiator": "iqn.2026-01.test:compute"}
+
+
+class AttachTestCase(base.IntegrationTestCase):
+    """Attaches as Nova does."""
+
+    def attach(self, volume, cloud=None):
+        """An attachment, complete, and what it says of the connection."""
+        proxy = (cloud or self.user).block_storage
+        made = proxy.post("/attachments", json={"attachment": {
+            "volume_uuid": volume.id, "connector": CONNECTOR,
+            "mode": "rw"}}).json()["attachment"]
+        self.addCleanup(self.detach, made["id"], cloud)
+        proxy.post(f"/attachments/{made['id']}/action",
+                   json={"os-complete": {}})
+        self.ready(volume, "in-use", cloud)
+        return made
+
+    def detach(self, attachment_id, cloud=None):
+        """Delete an attachment, unless the test has done so."""
+        (cloud or self.user).block_storage.delete(
+            f"/attachments/{attachment_id}")
+
+    def assert_no_secret(self, made, volume, cloud=None):
+        """Nothing of the key or its passphrase is in a connection."""
+        text = json.dumps(made)
+        passphrase = self.passphrase(self.key_id(volume, cloud), cloud)
+        self.assertNotIn(passphrase.decode(), text)
+
+
+@ddt.ddt
+class ConnectionTest(AttachTestCase):
+    """The native mark, and no secret."""
+
+    @ddt.data("luks", "luks2", "class")
+    def test_native_mark(self, provider):
+        volume = self.create(f"ours-{provider}")
+        made = self.attach(volume)
+        info = made["connection_info"]
+        self.assertEqual("rbd", info["driver_volume_type"])
+        self.assertIs(True, info["encrypted"])
+        native = attachment.read({"data": info})
+        self.assertEqual(GIB, native.size)
+        self.assertEqual("luks2" if provider == "luks2" else "luks",
+                         native.format)
+        self.assert_no_secret(made, volume)
+        # What the guest discards frees nothing, so nothing says that it did.
+        self.assertIs(False, info["discard"])
+
+    def test_no_mark_without_encryption(self):
+        volume = self.create("ours")
+        info = self.attach(volume)["connection_info"]
+        self.assertNotIn(attachment.KEY, info)
+
+
+@ddt.ddt
+class ExtendTest(AttachTestCase):
+    """Issue S1: upstream's lose the header's size."""
+
+    @ddt.data("luks", "luks2")
+    def test_offline_s1(self, provider):
+        volume = self.filled(f"ours-{provider}")
+        self.user.block_storage.extend_volume(volume, 3)
+        self.ready(volume)
+        self.check(volume, size=3)
+
+    @ddt.data("luks", "luks2")
+    def test_attached_s1_s6(self, provider):
+        volume = self.filled(f"ours-{provider}")
+        self.attach(volume)
+        self.user.block_storage.extend_volume(volume, 2)
+        self.ready(volume, "in-use")
+        self.check(volume, size=2)

@@ -1,0 +1,136 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Clones and snapshots: a key for each volume, and only one that opens it.
+"""
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks.tests.services import base
+
+GIB = base.GIB
+
+
+class CloneTestCase(base.IntegrationTestCase):
+    """Knows what a volume of another's data has to be."""
+
+    def assert_own_key(self, volume, source):
+        """Its key is another, and the other's does not open it."""
+        self.assertNotEqual(self.key_id(source), self.key_id(volume))
+        other = self.passphrase(self.key_id(source))
+        self.assertNotEqual(other, self.passphrase(self.key_id(volume)))
+        self.assertFalse(self.disk(volume, passphrase=other).opens())
+
+    def assert_new_keys(self, before, *volumes):
+        """There are the keys of *volumes* and of the layers below, no others.
+
+        :param before: the keys that there were without them
+        """
+        new = {self.key_id(volume) for volume in volumes}
+        self.assertEqual(len(volumes), len(new))
+        self.assertEqual(before.union(new, *map(self.layer_keys, volumes)),
+                         self.keys())
+
+    def same_and_larger(self, source, provider, **origin):
+        """Volumes of 1 and 2 GiB with data of *source*, and their own keys.
+
+        :param origin: of both, for Cinder
+        """
+        keys = self.keys()
+        same = self.start(f"ours-{provider}", **origin)
+        larger = self.start(f"ours-{provider}", 2, **origin)
+        for volume, size in ((self.ready(same), 1), (self.ready(larger), 2)):
+            self.check(volume, size=size)
+            self.assert_own_key(volume, source)
+        self.assert_new_keys(keys, same, larger)
+        return same, larger
+
+    def snapshot(self, volume):
+        """A snapshot; it is deleted with the test."""
+        snapshot = self.user.block_storage.create_snapshot(
+            volume_id=volume.id, name="one", force=True)
+        self.addCleanup(self.delete, snapshot)
+        return self.ready(snapshot)
+
+
+@ddt.ddt
+class CloneTest(CloneTestCase):
+    """Issue H3: upstream's clones have their source's key."""
+
+    @ddt.data("luks", "luks2")
+    def test_clones_h3_s1(self, provider):
+        source = self.filled(f"ours-{provider}")
+        same, larger = self.same_and_larger(
+            source, provider, source_volume_id=source.id)
+        self.check_independence(source, same, larger)
+
+    def check_independence(self, source, same, larger):
+        """What one of them writes is not the others'; nor is its deletion."""
+        self.disk(larger).write(base.reader.filling(2 * GIB, 0x51))
+        self.check(same)
+        self.delete(source)
+        self.check(same)
+        self.check(larger, base.reader.filling(2 * GIB, 0x51), 2)
+
+    @ddt.data("luks", "luks2")
+    def test_clone_of_a_clone_h3(self, provider):
+        source = self.filled(f"ours-{provider}")
+        clone = self.create(f"ours-{provider}", source_volume_id=source.id)
+        second = self.create(f"ours-{provider}", source_volume_id=clone.id)
+        self.check(second)
+        self.assert_own_key(second, clone)
+        self.assert_own_key(second, source)
+        self.delete(clone)
+        self.check(second)
+
+
+@ddt.ddt
+class SnapshotTest(CloneTestCase):
+    """Issues H3, D2, D11 and S1."""
+
+    @ddt.data("luks", "luks2")
+    def test_volumes_of_a_snapshot_h3_d2_s1(self, provider):
+        source = self.filled(f"ours-{provider}")
+        snapshot = self.snapshot(source)
+        # What comes later is not in it.
+        self.disk(source).write(base.reader.filling(GIB, 0x31))
+        same, larger = self.same_and_larger(
+            source, provider, snapshot_id=snapshot.id)
+        # As upstream's, a snapshot may go before the volumes made of it.
+        self.delete(snapshot)
+        self.check(same)
+        self.check(larger, size=2)
+
+    @ddt.data("luks", "luks2")
+    def test_revert_d11(self, provider):
+        volume = self.filled(f"ours-{provider}")
+        key = self.key_id(volume)
+        snapshot = self.snapshot(volume)
+        self.disk(volume).write(base.reader.filling(GIB, 0x31))
+        self.user.block_storage.revert_volume_to_snapshot(volume, snapshot)
+        self.ready(volume)
+        self.check(volume)
+        self.assertEqual(key, self.key_id(volume))
+
+    def test_revert_of_an_extended_volume_s1(self):
+        volume = self.filled("ours-luks")
+        snapshot = self.snapshot(volume)
+        self.user.block_storage.extend_volume(volume, 2)
+        self.ready(volume)
+        answer = self.user.block_storage.post(
+            f"/volumes/{volume.id}/action",
+            json={"revert": {"snapshot_id": snapshot.id}})
+        # Cinder's own rule, so that no size has to shrink.
+        self.assertEqual(400, answer.status_code)
+        self.check(volume, size=2)

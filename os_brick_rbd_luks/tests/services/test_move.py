@@ -1,0 +1,130 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Retype and migration: to other encryption, to other pools, to other drivers.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+import ddt
+
+from os_brick_rbd_luks.tests.services import base
+
+GIB = base.GIB
+
+
+class MoveTestCase(base.IntegrationTestCase):
+    """Moves volumes, and looks for keys that are left over."""
+
+    #: No file of a volume; Cinder's own generic copy goes through handles.
+    largest_file = base.MIB
+
+    def retype(self, volume, volume_type, policy="on-demand"):
+        """Change a volume's type, and wait for it."""
+        self.user.block_storage.retype_volume(
+            volume, volume_type, migration_policy=policy)
+        self.settled(volume)
+        self.assertEqual(volume_type, self.about(volume)["volume_type"],
+                         self.messages(volume))
+
+    def migrate(self, volume, backend, force_host_copy=False):
+        """Move a volume to another backend, and wait for it."""
+        # Only a copy by the host needs the key, as a new image has a header.
+        self.lab.operator("user").block_storage.migrate_volume(
+            volume, host=self.lab.host(backend),
+            force_host_copy=force_host_copy)
+        self.assertEqual("success", self.settled(
+            volume, ("success", "error")))
+        self.assertEqual(self.lab.about["backends"][backend]["pool"],
+                         self.pool(volume))
+
+    def assert_only_key(self, volume):
+        """A volume's key is the only one there is, if it has one."""
+        key_id = self.key_id(volume)
+        self.eventually({key_id} if key_id else set(), self.keys)
+
+
+class RetypeTest(MoveTestCase):
+    """Issues M2 and S3: upstream's fail with a TypeError, or lose the end."""
+
+    def test_around_on_one_backend_m2_s3(self):
+        volume = self.filled("ours")
+        for volume_type in ("ours-luks", "ours-luks2", "ours-luks", "ours"):
+            before = self.key_id(volume)
+            self.retype(volume, volume_type)
+            self.check(volume)
+            self.assert_only_key(volume)
+            if before:
+                self.assertNotEqual(before, self.key_id(volume))
+
+    def test_to_another_backend_and_back_m2(self):
+        volume = self.filled("ours-luks2")
+        for volume_type in ("ours2-luks", "ours2-luks2", "ours-luks"):
+            self.retype(volume, volume_type)
+            self.check(volume)
+            self.assert_only_key(volume)
+
+    def test_the_same_provider_by_its_class_path(self):
+        volume = self.filled("ours-luks")
+        self.retype(volume, "ours-class")
+        self.check(volume)
+        self.assert_only_key(volume)
+
+    def test_never_leaves_a_volume_as_it_is(self):
+        volume = self.filled("ours-luks")
+        key = self.key_id(volume)
+        self.user.block_storage.retype_volume(
+            volume, "ours-luks2", migration_policy="never")
+        self.ready(volume)
+        self.assertEqual("ours-luks", self.about(volume)["volume_type"])
+        self.assertEqual(key, self.key_id(volume))
+        self.check(volume)
+        self.assert_only_key(volume)
+
+
+@ddt.ddt
+class UpstreamTest(MoveTestCase):
+    """To upstream's driver beside ours, and from it."""
+
+    @ddt.data("luks", "luks2")
+    def test_encrypted_to_plain_and_back_m2(self, provider):
+        volume = self.filled(f"ours-{provider}")
+        # The source's service copies. Upstream's does not know this package,
+        # and finds it by the class path of the type.
+        for volume_type in ("upstream", "ours-class"):
+            self.retype(volume, volume_type)
+            self.check(volume)
+            self.assert_only_key(volume)
+
+
+@ddt.ddt
+class MigrationTest(MoveTestCase):
+    """The type stays, the pool changes. Issue D5: upstream's lose the end."""
+
+    @ddt.data(*itertools.product(("luks", "luks2"), (False, True)))
+    @ddt.unpack
+    def test_migrate_d5(self, provider, force_host_copy):
+        volume_type = self.make_type(
+            "either", provider, volume_backend_name="<or> ours <or> ours2")
+        volume = self.filled(volume_type)
+        key = self.key_id(volume)
+        backends = ["ours", "ours2"]
+        if self.pool(volume) == self.lab.pools["ours"]:
+            backends.reverse()
+        for backend in backends:
+            self.migrate(volume, backend, force_host_copy)
+            self.check(volume)
+            # Nobody else has met it, and the image is copied as it is.
+            self.assertEqual(key, self.key_id(volume))
+            self.assert_only_key(volume)

@@ -1,0 +1,311 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""info, verify and audit."""
+
+from __future__ import annotations
+
+import json
+
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.operations import engines
+from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.unit.core.cmd import base
+
+MIB = base.MIB
+
+
+@ddt.ddt
+class InfoTest(base.CommandTestCase):
+
+    def test_json(self):
+        self.make_volume(base.OLD, base.NEW)
+        facts = self.json("info", self.target)
+        self.assertEqual(
+            ["image", "type", "uuid", "cipher", "key_bits", "hash",
+             "data_offset", "image_size", "decrypted_size", "clone",
+             "keyslots", "engines"], list(facts))
+        self.assertEqual(
+            (self.target, "luks1", 4 * MIB, 5 * MIB, MIB, [0, 1]),
+            (facts["image"], facts["type"], facts["data_offset"],
+             facts["image_size"], facts["decrypted_size"],
+             [slot["keyslot"] for slot in facts["keyslots"]]))
+        self.assertEqual({
+            "qemu": {"usable": True, "reason": None},
+            "librbd": {"usable": False,
+                       "reason": "it is not an RBD image"},
+            "cryptsetup": {"usable": True, "reason": None},
+        }, facts["engines"])
+
+    def test_table(self):
+        self.make_volume(base.OLD, base.NEW)
+        output, errors = self.run_command("info", self.target)
+        self.assertEqual("", errors)
+        for text in ("decrypted_size | 1 MiB (1048576 bytes)",
+                     "0: active, pbkdf2, 1000 iterations",
+                     "1: active, pbkdf2, 1000 iterations",
+                     "qemu: yes", "librbd: no, it is not an RBD image"):
+            self.assertIn(" ".join(text.split()), " ".join(output.split()))
+
+    def clone(self, name="v", note=None, keys=None):
+        """A clone of a volume, with a note or one of its own of *keys*."""
+        self.make_pool_volume("golden").freeze("s")
+        with self.pool.clone(self.pool.parent("golden", "s"), name) as image:
+            if keys is not None:
+                note = json.dumps({"image": image.identity(), "keys": keys})
+            image.set_note("rbd_luks.parent_keys", note)
+
+    def test_clone(self):
+        self.clone(keys=["two", ""])
+        facts = self.json("info", "volumes/v")
+        self.assertEqual(
+            ("volumes/golden@s", ["two", ""]),
+            (facts["parent"], facts["parent_keys"]))
+        output, _errors = self.run_command("info", "volumes/v")
+        for text in ("parent | volumes/golden@s", "parent_keys | two"):
+            self.assertIn(text, " ".join(output.split()))
+
+    def test_clone_without_other_keys(self):
+        self.clone()
+        facts = self.json("info", "volumes/v")
+        self.assertEqual(("volumes/golden@s", []),
+                         (facts["parent"], facts["parent_keys"]))
+
+    @ddt.data({"keys": ["one"]}, {"note": "{"},
+              {"note": "{\"image\": \"other\", \"keys\": [\"one\"]}"})
+    def test_flattened_clone(self, note):
+        """What it remembers is of no account any more."""
+        self.clone(**note)
+        with self.pool.open("v") as image:
+            image.flatten()
+        facts = self.json("info", "volumes/v")
+        self.assertEqual((None, []), (facts["parent"],
+                                      facts["parent_keys"]))
+
+    @ddt.data(("{", "is not a note of key ids"),
+              ("[\"id-1\"]", "is not a note of key ids"),
+              ("{\"image\": \"other\", \"keys\": [\"id-1\"]}",
+               "is of the image that it is a plain clone of"))
+    @ddt.unpack
+    def test_clone_with_a_note_of_no_use(self, note, reason):
+        """It is told, and all else is shown."""
+        self.clone(note=note)
+        facts = self.json("info", "volumes/v")
+        self.assertEqual(("volumes/golden@s", "luks1", [0]),
+                         (facts["parent"], facts["type"],
+                          [slot["keyslot"] for slot in facts["keyslots"]]))
+        told, = facts["parent_keys"]
+        self.assertTrue(told.startswith("not known: "), told)
+        self.assertIn("rbd_luks.parent_keys", told)
+        self.assertIn(reason, told)
+        self.assertNotIn("id-1", told)
+        output, _errors = self.run_command("info", "volumes/v")
+        self.assertIn("parent_keys | not known: ", " ".join(output.split()))
+
+    def test_clone_whose_notes_cannot_be_read(self):
+        """Not to be mistaken for a note of no use."""
+        self.clone()
+        self.pool.steps.faults["note"] = exception.ImageIOError(
+            action="read", reason="no OSD")
+        self.assertIn("no OSD", self.error(4, "info", "volumes/v"))
+
+    def test_no_clone(self):
+        self.make_pool_volume()
+        facts = self.json("info", "volumes/v")
+        self.assertEqual((None, []), (facts["parent"],
+                                      facts["parent_keys"]))
+
+    def test_file_has_no_parent(self):
+        self.make_volume()
+        self.assertNotIn("parent", self.json("info", self.target))
+
+    def test_columns(self):
+        self.make_volume()
+        output, _errors = self.run_command("info", self.target, "-c",
+                                           "decrypted_size", "-f", "value")
+        self.assertEqual("1048576", output.strip())
+
+    def test_pool(self):
+        self.make_pool_volume()
+        asked = []
+
+        def probe(is_rbd):
+            asked.append(is_rbd)
+            return engines.Host("no QEMU", 18, None)
+
+        self.patch("os_brick_rbd_luks.cmd.host.probe", probe)
+        facts = self.json("info", "volumes/v")
+        self.assertEqual([True], asked)
+        self.assertEqual("no QEMU", facts["engines"]["qemu"]["reason"])
+        self.assertIn("aes-cbc-plain64",
+                      facts["engines"]["librbd"]["reason"])
+
+    def test_nothing_is_written(self):
+        content = self.make_pool_volume()
+        content.log.clear()
+        self.json("info", "volumes/v")
+        self.assertEqual([], content.log)
+
+    def test_damaged_keyslot(self):
+        content = self.make_pool_volume()
+        content.write(ondisk.key_block_offset(0, "active"), b"\1\2\3\4")
+        output, _errors = self.run_command("info", "volumes/v")
+        self.assertIn("0: damaged: its state word is 0x01020304", output)
+
+    def test_missing_file(self):
+        self.assertIn(f"file {self.path} does not exist",
+                      self.error(4, "info", self.target))
+
+    def test_no_header(self):
+        self.file(bytes(8192), "volume")
+        self.assertIn(f"{self.target}: there is no LUKS header",
+                      self.error(4, "info", self.target))
+
+    @ddt.data((detect.MAGIC + b"\0\2", "field hdr_size at byte 8"),
+              (detect.MAGIC + b"\0\1", "is damaged"))
+    @ddt.unpack
+    def test_unusable_header(self, start, message):
+        self.file(start + bytes(8192), "volume")
+        error = self.error(4, "info", self.target)
+        self.assertIn(message, error)
+        self.assertIn(self.target, error)
+
+    def test_folder(self):
+        self.error(1, "info", f"file:{self.folder}")
+
+
+@ddt.ddt
+class VerifyTest(base.CommandTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.make_volume(base.OLD, base.NEW)
+
+    def key(self, content):
+        return "--passphrase-file", self.file(content)
+
+    @ddt.data((base.OLD, 0), (base.NEW, 1))
+    @ddt.unpack
+    def test_right(self, passphrase, keyslot):
+        self.assertEqual(
+            {"image": self.target, "keyslot": keyslot},
+            self.json("verify", self.target, *self.key(passphrase)))
+
+    def test_wrong(self):
+        error = self.error(2, "verify", self.target, *self.key(base.OTHER))
+        self.assertEqual(f"{self.target}: the passphrase opens no keyslot; "
+                         "check the passphrase or key id", error)
+
+    def test_wrong_keyslot(self):
+        self.error(2, "verify", self.target, *self.key(base.OLD),
+                   "--keyslot", "1")
+
+    def test_right_keyslot(self):
+        self.json("verify", self.target, *self.key(base.NEW), "--keyslot",
+                  "1")
+
+    @ddt.data("2", "8", "-1")
+    def test_keyslot_not_in_use(self, number):
+        self.assertIn(f"keyslot {number} is not in use", self.error(
+            1, "verify", self.target, *self.key(base.OLD),
+            f"--keyslot={number}"))
+
+    def test_keyslot_is_a_number(self):
+        self.usage_error("verify", self.target, "--keyslot", "first")
+
+    def test_nothing_is_written(self):
+        before = self.content()
+        self.json("verify", self.target, *self.key(base.OLD))
+        self.assert_same_bytes(before, self.content())
+
+
+class AuditTest(base.CommandTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.make_pool_volume("good")
+        with self.pool.create("plain", 8 * MIB):
+            pass
+        damaged = self.make_pool_volume("damaged")
+        damaged.write(108, bytes(4))
+        journaled = self.make_pool_volume("journaled")
+        journaled.features = frozenset({"journaling"})
+
+    def test_json(self):
+        rows = self.json("audit", "volumes")
+        self.assertEqual(
+            ["image", "type", "image_size", "decrypted_size", "keyslots",
+             "problems"], list(rows[0]))
+        self.assertEqual(
+            [("volumes/damaged", "luks1", None, 1),
+             ("volumes/good", "luks1", MIB, 0),
+             ("volumes/journaled", "luks1", MIB, 1),
+             ("volumes/plain", "none", None, 0)],
+            [(row["image"], row["type"], row["decrypted_size"],
+              len(row["problems"])) for row in rows])
+
+    def test_table(self):
+        output, errors = self.run_command("audit", "volumes")
+        self.assertEqual("", errors)
+        lines = {line.split("|")[1].strip(): [
+            cell.strip() for cell in line.split("|")[2:-1]]
+            for line in output.splitlines() if line.startswith("| volumes/")}
+        self.assertEqual(
+            ["luks1", "5 MiB (5242880 bytes)", "1 MiB (1048576 bytes)", "0",
+             "-"], lines["volumes/good"])
+        self.assertEqual(["none", "8 MiB (8388608 bytes)", "-", "-", "-"],
+                         lines["volumes/plain"])
+        self.assertIn("journaling", lines["volumes/journaled"][-1])
+
+    def test_namespace(self):
+        self.make_pool_volume("inner", "volumes/space")
+        rows = self.json("audit", "volumes/space")
+        self.assertEqual(["volumes/space/inner"],
+                         [row["image"] for row in rows])
+
+    def test_image_that_cannot_be_read(self):
+        self.pool.contents["good"].fault = fakes.Fault(
+            0, exception.ImageIOError(action="read", reason="no OSD"),
+            dies=True, happened=True)
+        rows = {row["image"]: row for row in self.json("audit", "volumes")}
+        self.assertEqual(4, len(rows))
+        self.assertEqual(["cannot be read: cannot read: no OSD"],
+                         rows["volumes/good"]["problems"])
+
+    def test_image_removed_meanwhile(self):
+        self.patch(f"{fakes.__name__}.MemoryStore.images",
+                   lambda _self: ["gone", "good"])
+        rows = self.json("audit", "volumes")
+        self.assertIn("does not exist", rows[0]["problems"][0])
+        self.assertEqual([], rows[1]["problems"])
+
+    def test_empty_pool(self):
+        self.assertEqual([], self.json("audit", "volumes/space"))
+
+    def test_missing_pool(self):
+        self.assertIn("pool nopool does not exist",
+                      self.error(4, "audit", "nopool"))
+
+    def test_nothing_is_written(self):
+        for content in self.pool.contents.values():
+            content.log.clear()
+        self.json("audit", "volumes")
+        self.assertEqual([], [event for content
+                              in self.pool.contents.values()
+                              for event in content.log])
+
+    def test_file_is_no_pool(self):
+        self.usage_error("audit", "a/b/c")

@@ -1,0 +1,97 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The images in memory that other tests use: they keep the contract too."""
+
+from __future__ import annotations
+
+import ddt
+import testtools
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests.contracts import image as contract
+from os_brick_rbd_luks.tests.fakes import image as fakes
+
+SIZE = 64 * 1024
+
+
+class MemoryContractTest(contract.ImageContract, testtools.TestCase):
+
+    def make_store(self):
+        return fakes.MemoryStore(), "volume-1"
+
+
+class SmallObjectsContractTest(contract.ImageContract, testtools.TestCase):
+
+    def make_store(self):
+        return fakes.MemoryStore(object_size=65536, stripe_period=262144,
+                                 features=frozenset({"layering"}),
+                                 atomic=False), "volume-1"
+
+
+@ddt.ddt
+class FaultTest(testtools.TestCase):
+
+    def make(self, fault, **options):
+        image = fakes.MemoryStore(**options).create("v", SIZE)
+        image.content.fault = fault
+        return image
+
+    @ddt.data((0, b"\0\0\0\0"), (2, b"\0\0\0\0"), (4, b"abcd"),
+              (None, b"abcd"))
+    @ddt.unpack
+    def test_within_an_object_all_or_nothing(self, after, expected):
+        image = self.make(fakes.Fault(0, OSError("gone"), after))
+        self.assertRaises(OSError, image.write, 0, b"abcd")
+        self.assertEqual(expected, image.read(0, 4))
+
+    def test_tears_between_objects(self):
+        image = self.make(fakes.Fault(0, OSError("gone"), 3), object_size=512)
+        self.assertRaises(OSError, image.write, 510, b"abcd")
+        self.assertEqual(b"ab\0\0", image.read(510, 4))
+
+    def test_tears_at_any_byte_without_atomicity(self):
+        image = self.make(fakes.Fault(0, OSError("gone"), 3), atomic=False)
+        self.assertRaises(OSError, image.write, 0, b"abcd")
+        self.assertEqual(b"abc\0", image.read(0, 4))
+
+    def test_one_write_fails(self):
+        image = self.make(fakes.Fault(1, OSError("gone")))
+        image.write(0, b"a")
+        self.assertRaises(OSError, image.write, 1, b"b")
+        image.write(2, b"c")
+        self.assertEqual(b"a\0c", image.read(0, 3))
+
+    def test_nothing_works_after_death(self):
+        image = self.make(fakes.Fault(0, OSError("gone"), dies=True))
+        self.assertRaises(OSError, image.write, 0, b"a")
+        self.assertRaises(OSError, image.read, 0, 1)
+        self.assertRaises(OSError, image.flush)
+
+    def test_log(self):
+        image = self.make(None)
+        with image.lock() as lock:
+            image.write(8, b"ab")
+            image.flush()
+            lock.renew()
+        self.assertEqual(
+            [("lock", 0, 0), ("write", 8, 2), ("flush", 0, 0),
+             ("renew", 0, 0), ("unlock", 0, 0)], image.content.log)
+
+    def test_open_image_is_not_removed(self):
+        store = fakes.MemoryStore()
+        image = store.create("v", SIZE)
+        self.assertRaises(exception.ImageLocked, store.remove, "v")
+        with image:
+            pass
+        store.remove("v")
+        self.assertRaises(ValueError, image.read, 0, 1)

@@ -1,0 +1,82 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Volumes whose keyslots are known by their bytes, without a KDF.
+
+A keyslot opens if and only if its salt, its iterations and every byte of its
+area are what they were: so whoever knows these needs no passphrase to tell.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import NamedTuple
+
+from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import metadata
+from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+
+#: Bytes from one place for an area to the next.
+PITCH = 65536
+
+
+class Keyslot(NamedTuple):
+    """What a keyslot's passphrase opens."""
+
+    kdf: kdf.Pbkdf2
+    area: bytes
+
+
+class Keyring(NamedTuple):
+    """A header and the bytes of its areas."""
+
+    header: header.Luks2Header
+    areas: dict
+
+    @property
+    def keyslots(self):
+        return {Keyslot(self.header.keyslot(number).kdf, area)
+                for number, area in self.areas.items()}
+
+
+def make(names, places=None, **options):
+    """A keyring with a keyslot for each name, by number.
+
+    Equal names give equal keyslots.
+
+    :param places: which of the 15 places each one's area has, its number's
+        unless said; halves lie between two
+    """
+    of = base.bare(**options).header
+    areas = {}
+    for number, name in names.items():
+        source = random.Random(name)
+        place = (places or {}).get(number, number)
+        slot = metadata.Keyslot(
+            "luks2", 16, metadata.Area(int(base.BOTH + place * PITCH), PITCH,
+                                       "aes-xts-plain64", 64), 1, 4000,
+            "sha256", kdf.Pbkdf2("sha256", source.randrange(1000, 2 ** 24),
+                                 source.randbytes(32)), "pbkdf2")
+        of = of.with_tree(metadata.with_keyslot(
+            of.metadata.tree, number, metadata.keyslot_tree(slot), 0))
+        areas[number] = source.randbytes(64000)
+    return Keyring(of, areas)
+
+
+def opens(disk, *keyrings):
+    """For each keyring, whether all its keyslots open the disk."""
+    found = disk.header()
+    areas = disk.areas(found)
+    there = {Keyslot(slot.kdf, areas[slot.number])
+             for slot in found.keyslots}
+    return [keyring.keyslots <= there for keyring in keyrings]

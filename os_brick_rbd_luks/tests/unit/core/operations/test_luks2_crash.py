@@ -1,0 +1,156 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A process that dies at any write leaves a LUKS2 volume that opens.
+
+On a store that applies a write within an object as a whole, on one whose
+objects are as large as a copy of the header, and on one whose writes tear.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import ddt
+import fixtures
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.operations import backup
+from os_brick_rbd_luks.operations import erase
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import recover
+from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests.unit.core.operations import test_luks2
+
+#: Object size, atomicity, and the bytes at which a write is cut off.
+STORES = (
+    ({"object_size": 4 * base.MIB, "atomic": True}, (0, None)),
+    ({"object_size": 4096, "atomic": True}, (0, 5000, 9000, None)),
+    ({"object_size": 4 * base.MIB, "atomic": False},
+     (20, 24, 470, 5000, 40000, None)),
+)
+
+
+
+@ddt.ddt
+class CrashTest(test_luks2.Luks2TestCase):
+
+    def setUp(self):
+        super().setUp()
+        # The same areas are opened over and over.
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{keymaterial.__name__}.Parameters.open",
+            functools.lru_cache(None)(keymaterial.Parameters.open)))
+
+    def survivors(self, store, action, *passphrases):
+        options, after = store
+        return self.cuts(self.make_volume(*passphrases, **options), action,
+                         after)
+
+    def repaired(self, image):
+        """The image, repaired if a copy was torn."""
+        ailment = header_io.read_header(image).ailment
+        if ailment is not None and ailment.damage:
+            recover.repair(image)
+        return image
+
+    @ddt.data(*STORES)
+    def test_add(self, store):
+        for cut, image in self.survivors(
+                store, lambda image: keyslots.add(image, base.OLD, base.NEW),
+                base.OLD, base.OTHER):
+            self.assertTrue(self.opens(image, base.OLD), cut)
+            self.assertTrue(self.opens(image, base.OTHER), cut)
+
+    @ddt.data(*STORES)
+    def test_rekey(self, store):
+        for cut, image in self.survivors(
+                store, lambda image: keyslots.rekey(image, base.OLD,
+                                                    base.NEW),
+                base.OLD, base.OTHER):
+            self.assertTrue(self.opens(image, base.OTHER), cut)
+            works = [passphrase for passphrase in (base.OLD, base.NEW)
+                     if self.opens(image, passphrase)]
+            self.assertNotEqual([], works, cut)
+            # What still works is enough to finish the work.
+            keyslots.rekey(self.repaired(image), works[-1], b"newest")
+            self.assertTrue(self.opens(image, b"newest"), cut)
+
+    @ddt.data(*STORES)
+    def test_remove(self, store):
+        for cut, image in self.survivors(
+                store, lambda image: keyslots.remove(image, base.OLD),
+                base.OLD, base.NEW):
+            self.assertTrue(self.opens(image, base.NEW), cut)
+
+    @ddt.data(*STORES)
+    def test_erase_can_be_finished(self, store):
+        for cut, image in self.survivors(store, erase.erase, base.OLD,
+                                         base.NEW):
+            erase.erase(self.repaired(image))
+            for passphrase in (base.OLD, base.NEW):
+                self.assertFalse(self.opens(image, passphrase), cut)
+
+    @ddt.data(*STORES)
+    def test_forced_format(self, store):
+        """Nothing of the old volume but all of it, and it can be finished.
+        """
+        def action(image):
+            formatting.format_image(image, base.NEW, test_luks2.QUICK,
+                                    force=True)
+
+        for cut, image in self.survivors(store, action):
+            try:
+                opened = [self.opens(image, passphrase)
+                          for passphrase in (base.OLD, base.NEW)]
+            except exception.HeaderError:
+                opened = [False, False]
+            self.assertNotEqual([True, True], opened, cut)
+            action(image)
+            self.assertFalse(self.opens(image, base.OLD), cut)
+            self.assertTrue(self.opens(image, base.NEW), cut)
+
+    @ddt.data(*STORES)
+    def test_restore(self, store):
+        options, after = store
+        image = self.make_volume(base.OLD, base.OTHER, **options)
+        saved = backup.backup(image)
+        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.rekey(image, base.OTHER, b"newest")
+        for cut, left in self.cuts(
+                image, lambda image: backup.restore(image, saved), after):
+            now = [self.opens(left, passphrase)
+                   for passphrase in (base.NEW, b"newest")]
+            then = [self.opens(left, passphrase)
+                    for passphrase in (base.OLD, base.OTHER)]
+            self.assertTrue(all(now) or all(then), f"{cut}: {now} {then}")
+
+    @ddt.data(20, 16404)
+    def test_repair(self, place):
+        for options, after in STORES:
+            image = self.make_volume(**options)
+            self.damage(image, place)
+            now = image.content.copy()
+            recover.repair(image)
+            (offset, data), = image.content.written[-1:]
+            for count in after:
+                cut = now.copy()
+                length = len(data) if count is None else count
+                cut.write(offset, data[:cut.torn(offset, len(data),
+                                                 length)])
+                left = type(image)(cut)
+                self.assertTrue(self.opens(left, base.OLD), count)
+                self.repaired(left)
+                self.assertTrue(self.opens(left, base.OLD), count)

@@ -1,0 +1,62 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import owned
+from os_brick_rbd_luks.tests.unit.core.operations import clones
+
+
+@ddt.ddt
+class OwnedTest(clones.CloneTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.parent = self.source()
+        self.image = self.store.clone(self.parent, "v")
+        self.addCleanup(self.image.__exit__)
+
+    def test_nothing_noted(self):
+        self.assertEqual([], owned.read(self.image))
+
+    @ddt.data(["one"], ["two", "one"], ["\u00fc \"quoted\""])
+    def test_round_trip(self, keys):
+        owned.write(self.image, keys)
+        self.assertEqual(keys, owned.read(self.image))
+
+    def test_nothing_is_no_note(self):
+        owned.write(self.image, ["one"])
+        owned.write(self.image, [])
+        self.assertNotIn(owned.NOTE, self.image.content.notes)
+
+    def test_an_image_that_is_no_clone(self):
+        """Keys stay an image's own when it was flattened."""
+        owned.write(self.image, ["one"])
+        self.image.flatten()
+        self.assertEqual(["one"], owned.read(self.image))
+
+    def test_a_copied_note_is_another_image_s(self):
+        owned.write(self.image, ["one"])
+        self.store.create("w", clones.MIB).__exit__()
+        with self.store.open("w") as other:
+            other.set_note(owned.NOTE, self.image.note(owned.NOTE))
+            self.assertEqual([], owned.read(other))
+
+    @ddt.data("", "{", "[]", "{\"image\": 1, \"keys\": [1]}")
+    def test_corrupt(self, text):
+        self.image.content.notes[owned.NOTE] = text
+        error = self.assertRaises(exception.OperationRefused, owned.read,
+                                  self.image)
+        self.assertIn(owned.NOTE, str(error))

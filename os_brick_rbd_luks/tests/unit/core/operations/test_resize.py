@@ -1,0 +1,400 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Resizing: exactly what is asked for, and nothing lost by surprise."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+
+import ddt
+import fixtures
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import rawfile
+from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.operations import clone_snapshot
+from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.operations import describe
+from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
+from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests.unit.core.operations import clones
+
+MIB = base.MIB
+OPTIONS = {
+    "luks1": clones.LUKS1, "luks2": clones.LUKS2,
+    "luks2 of 512": dataclasses.replace(clones.LUKS2, sector_size=512)}
+#: Where Cinder's own driver, by qemu-img, has the payload.
+UPSTREAM = 4040 * 512
+
+
+class ResizeTestCase(clones.CloneTestCase):
+
+    def volume(self, kind="luks1", size=4 * MIB):
+        create.create(self.store, "volume", size, base.OLD, OPTIONS[kind])
+        self.fill("volume", base.OLD)
+        return self.store.contents["volume"]
+
+    def resize(self, size, name="volume", **options):
+        with self.store.open(name) as image:
+            return resize.resize(image, size, **options)
+
+    def sizes(self, name="volume"):
+        """Bytes before the payload, and of it."""
+        with self.store.open(name, read_only=True) as image:
+            facts = describe.describe_image(image)
+        return facts["data_offset"], facts["decrypted_size"]
+
+    def refused(self, expected, size, name="volume", **options):
+        before = self.state()
+        error = self.assertRaises(expected, self.resize, size, name,
+                                  **options)
+        self.assert_state(before)
+        content = self.store.contents[name]
+        self.assertNotIn("resize", [event.kind for event in content.log])
+        self.assertEqual(1, str(error).count(content.name), str(error))
+        return str(error)
+
+
+@ddt.ddt
+class ResizeTest(ResizeTestCase):
+
+    @ddt.data(("luks1", 4 * MIB + 512), ("luks1", 5 * MIB),
+              ("luks1", 100 * MIB), ("luks2", 4 * MIB + 4096),
+              ("luks2", 100 * MIB), ("luks2 of 512", 4 * MIB + 512))
+    @ddt.unpack
+    def test_grow(self, kind, size):
+        content = self.volume(kind)
+        offset, _size = self.sizes()
+        before = content.read(0, offset)
+        header = self.resize(size)
+        self.assertEqual(header, self.header("volume"))
+        self.assertEqual((offset, size), self.sizes())
+        self.assert_same_bytes(before, content.read(0, offset))
+        self.assertEqual(size, self.plaintext("volume", base.OLD).size())
+        self.assertEqual(b"first", self.plaintext(
+            "volume", base.OLD).read(0, 5))
+
+    def test_nothing_is_written(self):
+        content = self.volume()
+        content.log.clear()
+        self.resize(8 * MIB)
+        self.resize(2 * MIB, force=True)
+        self.assertEqual(
+            [("lock", 0), ("resize", 12 * MIB), ("unlock", 0), ("lock", 0),
+             ("resize", 6 * MIB), ("unlock", 0)],
+            [(event.kind, event.length) for event in content.log])
+
+    @ddt.data(*OPTIONS)
+    def test_shrink(self, kind):
+        self.volume(kind)
+        size = MIB - 4096
+        self.resize(size, force=True)
+        self.assertEqual(size, self.sizes()[1])
+        self.assert_same_bytes(clones.expected()[:size],
+                               self.guest("volume", base.OLD))
+        # What was cut off does not come back.
+        self.resize(MIB)
+        self.assertNotIn(b"last", self.guest("volume", base.OLD))
+
+    def test_shrink_with_snapshots(self):
+        """They keep their size, and all that they have."""
+        content = self.volume()
+        self.snapshot("volume")
+        before = content.frozen["s"].whole()
+        self.resize(512, force=True)
+        self.assertEqual(512, self.sizes()[1])
+        self.assert_same_bytes(before, content.frozen["s"].whole())
+
+    @ddt.data({}, {"force": True})
+    def test_same_size(self, options):
+        content = self.volume()
+        content.watchers.append("client.7 at 10.0.0.1")
+        before = self.state()
+        self.resize(4 * MIB, **options)
+        self.assert_state(before)
+        self.assertNotIn("resize", [event.kind for event in content.log])
+
+    def test_upstream_s_layout(self):
+        """Its payload is where no stripe period ends."""
+        content = self.volume()
+        content.write(104, (UPSTREAM // 512).to_bytes(4, "big"))
+        content.resize(4 * MIB + UPSTREAM)
+        for size in (8 * MIB, 4 * MIB):
+            self.resize(size, force=True)
+            self.assertEqual((UPSTREAM, size), self.sizes())
+
+    def test_cut_tail(self):
+        """Cinder's driver makes the image as large as the guest's disk."""
+        content = self.volume()
+        content.resize(4 * MIB)
+        self.resize(4 * MIB)
+        self.assertEqual(8 * MIB, content.size)
+
+    @ddt.data(True, False)
+    def test_file(self, growing):
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path, "v")
+        store = rawfile.FileStore()
+        create.create(store, path, MIB, base.OLD, clones.LUKS1)
+        size = 2 * MIB if growing else MIB // 2
+        with store.open(path) as image:
+            if not growing:
+                self.assertRaises(exception.WouldShrink, resize.resize,
+                                  image, size)
+            resize.resize(image, size, force=not growing)
+            self.assertTrue(self.opens(image, base.OLD))
+        self.assertEqual(size + 4 * MIB, os.stat(path).st_size)
+
+    # refusals
+
+    @ddt.data(*((kind, size) for kind, sector in (
+        ("luks1", 512), ("luks2", 4096), ("luks2 of 512", 512))
+        for size in (0, -sector, sector - 1, 8 * MIB + sector // 2)))
+    @ddt.unpack
+    def test_no_whole_sectors(self, kind, size):
+        self.volume(kind)
+        error = self.refused(exception.InvalidParameter, size, force=True)
+        sector = 4096 if kind == "luks2" else 512
+        self.assertIn(f"multiple of {sector} bytes", error)
+
+    @ddt.data(512, 4 * MIB - 512)
+    def test_shrink_unasked(self, size):
+        self.volume()
+        error = self.refused(exception.WouldShrink, size)
+        self.assertIn(f"from {4 * MIB} to {size} bytes", error)
+        self.assertIn("--force", error)
+
+    def test_shrink_while_open(self):
+        self.volume().watchers.append("client.7 at 10.0.0.1")
+        error = self.refused(exception.ImageLocked, MIB, force=True)
+        self.assertIn("client.7", error)
+
+    def test_no_header(self):
+        self.source()
+        self.refused(exception.NotLuks, 2 * MIB, "source")
+
+    def test_truncated_image(self):
+        """Where the payload should begin is nothing."""
+        content = self.volume()
+        content.resize(3 * MIB)
+        self.refused(exception.CorruptHeader, MIB)
+
+    @ddt.data(({"size": str(MIB)}, "fixed size"),
+              ({"iv_tweak": "8"}, "IVs that begin with 8"),
+              ({"integrity": {"type": "hmac(sha256)"}}, "integrity"))
+    @ddt.unpack
+    def test_odd_payload(self, changes, said):
+        content = self.volume("luks2")
+        crafted = headers.bare("aes-xts-plain64", 64, data_offset=16 * MIB)
+        tree = headers.tree(crafted)
+        tree["segments"]["0"].update(changes)
+        content.write(0, headers.craft(crafted.header, tree))
+        for size in (MIB, 8 * MIB):
+            self.assertIn(said, self.refused(exception.OperationRefused,
+                                             size, force=True))
+
+    def test_locked(self):
+        """Another header operation, which may move the payload."""
+        content = self.volume()
+
+        def lock():
+            raise exception.ImageLocked(holders="another header operation")
+
+        content.before_lock = lock
+        self.refused(exception.ImageLocked, 8 * MIB)
+
+    @ddt.data("read", "resize", "lock")
+    def test_failure(self, call):
+        self.volume()
+        for size in (8 * MIB, MIB):
+            self.store.steps.faults[call] = exception.ImageFull(
+                action="resize")
+            self.refused(exception.ImageFull, size, force=True)
+
+    def test_read_only(self):
+        self.volume()
+        with self.store.open("volume", read_only=True) as image:
+            for size in (8 * MIB, MIB):
+                self.assertRaises(exception.ImageReadOnly, resize.resize,
+                                  image, size, force=True)
+
+
+class PlainTest(ResizeTestCase):
+
+    def setUp(self):
+        super().setUp()
+        # What a guest's own encryption may look like is data.
+        self.store.create("volume", 4 * MIB).__exit__()
+        with self.store.open("volume") as image:
+            image.write(0, b"LUKS\xba\xbe")
+
+    def resize(self, size, name="volume"):
+        with self.store.open(name) as image:
+            resize.resize_plain(image, size)
+
+    def test_to_any_size(self):
+        for size in (8 * MIB, 8 * MIB, 2 * MIB):
+            self.resize(size)
+            with self.store.open("volume") as image:
+                self.assertEqual(size, image.size())
+                self.assertEqual(b"LUKS\xba\xbe", image.read(0, 6))
+
+    def test_while_open(self):
+        self.store.contents["volume"].watchers.append("client.7")
+        self.assertIn("client.7",
+                      self.refused(exception.ImageLocked, 2 * MIB))
+        self.resize(8 * MIB)
+
+
+@ddt.ddt
+class CloneTest(ResizeTestCase):
+
+    def clone(self, below, above, size=None):
+        """A clone with a header of its own, or of the source's."""
+        parent = self.source(below)
+        if above == "own key":
+            clone.own_key(self.store, parent, "volume", base.OLD, base.NEW,
+                          size=size)
+        else:
+            clone.layered(
+                self.store, parent, "volume", base.NEW, OPTIONS[above],
+                passphrase=None if below == "plain" else base.OLD, size=size)
+        return (base.NEW,) if below == "plain" else (base.NEW, base.OLD)
+
+    @ddt.data(("plain", "luks1", None), ("plain", "luks2", None),
+              ("luks1", "luks2", None), ("luks2", "luks1", None),
+              ("luks1", "own key", None), ("luks2", "own key", None),
+              ("plain", "luks2", 2 * MIB), ("luks1", "own key", 2 * MIB))
+    @ddt.unpack
+    def test_grow_and_shrink(self, below, above, first):
+        keys = self.clone(below, above, first)
+        for size in (4 * MIB, MIB, 3 * MIB, MIB // 2, 2 * MIB):
+            self.resize(size, force=True)
+            self.assertEqual(size, self.sizes()[1])
+            kept = clones.expected()[:MIB if size >= MIB else size]
+            if size == 2 * MIB:
+                kept = kept[:MIB // 2]
+            self.assert_same_bytes(kept.ljust(size, b"\0"),
+                                   self.guest("volume", *keys))
+
+    def test_grow_with_snapshots(self):
+        keys = self.clone("plain", "luks2")
+        self.snapshot("volume")
+        self.resize(2 * MIB + 4096)
+        self.assert_same_bytes(clones.expected(2 * MIB + 4096),
+                               self.guest("volume", *keys))
+
+    def test_shrink_that_cuts_an_object(self):
+        self.clone("plain", "luks2")
+        error = self.refused(exception.OperationRefused, MIB - 4096,
+                             force=True)
+        self.assertIn(f"multiple of {clones.OBJECT} bytes", error)
+
+    def test_shrink_with_snapshots(self):
+        self.clone("luks1", "luks2")
+        self.snapshot("volume")
+        self.snapshot("volume", "t")
+        error = self.refused(exception.OperationRefused, MIB // 2,
+                             force=True)
+        self.assertIn("snapshots s, t", error)
+        self.refused(exception.WouldShrink, MIB // 2)
+
+    def test_source_of_a_clone(self):
+        """Cinder's users extend volumes that have clones."""
+        self.volume()
+        with clone_snapshot.taken(self.store, "volume", "c") as parent:
+            clone.own_key(self.store, parent, "c", base.OLD, base.NEW)
+        self.resize(8 * MIB)
+        self.resize(MIB, force=True)
+        self.assertEqual((MIB, 4 * MIB), (self.sizes()[1],
+                                          self.sizes("c")[1]))
+
+
+@ddt.ddt
+class OpenElsewhereTest(ResizeTestCase):
+    """librbd lets whoever wrote last do the work, in its own measure."""
+
+    def open_pool(self):
+        stack = contextlib.ExitStack()
+        self.addCleanup(stack.close)
+        connection = stack.enter_context(cluster.connect(user="cinder"))
+        return stack.enter_context(connection.pool("volumes"))
+
+    def start(self, release, kind="luks2", decrypts=True):
+        """A volume that another client uses; this client's image."""
+        self.ceph = self.useFixture(ceph.Ceph(
+            release=release, object_size=clones.OBJECT,
+            stripe_period=clones.OBJECT))
+        pool, other = self.open_pool(), self.open_pool()
+        options = dataclasses.replace(OPTIONS[kind], key_bytes=32,
+                                      cipher_spec="aes-xts-plain64")
+        create.create(pool, "volume", 4 * MIB, base.OLD, options)
+        user = other.open("volume")
+        self.addCleanup(user.__exit__)
+        if decrypts:
+            user.load_encryption(kind, base.OLD)
+        user._image.write(b"in use", user.size() - 512)
+        image = pool.open("volume")
+        self.addCleanup(image.__exit__)
+        return image
+
+    @ddt.data(*((release, kind, decrypts) for release in (16, 18)
+                for kind in ("luks1", "luks2")
+                for decrypts in (True, False)))
+    @ddt.unpack
+    def test_grow(self, release, kind, decrypts):
+        image = self.start(release, kind, decrypts)
+        content = self.ceph.content("volumes/volume")
+        for size in (64 * MIB, 100 * MIB):
+            content.log.clear()
+            resize.resize(image, size)
+            self.assertEqual(size + clones.OFFSETS[kind], image.size())
+            sizes = [event.length for event in content.log
+                     if event.kind == "resize"]
+            # Never too large, not for a moment.
+            self.assertEqual(sorted(sizes), sizes)
+
+    @ddt.data(512, 4 * MIB, 16 * MIB)
+    def test_too_little(self, more):
+        """To those who count the header this would be less than now."""
+        image = self.start(18)
+        size = 4 * MIB + more - more % 4096
+        if size == 4 * MIB:
+            size += 4096
+        error = self.assertRaises(exception.OperationRefused, resize.resize,
+                                  image, size)
+        self.assertIn(f"by more than {16 * MIB} bytes", str(error))
+        self.assertEqual(20 * MIB, image.size())
+        resize.resize(image, 20 * MIB + 4096)
+        self.assertEqual(36 * MIB + 4096, image.size())
+
+    def test_shrink(self):
+        image = self.start(18)
+        self.assertRaises(exception.ImageLocked, resize.resize, image, MIB,
+                          force=True)
+        self.assertEqual(20 * MIB, image.size())
+
+    def test_owner_that_comes_meanwhile(self):
+        """An inexact size is no success."""
+        image = self.start(18)
+        content = self.ceph.content("volumes/volume")
+        owner, content.owner = content.owner, None
+        self.ceph.pools["volumes"].steps.before["resize"] = (
+            lambda: setattr(content, "owner", owner))
+        error = self.assertRaises(exception.ImageIOError, resize.resize,
+                                  image, 64 * MIB)
+        self.assertIn(f"has {96 * MIB} bytes now", str(error))

@@ -1,0 +1,363 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The data of an image, as plain text or as it is, and that it stays it."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+
+import ddt
+import fixtures
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.operations import chain
+from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.operations import decryption
+from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.operations import source
+from os_brick_rbd_luks.operations import transfer
+from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests.unit.core.operations import clones
+
+MIB = base.MIB
+SIZE = clones.SIZE
+XTS = {"luks1": formatting.Options(),
+       "luks2": formatting.Options(type="luks2")}
+
+
+class SourceTestCase(clones.CloneTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
+
+    def make(self, kind, name="source", **options):
+        """An image with the usual data, and what opens it."""
+        if kind == "plain":
+            self.store.create(name, SIZE, **options).__exit__()
+        else:
+            create.create(self.store, name, SIZE, base.OLD,
+                          XTS.get(kind) or clones.FORMATS[kind[:5]],
+                          **options)
+        with self.store.open(name) as image:
+            view = image if kind == "plain" else decryption.open_view(
+                image, self.header(name), base.OLD, self.store.release, ())
+            for number in range(SIZE // clones.OBJECT):
+                if kind.endswith("cbc"):
+                    view.write(number * clones.OBJECT, bytes(clones.OBJECT))
+            for offset, data in clones.WRITES:
+                if not kind.endswith("cbc"):
+                    # Python would make noise of the rest of an object.
+                    first = offset - offset % clones.OBJECT
+                    for begin in (first, first + clones.OBJECT):
+                        if begin < SIZE and begin < offset + len(data):
+                            view.write(begin, bytes(clones.OBJECT))
+            for offset, data in clones.WRITES:
+                view.write(offset, data)
+        return None if kind == "plain" else base.OLD
+
+    def opened(self, *arguments, **options):
+        return source.opened(self.store, "source", *arguments, **options)
+
+    def refused(self, expected, call, *arguments, **options):
+        def enter():
+            with call(*arguments, **options):
+                self.fail("it was opened")
+
+        error = self.assertRaises(expected, enter)
+        self.assertEqual([0], [*{content.handles for content in
+                                 self.store.contents.values()}])
+        return error
+
+    def read_all(self, volume):
+        with volume.view() as view:
+            return view.read(0, volume.size)
+
+
+@ddt.ddt
+class VolumeSourceTest(SourceTestCase):
+
+    @ddt.data("plain", "luks1", "luks2", "luks1-cbc", "luks2-cbc")
+    def test_data(self, kind):
+        passphrase = self.make(kind)
+        before = self.state()
+        with self.opened(passphrase=passphrase) as volume:
+            self.assertEqual(("volumes/source", SIZE),
+                             (volume.name, volume.size))
+            self.assert_same_bytes(clones.expected(), self.read_all(volume))
+            volume.verify()
+        self.assert_state(before)
+
+    @ddt.data("plain", "luks1", "luks2")
+    def test_extents(self, kind):
+        passphrase = self.make(kind)
+        with self.opened(passphrase=passphrase) as volume:
+            self.assertEqual(
+                [0, SIZE // 2 - clones.OBJECT, SIZE // 2,
+                 SIZE - clones.OBJECT],
+                [offset for offset, _length in volume.extents()])
+
+    def test_size_is_whole_sectors(self):
+        passphrase = self.make("luks2")
+        with self.store.open("source") as image:
+            image.resize(image.size() + 4096 + 512)
+        with self.opened(passphrase=passphrase) as volume:
+            self.assertEqual(SIZE + 4096, volume.size)
+
+    @ddt.data("plain", "luks1", "luks2")
+    def test_snapshot(self, kind):
+        """As it was then; who has the image open does not matter."""
+        passphrase = self.make(kind)
+        self.snapshot("source")
+        content = self.store.contents["source"]
+        content.write(content.size - 4096, b"later")
+        content.watchers.append("client.9 at x")
+        with self.opened("s", passphrase) as volume:
+            self.assertEqual("volumes/source@s", volume.name)
+            self.assert_same_bytes(clones.expected(), self.read_all(volume))
+            self.assertEqual("s", volume.block_options()["snapshot"])
+            volume.verify()
+
+    def test_no_such_snapshot(self):
+        self.make("plain")
+        self.refused(exception.ImageNotFound, self.opened, "t")
+
+    # passphrases
+
+    @ddt.data("luks1", "luks2")
+    def test_encrypted_without_passphrase(self, kind):
+        self.make(kind)
+        error = self.refused(exception.InvalidParameter, self.opened)
+        self.assertIn("volumes/source is encrypted", str(error))
+
+    def test_plain_with_passphrase(self):
+        self.make("plain")
+        error = self.refused(exception.NotLuks, self.opened,
+                             passphrase=base.OLD)
+        self.assertEqual("volumes/source", error.image)
+
+    def test_wrong_passphrase(self):
+        self.make("luks1")
+        self.refused(exception.WrongPassphrase, self.opened,
+                     passphrase=base.NEW)
+        self.assertNotIn(base.NEW.decode(), self.log.output)
+
+    def test_damaged_header(self):
+        self.make("luks1")
+        self.store.contents["source"].write(6, b"\0\7")
+        for passphrase in (None, base.OLD):
+            self.refused(exception.HeaderError, self.opened,
+                         passphrase=passphrase)
+
+    @ddt.data(("plain", False), ("luks1", True), ("luks2", True))
+    @ddt.unpack
+    def test_is_encrypted(self, kind, expected):
+        self.make(kind)
+        self.snapshot("source")
+        for snapshot in (None, "s"):
+            self.assertIs(expected, source.is_encrypted(
+                self.store, "source", snapshot))
+
+    # who else is at it
+
+    @ddt.data("plain", "luks1")
+    def test_watchers(self, kind):
+        passphrase = self.make(kind)
+        self.store.contents["source"].watchers.append("client.9 at x")
+        error = self.refused(exception.ImageLocked, self.opened,
+                             passphrase=passphrase)
+        self.assertIn("client.9 at x", str(error))
+
+    @ddt.data(
+        lambda content: content.watchers.append("client.9 at x"),
+        lambda content: content.resize(content.size + 4096),
+        lambda content: content.resize(content.size - 4096),
+        lambda content: content.write(200, b"another header"))
+    def test_changed(self, change):
+        for kind in ("plain", "luks1"):
+            passphrase = self.make(kind)
+            with self.opened(passphrase=passphrase) as volume:
+                change(self.store.contents["source"])
+                error = self.assertRaises(exception.SourceChanged,
+                                          volume.verify)
+            self.assertIn("volumes/source was changed", str(error))
+            del self.store.contents["source"]
+
+    # for QEMU
+
+    def test_block_options(self):
+        passphrase = self.make("luks1")
+        with self.opened(passphrase=passphrase) as volume:
+            options = volume.block_options()
+        self.assertEqual(base.OLD, options["encrypt.key-secret"].value)
+        self.assertEqual("source", options["image"])
+
+    def test_block_options_of_a_plain_one(self):
+        self.make("plain")
+        with self.opened() as volume:
+            self.assertEqual({"driver": "rbd", "pool": "volumes",
+                              "image": "source"}, volume.block_options())
+
+    # clones
+
+    def clone(self, kind="luks1", own=False):
+        """Of a source with another passphrase, which key-1 is."""
+        self.make(kind, "below")
+        # librbd counts the header among what they have in common.
+        if kind == "plain":
+            self.store.contents["below"].resize(4 * MIB + SIZE)
+        image = self.store.clone(self.snapshot("below"), "source")
+        with image:
+            if own:
+                formatting.format_clone(image, base.NEW, XTS["luks1"])
+            else:
+                keyslots.own(image, base.OLD, base.NEW)
+            if kind != "plain":
+                chain.write(image, ["key-1"])
+
+    @ddt.data(("luks1", False), ("luks2", False), ("luks1", True))
+    @ddt.unpack
+    def test_clone(self, kind, own):
+        self.clone(kind, own)
+        fetched = []
+
+        def fetch(key_id):
+            fetched.append(key_id)
+            return base.OLD
+
+        with self.opened(passphrase=base.NEW, fetch=fetch) as volume:
+            self.assert_same_bytes(clones.expected(), self.read_all(volume))
+            self.assertEqual(["key-1"], fetched)
+
+    def test_clone_without_a_key_manager(self):
+        self.clone()
+        with self.opened(passphrase=base.NEW) as volume:
+            error = self.assertRaises(exception.OperationRefused,
+                                      volume.view().__enter__)
+        self.assertIn("key-1", str(error))
+
+    def test_clone_of_a_plain_image(self):
+        self.clone("plain", own=True)
+        with self.opened(passphrase=base.NEW) as volume:
+            self.assert_same_bytes(clones.expected(), self.read_all(volume))
+
+    def test_old_librbd_needs_no_other_key(self):
+        self.store.release = 16
+        self.store._made["release"] = 16
+        self.clone()
+        with self.opened(passphrase=base.NEW) as volume:
+            self.assert_same_bytes(clones.expected(), self.read_all(volume))
+
+    # into another
+
+    @ddt.data(*((kind, target) for kind in ("plain", "luks1", "luks2",
+                                            "luks1-cbc")
+                for target in ("plain", "luks1", "luks2")))
+    @ddt.unpack
+    def test_pour(self, kind, target):
+        passphrase = self.make(kind)
+        encryption = None if target == "plain" else transfer.Encryption(
+            base.NEW, XTS[target])
+        reports = []
+        with self.opened(passphrase=passphrase) as volume:
+            transfer.new(self.images, "new", volume, encryption,
+                         report=lambda *found: reports.append(found))
+        with self.images.open("new") as image:
+            if encryption:
+                image.load_encryption(target, base.NEW)
+            self.assert_same_bytes(clones.expected(),
+                                   image.read(0, image.size()))
+        self.assertEqual((SIZE, SIZE), reports[-1])
+
+    def test_source_that_changes_while_it_is_poured(self):
+        passphrase = self.make("luks1")
+        watchers = self.store.contents["source"].watchers
+        with self.opened(passphrase=passphrase) as volume:
+            self.assertRaises(
+                exception.SourceChanged, transfer.new, self.images, "new",
+                volume, None,
+                report=lambda *found: watchers.append("client.9 at x"))
+        self.assertEqual([], self.images.images())
+
+
+@ddt.ddt
+class RawSourceTest(SourceTestCase):
+
+    def opened_raw(self, *arguments):
+        return source.opened_raw(self.store, "source", *arguments)
+
+    @ddt.data("luks1", "luks2")
+    def test_as_it_is(self, kind):
+        self.make(kind)
+        self.snapshot("source")
+        content = self.store.contents["source"]
+        for snapshot in (None, "s"):
+            with self.opened_raw(*([snapshot] if snapshot else [])) as volume:
+                self.assertEqual(content.size, volume.size)
+                self.assert_same_bytes(content.whole(), volume.image.read(
+                    0, volume.size))
+                volume.verify()
+
+    @ddt.data("luks1", "luks2")
+    def test_poured_as_it_is(self, kind):
+        self.make(kind)
+        with self.opened_raw() as volume:
+            self.assertIsNone(transfer.new(self.store, "copy", volume, None))
+        self.assert_same_bytes(self.store.contents["source"].whole(),
+                               self.store.contents["copy"].whole())
+
+    def test_plain(self):
+        self.make("plain")
+        self.refused(exception.NotLuks, self.opened_raw)
+
+    def test_watchers(self):
+        self.make("luks1")
+        self.store.contents["source"].watchers.append("client.9 at x")
+        self.refused(exception.ImageLocked, self.opened_raw)
+
+    @ddt.data("luks1", "luks2")
+    def test_clone_with_a_header_of_its_own(self, kind):
+        """What it has of its parent is plain, or of another key."""
+        self.make("plain", "below")
+        image = self.store.clone(self.snapshot("below"), "source")
+        with image:
+            image.resize(clones.OFFSETS[kind] + SIZE)
+            formatting.format_clone(image, base.NEW, XTS[kind])
+        error = self.refused(exception.OperationRefused, self.opened_raw)
+        self.assertIn("flatten it first", str(error))
+
+    def test_clone_with_the_same_key(self):
+        """All of its layers are encrypted with it."""
+        self.make("luks1", "below")
+        with self.store.clone(self.snapshot("below"), "source") as image:
+            keyslots.own(image, base.OLD, base.NEW)
+        content = self.store.contents["source"]
+        with self.opened_raw() as volume:
+            self.assert_same_bytes(content.whole(), volume.image.read(
+                0, volume.size))
+
+
+class ProtocolTest(SourceTestCase):
+
+    def test_no_secret_in_repr(self):
+        passphrase = self.make("luks1")
+        with self.opened(passphrase=passphrase) as volume:
+            seen = f"{volume!r} {vars(volume)['store']!r}"
+            options = volume.block_options()
+        self.assertNotIn(base.OLD.decode(), seen + repr(options))
+        self.assertIsInstance(options["encrypt.key-secret"],
+                              image_base.Secret)
+        self.assertTrue(dataclasses.is_dataclass(image_base.Secret))

@@ -1,0 +1,460 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Attachments that the hypervisor decrypts."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import ddt
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.operations import erase
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import modules
+from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
+
+MIB = base.MIB
+
+
+class HypervisorTestCase(base.EncryptorsTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.info = self.connection()
+        self.before = json.dumps(self.info)
+        self.addCleanup(self._all_closed)
+
+    def _all_closed(self):
+        self.assertTrue(self.ceph.nothing_is_open())
+        self.assertEqual(0, self.daemon.connections)
+
+    def attach(self, **options):
+        self.encryptor(self.info, **options).attach_volume(self.context)
+
+    def detach(self):
+        """By another object than the one that attached, as Nova does."""
+        self.encryptor(self.info).detach_volume()
+
+    def extend(self):
+        return self.encryptor(self.info).extend_volume(self.context)
+
+    def assert_nothing_left(self):
+        self.assertEqual(self.before, json.dumps(self.info))
+        self.assertEqual({}, self.daemon.volumes())
+
+    def refused(self, expected, **options):
+        error = self.fails(expected, self.attach, **options)
+        self.assertIn(base.VOLUME, str(error))
+        self.assert_nothing_left()
+        return error
+
+
+@ddt.ddt
+class AttachTest(HypervisorTestCase):
+
+    def test_mark_and_secret(self):
+        self.make_volume()
+        self.attach()
+        self.assertEqual(
+            attachment.Native("luks", "qemu", 4 * MIB, MIB, (base.VOLUME,)),
+            attachment.read(self.info))
+        kept, = self.daemon.secrets.values()
+        self.assertEqual((base.VOLUME, base.HEX, True, True), (
+            kept.usage, kept.value, kept.ephemeral, kept.private))
+
+    def test_connection_survives_json_and_has_no_secret(self):
+        self.make_volume()
+        self.attach()
+        text = json.dumps(self.info)
+        self.assert_no_secret(text)
+        self.assertEqual(self.info, json.loads(text))
+
+    def test_nothing_else_is_changed(self):
+        self.make_volume()
+        self.attach()
+        del self.info["data"][attachment.KEY]
+        self.assertEqual(self.before, json.dumps(self.info))
+
+    def test_nothing_is_written(self):
+        content = self.make_volume()
+        content.log.clear()
+        self.attach()
+        self.assertEqual([], content.log)
+
+    def test_twice(self):
+        self.make_volume()
+        self.attach()
+        once = json.dumps(self.info)
+        secrets = {uuid: vars(kept).copy()
+                   for uuid, kept in self.daemon.secrets.items()}
+        self.attach()
+        self.assertEqual(once, json.dumps(self.info))
+        self.assertEqual(secrets, {
+            uuid: vars(kept) for uuid, kept in self.daemon.secrets.items()})
+
+    def test_rekeyed_meanwhile(self):
+        content = self.make_volume()
+        self.attach()
+        self.rekey(content)
+        self.attach(key_id=base.NEW_KEY_ID)
+        self.assertEqual({base.VOLUME: base.NEW_HEX}, self.daemon.volumes())
+
+    def test_stale_secret_of_nova(self):
+        """It would be given to the guest as it is (UPSTREAM.md, H6)."""
+        self.make_volume()
+        self.daemon.keep(base.VOLUME, b"stale")
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    def test_serial_names_the_volume(self):
+        self.make_volume()
+        del self.info["data"]["volume_id"]
+        self.info["serial"] = base.VOLUME
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    def test_no_name(self):
+        self.make_volume()
+        del self.info["data"]["volume_id"]
+        self.before = json.dumps(self.info)
+        error = self.fails(exception.InvalidParameter, self.attach)
+        self.assertIn("names no volume", str(error))
+        self.assert_nothing_left()
+
+    def test_namespace(self):
+        name = f"volumes/space/volume-{base.VOLUME}"
+        self.make_volume(name=name)
+        self.info["data"]["name"] = name
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    def test_with_a_guest_on_it(self):
+        """A volume of many attachments, or a live migration's."""
+        self.make_volume()
+        handle = self.handle()
+        self.attach()
+        handle.close()
+        handle.rbd_image.client.disconnect()
+
+    def test_upstreams_layout(self):
+        """Its payload begins where librbd 18 does not want it."""
+        content = self.make_volume()
+        sectors = 4040
+        content.write(ondisk.OFFSETS["payload_offset"],
+                      sectors.to_bytes(4, "big"))
+        self.attach()
+        facts = attachment.read(self.info)
+        self.assertEqual((sectors * 512, 5 * MIB - sectors * 512),
+                         (facts.data_offset, facts.size))
+
+    def test_options_name_libvirt_and_the_conf_file(self):
+        self.make_volume()
+        path = self.ceph.keyring_path("client.cinder").partition(",")[2]
+        self.config(libvirt_uri="qemu:///session", ceph_conf=path)
+        self.attach()
+        self.assertEqual(["qemu:///session"], self.daemon.uris)
+        self.assertEqual([path], [one.conffile for one in self.ceph.history])
+
+
+@ddt.ddt
+class RefusedTest(HypervisorTestCase):
+
+    def test_no_image(self):
+        self.assertIn("does not exist",
+                      str(self.refused(exception.ImageNotFound)))
+
+    def test_no_pool(self):
+        self.info["data"]["name"] = f"nopool/volume-{base.VOLUME}"
+        self.before = json.dumps(self.info)
+        self.refused(exception.ImageNotFound)
+
+    @ddt.data("name", "hosts", "ports")
+    def test_malformed(self, key):
+        del self.info["data"][key]
+        self.before = json.dumps(self.info)
+        self.refused(exception.InvalidParameter)
+
+    def test_malformed_name(self):
+        self.info["data"]["name"] = "no pool"
+        self.before = json.dumps(self.info)
+        self.refused(exception.InvalidParameter)
+
+    def test_wrong_key(self):
+        self.make_volume()
+        self.refused(exception.WrongPassphrase, key_id=base.NEW_KEY_ID)
+
+    def test_erased(self):
+        content = self.make_volume()
+        erase.erase(images.MemoryImage(content))
+        self.refused(exception.KeyslotNotFound)
+
+    @ddt.data((b"LUKS\xba\xbe\x00\x02", exception.CorruptHeader),
+              (b"LUKS\xba\xbe\x00\x03", exception.UnsupportedHeader),
+              (b"RBDL\xba\xbe\x00\x01", exception.CorruptHeader),
+              (b"LUKS\xba\xbe\x00\x01" + bytes(600),
+               exception.HeaderError))
+    @ddt.unpack
+    def test_other_headers(self, start, expected):
+        content = self.make_image(data=start)
+        self.refused(expected)
+        self.assertEqual(start, content.read(0, len(start)))
+
+    @ddt.data("list", "define", "setValue", "open")
+    def test_libvirt_fails(self, call):
+        self.make_volume()
+        self.daemon.fail(call)
+        self.refused(exception.LibvirtError)
+
+    def test_no_libvirt(self):
+        self.make_volume()
+        self.useFixture(modules.Module("libvirt", None))
+        self.refused(exception.MissingDependency)
+
+    @ddt.data("connect", "open_ioctx", "open_image", "read")
+    def test_ceph_fails(self, call):
+        self.make_volume()
+        errors = self.ceph.rados if call in ("connect", "open_ioctx") else (
+            self.ceph.rbd)
+        self.ceph.faults[call] = errors.Error("down")
+        self.assertIn("down", str(self.refused(exception.ImageError)))
+
+    def test_no_rbd(self):
+        self.make_volume()
+        self.useFixture(modules.Module("rbd", None))
+        self.refused(exception.MissingDependency)
+
+    def test_the_mark_and_secret_of_an_earlier_attachment_stay(self):
+        """A guest may be running with them."""
+        self.make_volume()
+        self.attach()
+        once = json.dumps(self.info)
+        self.fails(exception.WrongPassphrase, self.attach,
+                   key_id=base.NEW_KEY_ID)
+        self.assertEqual(once, json.dumps(self.info))
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+
+@ddt.ddt
+class BlankTest(HypervisorTestCase):
+
+    def test_formatted(self):
+        content = self.make_image()
+        self.attach()
+        self.opens(content, base.HEX)
+        self.assertEqual(MIB, attachment.read(self.info).size)
+        self.assertIn("was blank and is formatted now", self.log.output)
+
+    @ddt.data(b"x", bytes(512))
+    def test_data(self, data):
+        """Zeros that were written are data, too: nobody knows whose."""
+        content = self.make_image(data=data)
+        error = self.refused(exception.OperationRefused)
+        self.assertIn("header restore", str(error))
+        self.assertEqual(data, content.read(0, len(data)))
+
+    def test_data_at_the_end(self):
+        content = self.make_image(size=20 * MIB)
+        images.MemoryImage(content).write(20 * MIB - 1, b"x")
+        self.refused(exception.OperationRefused)
+        self.assertEqual(1, len(content.objects))
+
+    def test_read_only(self):
+        content = self.make_image()
+        self.info["data"]["access_mode"] = "ro"
+        self.before = json.dumps(self.info)
+        self.refused(exception.ImageReadOnly)
+        self.assertFalse(content.objects)
+
+    def test_read_only_volume(self):
+        self.make_volume()
+        self.info["data"]["access_mode"] = "ro"
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    def test_too_small(self):
+        self.make_image(size=4 * MIB)
+        self.refused(exception.ImageTooSmall)
+
+    def test_open_elsewhere(self):
+        content = self.make_image()
+        handle = self.handle()
+        self.refused(exception.ImageLocked)
+        self.assertFalse(content.objects)
+        handle.close()
+        handle.rbd_image.client.disconnect()
+
+    def test_libvirt_fails_after_it_was_formatted(self):
+        """A header with the volume's own key is nothing to take back."""
+        content = self.make_image()
+        self.daemon.fail("setValue")
+        self.refused(exception.LibvirtError)
+        self.opens(content, base.HEX)
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    def test_write_fails(self):
+        content = self.make_image()
+        content.fault = images.Fault(1, exception.ImageFull(action="write"))
+        self.refused(exception.ImageFull)
+
+
+class DetachTest(HypervisorTestCase):
+
+    def test_detach(self):
+        self.make_volume()
+        self.attach()
+        self.detach()
+        self.assert_nothing_left()
+
+    def test_twice(self):
+        self.make_volume()
+        self.attach()
+        self.detach()
+        self.detach()
+        self.assert_nothing_left()
+
+    def test_without_attach(self):
+        self.detach()
+        self.assert_nothing_left()
+
+    def test_after_a_crash(self):
+        """The connection comes from the database again, without a mark."""
+        self.make_volume()
+        self.attach()
+        self.info = json.loads(self.before)
+        self.detach()
+        self.assert_nothing_left()
+
+    def test_secret_is_gone_already(self):
+        self.make_volume()
+        self.attach()
+        self.daemon.secrets.clear()
+        self.detach()
+        self.assert_nothing_left()
+
+    def test_needs_neither_image_nor_key_manager(self):
+        """The volume may be gone, and the key with it."""
+        content = self.make_volume()
+        self.attach()
+        self.ceph.history.clear()
+        del content, self.ceph.pools["volumes"]
+        self.encryptor(self.info, key_id=None).detach_volume()
+        self.assert_nothing_left()
+        self.assertEqual([], self.ceph.history)
+
+    def test_fails(self):
+        """It can be done again: the mark says that there is a secret."""
+        self.make_volume()
+        self.attach()
+        self.daemon.fail("undefine")
+        error = self.fails(exception.LibvirtError, self.detach)
+        self.assertIn(base.VOLUME, str(error))
+        self.assertIsNotNone(attachment.read(self.info))
+        self.detach()
+        self.assert_nothing_left()
+
+    def test_attach_again(self):
+        self.make_volume()
+        self.attach()
+        self.detach()
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    def test_secrets_of_other_volumes_stay(self):
+        self.make_volume()
+        self.daemon.keep("another volume", b"theirs")
+        self.attach()
+        self.detach()
+        self.assertEqual({"another volume": b"theirs"},
+                         self.daemon.volumes())
+
+
+class ExtendTest(HypervisorTestCase):
+
+    def test_attached(self):
+        content = self.make_volume()
+        self.attach()
+        content.resize(12 * MIB)
+        self.assertEqual(8 * MIB, self.extend())
+        self.assertEqual(8 * MIB, attachment.read(self.info).size)
+
+    def test_not_attached(self):
+        """As Nova does it with a connection of its own making: no mark."""
+        self.make_volume()
+        self.assertEqual(MIB, self.extend())
+        self.assert_nothing_left()
+
+    def test_needs_no_key(self):
+        self.make_volume()
+        self.assertEqual(MIB, self.encryptor(
+            self.info, key_id=None).extend_volume(self.context))
+
+    def test_never_formats(self):
+        content = self.make_image()
+        error = self.fails(exception.NotLuks, self.extend)
+        self.assertIn(base.VOLUME, str(error))
+        self.assertFalse(content.objects)
+
+
+class KeyringTest(HypervisorTestCase):
+    """A compute host without a keyring: libvirt has the user's key."""
+
+    def setUp(self):
+        super().setUp()
+        self.make_volume()
+        self.ceph.keyrings.clear()
+        self.ceph.key = "AQBsb25nIGtleQ=="
+
+    def keep(self, value=None, **options):
+        kept = self.daemon.keep("client.cinder secret", value
+                                or base64.b64decode(self.ceph.key),
+                                kind="ceph", **options)
+        self.info["data"]["secret_uuid"] = kept.uuid
+        self.before = json.dumps(self.info)
+
+    def test_key_of_libvirt(self):
+        self.keep()
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+        self.assertEqual(MIB, self.extend())
+        self.assertNotIn(self.ceph.key, self.log.output + repr(self.info))
+
+    def test_libvirt_has_none(self):
+        error = self.refused(exception.NoKeyring)
+        self.assertIn("client.cinder", str(error))
+
+    def test_no_uuid(self):
+        del self.info["data"]["secret_uuid"]
+        self.before = json.dumps(self.info)
+        self.refused(exception.NoKeyring)
+
+    def test_private(self):
+        self.keep(private=True)
+        self.refused(exception.NoKeyring)
+
+    def test_wrong_key(self):
+        self.keep(b"another key")
+        error = self.refused(exception.ImageAccessDenied)
+        self.assertNotIn("another key", str(error))
+
+    def test_keyring_in_the_connection(self):
+        """As cinderlib sends it; the key is not written anywhere."""
+        self.info["data"]["keyring"] = (
+            f"[client.cinder]\n\tkey = {self.ceph.key}\n")
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+        self.assertNotIn(self.ceph.key, self.log.output)

@@ -1,0 +1,233 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The libvirt secret of a volume."""
+
+from __future__ import annotations
+
+import base64
+
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks import libvirt_secret
+from os_brick_rbd_luks.tests.fakes import libvirt
+from os_brick_rbd_luks.tests.fakes import modules
+from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
+
+URI = "test:///default"
+
+
+class SecretTestCase(base.EncryptorsTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.secrets_of_libvirt = libvirt_secret.Secrets(URI)
+        self.addCleanup(self._all_closed)
+
+    def _all_closed(self):
+        self.assertEqual(0, self.daemon.connections)
+        self.assertLessEqual(set(self.daemon.uris), {URI})
+
+    def publish(self, value=base.HEX):
+        self.secrets_of_libvirt.publish(base.VOLUME, value)
+
+    def refused(self, call, *args):
+        error = self.fails(exception.LibvirtError, call, *args)
+        self.assertIn(URI, str(error))
+        self.assertIn("libvirt_uri", str(error))
+        return error
+
+    def kept(self):
+        """The only secret there is."""
+        kept, = self.daemon.secrets.values()
+        return kept
+
+
+@ddt.ddt
+class PublishTest(SecretTestCase):
+
+    def assert_published(self, value):
+        kept = self.kept()
+        self.assertEqual((base.VOLUME, value, True, True), (
+            kept.usage, kept.value, kept.ephemeral, kept.private))
+        self.assertEqual(set(), self.daemon.files)
+
+    def test_new(self):
+        self.publish()
+        self.assert_published(base.HEX)
+
+    def test_where_nova_looks(self):
+        """``nova.virt.libvirt.host.find_secret``."""
+        self.publish()
+        kept = self.kept()
+        self.assertEqual((libvirt.VIR_SECRET_USAGE_TYPE_VOLUME, base.VOLUME),
+                         (kept.kind, kept.usage))
+
+    def test_twice(self):
+        self.publish()
+        uuid = self.kept().uuid
+        self.publish()
+        self.assert_published(base.HEX)
+        self.assertEqual(uuid, self.kept().uuid)
+
+    def test_rekeyed(self):
+        self.publish()
+        uuid = self.kept().uuid
+        self.publish(base.NEW_HEX)
+        self.assert_published(base.NEW_HEX)
+        self.assertEqual(uuid, self.kept().uuid)
+
+    @ddt.data((False, False), (True, False), (False, True))
+    @ddt.unpack
+    def test_one_of_novas(self, ephemeral, private):
+        """It becomes private and ephemeral, and its file is gone."""
+        kept = self.daemon.keep(base.VOLUME, b"stale", ephemeral=ephemeral,
+                                private=private)
+        self.publish()
+        self.assert_published(base.HEX)
+        self.assertEqual(kept.uuid, self.kept().uuid)
+
+    def test_others_are_left_alone(self):
+        other = self.daemon.keep("another volume", b"theirs")
+        same = self.daemon.keep(base.VOLUME, b"of Ceph", kind="ceph")
+        self.publish()
+        self.assertEqual(3, len(self.daemon.secrets))
+        self.assertEqual(b"theirs", self.daemon.secrets[other.uuid].value)
+        self.assertEqual(b"of Ceph", self.daemon.secrets[same.uuid].value)
+
+    def test_somebody_else_makes_it_first(self):
+        self.daemon.before["define"] = lambda: self.daemon.keep(
+            base.VOLUME, b"theirs", ephemeral=True, private=True)
+        self.publish()
+        self.assert_published(base.HEX)
+
+    def test_somebody_else_removes_it_meanwhile(self):
+        """By then it is known, so it is made again with its UUID."""
+        self.publish()
+        self.daemon.before["define"] = self.daemon.secrets.clear
+        self.publish(base.NEW_HEX)
+        self.assert_published(base.NEW_HEX)
+
+    @ddt.data("open", "list", "define", "setValue")
+    def test_nothing_is_left_behind(self, call):
+        self.daemon.fail(call, message="disk full")
+        self.assertIn("disk full", str(self.refused(self.publish)))
+        self.assertEqual({}, self.daemon.secrets)
+
+    def test_nothing_is_left_behind_when_interrupted(self):
+        self.daemon.faults["setValue"] = KeyboardInterrupt()
+        self.assertRaises(KeyboardInterrupt, self.publish)
+        self.assertEqual({}, self.daemon.secrets)
+
+    @ddt.data("list", "define", "setValue")
+    def test_a_failure_leaves_the_secret_that_was_there(self, call):
+        """A guest may be running on it."""
+        self.publish()
+        self.daemon.fail(call)
+        self.refused(self.publish, base.NEW_HEX)
+        self.assert_published(base.HEX)
+
+    @ddt.data("setValue", "define")
+    def test_a_failure_leaves_no_secret_without_value(self, call):
+        """Nova finds it by its usage and gives it to a guest."""
+        self.daemon.keep(base.VOLUME, b"stale")
+        self.daemon.fail(call)
+        self.refused(self.publish)
+        self.assertNotIn(None, self.daemon.volumes().values())
+
+    def test_no_connection(self):
+        self.daemon.fail("open", libvirt.VIR_ERR_NO_CONNECT, "no socket")
+        error = self.refused(self.publish)
+        self.assertIn("no socket", str(error))
+        self.assertIsInstance(error.__cause__, libvirt.libvirtError)
+
+    def test_closing_fails(self):
+        """Either it is done, or nothing is left behind."""
+        self.daemon.fail("close")
+        try:
+            self.publish()
+        except exception.LibvirtError:
+            self.assertEqual({}, self.daemon.secrets)
+        else:
+            self.assert_published(base.HEX)
+        self.daemon.connections = 0
+
+    def test_text_is_no_passphrase(self):
+        self.assertRaises(TypeError, self.publish, "text")
+        self.assertEqual({}, self.daemon.secrets)
+
+
+class RemoveTest(SecretTestCase):
+
+    def test_there(self):
+        self.publish()
+        self.daemon.keep("another volume", b"theirs")
+        self.assertTrue(self.secrets_of_libvirt.remove(base.VOLUME))
+        self.assertEqual({"another volume": b"theirs"},
+                         self.daemon.volumes())
+
+    def test_not_there(self):
+        self.daemon.keep(base.VOLUME, b"of Ceph", kind="ceph")
+        self.assertFalse(self.secrets_of_libvirt.remove(base.VOLUME))
+        self.assertEqual(1, len(self.daemon.secrets))
+
+    def test_novas(self):
+        self.daemon.keep(base.VOLUME, b"theirs")
+        self.assertTrue(self.secrets_of_libvirt.remove(base.VOLUME))
+        self.assertEqual(({}, set()), (self.daemon.secrets,
+                                       self.daemon.files))
+
+    def test_fails(self):
+        self.publish()
+        self.daemon.fail("undefine", libvirt.VIR_ERR_OPERATION_DENIED)
+        self.refused(self.secrets_of_libvirt.remove, base.VOLUME)
+        self.assertTrue(self.secrets_of_libvirt.remove(base.VOLUME))
+
+    def test_somebody_else_removes_it_first(self):
+        """It is gone, which is what was asked for."""
+        self.publish()
+        self.daemon.before["undefine"] = self.daemon.secrets.clear
+        self.secrets_of_libvirt.remove(base.VOLUME)
+        self.assertEqual({}, self.daemon.secrets)
+
+
+class LookTest(SecretTestCase):
+
+    def test_has(self):
+        self.assertFalse(self.secrets_of_libvirt.has(base.VOLUME))
+        self.publish()
+        self.assertTrue(self.secrets_of_libvirt.has(base.VOLUME))
+        self.assertFalse(self.secrets_of_libvirt.has("another"))
+
+    def test_has_fails(self):
+        self.daemon.fail("list")
+        self.refused(self.secrets_of_libvirt.has, base.VOLUME)
+
+    def test_ceph_key(self):
+        kept = self.daemon.keep("client.cinder secret",
+                                base64.b64decode("AQ=="), kind="ceph")
+        self.assertEqual("AQ==",
+                         self.secrets_of_libvirt.ceph_key(kept.uuid))
+
+    def test_no_ceph_key(self):
+        self.refused(self.secrets_of_libvirt.ceph_key, "no-such")
+
+    def test_private_ceph_key(self):
+        kept = self.daemon.keep("client", b"x", kind="ceph", private=True)
+        self.assertIn("private", str(self.refused(
+            self.secrets_of_libvirt.ceph_key, kept.uuid)))
+
+    def test_no_libvirt(self):
+        self.useFixture(modules.Module("libvirt", None))
+        error = self.fails(exception.MissingDependency, self.publish)
+        self.assertIn("python3-libvirt", str(error))

@@ -1,0 +1,290 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Calls that block, with and without an event loop to keep free.
+
+In processes of their own: what eventlet patches stays patched.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+import textwrap
+import threading
+import types
+
+import testtools
+
+from os_brick_rbd_luks.tests.fakes import modules
+from os_brick_rbd_luks import threads
+
+
+class ThreadsTestCase(testtools.TestCase):
+
+    def run_python(self, code, timeout=30):
+        """Run *code*; what it prints as JSON."""
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
+            capture_output=True, text=True, timeout=timeout)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return json.loads(done.stdout)
+
+
+class DirectTest(ThreadsTestCase):
+
+    def test_same_thread_and_no_eventlet(self):
+        found = self.run_python("""
+            import json, sys, threading
+            from os_brick_rbd_luks import threads
+
+            def work(*args, **kwargs):
+                return [threading.get_ident(), args, kwargs]
+
+            print(json.dumps([threading.get_ident(),
+                              threads.call(work, 1, two=2),
+                              "eventlet" in sys.modules]))
+            """)
+        here, there, eventlet = found
+        self.assertEqual([here, [1], {"two": 2}], there)
+        self.assertFalse(eventlet)
+
+    def test_errors(self):
+        self.assertTrue(self.run_python("""
+            import json
+            from os_brick_rbd_luks import threads
+            try:
+                threads.call(int, "x")
+            except ValueError:
+                print("true")
+            """))
+
+
+class EventletTest(ThreadsTestCase):
+
+    def setUp(self):
+        super().setUp()
+        if importlib.util.find_spec("eventlet") is None:
+            self.skipTest("eventlet is not installed")
+
+    def test_native_thread_and_running_hub(self):
+        """librbd does not know green threads: it blocks all of them."""
+        found = self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import json
+            from eventlet import patcher
+            from os_brick_rbd_luks import threads
+            native = patcher.original("threading")
+            sleep = patcher.original("time").sleep
+            ticks = []
+
+            def tick():
+                while True:
+                    ticks.append(1)
+                    eventlet.sleep(0.01)
+
+            def work(*args, **kwargs):
+                before = len(ticks)
+                sleep(1)
+                return [native.get_ident(), len(ticks) - before, args,
+                        kwargs]
+
+            eventlet.spawn(tick)
+            print(json.dumps([native.get_ident(),
+                              threads.call(work, 1, two=2)]))
+            """)
+        here, (there, ticks, args, kwargs) = found
+        self.assertNotEqual(here, there)
+        self.assertGreater(ticks, 5)
+        self.assertEqual(([1], {"two": 2}), (args, kwargs))
+
+    def test_without_it_the_hub_would_wait(self):
+        """The test above measures something."""
+        ticks = self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import json
+            from eventlet import patcher
+            sleep = patcher.original("time").sleep
+            ticks = []
+
+            def tick():
+                while True:
+                    ticks.append(1)
+                    eventlet.sleep(0.01)
+
+            eventlet.spawn(tick)
+            eventlet.sleep(0)
+            before = len(ticks)
+            sleep(0.3)
+            print(len(ticks) - before)
+            """)
+        self.assertEqual(0, ticks)
+
+    def test_errors(self):
+        """Ours arrive as they were raised, and nothing is printed."""
+        found = self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import contextlib, io, json
+            from os_brick_rbd_luks import exception
+            from os_brick_rbd_luks import threads
+
+            def work():
+                raise exception.ImageReadOnly()
+
+            errors = io.StringIO()
+            with contextlib.redirect_stderr(errors):
+                try:
+                    threads.call(work)
+                except exception.ImageReadOnly as error:
+                    print(json.dumps([str(error), errors.getvalue()]))
+            """)
+        self.assertIn("reading only", found[0])
+        self.assertEqual("", found[1])
+
+    def test_nested(self):
+        """A call within a call needs no second native thread."""
+        here, there, inner = self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import json
+            from eventlet import patcher
+            from os_brick_rbd_luks import threads
+            ident = patcher.original("threading").get_ident
+
+            def work():
+                return [ident(), threads.call(ident)]
+
+            print(json.dumps([ident(), *threads.call(work)]))
+            """)
+        self.assertNotEqual(here, there)
+        self.assertEqual(there, inner)
+
+    def test_many_at_once(self):
+        self.assertEqual([*range(50)], self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import json
+            from eventlet import patcher
+            from os_brick_rbd_luks import threads
+            sleep = patcher.original("time").sleep
+
+            def work(number):
+                sleep(0.005)
+                return number
+
+            pool = eventlet.GreenPool(50)
+            print(json.dumps(list(pool.imap(
+                lambda number: threads.call(work, number), range(50)))))
+            """))
+
+    def test_logging_from_the_native_thread(self):
+        """What runs there logs, while green threads log as well.
+
+        A handler's lock is a green one, for which a native thread waits for
+        ever (bug 1983863, "Can't log within tpool.execute"): services have
+        their logging set up by oslo.log, which gives handlers other locks.
+        """
+        self.assertEqual("done", self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import json, logging
+            from oslo_config import cfg
+            from oslo_log import log
+            from os_brick_rbd_luks import threads
+            log.register_options(cfg.CONF)
+            cfg.CONF([], project="test", default_config_files=[])
+            cfg.CONF.set_override("use_stderr", True)
+            log.setup(cfg.CONF, "test")
+            LOG = logging.getLogger("os_brick_rbd_luks.operations.unlock")
+
+            def work():
+                for number in range(200):
+                    LOG.warning("native %d", number)
+
+            def green():
+                for number in range(200):
+                    LOG.warning("green %d", number)
+                    eventlet.sleep(0)
+
+            waiting = [eventlet.spawn(green) for _index in range(3)]
+            with eventlet.Timeout(10):
+                threads.call(work)
+                for thread in waiting:
+                    thread.wait()
+            print(json.dumps("done"))
+            """))
+
+    def test_encryptors(self):
+        """What is tested without eventlet is as true with it."""
+        self.assertEqual([True, []], self.run_python("""
+            import eventlet
+            eventlet.monkey_patch()
+            import io, json, unittest
+            package = "os_brick_rbd_luks.tests.unit.os_brick"
+            suite = unittest.defaultTestLoader.loadTestsFromNames([
+                f"{package}.encryptors.test_hypervisor.AttachTest",
+                f"{package}.encryptors.test_hypervisor.DetachTest",
+                f"{package}.encryptors.test_handle.CbcTest",
+                f"{package}.connectors.test_rbd.TogetherTest"])
+            result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+            print(json.dumps([result.testsRun > 35, [
+                text for _test, text in result.errors + result.failures]]))
+            """, 60))
+
+    def test_not_patched(self):
+        """Loaded, but not in charge of this process's threads."""
+        here, there = self.run_python("""
+            import eventlet, json, threading
+            from os_brick_rbd_luks import threads
+            print(json.dumps([threading.get_ident(),
+                              threads.call(threading.get_ident)]))
+            """)
+        self.assertEqual(here, there)
+
+
+class FakeEventletTest(testtools.TestCase):
+    """In this process, with as much of eventlet as is asked."""
+
+    def install(self, patched):
+        package = types.ModuleType("eventlet")
+        patcher = types.ModuleType("eventlet.patcher")
+        tpool = types.ModuleType("eventlet.tpool")
+        patcher.is_monkey_patched = lambda name: patched and name == "thread"
+
+        def execute(function, *args, **kwargs):
+            found = []
+            native = threading.Thread(target=lambda: found.append(
+                function(*args, **kwargs)))
+            native.start()
+            native.join()
+            return found[0]
+
+        tpool.execute = execute
+        package.tpool, package.patcher = tpool, patcher
+        for module in (package, patcher, tpool):
+            self.useFixture(modules.Module(module.__name__, module))
+
+    def test_patched(self):
+        self.install(True)
+        self.assertNotEqual(threading.get_ident(),
+                            threads.call(threading.get_ident))
+        self.assertEqual(5, threads.call(int, "12", base=3))
+
+    def test_not_patched(self):
+        self.install(False)
+        self.assertEqual(threading.get_ident(),
+                         threads.call(threading.get_ident))
