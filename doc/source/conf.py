@@ -1,10 +1,15 @@
 """Sphinx configuration."""
 
+from pathlib import Path
+import sys
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ext"))
+
 project = "os-brick-rbd-luks"
 author = "os-brick-rbd-luks developers"
 copyright = author
 extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "openstackdocstheme",
-              "oslo_config.sphinxext"]
+              "oslo_config.sphinxext", "suites_table"]
 html_theme = "openstackdocs"
 openstackdocs_auto_name = False
 autodoc_mock_imports = ["libvirt", "rbd", "rados"]

@@ -25,6 +25,9 @@ From the environment, which ``tools/test`` sets by ``tests/suites.toml``:
     Needs, separated by commas: only tests that have one of them run.
 ``RBD_LUKS_TEST_LIMIT``
     Seconds that a test may take that does not say so itself.
+``RBD_LUKS_TEST_LIST``
+    A file to which the names of all that are to run are written, so that
+    those can be missed that a process never came to.
 """
 
 from __future__ import annotations
@@ -160,6 +163,15 @@ def limited(test: unittest.TestCase) -> unittest.TestCase:
     return test
 
 
+def _list(tests: list[unittest.TestCase]) -> None:
+    """Write the list that is asked for; each process finds the same."""
+    path = os.environ.get("RBD_LUKS_TEST_LIST")
+    if path and not os.path.exists(path):
+        with open(f"{path}.{os.getpid()}", "w") as file:
+            file.writelines(f"{test.id()}\n" for test in tests)
+        os.replace(file.name, path)
+
+
 def of_package(file: str) -> Callable[..., unittest.TestSuite]:
     """``load_tests`` of the package whose ``__init__`` is *file*.
 
@@ -170,8 +182,9 @@ def of_package(file: str) -> Callable[..., unittest.TestSuite]:
     def load_tests(loader: unittest.TestLoader, found: Any,
                    pattern: str | None) -> unittest.TestSuite:
         tests = loader.discover(folder, pattern or "test*.py")
-        return unittest.TestSuite(
-            limited(test) for test in _each([found, tests])
-            if is_wanted(test))
+        wanted = [limited(test) for test in _each([found, tests])
+                  if is_wanted(test)]
+        _list(wanted)
+        return unittest.TestSuite(wanted)
 
     return load_tests

@@ -68,7 +68,7 @@ class IntegrationTestCase(testtools.TestCase):
             for server in _SERVERS:
                 if not shutil.which(server, path="/usr/sbin:/usr/bin"):
                     self.skipTest(f"{server} is not installed")
-            self.fail("no lab: run the tests by tools/integration")
+            self.fail("no lab: run these by tools/test")
         self.lab = _Lab(folder)
         # Other workers of the test runner wait: each looks at all there is.
         lock = os.open(os.path.join(folder, "log"), os.O_RDONLY)

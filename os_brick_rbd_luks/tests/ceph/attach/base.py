@@ -52,7 +52,7 @@ class AttachmentTestCase(base.FunctionalTestCase):
         if not folder:
             if not shutil.which("libvirtd", path="/usr/sbin:/sbin"):
                 self.skipTest("libvirt (libvirtd) is not installed")
-            self.fail("no libvirtd: run the tests by tools/functional")
+            self.fail("no libvirtd: run these by tools/test")
         with open(os.path.join(folder, "uri")) as stream:
             self.uri = stream.read().strip()
         opts.options()

@@ -69,7 +69,7 @@ class DriverTestCase(test.TestCase):
         super().setUp()
         for name in ("RBD_LUKS_TEST_CEPH", "RBD_LUKS_TEST_KEYS"):
             if name not in os.environ:
-                self.fail(f"no {name}: run the tests by tools/functional")
+                self.fail(f"no {name}: run these by tools/test")
         self.folder = os.environ["RBD_LUKS_TEST_CEPH"]
         self.conf = os.path.join(self.folder, "ceph.conf")
         self.temp = self.useFixture(fixtures.TempDir()).path

@@ -52,7 +52,7 @@ def run(*command, stdin=b"", env=None, check=True):
 
 
 class FunctionalTestCase(testtools.TestCase):
-    """Has a connection to the cluster that tools/functional started."""
+    """Has a connection to the cluster that tools/with started."""
 
     #: Whom commands run as.
     user = "cinder"
@@ -63,7 +63,7 @@ class FunctionalTestCase(testtools.TestCase):
         if not self.folder:
             if not shutil.which("ceph-mon"):
                 self.skipTest("Ceph (ceph-mon) is not installed")
-            self.fail("no cluster: run the tests by tools/functional")
+            self.fail("no cluster: run these by tools/test")
         self.conf = os.path.join(self.folder, "ceph.conf")
         self.temp = self.useFixture(fixtures.TempDir()).path
         self.pool = self.open_pool()

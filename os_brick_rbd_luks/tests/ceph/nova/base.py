@@ -106,7 +106,7 @@ class NovaTestCase(base.AttachmentTestCase):
     def setUp(self):
         for name in ("RBD_LUKS_TEST_KEYS", "RBD_LUKS_TEST_LIBVIRT"):
             if name not in os.environ:
-                self.fail(f"no {name}: run the tests by tools/functional")
+                self.fail(f"no {name}: run these by tools/test")
         conf.CONF([], project="nova", default_config_files=[os.path.join(
             os.environ["RBD_LUKS_TEST_KEYS"], "key-manager.conf")])
         super().setUp()

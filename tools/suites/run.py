@@ -1,0 +1,283 @@
+# Licensed under the Apache License, Version 2.0 (the "License"); you may
+# not use this file except in compliance with the License. You may obtain
+# a copy of the License at
+#
+#      http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+# WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+# License for the specific language governing permissions and limitations
+# under the License.
+"""Running suites: one by stestr or as a command, many in groups.
+
+A group shares servers, or a root folder of Debian 13: it is a process of its
+own, which runs this package again and leaves its results in a file. What
+fails, hangs or crashes is a result; the run goes on, and nothing is tried
+twice. Only tests that never began, for the process that was to run them had
+died with another, are run by a second process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Any, Iterator
+
+from suites import manifest
+from suites import results
+
+CACHE = Path(".cache")
+#: Folder that the root folder of Debian 13 has as its ``.cache``.
+DEBIAN13_CACHE = CACHE / "debian13/srv/.cache"
+COVERAGE = CACHE / "coverage"
+#: Seconds that a group may take beside its suites: servers start and stop.
+AROUND = 1800.0
+#: Seconds that a process has to end by itself.
+GRACE = 120.0
+
+
+@contextlib.contextmanager
+def child(command: list[str], **options: Any) -> Iterator[
+        subprocess.Popen[bytes]]:
+    """A process in a group of its own, which ends with the block."""
+    process = subprocess.Popen(command, start_new_session=True,
+                               stdin=subprocess.DEVNULL, **options)
+    try:
+        yield process
+    finally:
+        for number, seconds in ((signal.SIGTERM, GRACE),
+                                (signal.SIGKILL, GRACE)):
+            if process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, number)
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(seconds)
+
+
+class Run:
+    """What all suites of a run have in common.
+
+    :ivar tier: quick or full
+    :ivar pattern: a regular expression of names of tests, or ""
+    :ivar python: the interpreter to use instead of each suite's own, or ""
+    """
+
+    def __init__(self, tier: str, pattern: str = "",
+                 python: str = "") -> None:
+        self.tier = tier
+        self.pattern = pattern
+        self.python = python
+        self._print = threading.Lock()
+
+    def say(self, text: str) -> None:
+        """Print lines at once, from any thread."""
+        with self._print:
+            print(text, flush=True)
+
+    # one suite
+
+    def suite(self, suite: manifest.Suite) -> results.Result:
+        """Run one here."""
+        self.say(f"== {suite.name}: {suite.subject}")
+        log = CACHE / f"test-{suite.name}.log"
+        log.write_text("")
+        begin = time.monotonic()
+        result = results.Result(suite.name)
+        limit = threading.Event()
+        if suite.command:
+            self._command(suite, result, log, limit)
+        else:
+            self._tests(suite, result, log, limit)
+        if limit.is_set():
+            result.fail(f"not done within {suite.minutes:g} minutes")
+        result.problems += results.traces(log.read_text(errors="replace"))
+        result.seconds = round(time.monotonic() - begin, 1)
+        self.say(f"== {suite.name}: {result.counts} in "
+                 f"{result.seconds:.0f} s")
+        return result
+
+    def _execute(self, suite: manifest.Suite, command: list[str], output: Path,
+                 errors: Path, limit: threading.Event,
+                 environment: dict[str, str], begin: float) -> int:
+        """Run a process of a suite until it ends, or the suite's time.
+
+        :param output: is appended to, as is *errors*; they may be one file
+        :returns: the exit status
+        """
+        left = max(1.0, begin + suite.minutes * 60 - time.monotonic())
+        with output.open("ab") as out, errors.open("ab") as err, child(
+                command, stdout=out, stderr=err, env=environment) as process:
+            try:
+                return process.wait(left)
+            except subprocess.TimeoutExpired:
+                limit.set()
+                return -signal.SIGTERM
+
+    def _command(self, suite: manifest.Suite, result: results.Result,
+                 log: Path, limit: threading.Event) -> None:
+        code = self._execute(suite, [*suite.command], log, log, limit,
+                             {**os.environ}, time.monotonic())
+        text = log.read_text(errors="replace")
+        failed = [line for line in text.splitlines()
+                  if line.startswith("FAILED: ")]
+        # Each of its checks is a test.
+        result.passed = max(1, text.count("\n-- ") + text.startswith("-- "))
+        if code:
+            result.passed -= max(1, len(failed))
+            for line in failed or [f"exit status {code}"]:
+                result.fail(f"{line}\n{results.last_lines(text)}")
+
+    def _tests(self, suite: manifest.Suite, result: results.Result,
+               log: Path, limit: threading.Event) -> None:
+        begin = time.monotonic()
+        environment = self._environment(suite)
+        # A history of its own: suites run beside each other.
+        kept = CACHE / "stestr" / suite.name
+        stream = CACHE / f"test-{suite.name}.subunit"
+        listed = CACHE / f"test-{suite.name}.list"
+        listed.unlink(missing_ok=True)
+        environment["RBD_LUKS_TEST_LIST"] = str(listed.resolve())
+        stestr = [sys.executable, "-m", "stestr", "--repo-url", str(kept),
+                  "--test-path", f"./os_brick_rbd_luks/tests/{suite.path}"]
+        if suite.group:
+            stestr += ["--group-regex", suite.group]
+        if not (kept / ".stestr").exists():
+            kept.mkdir(parents=True, exist_ok=True)
+            subprocess.run([*stestr, "init"], check=True, env=environment)
+        names = list(filter(None, [self.pattern or suite.filter]))
+        run = [*stestr, "run", "--subunit",
+               *(["--serial"] if suite.serial else [])]
+        ran: dict[str, tuple[str, str]] = {}
+        with tempfile.NamedTemporaryFile("w+") as left:
+            more: list[str] = []
+            while True:
+                stream.write_bytes(b"")
+                code = self._execute(suite, [*run, *more, *names], stream, log,
+                                     limit, environment, begin)
+                new = results.of_stream(stream)
+                ran.update(new)
+                never = self._found(listed, names) - set(ran)
+                if limit.is_set() or not new or not never:
+                    break
+                self.say(f"[{suite.name}] a process died; {len(never)} tests "
+                         "had not begun and are run by another one")
+                left.seek(0)
+                left.truncate()
+                left.write("".join(f"{name}\n" for name in sorted(never)))
+                left.flush()
+                more = ["--load-list", left.name]
+        results.add(result, ran)
+        if not limit.is_set() and (code or not ran) and not result.failed:
+            result.fail(f"{len(ran)} tests ran, exit status {code}\n"
+                        + results.last_lines(log.read_text(errors="replace")))
+
+    def _found(self, listed: Path, names: list[str]) -> set[str]:
+        """The tests that were to run."""
+        if not listed.exists():
+            return set()
+        return {name for name in listed.read_text().splitlines()
+                if all(re.search(pattern, name) for pattern in names)}
+
+    def _environment(self, suite: manifest.Suite) -> dict[str, str]:
+        python = self.python or f"{Path.cwd()}/{suite.venv}/bin/python"
+        environment = {
+            **os.environ, "PYTHON": python, "PYTHONFAULTHANDLER": "1",
+            "RBD_LUKS_TEST_TIER": suite.tests or self.tier,
+            "RBD_LUKS_TEST_ONLY": ",".join(suite.only),
+            "RBD_LUKS_TEST_LIMIT": f"{suite.limit:g}",
+            "PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
+        if suite.coverage:
+            COVERAGE.mkdir(parents=True, exist_ok=True)
+            for old in COVERAGE.glob(f"part.{suite.name}.*"):
+                old.unlink()
+            environment["COVERAGE_FILE"] = str(
+                COVERAGE.resolve() / f"part.{suite.name}")
+            environment["PYTHON"] = (
+                f"{python} -m coverage run --source os_brick_rbd_luks "
+                "--parallel-mode")
+        return environment
+
+    # many
+
+    def all(self, suites: list[manifest.Suite]) -> list[results.Result]:
+        """Run suites, those marked so beside the others."""
+        done: dict[str, results.Result] = {}
+
+        def group(members: list[manifest.Suite]) -> None:
+            for result in self.group(members):
+                done[result.name] = result
+
+        parts = list(manifest.groups(suites))
+        beside = threading.Thread(target=lambda: [
+            group(part) for part in parts if part[0].beside])
+        beside.start()
+        for part in parts:
+            if not part[0].beside:
+                group(part)
+        beside.join()
+        for suite in suites:
+            if suite.name not in done:
+                done[suite.name] = results.Result(suite.name)
+                done[suite.name].fail("it was not run")
+        return [done[suite.name] for suite in suites]
+
+    def group(self, members: list[manifest.Suite]) -> list[results.Result]:
+        """Run suites that share a system and servers."""
+        servers, system = members[0].servers, members[0].system
+        if not servers and not system:
+            return [self.suite(suite) for suite in members]
+        name = "results-" + members[0].name
+        if system:
+            wrapper, file = ["tools/debian13"], DEBIAN13_CACHE / name
+        else:
+            wrapper = ["tools/with", ",".join(servers)]
+            file = CACHE / name
+        wrapped = "system" if system else "servers"
+        file.unlink(missing_ok=True)
+        command = [*wrapper, ".venv/bin/python", "tools/run-suites",
+                   "--inside", str(CACHE / name), "--wrapped", wrapped,
+                   "--tier", self.tier,
+                   *(["--filter", self.pattern] if self.pattern else []),
+                   *(["--python", self.python] if self.python else []),
+                   *(suite.name for suite in members)]
+        limit = AROUND + 60 * sum(suite.minutes for suite in members)
+        with child(command) as process:
+            try:
+                status = f"exit status {process.wait(limit)}"
+            except subprocess.TimeoutExpired:
+                status = f"not done within {limit / 60:.0f} minutes"
+        found = results.read(file)
+        done = []
+        for suite in members:
+            result = found.get(suite.name)
+            if not result:
+                result = results.Result(suite.name)
+                result.fail(f"it was not run: {wrapper[0]}: {status}")
+            done.append(result)
+        return done
+
+
+def inside(run: Run, suites: list[manifest.Suite], file: Path,
+           wrapped: str) -> None:
+    """Run suites in what a group has around them.
+
+    :param wrapped: ``servers`` if theirs run, ``system`` if this is the
+        system that they are for
+    """
+    file.unlink(missing_ok=True)
+    there = {"servers": (), "system": ""}[wrapped]
+    for part in manifest.groups([dataclasses.replace(suite, **{wrapped: there})
+                                 for suite in suites]):
+        for result in run.group(part):
+            with file.open("a") as stream:
+                stream.write(result.to_json() + "\n")
