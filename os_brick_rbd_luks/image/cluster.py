@@ -29,6 +29,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import evict
 from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.image import qemu
 
 if TYPE_CHECKING:
@@ -261,12 +262,10 @@ class Pool:
     def open_layered(self, name: str, read_only: bool = False,
                      snapshot: Optional[str] = None) -> layers.LayeredImage:
         """See :class:`base.CloneStore`."""
-        rbd = librbd.bindings()
         full = f"{name}@{snapshot}" if snapshot else name
         read_only = read_only or bool(snapshot)
         with self._translated("open", full):
-            image = rbd.Image(self._ioctx, name, snapshot=snapshot,
-                              read_only=read_only)
+            image = opening.open_image(self._ioctx, name, snapshot, read_only)
         opened = layers.LayeredImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
             self._handle.get_instance_id(), read_only)

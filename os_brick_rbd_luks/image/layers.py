@@ -21,6 +21,7 @@ from typing import Iterator, List, Optional, Tuple
 
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import opening
 
 #: Stripe periods that are asked about at a time, so that the answer is small
 #: for an image of any size.
@@ -69,9 +70,8 @@ class LayeredImage(librbd.LibrbdImage):
             if (self._ioctx is None or (parent.pool, parent.namespace) != (
                     self._ioctx.name, self._ioctx.get_namespace())):
                 return False
-            image = librbd.bindings().Image(
-                self._ioctx, parent.image, snapshot=parent.snapshot,
-                read_only=True)
+            image = opening.open_image(self._ioctx, parent.image,
+                                       parent.snapshot, read_only=True)
         with LayeredImage(image, self._ioctx, str(parent),
                           self._user) as below:
             return below.parent() is not None

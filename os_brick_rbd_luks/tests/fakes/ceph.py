@@ -293,10 +293,19 @@ class Ioctx:
         self.pool = pool
         self.full_try = False
 
+    @property
+    def name(self) -> str:
+        """The pool's, without a namespace."""
+        return self.pool.partition("/")[0]
+
     def set_namespace(self, namespace: str) -> None:
         """Choose a namespace."""
         if namespace:
             self.pool = f"{self.pool}/{namespace}"
+
+    def get_namespace(self) -> str:
+        """The namespace that was chosen."""
+        return self.pool.partition("/")[2]
 
     def set_osdmap_full_try(self) -> None:
         """Let what frees space go on in a full pool."""
@@ -308,6 +317,18 @@ class Ioctx:
 
     def close(self) -> None:
         """Close it."""
+
+    def aio_stat(self, key: str, callback: Callable[..., None]
+                 ) -> Completion:
+        """Begin to look at an object; *callback* is told what is found."""
+        completion = Completion(self._ceph, self.rados)
+        try:
+            self._ceph.call("aio_stat")
+        except Exception:
+            # Nobody can wait, and so nobody is to blame.
+            completion.wait_for_complete_and_cb()
+            raise
+        return completion
 
     def lock_exclusive(self, key: str, name: str, cookie: str, desc: str,
                        duration: int, flags: int = 0) -> None:
@@ -324,6 +345,20 @@ class Ioctx:
         """Unlock an object."""
         if self._ceph.locks.pop(key, None) is None:
             raise self._ceph.rados.ObjectNotFound("unlock")
+
+
+class Completion:
+    """``rados.Completion``: the callbacks of a connection come in order."""
+
+    def __init__(self, ceph: Ceph, rados: Rados) -> None:
+        self._ceph = ceph
+        self._rados = rados
+
+    def wait_for_complete_and_cb(self) -> None:
+        """Wait for the callback, and with it for all before it."""
+        for image in self._ceph.images:
+            if image.ioctx.rados is self._rados:
+                image.settled = True
 
 
 class RBD:
@@ -401,6 +436,8 @@ class Image:
             self._image = pool.open_layered(name, read_only, snapshot)
         self.content = self._image.content
         self._snapshots = pool.contents[name].frozen
+        # A thread of librbd may be busy with it until a callback has come.
+        self.settled = not (read_only and (snapshot or self.content.below))
         self.closed = False
         self.ceph.images.append(self)
 
@@ -412,6 +449,7 @@ class Image:
     def close(self) -> None:
         """Close it; to do it twice is no error."""
         if not self.closed:
+            assert self.settled, "librbd crashes if it is closed so soon"
             self.closed = True
             self.ceph.images.remove(self)
             self._image.__exit__()
@@ -529,6 +567,10 @@ class Image:
             raise self.ceph.rbd.ImageNotFound("error getting parent info")
         return {"pool_name": parent.pool, "pool_namespace": parent.namespace,
                 "image_name": parent.image, "snap_name": parent.snapshot}
+
+    def overlap(self) -> int:
+        """Bytes that it shares with its parent."""
+        return self._usable("overlap").content.overlap
 
     def set_snap(self, snapshot: Optional[str]) -> None:
         """Choose a snapshot, or with None the image."""

@@ -187,7 +187,8 @@ class DirectionTest(testtools.TestCase):
             self.assertTrue(_inside(name, USERS[library]), library)
         if found & {"rbd", "rados"}:
             self.assertIn(name, ("image.librbd", "image.cluster",
-                                 "image.evict", "image.qemu"))
+                                 "image.evict", "image.opening",
+                                 "image.qemu"))
         if not _inside(name, ["volume", "backup", "nova"]):
             self.assertEqual(set(), OPTIONAL & {
                 other.partition(".")[0]

@@ -1,0 +1,68 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How an image is opened, so that closing it soon does no harm.
+
+librbd tells of the end of an open before the thread that tells has let go of
+the image: it still takes a lock inside it (``ImageState.cc``,
+``complete_action_unlock``). Whoever closes the image before that thread goes
+on lets it lock memory that is freed: the process ends with "Invalid
+argument", a damaged heap or SIGSEGV, or the connection hangs for ever. An
+open of a snapshot ends in such a thread if there is an object map, and so
+does one of a clone, whose parent is a snapshot.
+
+That thread runs callbacks of librados, one after the other
+(``RadosClient.h``, ``finish_strand``). So one more callback, which is waited
+for, comes when it has let go. Images opened for writing need none: to end
+their watch, ``close`` waits for one itself.
+
+``tools/stress-librbd`` shows both; figures are in the operator's guide.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, TYPE_CHECKING
+
+from os_brick_rbd_luks.image import librbd
+
+if TYPE_CHECKING:
+    import rados
+    import rbd
+
+
+def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
+               read_only: bool = False) -> rbd.Image:
+    """Open an image, or a snapshot of it.
+
+    :raises rbd.Error: it cannot be opened
+    :raises rados.Error: the connection is of no use
+    """
+    image = librbd.bindings().Image(ioctx, name, snapshot=snapshot,
+                                    read_only=read_only)
+    if read_only:
+        try:
+            _settle(ioctx, image)
+        except BaseException:
+            # To close it after the connection would be worse.
+            image.close()
+            raise
+    return image
+
+
+def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:
+    """Wait for a callback: one round trip to an OSD.
+
+    What is found does not matter. A time-out ends the wait as well.
+    """
+    completion = ioctx.aio_stat(f"rbd_header.{image.id()}",
+                                lambda *_found: None)
+    completion.wait_for_complete_and_cb()
