@@ -27,6 +27,10 @@ from os_brick_rbd_luks.image import opening
 #: for an image of any size.
 _WINDOW = 16384
 
+#: Bytes to discard at a time. librbd refuses 2 GiB and more, as its answer
+#: is a C int (``rbd_discard`` in ``librbd.cc``).
+_DISCARD = 1024 ** 3
+
 
 class LayeredImage(librbd.LibrbdImage):
     """An open RBD image; see :class:`base.LayeredImage`."""
@@ -111,8 +115,15 @@ class LayeredImage(librbd.LibrbdImage):
         Of a clone's object that was never written, discarding leaves an
         empty one, which hides the parent's and takes no space.
         """
-        with self._translated("discard"):
-            self._image.discard(offset, length)
+        period, end = self.stripe_period(), offset + length
+        # Between two pieces, no object is cut in two: librbd would fill its
+        # parts with zeros, or skip them. Of a period that is larger than a
+        # piece, the parts are large enough for it to do the former.
+        step = _DISCARD - _DISCARD % period or _DISCARD
+        while offset < end:
+            begin, offset = offset, min(end, offset - offset % step + step)
+            with self._translated("discard"):
+                self._image.discard(begin, offset - begin)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
         """See :class:`base.LayeredImage`; quick with the fast-diff feature."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+from unittest import mock
 
 import ddt
 import fixtures
@@ -31,6 +32,7 @@ from os_brick_rbd_luks.tests.contracts import clone as clones
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 
+GIB = 1024 ** 3
 MIB = 1024 * 1024
 SIZE = clones.SIZE
 OLD, NEW, OTHER = b"old passphrase", b"new passphrase", b"other passphrase"
@@ -127,6 +129,7 @@ class LibrbdCloneTest(clones.CloneContract, LibrbdTestCase):
             for snapshot in (None, "s")])
 
 
+@ddt.ddt
 class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
 
     def setUp(self):
@@ -170,6 +173,31 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
         step = 2 * clones.OBJECT
         self.assertEqual([(0, step), (step, step),
                           (2 * step, SIZE - 2 * step)], asked)
+
+    @ddt.data(
+        # 3 GiB and a little, from within a piece on: no piece is larger than
+        # 1 GiB, and all but the last end where a stripe period does.
+        (4 * MIB, 4 * MIB, 3 * GIB + 5, [
+            (4 * MIB, GIB - 4 * MIB), (GIB, GIB), (2 * GIB, GIB),
+            (3 * GIB, 4 * MIB + 5)]),
+        (96 * MIB, 0, GIB, [(0, 960 * MIB), (960 * MIB, 64 * MIB)]),
+        (3 * GIB, 5, 2 * GIB, [(5, GIB - 5), (GIB, GIB), (2 * GIB, 5)]),
+        (4 * MIB, 0, 0, []))
+    @ddt.unpack
+    def test_zero_in_pieces(self, period, offset, length, pieces):
+        image = self.open()
+        image.stripe_period = lambda: period
+        with mock.patch.object(image._image, "discard") as discard:
+            image.zero(offset, length)
+        self.assertEqual([mock.call(*piece) for piece in pieces],
+                         discard.mock_calls)
+
+    def test_zero_ends_with_the_first_error(self):
+        image = self.open()
+        with mock.patch.object(image._image, "discard", side_effect=[
+                None, self.ceph.rbd.Timeout("x")]) as discard:
+            self.assertRaises(exception.ImageIOError, image.zero, 0, 3 * GIB)
+        self.assertEqual(2, discard.call_count)
 
     def test_extents_with_fancy_striping(self):
         """librbd tells them object by object, not as they come."""
