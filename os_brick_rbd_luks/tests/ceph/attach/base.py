@@ -29,6 +29,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks import opts
 from os_brick_rbd_luks.tests.ceph.attach import guest
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests.ceph import host
 from os_brick_rbd_luks.tests.fakes import keymanager
 
 LUKS2_PROVIDER = "os_brick_rbd_luks.encryptors.luks.RBDLuks2Encryptor"
@@ -46,6 +47,10 @@ class Refused:
 class AttachmentTestCase(base.FunctionalTestCase):
     """Has a volume, its key, and what Cinder says of both."""
 
+    #: Whether the test has a host of its own, ``self.host``, which it may
+    #: restart at any moment.
+    own_host = False
+
     def setUp(self):
         super().setUp()
         folder = os.environ.get("RBD_LUKS_TEST_LIBVIRT")
@@ -53,6 +58,9 @@ class AttachmentTestCase(base.FunctionalTestCase):
             if not shutil.which("libvirtd", path="/usr/sbin:/sbin"):
                 self.skipTest("libvirt (libvirtd) is not installed")
             self.fail("no libvirtd: run these by tools/test")
+        if self.own_host:
+            self.host = self.useFixture(host.Host())
+            folder = self.host.folder
         with open(os.path.join(folder, "uri")) as stream:
             self.uri = stream.read().strip()
         opts.options()
@@ -135,6 +143,9 @@ class AttachmentTestCase(base.FunctionalTestCase):
 
         :param uuid: that it gets; by default a new one
         """
+        if self.own_host:
+            # As operators define it: one that a restart does not end.
+            return self.define_ceph_secret(uuid, "no").UUIDString()
         secret = self.define_ceph_secret(uuid)
         self.addCleanup(secret.undefine)
         return secret.UUIDString()
@@ -149,6 +160,10 @@ class AttachmentTestCase(base.FunctionalTestCase):
             f"{f'<uuid>{uuid}</uuid>' if uuid else ''}</secret>")
         secret.setValue(base64.b64decode(key))
         return secret
+
+    def find_again(self, booted):
+        """Let a guest be asked by a connection that a restart left whole."""
+        booted.domain = self.libvirt().lookupByUUIDString(booted.uuid)
 
     def guest(self, disk, script):
         """Boot a guest, which ends with the test."""

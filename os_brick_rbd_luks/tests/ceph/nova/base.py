@@ -25,9 +25,11 @@ from unittest import mock
 from castellan.common.objects import symmetric_key
 from castellan.common import utils
 from castellan import key_manager
+import fixtures
 from nova import conf
 from nova import context as nova_context
 from nova import objects
+from nova import rpc
 from nova.virt.libvirt import driver as upstream
 from nova.virt import virtapi
 from oslo_config import cfg
@@ -110,6 +112,10 @@ class NovaTestCase(base.AttachmentTestCase):
         conf.CONF([], project="nova", default_config_files=[os.path.join(
             os.environ["RBD_LUKS_TEST_KEYS"], "key-manager.conf")])
         super().setUp()
+        if self.own_host:
+            # Where Nova tells others that libvirt is away.
+            for name in ("LEGACY_NOTIFIER", "NOTIFIER"):
+                self.useFixture(fixtures.MockPatchObject(rpc, name))
         objects.register_all()
         self.context = utils.credential_factory(conf=cfg.CONF)
         self.manager = key_manager.API(cfg.CONF)
@@ -131,7 +137,8 @@ class NovaTestCase(base.AttachmentTestCase):
     def make_driver(self, events=True):
         """Nova's driver, or ours, as nova-compute makes it.
 
-        :param events: whether it is told what happens in libvirt
+        :param events: whether it is told what happens in libvirt; never
+            in one that is restarted: the thread that asks is the process's
         """
         kind = (ours.RBDLuksLibvirtDriver if self.loaded
                 else upstream.LibvirtDriver)
@@ -139,7 +146,7 @@ class NovaTestCase(base.AttachmentTestCase):
         made._volume_api = self.cinder
         # The database of Nova is no matter of ours.
         made._build_device_metadata = lambda *_arguments: None
-        if events:
+        if events and not self.own_host:
             if self.uri not in _HOSTS:
                 with _daemons():
                     made._host.initialize()

@@ -27,8 +27,8 @@ from nova.objects import migration
 from nova import utils as nova_utils
 from nova.virt.libvirt import driver as upstream
 
+from os_brick_rbd_luks.tests.ceph import host
 from os_brick_rbd_luks.tests.ceph.nova import base
-from os_brick_rbd_luks.tests.ceph.nova import libvirtd
 from os_brick_rbd_luks.tests.ceph.nova import writer
 
 
@@ -36,9 +36,8 @@ class MigrationTestCase(writer.WriterTestCase):
 
     def setUp(self):
         super().setUp()
-        other = self.useFixture(libvirtd.Libvirt())
-        with open(os.path.join(other.folder, "uri")) as stream:
-            self.other_uri = stream.read().strip()
+        other = self.useFixture(host.Host())
+        self.other_uri = other.uri
         # Nova puts the name of the other host into it.
         name = os.path.basename(os.path.dirname(other.folder))
         self.assertEqual(1, self.other_uri.count(name))

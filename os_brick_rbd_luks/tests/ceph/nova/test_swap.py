@@ -31,7 +31,6 @@ from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
-from os_brick_rbd_luks.tests.ceph.nova import libvirtd
 from os_brick_rbd_luks.tests.ceph.nova import writer
 
 PLAIN = ""
@@ -334,29 +333,16 @@ class FaultTest(SwapTestCase):
 class RestartTest(SwapTestCase):
     """libvirtd is restarted; one that no other test has."""
 
-    def setUp(self):
-        self.private = self.useFixture(libvirtd.Libvirt())
-        self.useFixture(fixtures.EnvironmentVariable(
-            "RBD_LUKS_TEST_LIBVIRT", self.private.folder))
-        # Where Nova tells others that libvirt is away.
-        for name in ("LEGACY_NOTIFIER", "NOTIFIER"):
-            self.useFixture(fixtures.MockPatchObject(rpc, name))
-        super().setUp()
-
-    def make_driver(self, events=False):
-        return super().make_driver(events=False)
-
-    def ceph_secret(self):
-        """As operators define it: one that a restart does not end."""
-        return self.define_ceph_secret(ephemeral="no").UUIDString()
+    own_host = True
 
     def restart(self):
-        with open(os.path.join(self.private.folder,
+        """libvirtd dies, and is started again."""
+        with open(os.path.join(self.host.folder,
                                "run/libvirtd.pid")) as stream:
             pid = int(stream.read())
         os.kill(pid, signal.SIGKILL)
         base.until(lambda: not os.path.exists(f"/proc/{pid}"), "end")
-        self.private.up()
+        self.host.start()
         # By a connection that is not broken.
         self.booted.domain = self.domain()
 

@@ -187,15 +187,17 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
     def test_zero_in_pieces(self, period, offset, length, pieces):
         image = self.open()
         image.stripe_period = lambda: period
-        with mock.patch.object(image._image, "discard") as discard:
+        with mock.patch.object(image._image, "discard",
+                               autospec=True) as discard:
             image.zero(offset, length)
         self.assertEqual([mock.call(*piece) for piece in pieces],
                          discard.mock_calls)
 
     def test_zero_ends_with_the_first_error(self):
         image = self.open()
-        with mock.patch.object(image._image, "discard", side_effect=[
-                None, self.ceph.rbd.Timeout("x")]) as discard:
+        with mock.patch.object(
+                image._image, "discard", autospec=True, side_effect=[
+                    None, self.ceph.rbd.Timeout("x")]) as discard:
             self.assertRaises(exception.ImageIOError, image.zero, 0, 3 * GIB)
         self.assertEqual(2, discard.call_count)
 
