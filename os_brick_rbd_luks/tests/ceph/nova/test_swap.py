@@ -19,10 +19,8 @@ import os
 import signal
 
 import ddt
-import fixtures
 import libvirt
 from nova import exception as nova_exception
-from nova import rpc
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
