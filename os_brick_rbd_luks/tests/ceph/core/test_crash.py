@@ -18,7 +18,9 @@ import multiprocessing
 import random
 import signal
 import time
+from unittest import mock
 
+import ddt
 import rados
 import rbd
 
@@ -30,25 +32,38 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import selection
 
-KILLS = 200
-LUKS2_KILLS = 100
+#: Re-keys that are killed in one test. Chunks run in several workers.
+KILLS = 30
+LUKS2_KILLS = 20
 IMAGES = 4
+
+#: Seconds in which a write of a re-key has been done, or not.
+MOMENT = 0.01
 SIZE = 16 * 1024 * 1024
 
 
 def rekey(conf, name, old, new, mark):
-    """Re-key in a process of its own, saying when it begins.
+    """Re-key in a process of its own, saying when it comes to each write.
 
     Not in a fork of the test: librados would give all children one address,
     and Ceph refuses that of a client it fenced.
     """
     with cluster.connect(conf, "cinder") as handle, handle.pool(
             "volumes") as pool, pool.open(name) as image:
+        write = image.write
+
+        def marked(offset, data):
+            mark.send(True)
+            write(offset, data)
+
+        image.write = marked
         mark.send(True)
         keyslots.rekey(image, old, new)
 
 
+@ddt.ddt
 class KilledRekeyTest(base.FunctionalTestCase):
     """Processes that die of SIGKILL, as of a power failure."""
 
@@ -57,8 +72,11 @@ class KilledRekeyTest(base.FunctionalTestCase):
         # Breaking a dead client's locks is an administrator's right.
         self.admin = self.open_pool(user="admin")
 
-    def rekey_and_kill(self, name, old, new, delay):
-        """Whether the child was killed before it had ended."""
+    def rekey_and_kill(self, name, old, new, marks, delay):
+        """Kill a re-key some time after so many marks.
+
+        :returns: whether it was killed before it had ended
+        """
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         ready, mark = context.Pipe(duplex=False)
@@ -66,7 +84,9 @@ class KilledRekeyTest(base.FunctionalTestCase):
                                 args=(self.conf, name, old, new, mark))
         child.start()
         mark.close()
-        ready.recv()
+        for _number in range(marks):
+            ready.recv()
+        # The moment of death within the step, nothing that is waited for.
         time.sleep(delay)
         child.kill()
         child.join()
@@ -93,36 +113,47 @@ class KilledRekeyTest(base.FunctionalTestCase):
                 found.append(key)
         return found
 
-    def test_none_of_200_is_lost(self):
-        self.kill(KILLS, base.QUICK)
+    @ddt.data(*selection.cases(0, full=range(1, 7)))
+    def test_no_luks1_volume_is_lost(self, chunk):
+        self.kill(chunk, KILLS, base.QUICK)
 
-    def test_none_of_100_luks2_volumes_is_lost(self):
-        self.kill(LUKS2_KILLS, formatting.Options(type="luks2"))
+    @ddt.data(*selection.cases(0, full=range(1, 5)))
+    def test_no_luks2_volume_is_lost(self, chunk):
+        self.kill(chunk, LUKS2_KILLS, formatting.Options(type="luks2"))
 
-    def kill(self, kills, options):
-        """Kill re-keys of volumes with those options."""
-        chance = random.Random(16)
+    def marks_of_a_rekey(self, name):
+        """How many marks a re-key gives: its begin, and every write."""
+        with self.pool.open(name) as image, mock.patch.object(
+                image, "write", autospec=True,
+                side_effect=image.write) as write:
+            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.rekey(image, base.NEW_KEY, base.KEY)
+        self.assertEqual(0, write.call_count % 2)
+        return 1 + write.call_count // 2
+
+    def kill(self, chunk, kills, options):
+        """Kill re-keys of volumes with those options.
+
+        :param chunk: number of the chunk, whose moments are its own
+        """
+        chance = random.Random(16 + chunk)
         names = [self.name() for _ in range(IMAGES)]
         keys = {}
         for name in names:
             keys[name] = base.KEY
             create.create(self.pool, name, SIZE, base.KEY, options)
+        marks = self.marks_of_a_rekey(names[0])
         killed = changed = 0
-        longest = 0.04
         for number in range(kills):
             name = names[number % IMAGES]
-            old, new = keys[name], f"{number:08d}".encode() * 8
-            died = self.rekey_and_kill(name, old, new,
-                                       chance.uniform(0, longest))
+            old, new = keys[name], f"{chunk:04d}{number:04d}".encode() * 8
+            # Each step in turn.
+            died = self.rekey_and_kill(name, old, new, 1 + number % marks,
+                                       chance.uniform(0, MOMENT))
             found = self.keys_that_open(name, old, new)
             self.assertNotEqual([], found, f"re-key {number} lost {name}")
             killed += died
             changed += died and found[-1] == new
-            # How long a re-key takes is the machine's affair: aim at it.
-            if not died:
-                longest *= 0.9
-            elif found[-1] == old:
-                longest *= 1.05
             keys[name] = found[-1]
             self.fence(name)
             if len(found) == 2:

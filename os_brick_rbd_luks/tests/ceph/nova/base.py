@@ -157,6 +157,11 @@ class NovaTestCase(base.AttachmentTestCase):
                     made._host)._lifecycle_event_handler = made.emit_event
         return made
 
+    def reboot(self):
+        """Reboot the test's own host, and nova-compute with it."""
+        self.host.reboot()
+        self.driver = self.make_driver()
+
     # Volumes
 
     def new_key(self):

@@ -30,7 +30,7 @@ class HostTest(base.NovaTestCase):
         booted, _instance = self.boot(info, guests.READER)
         booted.wait("waiting")
         lost, = self.secrets(volume.id)
-        self.host.reboot()
+        self.reboot()
         self.assertEqual({}, self.host.guests())
         self.assertEqual({booted.uuid}, self.host.defined())
         self.assertNotIn(volume.id, self.host.secrets())
