@@ -25,6 +25,7 @@ from os_brick_rbd_luks.operations import export
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
+from os_brick_rbd_luks.tests import selection
 
 MIB = copies.MIB
 
@@ -53,7 +54,8 @@ class KilledTest(copies.SlowCopyTestCase):
         self.import_(self.image_file(data), "--existing")
         self.assert_same_in_qemu(data, self.image)
 
-    @ddt.data((signal.SIGTERM, 143), (signal.SIGINT, 130))
+    @ddt.data(*selection.cases((signal.SIGTERM, 143),
+                               full=((signal.SIGINT, 130),)))
     @ddt.unpack
     def test_signals(self, number, code):
         process, child = self.start_import()
@@ -114,6 +116,7 @@ class KilledTest(copies.SlowCopyTestCase):
             self.assert_same_in_qemu(stream.read(), self.image)
         self.assertNotIn(name, self.pool.images())
 
+    @selection.full
     def test_two_at_once(self):
         process, _child = self.start_import()
         self.assertIn("in use", self.import_(self.source, "--force", code=5))
@@ -126,7 +129,7 @@ class KilledTest(copies.SlowCopyTestCase):
 class ChangedSourceTest(copies.SlowCopyTestCase):
     """Somebody writes to what is being copied."""
 
-    @ddt.data("truncate", "append", "replace")
+    @ddt.data(*selection.cases("truncate", full=("append", "replace")))
     def test_file(self, how):
         os.truncate(self.source, 24 * MIB)
         process, _child = self.start_import()
@@ -180,11 +183,12 @@ class HostileImageTest(copies.CopyTestCase):
         base.run("qemu-img", "create", "-f", "qcow2", *options, path, "8M")
         return path
 
-    @ddt.data((), ("--disk-format", "qcow2"))
+    @ddt.data(*selection.cases((), full=(("--disk-format", "qcow2"),)))
     def test_backing_file(self, options):
         self.assert_never_opened(self.qcow2("-F", "raw", "-b", self.other),
                                  *options)
 
+    @selection.full
     def test_etc_passwd(self):
         self.import_(self.qcow2("-F", "raw", "-b", "/etc/passwd"), code=5)
         self.assert_nothing_made()
@@ -214,7 +218,8 @@ ddb.virtualHWVersion = "4"
         self.assert_never_opened(self.file(self.DESCRIPTOR.format(
             kind="monolithicFlat", path=self.other).encode(), "a.vmdk"))
 
-    @ddt.data("monolithicFlat", "monolithicSparse", "streamOptimized")
+    @ddt.data(*selection.cases("monolithicFlat", full=(
+        "monolithicSparse", "streamOptimized")))
     def test_embedded_descriptor(self, kind):
         """A sparse header without data, whose descriptor QEMU follows."""
         text = self.DESCRIPTOR.format(kind=kind, path=self.other).encode()
@@ -232,7 +237,8 @@ ddb.virtualHWVersion = "4"
         self.assert_nothing_made()
 
     # Of the other formats QEMU does not tell where they should end.
-    @ddt.data("qcow2", "qcow2-compressed", "vmdk-stream", "vhdx")
+    @ddt.data(*selection.cases("qcow2", full=(
+        "qcow2-compressed", "vmdk-stream", "vhdx")))
     def test_truncated(self, kind):
         # What can be compressed, so that all of it is.
         data = b"".join(number.to_bytes(512, "big")

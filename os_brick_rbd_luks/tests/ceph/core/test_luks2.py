@@ -28,6 +28,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import recover
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import selection
 
 MIB = 1024 * 1024
 SIZE = 64 * MIB
@@ -75,8 +76,8 @@ class OursTest(Luks2TestCase):
                       **(layout or {}))
         return name
 
-    @ddt.data(*[(size, sector) for size in (32, 64)
-                for sector in (512, 4096)])
+    @ddt.data(*selection.cases((64, 4096), (32, 512),
+                               full=((64, 512), (32, 4096))))
     @ddt.unpack
     def test_librbd_reads_and_writes(self, size, sector):
         name = self.create(key_bytes=size, sector_size=sector)
@@ -93,9 +94,11 @@ class OursTest(Luks2TestCase):
             self.assertEqual(pattern(seed),
                              self.decrypted(name, base.KEY, offset, 65536))
 
-    @ddt.data({"order": 20}, {"order": 25}, {"order": 16}, {"order": 12},
-              {"order": 22, "stripe_unit": 1 << 20, "stripe_count": 3},
-              {"order": 22, "stripe_unit": 1 << 16, "stripe_count": 7})
+    @ddt.data(*selection.cases(
+        {"order": 12},
+        {"order": 22, "stripe_unit": 1 << 20, "stripe_count": 3},
+        full=({"order": 20}, {"order": 25}, {"order": 16},
+              {"order": 22, "stripe_unit": 1 << 16, "stripe_count": 7})))
     def test_any_striping(self, layout):
         name = self.create(layout)
         with self.pool.open(name) as image:
