@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Type
 import uuid as uuids
 from xml.etree import ElementTree
 
@@ -42,16 +42,37 @@ VIR_ERR_INVALID_SECRET = 65
 VIR_ERR_NO_SECRET = 66
 
 
-class libvirtError(Exception):  # noqa: N801 (the binding's name)
+VIR_FROM_NONE = 0
+VIR_FROM_RPC = 7
+
+_Error: Type[Exception]
+try:
+    # Who has imported the binding, as Nova does, catches its class.
+    from libvirt import libvirtError as _Error
+except ImportError:
+    _Error = Exception
+
+
+class libvirtError(  # noqa: N801 (the binding's name)
+        _Error):  # type: ignore[misc,valid-type]
     """As the binding's."""
 
-    def __init__(self, message: str, code: int) -> None:
+    def __init__(self, message: str, code: int,
+                 domain: int = VIR_FROM_NONE) -> None:
         super().__init__(message)
-        self._code = code
+        self.err = (code, domain, message, 2, "", None, None, 0, 0)
 
     def get_error_code(self) -> int:
         """One of ``VIR_ERR_*``."""
-        return self._code
+        return self.err[0]
+
+    def get_error_domain(self) -> int:
+        """One of ``VIR_FROM_*``."""
+        return self.err[1]
+
+    def get_error_message(self) -> str:
+        """What the daemon said."""
+        return self.err[2]
 
 
 @dataclasses.dataclass
@@ -77,6 +98,7 @@ class Daemon(fixtures.Fixture):
     :ivar calls: names of the calls, in order
     :ivar faults: name of a call -> what it raises, once
     :ivar before: name of a call -> what happens before it, once
+    :ivar runs: how often it was started; a connection is to one of the runs
     """
 
     def __init__(self) -> None:
@@ -87,6 +109,7 @@ class Daemon(fixtures.Fixture):
         self.calls: List[str] = []
         self.faults: Dict[str, BaseException] = {}
         self.before: Dict[str, Callable[[], None]] = {}
+        self.runs = 1
 
     def _setUp(self) -> None:
         module = types.ModuleType("libvirt")
@@ -113,6 +136,13 @@ class Daemon(fixtures.Fixture):
         if not ephemeral:
             self.files.add(kept.uuid)
         return kept
+
+    def restart(self) -> None:
+        """End it and start it: ephemeral secrets and connections are gone."""
+        self.runs += 1
+        self.connections = 0
+        self.secrets = {uuid: kept for uuid, kept in self.secrets.items()
+                        if not kept.ephemeral}
 
     def volumes(self) -> Dict[str, Optional[bytes]]:
         """Volume -> value of its secret."""
@@ -148,50 +178,55 @@ class Daemon(fixtures.Fixture):
 class Connection:
     """``virConnect``."""
 
-    def __init__(self, daemon: Daemon) -> None:
+    def __init__(self, daemon: Any) -> None:
         self._daemon = daemon
+        self._run = daemon.runs
         self._open = True
 
-    def _call(self, name: str) -> Daemon:
+    def call(self, name: str) -> Any:
+        """The daemon, if it can be reached."""
         if not self._open:
             raise libvirtError("invalid connection", VIR_ERR_INTERNAL_ERROR)
+        if self._run != self._daemon.runs:
+            raise libvirtError("internal error: client socket is closed",
+                               VIR_ERR_INTERNAL_ERROR, VIR_FROM_RPC)
         self._daemon.call(name)
         return self._daemon
 
     def close(self) -> int:
         """End it."""
-        self._call("close")
+        self.call("close")
         self._open = False
         self._daemon.connections -= 1
         return 0
 
     def listAllSecrets(self, flags: int = 0) -> List[Secret]:  # noqa: N802
         """All of them."""
-        daemon = self._call("list")
-        return [Secret(daemon, uuid) for uuid in daemon.secrets]
+        daemon = self.call("list")
+        return [Secret(self, daemon, uuid) for uuid in daemon.secrets]
 
     def secretLookupByUsage(self, kind: int, usage: str  # noqa: N802
                             ) -> Secret:
         """A secret by what it is for."""
-        daemon = self._call("lookup")
+        daemon = self.call("lookup")
         kept = daemon.find(kind, usage)
         if kept is None:
             raise libvirtError("Secret not found: no secret with matching "
                                f"usage '{usage}'", VIR_ERR_NO_SECRET)
-        return Secret(daemon, kept.uuid)
+        return Secret(self, daemon, kept.uuid)
 
     def secretLookupByUUIDString(self, uuid: str) -> Secret:  # noqa: N802
         """A secret by its UUID."""
-        daemon = self._call("lookup_uuid")
+        daemon = self.call("lookup_uuid")
         if uuid not in daemon.secrets:
             raise libvirtError("Secret not found: no secret with matching "
                                f"uuid '{uuid}'", VIR_ERR_NO_SECRET)
-        return Secret(daemon, uuid)
+        return Secret(self, daemon, uuid)
 
     def secretDefineXML(self, xml: str, flags: int = 0  # noqa: N802
                         ) -> Secret:
         """Make a secret, or change the one with that UUID."""
-        daemon = self._call("define")
+        daemon = self.call("define")
         root = ElementTree.fromstring(xml)
         usage = root.find("usage")
         if root.tag != "secret" or usage is None:
@@ -220,13 +255,15 @@ class Connection:
                     "secret", VIR_ERR_INTERNAL_ERROR)
             new.value = old.value
         daemon.secrets[new.uuid] = new
-        return Secret(daemon, new.uuid)
+        return Secret(self, daemon, new.uuid)
 
 
 class Secret:
     """``virSecret``."""
 
-    def __init__(self, daemon: Daemon, uuid: str) -> None:
+    def __init__(self, connection: Connection, daemon: Daemon,
+                 uuid: str) -> None:
+        self._connection = connection
         self._daemon = daemon
         self._uuid = uuid
         self._usage = daemon.secrets[uuid].usage
@@ -249,7 +286,7 @@ class Secret:
                 f"  <uuid>{kept.uuid}</uuid>\n</secret>\n")
 
     def _kept(self, call: str) -> Kept:
-        self._daemon.call(call)
+        self._connection.call(call)
         if self._uuid not in self._daemon.secrets:
             raise libvirtError("Secret not found: no secret with matching "
                                f"uuid '{self._uuid}'", VIR_ERR_NO_SECRET)

@@ -1,0 +1,378 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Attach, detach and power: secrets in libvirt, the disk's XML, the mark."""
+
+from __future__ import annotations
+
+import ddt
+import libvirt
+from nova import exception as nova_exception
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks import plugin
+from os_brick_rbd_luks.tests.fakes import keymanager
+from os_brick_rbd_luks.tests.fakes import libvirt as fake
+from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests.unit.nova import base
+
+ALL = tuple(records.HEADERS)
+
+
+@ddt.ddt
+class ConnectTest(base.NovaTestCase):
+
+    @ddt.data(*ALL)
+    def test_boot_and_delete(self, provider):
+        volume = self.make(provider)
+        info = self.connect(volume)
+        self.assertEqual({volume.id: volume.passphrase}, self.host.volumes())
+        secret = self.host.find(fake.VIR_SECRET_USAGE_TYPE_VOLUME, volume.id)
+        self.assertTrue(secret.private and secret.ephemeral)
+        disk = self.config(info)
+        self.assertEqual("ignore", disk.driver_discard)
+        element = disk.format_dom().find("encryption")
+        self.assertEqual({"luks1": ("luks", None), "luks2": (
+            "luks2", "librbd")}[volume.header],
+            (element.get("format"), element.get("engine")))
+        self.boot(info)
+        self.assertEqual(base.SIZE, self.domain.disks["vda"].size)
+        self.disconnect(info)
+        self.assert_nothing_left(info)
+        self.assertTrue(self.ceph.nothing_is_open())
+
+    def test_plain_volume_is_as_upstream_has_it(self):
+        volume = self.make("")
+        info = self.connect(volume)
+        self.assertEqual({}, self.host.volumes())
+        disk = self.config(info)
+        self.assertEqual("unmap", disk.driver_discard)
+        registration.unregister()
+        self.assertEqual(disk.to_xml(), self.config(info).to_xml())
+        self.disconnect(info)
+        self.assert_nothing_left(info)
+
+    def test_on_the_host_is_upstream_s_business(self):
+        """A volume of rbd with a device has nothing of ours."""
+        volume = self.make("luks")
+        info = self.info(volume, device_path="/dev/rbd0")
+        self.host.keep(volume.id, b"as Nova's")
+        self.driver._connect_volume(self.context, info, None)
+        self.disconnect(info)
+        self.assert_nothing_left(info)
+
+    @ddt.data("luks", "luks2")
+    def test_re_keyed_volume(self, provider):
+        """Upstream's goes on with the secret that there is."""
+        volume = self.make(provider)
+        self.connect(volume)
+        old = volume.passphrase
+        volume.key_id, volume.passphrase = self.new_key()
+        with self.pool.open(volume.id) as image:
+            keyslots.rekey(image, old, volume.passphrase)
+        self.boot(self.connect(volume))
+        self.assertEqual({volume.id: volume.passphrase}, self.host.volumes())
+
+    def test_mark_of_another_host_is_not_believed(self):
+        volume = self.make("luks2")
+        info = self.info(volume)
+        facts = attachment.native("luks1", 0, 1, volume.id)
+        attachment.mark(info, facts)
+        info["data"][attachment.KEY]["secrets"][0]["uuid"] = "of another host"
+        self.driver._connect_volume(self.context, info, None)
+        self.boot(info)
+        self.assertEqual(base.SIZE, attachment.read(info).size)
+
+    def test_after_a_migration_by_cinder(self):
+        """The volume has its old id then, the secret is of the other."""
+        volume = self.make("luks2")
+        info = self.connect(volume)
+        old = records.Volume("first-id", volume.size, volume.provider,
+                             volume.key_id, volume.passphrase)
+        self.cinder.volumes[old.id] = old
+        renamed = {**info, "serial": old.id,
+                   "data": {**info["data"], "volume_id": old.id}}
+        self.driver._connect_volume(self.context, renamed, None)
+        self.assertEqual([old.id], list(self.host.volumes()))
+        self.boot(renamed)
+        self.disconnect(renamed)
+        self.assert_nothing_left(renamed)
+
+    @ddt.data("define", "setValue")
+    def test_libvirt_refuses_the_secret(self, call):
+        volume = self.make("luks2")
+        info = self.info(volume)
+        self.host.fail(call)
+        error = self.assertRaises(
+            exception.LibvirtError, self.driver._connect_volume,
+            self.context, info, None)
+        self.assertIn("something broke", str(error))
+        self.assert_nothing_left(info)
+
+    def test_image_has_gone(self):
+        volume = self.make()
+        info = self.info(volume)
+        self.pool.remove(volume.id)
+        self.assertRaises(exception.ImageNotFound,
+                          self.driver._connect_volume, self.context, info,
+                          None)
+        self.assert_nothing_left(info)
+        self.assertTrue(self.ceph.nothing_is_open())
+
+
+@ddt.ddt
+class HotplugTest(base.NovaTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.start("")
+
+    def attach(self, info):
+        self.driver.attach_volume(self.context, info, self.instance,
+                                  "/dev/vdb", disk_bus="virtio")
+
+    def detach(self, info):
+        self.driver.detach_volume(self.context, info, self.instance,
+                                  "/dev/vdb")
+
+    @ddt.data(*ALL)
+    def test_there_and_back(self, provider):
+        info = self.info(self.make(provider))
+        self.attach(info)
+        self.assertEqual(base.SIZE, self.domain.disks["vdb"].size)
+        for defined in (False, True):
+            self.assertEqual(info["data"]["name"], self.domain.source(
+                "vdb", defined=defined))
+        self.detach(info)
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    @ddt.data("luks", "luks2")
+    def test_qemu_does_not_open_it(self, provider):
+        volume = self.make(provider)
+        info = self.info(volume)
+        # The image has been removed since the header was read.
+        self.host.before["attachDeviceFlags"] = (
+            lambda: self.pool.remove(volume.id))
+        error = self.assertRaises(fake.libvirtError, self.attach, info)
+        self.assertIn("No such file", str(error))
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    def test_disk_before_its_secret(self):
+        """libvirt 9.0 names a secret to QEMU that it adds afterwards."""
+        self.host.version = 9_000_000
+        self.host.fail("attachDeviceFlags", message=(
+            "internal error: unable to execute QEMU command 'blockdev-add': "
+            "No secret with id 'libvirt-2-format-encryption-secret0'"))
+        info = self.info(self.make("luks2"))
+        error = self.assertRaises(exception.NoHotplug, self.attach, info)
+        self.assertIn("9.0.0", str(error))
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    def test_name_in_the_guest_is_taken(self):
+        first, second = self.make(), self.make("luks2")
+        self.attach(self.info(first))
+        info = self.info(second)
+        self.assertRaises(libvirt.libvirtError, self.attach, info)
+        self.assert_nothing_left(info)
+        self.assertEqual([first.id], list(self.host.volumes()))
+        self.assertEqual(f"volumes/{first.id}", self.domain.source("vdb"))
+
+    def test_key_is_missing(self):
+        volume = self.make("luks2")
+        del keymanager.SECRETS[volume.key_id]
+        info = self.info(volume)
+        self.assertRaises(exception.PassphraseUnavailable, self.attach, info)
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    def test_detach_of_what_is_not_there(self):
+        """Nova lets go of it nevertheless; the secret, too."""
+        info = self.connect(self.make("luks2"))
+        self.detach(info)
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    def test_guest_does_not_let_it_go(self):
+        volume = self.make("luks2")
+        info = self.info(volume)
+        self.attach(info)
+        self.host.fail("detachDeviceFlags", libvirt.VIR_ERR_OPERATION_FAILED)
+        self.assertRaises(libvirt.libvirtError, self.detach, info)
+        # It needs its secret when it starts again.
+        self.assertEqual([volume.id], list(self.host.volumes()))
+        self.assertTrue(attachment.read(info))
+
+
+@ddt.ddt
+class PowerTest(base.NovaTestCase):
+
+    def power_off(self):
+        self.domain.stop()
+        self.disconnect(self.old_info, destroy_secrets=False)
+
+    @ddt.data("luks", "luks2")
+    def test_power_cycle(self, provider):
+        self.start(provider)
+        self.power_off()
+        self.assertEqual(self.before[1], self.host.volumes())
+        self.boot(self.connect(self.old))
+        self.assertEqual(self.before[1], self.host.volumes())
+
+    @ddt.data("luks", "luks2")
+    def test_while_the_key_manager_is_down(self, provider):
+        """What the host has is enough, also of a connection without mark."""
+        self.start(provider)
+        self.power_off()
+        self.break_keys()
+        info = self.connect(self.old)
+        self.boot(info)
+        self.assertEqual(base.SIZE, attachment.read(info).size)
+        self.assertIn(self.old.id, self.log.output)
+
+    def test_libvirt_was_restarted_while_the_key_manager_is_down(self):
+        """An ephemeral secret is gone then: nobody can start the server."""
+        self.start("luks2")
+        self.power_off()
+        self.host.restart()
+        self.break_keys()
+        error = self.assertRaises(exception.PassphraseUnavailable,
+                                  self.connect, self.old)
+        self.assertIn(self.old.key_id, str(error))
+        self.assertEqual({}, self.host.volumes())
+
+    def test_libvirt_was_restarted(self):
+        self.start("luks2")
+        self.power_off()
+        self.host.restart()
+        self.boot(self.connect(self.old))
+        self.assertEqual(self.before[1], self.host.volumes())
+
+    def test_secret_has_gone(self):
+        """No raw image for the guest."""
+        volume = self.make("luks2")
+        info = self.connect(volume)
+        self.host.restart()
+        error = self.assertRaises(exception.MissingSecret, self.config, info)
+        self.assertIn(volume.id, str(error))
+
+    def test_neither_mark_nor_secret(self):
+        volume = self.make()
+        error = self.assertRaises(exception.NotMarked, self.config,
+                                  self.info(volume))
+        self.assertIn(volume.id, str(error))
+
+    def test_no_mark_but_upstream_s_secret(self):
+        """A server that an unmodified Nova has started."""
+        volume = self.make()
+        kept = self.host.keep(volume.id, volume.passphrase)
+        element = self.config(self.info(volume)).format_dom()
+        self.assertEqual(kept.uuid, element.find(
+            "encryption/secret").get("uuid"))
+
+    @ddt.data(("format", "luks3"), ("engine", "other"), ("secrets", []))
+    @ddt.unpack
+    def test_mark_of_a_newer_release(self, member, value):
+        info = self.connect(self.make())
+        info["data"][attachment.KEY][member] = value
+        self.assertRaises(exception.UnknownMark, self.config, info)
+
+    @ddt.data("format", "engine", "size", "secrets")
+    def test_mark_without_a_member(self, member):
+        volume = self.make()
+        info = self.connect(volume)
+        del info["data"][attachment.KEY][member]
+        error = self.assertRaises(exception.UnknownMark, self.config, info)
+        self.assertIn(member, str(error))
+        self.assertIn(volume.id, str(error))
+
+    def test_too_old_for_what_the_mark_says(self):
+        info = self.connect(self.make("luks2"))
+        self.host.version = 7_000_000
+        self.assertRaises(exception.UnsupportedHypervisor, self.config, info)
+
+
+@ddt.ddt
+class ExtensionTest(base.NovaTestCase):
+
+    LARGER = 3 * base.SIZE
+
+    def extend(self):
+        """Cinder has made the image larger, Nova is told."""
+        content = self.pool.contents[self.old.id]
+        content.resize(content.size + self.LARGER - base.SIZE)
+        self.driver.extend_volume(self.context, self.old_info, self.instance,
+                                  self.LARGER)
+
+    @ddt.data("", *ALL)
+    def test_guest_sees_it(self, provider):
+        self.start(provider)
+        self.extend()
+        self.assertEqual(self.LARGER, self.domain.disks["vda"].size)
+        # Nothing was cut off, or added.
+        self.assertEqual(self.LARGER, self.decrypted_size(self.old))
+        if provider:
+            self.assertEqual(self.LARGER, attachment.read(self.old_info).size)
+
+    def test_mark_was_lost(self):
+        """As of a server that an unmodified Nova has started."""
+        self.start("luks")
+        attachment.unmark(self.old_info)
+        self.extend()
+        self.assertEqual(self.LARGER, self.domain.disks["vda"].size)
+
+    def test_libvirt_does_not_do_it(self):
+        self.start("luks2")
+        self.host.fail("blockResize")
+        self.assertRaises(libvirt.libvirtError, self.extend)
+        self.assertEqual(base.SIZE, self.domain.disks["vda"].size)
+        self.assertEqual(self.LARGER, self.decrypted_size(self.old))
+
+    def test_another_provider_is_upstream_s_business(self):
+        """Upstream asks qemu-img for LUKS1, and the encryptor for others."""
+        self.start("")
+        self.old.provider = "plain"
+        self.old_info["data"]["encrypted"] = True
+        self.driver._get_volume_encryptor = self._encryptor
+        self.extend()
+        self.assertEqual(self.LARGER, self.domain.disks["vda"].size)
+
+    def _encryptor(self, *_arguments):
+        return self
+
+    def extend_volume(self, _context, **_metadata):
+        return self.LARGER
+
+
+class NewerCephExtensionTest(ExtensionTest):
+    """librbd counts the header itself from 18 on."""
+
+    release = 18
+
+
+class NoInstanceTest(base.NovaTestCase):
+
+    def test_extension_of_a_server_that_has_gone(self):
+        self.start("luks2")
+        self.domain.stop()
+        del self.host.domains[self.domain.uuid]
+        self.assertRaises(nova_exception.InstanceNotFound,
+                          self.driver.extend_volume, self.context,
+                          self.old_info, self.instance, base.SIZE)
+
+    def test_providers_of_volume_types(self):
+        self.assertLess(set(plugin.ENCRYPTORS.values()), set(ALL))
