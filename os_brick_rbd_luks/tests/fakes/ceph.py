@@ -491,6 +491,17 @@ class Image:
         return sum(_FEATURES[name]
                    for name in self._usable("features").features())
 
+    def update_features(self, features: int, enabled: bool) -> None:
+        """Switch features on or off; those that it has need no switch."""
+        image = self._usable("update_features")
+        names = {name for name, mask in _FEATURES.items() if features & mask}
+        with self.ceph.as_librbd():
+            content = image._writable()
+        if (names <= content.features) == enabled:
+            raise self.ceph.rbd.InvalidArgument("error updating features")
+        content.features = (content.features | names if enabled
+                            else content.features - names)
+
     def read(self, offset: int, length: int) -> bytes:
         """Read; librbd does not read beyond the end."""
         image = self._usable("read")

@@ -187,11 +187,16 @@ class Connection:
         """The daemon, if it can be reached."""
         if not self._open:
             raise libvirtError("invalid connection", VIR_ERR_INTERNAL_ERROR)
+        self._check()
+        self._daemon.call(name)
+        # It may have been restarted at that moment.
+        self._check()
+        return self._daemon
+
+    def _check(self) -> None:
         if self._run != self._daemon.runs:
             raise libvirtError("internal error: client socket is closed",
                                VIR_ERR_INTERNAL_ERROR, VIR_FROM_RPC)
-        self._daemon.call(name)
-        return self._daemon
 
     def close(self) -> int:
         """End it."""

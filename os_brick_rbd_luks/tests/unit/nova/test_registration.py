@@ -15,10 +15,12 @@
 from __future__ import annotations
 
 import json
+import runpy
 import subprocess
 import sys
 import textwrap
 
+import fixtures
 from nova import virt
 from nova.virt import driver as virt_driver
 from nova.virt import libvirt
@@ -27,6 +29,7 @@ from nova.virt.libvirt import driver as theirs
 from os_brick import encryptors
 import testtools
 
+from os_brick_rbd_luks.nova import command
 from os_brick_rbd_luks.nova import driver
 from os_brick_rbd_luks.nova import registration
 
@@ -91,6 +94,18 @@ class RegistrationTest(testtools.TestCase):
         registration.register()
         self.assertTrue(issubclass(virt.libvirt.LibvirtDriver,
                                    virt_driver.ComputeDriver))
+
+    def test_service_in_this_process(self):
+        """Also by the package's name, as ``python -m`` runs it."""
+        seen = []
+        self.useFixture(fixtures.MonkeyPatch(
+            "nova.cmd.compute.main", lambda: seen.append(
+                (sys.argv[:], libvirt.LibvirtDriver))))
+        self.useFixture(fixtures.MonkeyPatch("sys.argv", ["x", "--debug"]))
+        command.main()
+        runpy.run_module("os_brick_rbd_luks.nova", run_name="__main__")
+        self.assertEqual([(["nova-compute", "--debug"],
+                           driver.RBDLuksLibvirtDriver)] * 2, seen)
 
     def test_service(self):
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", SERVICE],

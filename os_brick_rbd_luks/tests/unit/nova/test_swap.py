@@ -30,6 +30,7 @@ from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.nova import target
 from os_brick_rbd_luks import plugin
+from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
 from os_brick_rbd_luks.tests.unit.nova import base
@@ -234,8 +235,9 @@ class RefusedTest(SwapTestCase):
     @ddt.data("luks", "luks2", PLAIN)
     def test_larger_one_that_somebody_uses(self, new):
         self.prepare("luks", new, base.GIB)
-        with self.pool.open(self.new.id):
-            self.assertRaises(exception.ImageLocked, self.swap, 1)
+        self.ceph.watchers[f"volumes/{self.new.id}"] = [
+            ceph.Watcher(1, "10.0.0.8:0/1")]
+        self.assertRaises(exception.ImageLocked, self.swap, 1)
         self.assert_on_old()
 
     def test_holes_cannot_be_made_sure_of(self):
@@ -288,9 +290,17 @@ class FaultTest(SwapTestCase):
     @ddt.unpack
     def test_cancelled_by_somebody(self, old, new, size=base.SIZE):
         self.prepare(old, new, size)
-        self.at_look(3, lambda: self.domain.end_job("vda"))
+        self.at_look(4, lambda: self.domain.end_job("vda"))
         error = self.fails(size // base.GIB)
         self.assertIn("before it was complete", str(error))
+        self.assert_on_old()
+
+    def test_cancelled_between_two_looks(self):
+        """Nova takes a job that has gone for one that is complete."""
+        self.prepare("luks2", "luks")
+        self.at_look(3, lambda: self.domain.end_job("vda"))
+        error = self.fails()
+        self.assertIn("does not have an active block job", str(error))
         self.assert_on_old()
 
     def at_look(self, number, action):
@@ -362,14 +372,13 @@ class FaultTest(SwapTestCase):
         self.prepare("luks2", "luks")
 
         def broken():
-            self.host.before["XMLDesc"] = broken
+            self.host.before["blockJobInfo"] = broken
             raise fake.libvirtError("something broke",
                                     fake.VIR_ERR_INTERNAL_ERROR)
 
         self.at_look(2, broken)
         self.fails()
         self.assertIn("does not say which volume", self.log.output)
-        del self.host.before["XMLDesc"]
         self.assertEqual(f"volumes/{self.old.id}", self.domain.source("vda"))
 
     def test_new_one_does_not_get_its_size_again(self):
