@@ -23,6 +23,7 @@ import textwrap
 import ddt
 
 from os_brick_rbd_luks.tests.ceph.attach import base
+from os_brick_rbd_luks.tests import selection
 
 #: A service in miniature. Its ticker is a green (or native) thread.
 _SERVICE = """
@@ -91,7 +92,7 @@ print(json.dumps({"size": size, "seconds": end - start,
 @ddt.ddt
 class ServiceTest(base.AttachmentTestCase):
 
-    @ddt.data("green", "native")
+    @ddt.data(*selection.cases("green", full=("native",)))
     def test_other_threads_go_on(self, kind):
         # Costly: its keyslot takes QEMU, librbd and us seconds to open.
         name = self.name()

@@ -30,6 +30,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests.ceph.attach import guest as guests
 from os_brick_rbd_luks.tests.ceph.core import base as functional
+from os_brick_rbd_luks.tests import selection
 
 
 class GuestTest(base.AttachmentTestCase):
@@ -122,6 +123,7 @@ class GuestTest(base.AttachmentTestCase):
             # A hole that nobody wrote: zeros, for the guest as well.
             self.assertEqual(bytes(1 << 20), image.read(32 << 20, 1 << 20))
 
+    @selection.full
     def test_guest_of_a_rekeyed_volume(self):
         """Upstream attaches one with the stale secret."""
         name = self.volume()
@@ -139,6 +141,7 @@ class GuestTest(base.AttachmentTestCase):
                           "--getsize64 /dev/vda)").finish()
         self.assertEqual(str(base.SIZE), said["size"])
 
+    @selection.full
     def test_the_command_s_xml(self):
         """``rbd-luks attach-xml`` is good for a guest, too."""
         name = self.volume()

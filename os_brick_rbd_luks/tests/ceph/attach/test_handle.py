@@ -25,6 +25,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.ceph.attach import base
+from os_brick_rbd_luks.tests import selection
 
 #: Ways to make a volume that librbd cannot load, on some release or any.
 _CBC = formatting.Options(cipher_spec="aes-cbc-essiv:sha256", key_bytes=32)
@@ -105,6 +106,7 @@ class HandleTest(base.AttachmentTestCase):
             image.load_encryption("luks2", self.passphrase)
             self.assertEqual(b"first", image.read(0, 5))
 
+    @selection.full
     def test_luks2_with_journaling(self):
         """Sectors of 4 KiB, decrypted by Python."""
         name = self.volume(header="luks2")
@@ -128,6 +130,7 @@ class HandleTest(base.AttachmentTestCase):
         slow = cluster.librbd_encryption() >= 18
         self.assertEqual(slow, "decrypted by Python" in self.log.output)
 
+    @selection.full
     def test_clone_of_a_larger_clone(self):
         """Neither of which librbd of Ceph 16 can read."""
         name = self.volume()
@@ -148,6 +151,7 @@ class HandleTest(base.AttachmentTestCase):
         self.check(name)
         self.assertIn("decrypted by Python", self.log.output)
 
+    @selection.full
     def test_journaling(self):
         name = self.volume()
         self.rbd("feature", "enable", f"volumes/{name}", "journaling")
@@ -161,6 +165,7 @@ class HandleTest(base.AttachmentTestCase):
         self.assertRaises(exception.WrongPassphrase, self.attach, info)
         self.assertEqual(b"LUKS\xba\xbe", handle.read(6))
 
+    @selection.full
     def test_wrong_key_of_a_costly_header(self):
         """librbd itself says so: trying first would cost as much again."""
         name = self.name()

@@ -87,6 +87,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
                            ("again", b"G" * (1 << 20))):
             self.assertIn(hashlib.sha256(data).hexdigest(), said[name], name)
 
+    @selection.full
     def test_guest_of_a_plain_golden_image(self):
         source, parent = self.golden()
         name = self.clone_name()
@@ -123,6 +124,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         for usage in facts.secrets:
             self.assertEqual([], self.secrets(usage))
 
+    @selection.full
     def test_guest_of_a_rekeyed_clone(self):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
@@ -154,6 +156,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         device["path"].seek(0)
         self.assertEqual(b"RBDL", device["path"].read(4))
 
+    @selection.full
     def test_key_of_the_source_is_gone(self):
         """A clear refusal, not a guest that does not start."""
         source, parent = self.golden("luks2")
@@ -167,6 +170,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         self.assertIn("key-that-is-gone", str(error))
         self.assertEqual([], self.secrets(name))
 
+    @selection.full
     def test_source_without_a_key_manager_s_key(self):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import os
 import threading
@@ -27,7 +26,6 @@ from castellan.common import utils
 from castellan import key_manager
 import fixtures
 from nova import conf
-from nova import context as nova_context
 from nova import objects
 from nova import rpc
 from nova.virt.libvirt import driver as upstream
@@ -43,14 +41,11 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.attach import base
+from os_brick_rbd_luks.tests.fakes import nova as records
 
 GIB = 1024 ** 3
 MIB = 1024 ** 2
 SIZE = base.SIZE
-
-#: Provider, as a volume type says, and the header that a volume of it has.
-HEADERS = {"luks": "luks1", "luks2": "luks2", base.PROVIDER: "luks1",
-           base.LUKS2_PROVIDER: "luks2"}
 
 #: From this release of libvirt on, as far as is known, a running guest can be
 #: given a volume that librbd decrypts.
@@ -58,41 +53,6 @@ HOTPLUG = 11_003_000
 
 #: Nova's ``Host``, of which a process has one: it runs libvirt's event loop.
 _HOSTS = {}
-
-
-@dataclasses.dataclass
-class Volume:
-    """A volume, and what Cinder knows of it."""
-
-    id: str
-    size: int
-    provider: str = ""
-    key_id: str = ""
-    passphrase: bytes = b""
-    #: of the encrypted layers below, the nearest first
-    below: tuple = ()
-
-    @property
-    def header(self):
-        return HEADERS.get(self.provider)
-
-
-class Cinder:
-    """What Nova's client of Cinder's API answers, of volumes made here."""
-
-    def __init__(self):
-        self.volumes = {}
-
-    def get_volume_encryption_metadata(self, _context, volume_id):
-        volume = self.volumes[volume_id]
-        return {"provider": volume.provider, "control_location": "front-end",
-                "cipher": "aes-xts-plain64", "key_size": 256,
-                "encryption_key_id": volume.key_id}
-
-    def get(self, _context, volume_id):
-        return {"id": volume_id, "attachments": {},
-                "size": self.volumes[volume_id].size / GIB}
-
 
 #: What :meth:`NovaTestCase.filled` writes at a volume's begin and end.
 BEGIN = b"H" * (8 * MIB)
@@ -119,7 +79,7 @@ class NovaTestCase(base.AttachmentTestCase):
         objects.register_all()
         self.context = utils.credential_factory(conf=cfg.CONF)
         self.manager = key_manager.API(cfg.CONF)
-        self.cinder = Cinder()
+        self.cinder = records.Cinder()
         self.ceph_uuid = self.ceph_secret()
         for group, name, value in (
                 ("libvirt", "virt_type", "qemu"),
@@ -178,7 +138,7 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def make(self, provider="luks", size=SIZE):
         """A new volume; a plain one without a provider."""
-        volume = Volume(self.name(), size, provider)
+        volume = records.Volume(self.name(), size, provider)
         if provider:
             volume.key_id, volume.passphrase = self.new_key()
             create.create(self.pool, volume.id, size, volume.passphrase,
@@ -249,11 +209,7 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def record(self, uuid):
         """Nova's record of a server."""
-        made = Instance(nova_context.get_admin_context(), uuid=uuid, id=1,
-                        image_ref="", system_metadata={},
-                        device_metadata=None, host="here")
-        made.flavor = objects.Flavor(extra_specs={})
-        return made
+        return records.record(uuid)
 
     def boot(self, info, script, connect=True):
         """Boot a server from a volume, as Nova's spawn does.
@@ -289,13 +245,6 @@ class NovaTestCase(base.AttachmentTestCase):
         for domain in connection.listAllDomains():
             if domain.UUIDString() == booted.uuid:
                 domain.undefine()
-
-
-class Instance(objects.Instance):
-    """A record that is in no database."""
-
-    def save(self, *_arguments, **_options):
-        self.obj_reset_changes()
 
 
 def _daemons():

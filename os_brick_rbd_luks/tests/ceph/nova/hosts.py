@@ -30,6 +30,7 @@ from nova.virt.libvirt import driver as upstream
 from os_brick_rbd_luks.tests.ceph import host
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import writer
+from os_brick_rbd_luks.tests.fakes import nova as records
 
 
 class MigrationTestCase(writer.WriterTestCase):
@@ -84,7 +85,7 @@ class MigrationTestCase(writer.WriterTestCase):
 
     def block_devices(self):
         """What Nova knows of the server's volumes, without any mark."""
-        return {"block_device_mapping": [BlockDevice(
+        return {"block_device_mapping": [records.BlockDevice(
             connection_info=self.info(self.old), volume_id=self.old.id,
             device_name="/dev/vda", mount_device="/dev/vda",
             disk_bus="virtio", device_type="disk", boot_index=0)]}
@@ -145,15 +146,6 @@ class MigrationTestCase(writer.WriterTestCase):
             self.assertIn(self.secret(), self.booted.domain.XMLDesc(
                 libvirt.VIR_DOMAIN_XML_INACTIVE))
         self.written(10)
-
-
-class BlockDevice(dict):
-    """Nova's, as far as these steps look."""
-
-    __getattr__ = dict.__getitem__
-
-    def save(self):
-        pass
 
 
 class Migration(migration.Migration):

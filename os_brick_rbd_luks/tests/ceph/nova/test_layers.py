@@ -24,6 +24,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests.ceph.nova import hosts
+from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests import selection
 
 
@@ -36,7 +37,7 @@ class LayersTest(hosts.MigrationTestCase):
         golden = self.prepared(provider)
         with self.pool.open(golden.id) as image:
             image.create_snapshot("s")
-        volume = base.Volume(f"{golden.id}-clone", golden.size, provider,
+        volume = records.Volume(f"{golden.id}-clone", golden.size, provider,
                              *self.new_key(), (golden.passphrase,))
         clone.layered(
             self.pool, self.pool.parent(golden.id, "s"), volume.id,
@@ -63,7 +64,7 @@ class LayersTest(hosts.MigrationTestCase):
         self.assertEqual(uuids, re.findall(
             "<secret type='passphrase' uuid='(.*?)'", xml))
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=("luks",)))
     def test_power_cycle_and_extension(self, provider):
         self.start_on(self.clone(provider))
         self.assert_uses(self.uuids())
@@ -85,6 +86,7 @@ class LayersTest(hosts.MigrationTestCase):
         self.assertEqual([], self.uuids())
         self.assertNotIn(attachment.KEY, self.old_info["data"])
 
+    @selection.full
     def test_live_migration(self):
         self.start_on(self.clone())
         before = self.uuids()
@@ -100,6 +102,7 @@ class LayersTest(hosts.MigrationTestCase):
         self.assert_complete(self.old)
 
     @ddt.data("luks", "luks2")
+    @selection.full
     def test_swapped_for_one_without_layers(self, provider):
         self.start_on(self.clone())
         other = self.make(provider)
@@ -108,6 +111,7 @@ class LayersTest(hosts.MigrationTestCase):
         self.written(10)
         self.assert_complete(other)
 
+    @selection.full
     def test_swapped_for_one_with_layers(self):
         """Nothing of what the layers below have shows through."""
         self.start("luks2")

@@ -23,12 +23,14 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import hosts
+from os_brick_rbd_luks.tests import selection
 
 
 @ddt.ddt
 class LiveMigrationTest(hosts.MigrationTestCase):
 
-    @ddt.data("luks", "luks2", attach.LUKS2_PROVIDER)
+    @ddt.data(*selection.cases(
+        "luks2", full=("luks", attach.LUKS2_PROVIDER)))
     def test_there(self, provider):
         self.start(provider)
         before = self.secret()
@@ -46,6 +48,7 @@ class LiveMigrationTest(hosts.MigrationTestCase):
             self.other_driver._disconnect_volume(self.context, info, None)
             self.assert_nothing_left(info)
 
+    @selection.full
     def test_extended_there(self):
         """What the source sent serves for all that comes after it."""
         self.start("luks2")
@@ -61,6 +64,7 @@ class LiveMigrationTest(hosts.MigrationTestCase):
         self.assert_moved()
 
     @ddt.data("luks", "luks2")
+    @selection.full
     def test_cancelled(self, provider):
         self.start(provider)
         devices, received = self.prepare()
@@ -84,6 +88,7 @@ class LiveMigrationTest(hosts.MigrationTestCase):
         self.written(10)
         self.assert_complete(self.old)
 
+    @selection.full
     def test_key_manager_is_down_there(self):
         """The source, whose libvirt has the key, is not touched."""
         self.start("luks2")
@@ -96,6 +101,7 @@ class LiveMigrationTest(hosts.MigrationTestCase):
 
 
 @ddt.ddt
+@selection.full
 class UnmodifiedTest(hosts.MigrationTestCase):
     """Both hosts run an unmodified nova-compute."""
 

@@ -24,6 +24,7 @@ from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
+from os_brick_rbd_luks.tests import selection
 
 
 @ddt.ddt
@@ -38,7 +39,7 @@ class UnmodifiedTest(base.NovaTestCase):
         """
         self.assertEqual([], self.secrets(volume.id))
 
-    @ddt.data("luks", attach.PROVIDER)
+    @ddt.data(*selection.cases("luks", full=(attach.PROVIDER,)))
     def test_boot_from_volume(self, provider):
         volume = self.filled(provider)
         info = self.info(volume)
@@ -52,6 +53,7 @@ class UnmodifiedTest(base.NovaTestCase):
             volume, 16 * base.MIB, base.MIB))
 
     @ddt.data("luks", attach.PROVIDER)
+    @selection.full
     def test_attach_and_detach(self, provider):
         root, volume = self.make(""), self.filled(provider)
         booted, instance = self.boot(self.info(root), guests.HOTPLUG)
@@ -67,6 +69,7 @@ class UnmodifiedTest(base.NovaTestCase):
         self.assertEqual(b"G" * base.MIB, self.read(
             volume, 16 * base.MIB, base.MIB))
 
+    @selection.full
     def test_extend(self):
         """The class path: os-brick's encryptor is asked for the size."""
         volume = self.make(attach.PROVIDER)
@@ -77,6 +80,7 @@ class UnmodifiedTest(base.NovaTestCase):
         self.driver.extend_volume(self.context, info, instance, volume.size)
         booted.wait(f"size {2 * base.SIZE}")
 
+    @selection.full
     def test_extend_by_the_name_luks(self):
         """Nova does not ask os-brick then, and takes the header's size off.
 
@@ -103,6 +107,7 @@ class UnmodifiedTest(base.NovaTestCase):
         self.assertEqual(base.END, self.read(volume, base.SIZE - 512, 512))
 
     @ddt.data("luks", attach.PROVIDER)
+    @selection.full
     def test_power_cycle(self, provider):
         volume = self.filled(provider)
         info = self.info(volume)
