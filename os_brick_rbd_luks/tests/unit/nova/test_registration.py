@@ -19,6 +19,7 @@ import runpy
 import subprocess
 import sys
 import textwrap
+import types
 
 import fixtures
 from nova import virt
@@ -98,9 +99,10 @@ class RegistrationTest(testtools.TestCase):
     def test_service_in_this_process(self):
         """Also by the package's name, as ``python -m`` runs it."""
         seen = []
-        self.useFixture(fixtures.MonkeyPatch(
-            "nova.cmd.compute.main", lambda: seen.append(
-                (sys.argv[:], libvirt.LibvirtDriver))))
+        # Upstream's own cannot be loaded once others of Nova's are.
+        service = types.SimpleNamespace(main=lambda: seen.append(
+            (sys.argv[:], libvirt.LibvirtDriver)))
+        self.useFixture(fixtures.MonkeyPatch("nova.cmd.compute", service))
         self.useFixture(fixtures.MonkeyPatch("sys.argv", ["x", "--debug"]))
         command.main()
         runpy.run_module("os_brick_rbd_luks.nova", run_name="__main__")
