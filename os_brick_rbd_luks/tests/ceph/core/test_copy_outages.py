@@ -14,9 +14,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-import time
+import subprocess
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
@@ -24,6 +25,12 @@ from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import copies
 
 MIB = copies.MIB
+
+#: Seconds that the cluster of copies.OtherClusterTestCase keeps a watch.
+WATCH = 5
+
+#: Seconds that a client waits for an operation, in the test of a long outage.
+OPERATION = 3
 
 
 class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
@@ -40,6 +47,15 @@ class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
         with open(self.source, "rb") as stream:
             self.assert_same_in_qemu(stream.read(), self.image)
 
+    @contextlib.contextmanager
+    def stopped(self):
+        """The OSD does not answer meanwhile."""
+        os.kill(self.osd, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.osd, signal.SIGCONT)
+
     def answers(self):
         try:
             self.pool.images()
@@ -54,9 +70,10 @@ class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
         """
         process, _child = self.start_import(conf=(
             "rados_osd_op_timeout = 100", "rados_mon_op_timeout = 100"))
-        os.kill(self.osd, signal.SIGSTOP)
-        time.sleep(6)
-        os.kill(self.osd, signal.SIGCONT)
+        with self.stopped():
+            # It waits all the while, and does not give up.
+            self.assertRaises(subprocess.TimeoutExpired, process.wait,
+                              WATCH + 1)
         self.end(process, 0)
         self.assert_copied()
         self.assert_nothing_made(partial.PREFIX + self.image)
@@ -64,11 +81,11 @@ class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
     def test_long(self):
         """Longer than anybody waits for an operation."""
         process, _child = self.start_import(conf=(
-            "rados_osd_op_timeout = 3", "rados_mon_op_timeout = 3"))
-        os.kill(self.osd, signal.SIGSTOP)
-        # QEMU of Debian 13 closes an image only when the OSD goes on.
-        time.sleep(12)
-        os.kill(self.osd, signal.SIGCONT)
+            f"rados_osd_op_timeout = {OPERATION}",
+            f"rados_mon_op_timeout = {OPERATION}"))
+        with self.stopped(), contextlib.suppress(subprocess.TimeoutExpired):
+            # QEMU of Debian 13 closes an image only when the OSD goes on.
+            process.wait(4 * OPERATION)
         errors = self.end(process, 4)
         self.assertIn(f"volumes/{self.image}: ", errors)
         self.assertIn("timed out", errors)

@@ -336,11 +336,11 @@ class LockTest(base.FunctionalTestCase):
     def test_renewing_a_lost_lock_fails(self):
         name = self.name()
         self.patch(librbd, "LOCK_DURATION", 1)
+        # The second lock waits until the first one has run out.
         with self.pool.create(name, SIZE) as image, \
-                self.open_pool().open(name) as other, image.lock() as held:
-            time.sleep(1.5)
-            with other.lock():
-                self.assertRaises(exception.ImageLocked, held.renew)
+                self.open_pool().open(name) as other, \
+                image.lock() as held, other.lock():
+            self.assertRaises(exception.ImageLocked, held.renew)
 
 
 class ConnectionTest(base.FunctionalTestCase):

@@ -51,7 +51,7 @@ QUICK = (
     (f"export {{volume}} {{file}} --disk-format qcow2 {_ONE}", ONE),
     (f"reencrypt {{volume}} {{new}} {_BOTH}", TWO),
     ("realign {upstream} {new}",),
-    (f"format {{volume}} --force --type luks2 {_ONE} --kdf argon2id", ONE),
+    (f"rekey {{luks2}} {_BOTH}", TWO),
 )
 FULL = (
     ("info {volume}",),
@@ -71,7 +71,8 @@ FULL = (
     ("export {volume} {file} --encrypted",),
     (f"reencrypt {{volume}} {{new}} --plain {_ONE}", ONE),
     ("erase {volume} --force",),
-    (f"rekey {{luks2}} {_BOTH}", TWO),
+    # It takes as long as a good passphrase's protection asks for.
+    (f"format {{volume}} --force --type luks2 {_ONE} --kdf argon2id", ONE),
     ("header backup {luks2} --file {file}",),
     ("header restore {luks2} --file {saved2}",),
 )
