@@ -91,7 +91,17 @@ class Things(dict):
 
     def _new(self):
         """An image that the command is to make."""
-        return f"volumes/{self._test.name()}"
+        return f"volumes/{self._clone_name()}"
+
+    def _clone_name(self):
+        name = self._test.name()
+        self._test.addCleanup(self._forget, name)
+        return name
+
+    def _forget(self, name):
+        """Remove it, and a snapshot that was taken for it."""
+        if name in self._test.pool.images():
+            clone.remove(self._test.pool, name)
 
     def _volume(self, **options):
         name = self._test.name()
@@ -116,7 +126,7 @@ class Things(dict):
         return f"{target}@s"
 
     def _clone(self):
-        parent, name = self._snapshot(), self._test.name()
+        parent, name = self._snapshot(), self._clone_name()
         pool = self._test.pool
         clone.own_key(pool, pool.parent(*parent.partition("/")[2].split("@")),
                       name, SECRET, NEW_SECRET)
@@ -186,10 +196,9 @@ class SecretsTest(base.FunctionalTestCase):
                 seen += stream.read()
             os.unlink(path)
         with open(self.log, "rb") as stream:
-            log = stream.read()
+            self.logged = stream.read()
         self.assertIn(b"execve", seen)
-        self.assertNotEqual(b"", log)
-        return seen + log
+        return seen + self.logged
 
     def assert_absent(self, seen, *secrets):
         for secret in secrets:
@@ -210,6 +219,7 @@ class SecretsTest(base.FunctionalTestCase):
         self.traced("create", self.target, "--size", "64M",
                     "--passphrase-file", "-", "--iterations", "1000",
                     stdin=SECRET)
+        self.assertNotEqual(b"", self.logged)
         seen = self.traced("verify", self.target, "--passphrase-file", "-",
                            stdin=NEW_SECRET, code=2)
         self.assert_absent(seen, SECRET, NEW_SECRET)
