@@ -15,50 +15,16 @@
 
 from __future__ import annotations
 
-import json
-
 import ddt
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.tests.services import base
+from os_brick_rbd_luks.tests.services import attaching
 
-GIB = base.GIB
-
-#: What a compute node says of itself.
-CONNECTOR = {"host": "compute", "ip": "127.0.0.1", "platform": "x86_64",
-             "os_type": "linux", "multipath": False,
-             "initiator": "iqn.2026-01.test:compute"}
-
-
-class AttachTestCase(base.IntegrationTestCase):
-    """Attaches as Nova does."""
-
-    def attach(self, volume, cloud=None):
-        """An attachment, complete, and what it says of the connection."""
-        proxy = (cloud or self.user).block_storage
-        made = proxy.post("/attachments", json={"attachment": {
-            "volume_uuid": volume.id, "connector": CONNECTOR,
-            "mode": "rw"}}).json()["attachment"]
-        self.addCleanup(self.detach, made["id"], cloud)
-        proxy.post(f"/attachments/{made['id']}/action",
-                   json={"os-complete": {}})
-        self.ready(volume, "in-use", cloud)
-        return made
-
-    def detach(self, attachment_id, cloud=None):
-        """Delete an attachment, unless the test has done so."""
-        (cloud or self.user).block_storage.delete(
-            f"/attachments/{attachment_id}")
-
-    def assert_no_secret(self, made, volume, cloud=None):
-        """Nothing of the key or its passphrase is in a connection."""
-        text = json.dumps(made)
-        passphrase = self.passphrase(self.key_id(volume, cloud), cloud)
-        self.assertNotIn(passphrase.decode(), text)
+GIB = attaching.GIB
 
 
 @ddt.ddt
-class ConnectionTest(AttachTestCase):
+class ConnectionTest(attaching.AttachTestCase):
     """The native mark, and no secret."""
 
     @ddt.data("luks", "luks2", "class")
@@ -83,7 +49,7 @@ class ConnectionTest(AttachTestCase):
 
 
 @ddt.ddt
-class ExtendTest(AttachTestCase):
+class ExtendTest(attaching.AttachTestCase):
     """Issue S1: upstream's lose the header's size."""
 
     @ddt.data("luks", "luks2")

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 from openstack import exceptions
 
+from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import images
-from os_brick_rbd_luks.tests.services import test_clone
 
 
-class KeyManagerDownTest(images.ImageTestCase, test_clone.CloneTestCase):
+class KeyManagerDownTest(images.ImageTestCase, cloning.CloneTestCase):
     """At the API, and later in the volume service."""
 
     #: An image that is no more than is uploaded here.

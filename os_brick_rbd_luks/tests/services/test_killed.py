@@ -24,7 +24,7 @@ import ddt
 
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
-from os_brick_rbd_luks.tests.services import test_move
+from os_brick_rbd_luks.tests.services import moving
 
 GIB = base.GIB
 
@@ -75,7 +75,7 @@ class KilledCloneTest(KilledTestCase):
             self.check(sources[name])
 
 
-class KilledCopyTest(KilledTestCase, test_move.MoveTestCase):
+class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
     """While data is copied, ours and upstream's at once."""
 
     largest_file = KilledTestCase.largest_file

@@ -21,8 +21,8 @@ from openstack import exceptions
 
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests.services import base
+from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests.services import reader
-from os_brick_rbd_luks.tests.services import test_move
 
 GIB = base.GIB
 
@@ -42,7 +42,7 @@ barbican_endpoint = {barbican}
 """
 
 
-class ManageTest(test_move.MoveTestCase):
+class ManageTest(moving.MoveTestCase):
     """Issue M6: what to do where Cinder's API refuses, or gives no key."""
 
     def command(self, verb, target, *arguments, stdin=b""):

@@ -19,43 +19,10 @@ import itertools
 
 import ddt
 
-from os_brick_rbd_luks.tests.services import base
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests.services import moving
 
 
-class MoveTestCase(base.IntegrationTestCase):
-    """Moves volumes, and looks for keys that are left over."""
-
-    #: No file of a volume; Cinder's own generic copy goes through handles.
-    largest_file = base.MIB
-
-    def retype(self, volume, volume_type, policy="on-demand"):
-        """Change a volume's type, and wait for it."""
-        self.user.block_storage.retype_volume(
-            volume, volume_type, migration_policy=policy)
-        self.settled(volume)
-        self.assertEqual(volume_type, self.about(volume)["volume_type"],
-                         self.messages(volume))
-
-    def migrate(self, volume, backend, force_host_copy=False):
-        """Move a volume to another backend, and wait for it."""
-        # Only a copy by the host needs the key, as a new image has a header.
-        self.lab.operator("user").block_storage.migrate_volume(
-            volume, host=self.lab.host(backend),
-            force_host_copy=force_host_copy)
-        self.assertEqual("success", self.settled(
-            volume, ("success", "error")))
-        self.assertEqual(self.lab.about["backends"][backend]["pool"],
-                         self.pool(volume))
-
-    def assert_only_key(self, volume):
-        """A volume's key is the only one there is, if it has one."""
-        key_id = self.key_id(volume)
-        self.eventually({key_id} if key_id else set(), self.keys)
-
-
-class RetypeTest(MoveTestCase):
+class RetypeTest(moving.MoveTestCase):
     """Issues M2 and S3: upstream's fail with a TypeError, or lose the end."""
 
     def test_around_on_one_backend_m2_s3(self):
@@ -94,7 +61,7 @@ class RetypeTest(MoveTestCase):
 
 
 @ddt.ddt
-class UpstreamTest(MoveTestCase):
+class UpstreamTest(moving.MoveTestCase):
     """To upstream's driver beside ours, and from it."""
 
     @ddt.data("luks", "luks2")
@@ -109,7 +76,7 @@ class UpstreamTest(MoveTestCase):
 
 
 @ddt.ddt
-class MigrationTest(MoveTestCase):
+class MigrationTest(moving.MoveTestCase):
     """The type stays, the pool changes. Issue D5: upstream's lose the end."""
 
     @ddt.data(*itertools.product(("luks", "luks2"), (False, True)))

@@ -19,16 +19,16 @@ their data at an offset that is no multiple of an object.
 from __future__ import annotations
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests.services import attaching
 from os_brick_rbd_luks.tests.services import base
-from os_brick_rbd_luks.tests.services import test_attach
-from os_brick_rbd_luks.tests.services import test_clone
-from os_brick_rbd_luks.tests.services import test_move
+from os_brick_rbd_luks.tests.services import cloning
+from os_brick_rbd_luks.tests.services import moving
 
 GIB = base.GIB
 
 
-class SwitchTest(test_move.MoveTestCase, test_attach.AttachTestCase,
-                 test_clone.CloneTestCase):
+class SwitchTest(moving.MoveTestCase, attaching.AttachTestCase,
+                 cloning.CloneTestCase):
     """No volume is lost on either way."""
 
     def switch(self, driver):

@@ -16,11 +16,11 @@ from __future__ import annotations
 
 import ddt
 
-from os_brick_rbd_luks.tests.services import test_attach
+from os_brick_rbd_luks.tests.services import attaching
 
 
 @ddt.ddt
-class TransferTest(test_attach.AttachTestCase):
+class TransferTest(attaching.AttachTestCase):
     """Issue H4: the former owner knows the passphrase."""
 
     def transfer(self, volume):

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 from openstack import exceptions
 
-from os_brick_rbd_luks.tests.services import test_attach
+from os_brick_rbd_luks.tests.services import attaching
 
 
-class TypeTest(test_attach.AttachTestCase):
+class TypeTest(attaching.AttachTestCase):
     """As upstream's."""
 
     def test_qos(self):

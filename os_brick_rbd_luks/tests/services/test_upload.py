@@ -18,14 +18,14 @@ import ddt
 from openstack import exceptions
 
 from os_brick_rbd_luks.tests.services import base
+from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import images
-from os_brick_rbd_luks.tests.services import test_clone
 
 GIB = base.GIB
 
 
 @ddt.ddt
-class UploadTest(images.ImageTestCase, test_clone.CloneTestCase):
+class UploadTest(images.ImageTestCase, cloning.CloneTestCase):
     """Issues S2, P6 and H3."""
 
     #: The configuration that os-brick writes for librbd.

@@ -22,7 +22,7 @@ import os
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.tests.ceph.core import base
-from os_brick_rbd_luks.tests.ceph.core import test_clone
+from os_brick_rbd_luks.tests.ceph.core import clones
 
 KIB = 1024
 MIB = KIB * KIB
@@ -65,7 +65,7 @@ def filled(size, *writes):
     return data
 
 
-class BluestoreTestCase(test_clone.CloneTestCase):
+class BluestoreTestCase(clones.CloneTestCase):
     """Has a connection to such a cluster."""
 
     def setUp(self):

@@ -19,7 +19,7 @@ import ddt
 from os_brick_rbd_luks.operations import clone
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests.ceph.core import bluestore as base
-from os_brick_rbd_luks.tests.ceph.core import test_clone
+from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import selection
 
 
@@ -38,7 +38,7 @@ class LayeredTest(base.BluestoreTestCase):
         with self.pool.open(name) as image:
             image.remove_snapshot("s")
 
-    @ddt.data(test_clone.LUKS1, test_clone.LUKS2)
+    @ddt.data(clones.LUKS1, clones.LUKS2)
     def test_plain_parent(self, options):
         source, writes = self.source()
         name = self.clone(self.snapshot(source), options, size=base.GROWN)
@@ -46,9 +46,9 @@ class LayeredTest(base.BluestoreTestCase):
                              [functional.NEW_KEY], options.type)
         self.assert_reads(base.filled(base.SIZE, *writes), source, [], "")
 
-    @ddt.data((test_clone.LUKS1, test_clone.LUKS2),
-              (test_clone.LUKS2, test_clone.LUKS2),
-              (test_clone.LUKS2, test_clone.LUKS1))
+    @ddt.data((clones.LUKS1, clones.LUKS2),
+              (clones.LUKS2, clones.LUKS2),
+              (clones.LUKS2, clones.LUKS1))
     @ddt.unpack
     def test_encrypted_parent(self, below, above):
         source, writes = self.source(below)
@@ -62,22 +62,22 @@ class LayeredTest(base.BluestoreTestCase):
 
     def test_clone_of_a_clone(self):
         source, writes = self.source()
-        middle = self.clone(self.snapshot(source), test_clone.LUKS2,
+        middle = self.clone(self.snapshot(source), clones.LUKS2,
                             size=base.GROWN)
         own = [(at + base.PIECE, b"O" * base.PIECE)
                for at in base.places(base.GROWN)]
         self.write(middle, [functional.NEW_KEY], *own, header="luks2")
         parent = self.snapshot(middle)
         self.addCleanup(self.remove_snapshot, middle)
-        name = self.clone(parent, test_clone.LUKS2, test_clone.THIRD_KEY,
+        name = self.clone(parent, clones.LUKS2, clones.THIRD_KEY,
                           passphrase=functional.NEW_KEY)
         self.assert_writable(
             base.filled(base.GROWN, *writes, *own), name,
-            [test_clone.THIRD_KEY, functional.NEW_KEY], "luks2")
+            [clones.THIRD_KEY, functional.NEW_KEY], "luks2")
 
     def test_qemu(self):
         source, writes = self.source()
-        name = self.clone(self.snapshot(source), test_clone.LUKS2,
+        name = self.clone(self.snapshot(source), clones.LUKS2,
                           size=base.GROWN)
         expected = base.filled(base.GROWN, *writes)
         self.qemu_writes(expected, name, functional.NEW_KEY, "luks2")

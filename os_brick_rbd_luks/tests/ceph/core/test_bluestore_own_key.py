@@ -19,7 +19,7 @@ import ddt
 from os_brick_rbd_luks.operations import clone
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests.ceph.core import bluestore as base
-from os_brick_rbd_luks.tests.ceph.core import test_clone
+from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import selection
 
 
@@ -35,10 +35,10 @@ class OwnKeyTest(base.BluestoreTestCase):
                       functional.NEW_KEY, size=size, **how)
         return source, name, writes
 
-    @ddt.data(test_clone.LUKS1, test_clone.LUKS2)
+    @ddt.data(clones.LUKS1, clones.LUKS2)
     def test_holes_are_zeros(self, options):
         keys, size = [functional.NEW_KEY, functional.KEY], base.GROWN
-        if test_clone.RELEASE < 18:
+        if clones.RELEASE < 18:
             # That librbd fails to read what a clone has more than its parent:
             # "invalid argument", whatever the threshold is.
             keys, size = keys[:1], base.SIZE
@@ -50,7 +50,7 @@ class OwnKeyTest(base.BluestoreTestCase):
 
     def test_flattened_at_once(self):
         """No source has to be changed for that; QEMU looks for the zeros."""
-        _source, name, writes = self.clone(test_clone.LUKS2, base.GROWN,
+        _source, name, writes = self.clone(clones.LUKS2, base.GROWN,
                                            flatten=True)
         expected = base.filled(base.GROWN, *writes)
         self.qemu_writes(expected, name, functional.NEW_KEY, "luks2")

@@ -14,83 +14,29 @@
 
 from __future__ import annotations
 
-import json
-
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone
 from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import source as sources
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests.ceph.core import clones
 
-MIB = 1024 * 1024
-SIZE = 64 * MIB
-THIRD_KEY = b"3c" * 32
-LUKS1 = formatting.Options()
-LUKS2 = formatting.Options(type="luks2")
-
-#: What librbd here can do with clones.
-RELEASE = cluster.librbd_encryption()
-
-
-class CloneTestCase(base.FunctionalTestCase):
-
-    def snapshot(self, name, snapshot="s"):
-        with self.pool.open(name) as image:
-            image.create_snapshot(snapshot)
-        return self.pool.parent(name, snapshot)
-
-    def write(self, name, keys, *writes, header="luks1"):
-        """Write plain text through librbd's encryption, if there are keys."""
-        with self.pool.open(name) as image:
-            if keys:
-                image.load_encryption(header, *keys)
-            for offset, data in writes:
-                image.write(offset, data)
-
-    def read(self, name, keys, offset, length, header="luks1"):
-        with self.pool.open(name, read_only=True) as image:
-            if keys:
-                image.load_encryption(header, *keys)
-            return image.read(offset, length)
-
-    def guest_bytes(self, name, keys, header):
-        with self.pool.open(name, read_only=True) as image:
-            image.load_encryption(header, *keys)
-            return image.size()
-
-    def opens(self, name, key):
-        with self.pool.open(name, read_only=True) as image:
-            try:
-                unlock.unlock(image, key)
-            except exception.WrongPassphrase:
-                return False
-            return True
-
-    def volume(self, options, *writes):
-        """An encrypted volume with data; its snapshot."""
-        name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, options)
-        self.write(name, [base.KEY], *writes, header=options.type)
-        return name, self.snapshot(name)
-
-    def used(self, name):
-        """Bytes that an image takes itself, by ``rbd du``."""
-        told = json.loads(self.rbd("du", "--format", "json",
-                                   f"volumes/{name}"))
-        return told["images"][0]["used_size"]
+MIB = clones.MIB
+SIZE = clones.SIZE
+THIRD_KEY = clones.THIRD_KEY
+LUKS1 = clones.LUKS1
+LUKS2 = clones.LUKS2
+RELEASE = clones.RELEASE
 
 
 @ddt.ddt
-class OwnKeyTest(CloneTestCase):
+class OwnKeyTest(clones.CloneTestCase):
     """Any Ceph."""
 
     @ddt.data(LUKS1, LUKS2)
@@ -247,7 +193,7 @@ class OwnKeyTest(CloneTestCase):
 
 
 @ddt.ddt
-class ImageTest(CloneTestCase):
+class ImageTest(clones.CloneTestCase):
     """Clones of an image, as Cinder's driver makes and removes them."""
 
     def image(self, options=LUKS1):
@@ -365,7 +311,7 @@ class ImageTest(CloneTestCase):
         self.assertEqual([], self.snapshots(source))
 
 
-class OldCephTest(CloneTestCase):
+class OldCephTest(clones.CloneTestCase):
     """Below Ceph 18 a clone gets no header of its own, and is told so."""
 
     def test_layered_is_refused(self):

@@ -28,20 +28,20 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.core import base
-from os_brick_rbd_luks.tests.ceph.core import test_clone
+from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import selection
 
-MIB = test_clone.MIB
-SIZE = test_clone.SIZE
+MIB = clones.MIB
+SIZE = clones.SIZE
 
 
 @ddt.ddt
 @selection.needs("layers")
-class LayeredTest(test_clone.CloneTestCase):
+class LayeredTest(clones.CloneTestCase):
 
     def setUp(self):
         super().setUp()
-        self.assertGreaterEqual(test_clone.RELEASE, 18,
+        self.assertGreaterEqual(clones.RELEASE, 18,
                                 "run these by tools/debian13")
         self.addCleanup(self.assert_no_base_is_left)
 
@@ -80,7 +80,7 @@ class LayeredTest(test_clone.CloneTestCase):
         self.write(name, [], *writes)
         return name, self.snapshot(name)
 
-    @ddt.data(test_clone.LUKS1, test_clone.LUKS2)
+    @ddt.data(clones.LUKS1, clones.LUKS2)
     def test_plain_parent(self, options):
         """Not one byte is lost, holes are zeros, the parent stays."""
         source, parent = self.plain((0, b"first"), (20 * MIB, b"middle"),
@@ -106,10 +106,10 @@ class LayeredTest(test_clone.CloneTestCase):
         self.assertEqual([source], [other for other in self.pool.images()
                                     if source in other])
 
-    @ddt.data((test_clone.LUKS1, test_clone.LUKS2),
-              (test_clone.LUKS2, test_clone.LUKS2),
-              (test_clone.LUKS2, test_clone.LUKS1),
-              (test_clone.LUKS1, test_clone.LUKS1))
+    @ddt.data((clones.LUKS1, clones.LUKS2),
+              (clones.LUKS2, clones.LUKS2),
+              (clones.LUKS2, clones.LUKS1),
+              (clones.LUKS1, clones.LUKS1))
     @ddt.unpack
     def test_encrypted_parent(self, below, above):
         source, parent = self.volume(below, (0, b"first"),
@@ -128,8 +128,8 @@ class LayeredTest(test_clone.CloneTestCase):
         self.assertEqual(b"first", self.read(source, [base.KEY], 0, 5,
                                              below.type))
 
-    @ddt.data((None, test_clone.LUKS1), (None, test_clone.LUKS2),
-              (test_clone.LUKS1, test_clone.LUKS2))
+    @ddt.data((None, clones.LUKS1), (None, clones.LUKS2),
+              (clones.LUKS1, clones.LUKS2))
     @ddt.unpack
     def test_rekeyed_and_flattened(self, below, above):
         """What each layer has is encrypted anew, with one volume key."""
@@ -149,33 +149,33 @@ class LayeredTest(test_clone.CloneTestCase):
             # Refused before anything is made.
             self.assertRaises(
                 exception.OperationRefused, clone.own_key, self.pool,
-                of_middle, name, base.NEW_KEY, test_clone.THIRD_KEY,
+                of_middle, name, base.NEW_KEY, clones.THIRD_KEY,
                 flatten=True)
             self.assertNotIn(name, self.pool.images())
         clone.own_key(self.pool, of_middle, name, base.NEW_KEY,
-                      test_clone.THIRD_KEY, flatten=True,
+                      clones.THIRD_KEY, flatten=True,
                       fetch={"source-key": base.KEY}.__getitem__)
         with self.pool.open(name) as image:
             self.assertIsNone(image.parent())
             self.assertEqual([], chain.read(image))
         self.assert_same(self.read(middle, keys, 0, SIZE, above.type),
-                         self.read(name, [test_clone.THIRD_KEY], 0, SIZE,
+                         self.read(name, [clones.THIRD_KEY], 0, SIZE,
                                    above.type))
         with self.pool.open(middle) as image:
             image.remove_snapshot(of_middle.snapshot)
 
     def test_clone_of_a_clone_remembers_the_chain(self):
-        source, parent = self.volume(test_clone.LUKS2, (0, b"first"))
+        source, parent = self.volume(clones.LUKS2, (0, b"first"))
         middle, top = self.layered_name(), self.layered_name()
         clone.layered(self.pool, parent, middle, base.NEW_KEY,
-                      test_clone.LUKS2, passphrase=base.KEY, key_id="one")
+                      clones.LUKS2, passphrase=base.KEY, key_id="one")
         clone.layered(self.pool, self.snapshot(middle), top,
-                      test_clone.THIRD_KEY, test_clone.LUKS2,
+                      clones.THIRD_KEY, clones.LUKS2,
                       passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "one"], chain.read(image))
         self.assertEqual(b"first", self.read(
-            top, [test_clone.THIRD_KEY, base.NEW_KEY, base.KEY], 0, 5,
+            top, [clones.THIRD_KEY, base.NEW_KEY, base.KEY], 0, 5,
             "luks2"))
         clone.remove(self.pool, top)
         with self.pool.open(middle) as image:
@@ -183,17 +183,17 @@ class LayeredTest(test_clone.CloneTestCase):
 
     def test_base_is_a_layer_of_the_chain(self):
         """LUKS2 over LUKS1, both with own headers, over LUKS2."""
-        source, parent = self.volume(test_clone.LUKS2, (0, b"first"),
+        source, parent = self.volume(clones.LUKS2, (0, b"first"),
                                      (SIZE - 4, b"last"))
         middle, top = self.layered_name(), self.layered_name()
         clone.layered(self.pool, parent, middle, base.NEW_KEY,
-                      test_clone.LUKS1, passphrase=base.KEY, key_id="one")
+                      clones.LUKS1, passphrase=base.KEY, key_id="one")
         clone.layered(self.pool, self.snapshot(middle), top,
-                      test_clone.THIRD_KEY, test_clone.LUKS2,
+                      clones.THIRD_KEY, clones.LUKS2,
                       passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "two", "one"], chain.read(image))
-        keys = [test_clone.THIRD_KEY, base.NEW_KEY, base.NEW_KEY, base.KEY]
+        keys = [clones.THIRD_KEY, base.NEW_KEY, base.NEW_KEY, base.KEY]
         self.assertEqual(b"first", self.read(top, keys, 0, 5, "luks2"))
         self.assertEqual(b"last", self.read(top, keys, SIZE - 4, 4, "luks2"))
         clone.remove(self.pool, top)
@@ -204,7 +204,7 @@ class LayeredTest(test_clone.CloneTestCase):
         """It has a copy of the note; removing it removes no more than it."""
         source, parent = self.plain((0, b"first"))
         first, second = self.layered_name(), self.layered_name()
-        clone.layered(self.pool, parent, first, base.KEY, test_clone.LUKS2)
+        clone.layered(self.pool, parent, first, base.KEY, clones.LUKS2)
         with self.pool.open(first) as image:
             image.create_snapshot("base")
         self.pool.clone(self.pool.parent(first, "base"), second).__exit__()
@@ -218,7 +218,7 @@ class LayeredTest(test_clone.CloneTestCase):
         names = [self.layered_name() for _number in range(3)]
         for name in names:
             clone.layered(self.pool, parent, name, base.KEY,
-                          test_clone.LUKS2)
+                          clones.LUKS2)
         base_name, = self.bases()
         self.assertEqual(0, self.used(base_name))
         for name in names:
@@ -232,7 +232,7 @@ class LayeredTest(test_clone.CloneTestCase):
             base_name = bases.name_of(parent, image.identity(), 16 * MIB)
         self.pool.clone(parent, base_name).__exit__()
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
+        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.assertEqual(b"last", self.read(name, [base.KEY], SIZE - 4, 4,
                                             "luks2"))
 
@@ -245,14 +245,14 @@ class LayeredTest(test_clone.CloneTestCase):
 
         self.patch(clone.formatting, "format_clone", fail)
         self.assertRaises(exception.ImageFull, clone.layered, self.pool,
-                          parent, name, base.KEY, test_clone.LUKS2)
+                          parent, name, base.KEY, clones.LUKS2)
         self.assertEqual([source], [other for other in self.pool.images()
                                     if source in other])
 
     def test_rekeyed_clone_keeps_its_mark_and_its_data(self):
         source, parent = self.plain((0, b"first"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
+        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         with self.pool.open(name) as image:
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
         self.assertEqual(b"RBDL", self.read(name, [], 0, 4))
@@ -262,7 +262,7 @@ class LayeredTest(test_clone.CloneTestCase):
     def test_larger(self):
         source, parent = self.plain((SIZE - 4, b"last"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2,
+        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2,
                       size=2 * SIZE)
         self.assertEqual(2 * SIZE, self.guest_bytes(name, [base.KEY],
                                                     "luks2"))
@@ -270,23 +270,23 @@ class LayeredTest(test_clone.CloneTestCase):
             name, [base.KEY], SIZE - 4, MIB + 4, "luks2"))
 
     def test_encrypted_parent_needs_its_passphrase(self):
-        source, parent = self.volume(test_clone.LUKS2)
+        source, parent = self.volume(clones.LUKS2)
         name = self.layered_name()
         self.assertRaises(exception.InvalidParameter, clone.layered,
                           self.pool, parent, name, base.NEW_KEY,
-                          test_clone.LUKS2)
+                          clones.LUKS2)
         self.assertRaises(exception.WrongPassphrase, clone.layered,
                           self.pool, parent, name, base.NEW_KEY,
-                          test_clone.LUKS2, passphrase=base.NEW_KEY)
+                          clones.LUKS2, passphrase=base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
 
     def test_size_that_cuts_an_object(self):
         """Refused: librbd would copy up the wrong cipher text."""
-        source, parent = self.volume(test_clone.LUKS2, (0, b"first"))
+        source, parent = self.volume(clones.LUKS2, (0, b"first"))
         name = self.layered_name()
         self.assertRaises(exception.InvalidParameter, clone.layered,
                           self.pool, parent, name, base.NEW_KEY,
-                          test_clone.LUKS1, passphrase=base.KEY,
+                          clones.LUKS1, passphrase=base.KEY,
                           size=SIZE + MIB)
         self.assertNotIn(name, self.pool.images())
 
@@ -294,7 +294,7 @@ class LayeredTest(test_clone.CloneTestCase):
         """100 GiB: what it takes does not grow with the size."""
         source, parent = self.plain((0, b"boot"), size=100 << 30)
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
+        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.assertLess(self.used(name), 40 * MIB)
         self.assertEqual(b"boot", self.read(name, [base.KEY], 0, 4, "luks2"))
         self.assertEqual(100 << 30, self.guest_bytes(name, [base.KEY],
@@ -304,7 +304,7 @@ class LayeredTest(test_clone.CloneTestCase):
         source, parent = self.plain((0, b"Q" * MIB),
                                     (SIZE - MIB, b"Z" * MIB))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
+        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         base.run(
             "qemu-io", "--object", "secret,id=key,file=/dev/stdin",
             "--image-opts", "-c", "read -P 0x51 0 1M", "-c",
@@ -325,7 +325,7 @@ class LayeredTest(test_clone.CloneTestCase):
             self.pool.create(source, SIZE).__exit__()
         else:
             create.create(self.pool, source, SIZE, base.KEY,
-                          test_clone.LUKS2)
+                          clones.LUKS2)
         keys = [] if plain else [base.KEY]
         with self.open_pool().open(source) as user:
             if keys:
@@ -333,7 +333,7 @@ class LayeredTest(test_clone.CloneTestCase):
             user._image.write(b"in use", SIZE - 512)
             with clone_snapshot.taken(self.pool, source, name) as parent:
                 clone.layered(self.pool, parent, name, base.NEW_KEY,
-                              test_clone.LUKS2,
+                              clones.LUKS2,
                               passphrase=None if plain else base.KEY)
         self.assertEqual(plain, bool(self.bases()))
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
@@ -353,14 +353,14 @@ class LayeredTest(test_clone.CloneTestCase):
         with testtools.ExpectedException(exception.ImageFull), \
                 clone_snapshot.taken(self.pool, source, name) as parent:
             clone.layered(self.pool, parent, name, base.KEY,
-                          test_clone.LUKS2)
+                          clones.LUKS2)
         self.assertEqual(["s"], self.snapshots(source))
 
     def resized(self, name, size, **options):
         with self.pool.open(name) as image:
             return resize.resize(image, size, **options)
 
-    @ddt.data(test_clone.LUKS1, test_clone.LUKS2)
+    @ddt.data(clones.LUKS1, clones.LUKS2)
     def test_resized(self, options):
         """No byte of the parent is lost, or comes back."""
         data = bytes(range(1, 251)) * (SIZE // 250 + 1)
@@ -381,7 +381,7 @@ class LayeredTest(test_clone.CloneTestCase):
         """With a raw resize, librbd damages them."""
         source, parent = self.plain((SIZE - 4, b"last"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, test_clone.LUKS2)
+        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.snapshot(name, "t")
         self.resized(name, 2 * SIZE)
         error = self.assertRaises(exception.OperationRefused, self.resized,

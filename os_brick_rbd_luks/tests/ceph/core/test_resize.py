@@ -23,15 +23,15 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.core import base
-from os_brick_rbd_luks.tests.ceph.core import test_clone
+from os_brick_rbd_luks.tests.ceph.core import clones
 
-MIB = test_clone.MIB
-SIZE = test_clone.SIZE
-LUKS1, LUKS2 = test_clone.LUKS1, test_clone.LUKS2
+MIB = clones.MIB
+SIZE = clones.SIZE
+LUKS1, LUKS2 = clones.LUKS1, clones.LUKS2
 
 
 @ddt.ddt
-class ResizeTest(test_clone.CloneTestCase):
+class ResizeTest(clones.CloneTestCase):
 
     def create(self, options=LUKS1):
         name = self.name()

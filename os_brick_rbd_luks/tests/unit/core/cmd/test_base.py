@@ -23,7 +23,7 @@ import testtools
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.tests.unit.core import test_exception
+from os_brick_rbd_luks.tests.unit.core import exceptions
 
 GIB = 1024 ** 3
 
@@ -104,7 +104,6 @@ class SizeTest(testtools.TestCase):
         except argparse.ArgumentTypeError as error:
             self.assertIn(repr(text), str(error))
 
-
 #: cryptsetup(8), "RETURN CODES".
 CODES = {
     1: ("RBDLuksError", "KeyslotError", "WrongVolumeKey", "KeyslotNotFound",
@@ -130,7 +129,7 @@ CODES = {
 class ExitCodeTest(testtools.TestCase):
 
     def test_every_error_has_one(self):
-        self.assertEqual(sorted(test_exception.VALUES),
+        self.assertEqual(sorted(exceptions.VALUES),
                          sorted(name for names in CODES.values()
                                 for name in names))
 
@@ -138,5 +137,5 @@ class ExitCodeTest(testtools.TestCase):
                 for name in names])
     @ddt.unpack
     def test_codes(self, name, code):
-        error = getattr(exception, name)(**test_exception.VALUES[name])
+        error = getattr(exception, name)(**exceptions.VALUES[name])
         self.assertEqual(code, base.exit_code(error))

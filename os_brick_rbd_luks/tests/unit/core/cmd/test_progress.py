@@ -23,7 +23,7 @@ import testtools
 
 from os_brick_rbd_luks.cmd import progress
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-from os_brick_rbd_luks.tests.unit.core.cmd import test_transfer
+from os_brick_rbd_luks.tests.unit.core.cmd import transfers
 
 MIB = base.MIB
 
@@ -132,11 +132,11 @@ class ProgressTest(testtools.TestCase):
 
 
 @ddt.ddt
-class CommandsTest(test_transfer.TransferTestCase):
+class CommandsTest(transfers.TransferTestCase):
     """Where the commands say it: with errors, not in the result."""
 
     def commands(self):
-        self.make_encrypted(content=test_transfer.DATA)
+        self.make_encrypted(content=transfers.DATA)
         self.pool._made["object_size"] = 8 * MIB
         self.pool._made["stripe_period"] = 8 * MIB
         yield ("import", "-", "volumes/i", "--size", "1M", *self.key,

@@ -25,14 +25,14 @@ from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-from os_brick_rbd_luks.tests.unit.core.cmd import test_transfer
+from os_brick_rbd_luks.tests.unit.core.cmd import transfers
 
 MIB = base.MIB
-DATA = test_transfer.DATA
+DATA = transfers.DATA
 LUKS2 = formatting.Options(type="luks2")
 
 
-class ReencryptTestCase(test_transfer.TransferTestCase):
+class ReencryptTestCase(transfers.TransferTestCase):
 
     def setUp(self):
         super().setUp()

@@ -23,94 +23,21 @@ import fixtures
 
 from os_brick_rbd_luks.cmd import main
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import export
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import qemu
-from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks.tests.fakes import image
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-from os_brick_rbd_luks.tests.unit.core.operations import test_imagefile
+from os_brick_rbd_luks.tests.unit.core.cmd import transfers
+from os_brick_rbd_luks.tests.unit.core.operations import inspector
 
-MIB = base.MIB
-XTS = formatting.Options()
-
-#: Data of an image: not zeros, of another length than any sector divides.
-DATA = bytes(range(1, 251)) * 1111
-
-
-class TransferTestCase(base.CommandTestCase):
-    """Pools, passphrases, and what the volumes in there hold."""
-
-    def setUp(self):
-        super().setUp()
-        self.key = ("--passphrase-file", self.file(base.OLD))
-        self.fast = ("--iterations", "1000")
-
-    def run_command(self, *argv, **options):
-        # Or else it tells of the new header, which is not the result.
-        return super().run_command("-q", *argv, **options)
-
-    def argv(self, *flags, source="-", target="volumes/v", key=None):
-        return ("import", source, target, *(self.key if key is None else key),
-                *self.fast, *flags)
-
-    def imported(self, *flags, stdin=b"", **places):
-        """Facts of the volume; without any progress."""
-        output, _errors = self.run_command(
-            *self.argv(*flags, **places), "-f", "json", stdin=stdin)
-        return json.loads(output)
-
-    def plain(self, name="v", passphrase=base.OLD, pool=None):
-        """What a guest reads."""
-        with source.opened(pool or self.pool, name, None, passphrase
-                           ) as found, found.view() as view:
-            return view.read(0, found.size)
-
-    def assert_holds(self, expected, size, name="v", **options):
-        self.assert_same_bytes(expected.ljust(size, b"\0"),
-                               self.plain(name, **options))
-
-    def assert_filled(self, expected, size, name="v", sector=512, **options):
-        """Data, and zeros up to the end of its last sector.
-
-        What comes after them is as in any new volume: noise in an object
-        that is there.
-        """
-        found = self.plain(name, **options)
-        self.assertEqual(size, len(found))
-        filled = -(-len(expected) // sector) * sector
-        self.assert_same_bytes(expected.ljust(filled, b"\0"), found[:filled])
-
-    def make_plain(self, name="p", content=DATA, pool="volumes"):
-        store = self.cluster.pools[pool]
-        with store.create(name, len(content)) as opened:
-            opened.write(0, content)
-        return store.contents[name]
-
-    def make_encrypted(self, name="v", content=b"", size=MIB, options=XTS,
-                       pool="volumes"):
-        store = self.cluster.pools[pool]
-        create.create(store, name, size, base.OLD, options)
-        if content:
-            with store.open(name) as opened:
-                opened.load_encryption(options.type, base.OLD)
-                # All of it: holes are noise in an object that is there.
-                opened.write(0, content.ljust(size, b"\0"))
-        return store.contents[name]
-
-    def leave_half_made(self, name="v"):
-        """What a killed run leaves."""
-        self.make_plain(partial.PREFIX + name, b"old" * 512)
-
-    def assert_nothing_made(self, *others):
-        self.assertEqual(sorted(others), self.pool.images())
+MIB = transfers.MIB
+DATA = transfers.DATA
 
 
 @ddt.ddt
-class ImportStreamTest(TransferTestCase):
+class ImportStreamTest(transfers.TransferTestCase):
 
     def test_new(self):
         facts = self.imported("--size", "1M", stdin=DATA)
@@ -352,7 +279,7 @@ class ImportStreamTest(TransferTestCase):
 
 
 @ddt.ddt
-class ImportAskingTest(TransferTestCase):
+class ImportAskingTest(transfers.TransferTestCase):
     """Somebody sits there."""
 
     def setUp(self):
@@ -425,7 +352,7 @@ class ImportAskingTest(TransferTestCase):
 
 
 @ddt.ddt
-class ImportImageTest(TransferTestCase):
+class ImportImageTest(transfers.TransferTestCase):
     """Of a plain RBD image."""
 
     def test_size_is_that_of_the_source(self):
@@ -497,7 +424,7 @@ class ImportImageTest(TransferTestCase):
         self.assert_nothing_made("p")
 
 
-class ImportFileTest(TransferTestCase):
+class ImportFileTest(transfers.TransferTestCase):
 
     def setUp(self):
         super().setUp()
@@ -513,7 +440,7 @@ class ImportFileTest(TransferTestCase):
     raw = ("--disk-format", "raw")
 
     def test_format_is_found_out(self):
-        if not test_imagefile.INSPECTOR:
+        if not inspector.INSPECTOR:
             self.assertIn("oslo.utils", self.error(1, *self.argv(
                 source=self.image)))
             return
@@ -532,7 +459,7 @@ class ImportFileTest(TransferTestCase):
                                               options["sparse"]))
 
     def test_wrong_format(self):
-        known = test_imagefile.INSPECTOR
+        known = inspector.INSPECTOR
         error = self.error(5 if known else 1, *self.argv(
             "--disk-format", "qcow2", source=self.image))
         self.assertIn("its format is raw, not qcow2" if known
@@ -568,7 +495,7 @@ class ImportFileTest(TransferTestCase):
 
 
 @ddt.ddt
-class ExportTest(TransferTestCase):
+class ExportTest(transfers.TransferTestCase):
 
     def setUp(self):
         super().setUp()

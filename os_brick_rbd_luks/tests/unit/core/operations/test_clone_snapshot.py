@@ -21,13 +21,13 @@ from os_brick_rbd_luks.operations import clone
 from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
-from os_brick_rbd_luks.tests.unit.core.operations import test_clone
+from os_brick_rbd_luks.tests.unit.core.operations import cloning
 
-FULL = test_clone.FULL
+FULL = cloning.FULL
 SNAPSHOT = "clone.clone_snap"
 
 
-class SnapshotTestCase(test_clone.CloneTestCase):
+class SnapshotTestCase(cloning.CloneTestCase):
 
     def image(self, kind="luks1", store=None):
         """An image, called source, without a snapshot."""
@@ -62,7 +62,7 @@ class TakenTest(SnapshotTestCase):
         self.assert_same_bytes(clones.expected(),
                                self.guest("clone", base.NEW, base.OLD))
 
-    @ddt.data(*test_clone.PAIRS)
+    @ddt.data(*cloning.PAIRS)
     @ddt.unpack
     def test_layered(self, below, above, padding):
         content = self.image(below)
@@ -153,7 +153,7 @@ class TakenTest(SnapshotTestCase):
         self.assert_same_bytes(clones.expected(),
                                self.guest("clone", base.NEW, base.OLD))
 
-    @ddt.data(*test_clone.PAIRS)
+    @ddt.data(*cloning.PAIRS)
     @ddt.unpack
     def test_every_failure_of_layered(self, below, above, padding):
         """The base goes before the snapshot that it is made of."""
@@ -227,7 +227,7 @@ class ReleaseTest(SnapshotTestCase):
         self.assert_state(before)
         self.assertEqual(set(), content.protected)
 
-    @ddt.data(*test_clone.PAIRS)
+    @ddt.data(*cloning.PAIRS)
     @ddt.unpack
     def test_of_layered(self, below, above, padding):
         """Through the base, if there is one."""

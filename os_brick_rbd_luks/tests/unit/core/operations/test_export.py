@@ -28,12 +28,12 @@ from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.tests.fakes import programs
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
-from os_brick_rbd_luks.tests.unit.core.operations import test_source
+from os_brick_rbd_luks.tests.unit.core.operations import sources
 
 SIZE = clones.SIZE
 
 
-class ExportTestCase(test_source.SourceTestCase):
+class ExportTestCase(sources.SourceTestCase):
 
     kind = "luks1"
 

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import types
@@ -28,20 +27,11 @@ from os_brick_rbd_luks.operations import imagefile
 from os_brick_rbd_luks.tests.fakes import files
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.fakes import programs
+from os_brick_rbd_luks.tests.unit.core.operations import inspector
+
+INSPECTOR = inspector.INSPECTOR
 
 MIB = files.MIB
-
-
-def inspector_is_there():
-    try:
-        return bool(importlib.util.find_spec(
-            "oslo_utils.imageutils.format_inspector"))
-    except ModuleNotFoundError:
-        return False
-
-
-#: oslo.utils 7.3 and newer.
-INSPECTOR = inspector_is_there()
 
 SAFE = {"qcow2": (files.qcow2(), "qcow2"),
         "qcow2 of version 2": (files.qcow2(version=2), "qcow2"),

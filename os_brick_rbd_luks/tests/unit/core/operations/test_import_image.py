@@ -30,12 +30,12 @@ from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks.tests.fakes import programs
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
-from os_brick_rbd_luks.tests.unit.core.operations import test_transfer
+from os_brick_rbd_luks.tests.unit.core.operations import transfers
 
 SIZE = clones.SIZE
 
 
-class FileTest(test_transfer.TransferTestCase):
+class FileTest(transfers.TransferTestCase):
 
     def setUp(self):
         super().setUp()
@@ -118,7 +118,7 @@ class Pipe(io.RawIOBase):
 
 
 @ddt.ddt
-class StreamTest(test_transfer.TransferTestCase):
+class StreamTest(transfers.TransferTestCase):
 
     def source(self, data=clones.expected()):
         return import_image.StreamSource(Pipe(data))

@@ -23,13 +23,13 @@ from os_brick_rbd_luks.operations import luks1_view
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.operations import clones
-from os_brick_rbd_luks.tests.unit.core.operations import test_source
+from os_brick_rbd_luks.tests.unit.core.operations import sources
 
 ITERATIONS = 1000
 
 
 @ddt.ddt
-class Luks1ViewTest(test_source.SourceTestCase):
+class Luks1ViewTest(sources.SourceTestCase):
 
     def whole(self, passphrase, chunk=-1):
         """All bytes, read so many at a time."""

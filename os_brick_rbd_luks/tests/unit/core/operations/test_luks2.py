@@ -35,38 +35,17 @@ from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
 
-MIB = base.MIB
-SIZE = 20 * MIB
-QUICK = formatting.Options(type="luks2", cipher_spec="aes-cbc-plain64",
-                           key_bytes=16)
+MIB = luks2_volumes.MIB
+SIZE = luks2_volumes.SIZE
+QUICK = luks2_volumes.QUICK
+
 ARGON2 = kdf.Argon2Cost(1, 64, 1)
 
 
-class Luks2TestCase(base.OperationsTestCase):
-    """Makes LUKS2 volumes."""
-
-    def make_volume(self, *passphrases, size=SIZE, options=QUICK, **store):
-        return super().make_volume(*passphrases, size=size, options=options,
-                                   **store)
-
-    def make_image(self, size=SIZE, **options):
-        return super().make_image(size, **options)
-
-    def damage(self, image, offset):
-        byte, = image.content.read(offset, 1)
-        self.patch_header(image, offset, bytes([byte ^ 1]))
-
-    def change_tree(self, image, change, **fields):
-        """Let somebody else write metadata into both copies."""
-        header = header_io.read_header(image)
-        tree = headers.tree(headers.Volume(header, {}, b""))
-        change(tree)
-        self.patch_header(image, 0, headers.craft(header, tree, **fields))
-
-
 @ddt.ddt
-class FormatTest(Luks2TestCase):
+class FormatTest(luks2_volumes.Luks2TestCase):
 
     def test_defaults(self):
         image = self.make_image()
@@ -193,7 +172,7 @@ class FormatTest(Luks2TestCase):
 
 
 @ddt.ddt
-class ReadTest(Luks2TestCase):
+class ReadTest(luks2_volumes.Luks2TestCase):
     """Few round trips, and the second copy where the first is no good."""
 
     def reads(self, image):
@@ -272,7 +251,7 @@ class ReadTest(Luks2TestCase):
 
 
 @ddt.ddt
-class UnlockTest(Luks2TestCase):
+class UnlockTest(luks2_volumes.Luks2TestCase):
 
     def set_priority(self, image, number, priority):
         def change(tree):
@@ -326,7 +305,7 @@ class UnlockTest(Luks2TestCase):
 
 
 @ddt.ddt
-class KeyslotsTest(Luks2TestCase):
+class KeyslotsTest(luks2_volumes.Luks2TestCase):
 
     def test_add_rekey_and_remove(self):
         image = self.make_volume()
@@ -420,7 +399,7 @@ class KeyslotsTest(Luks2TestCase):
         self.assertEqual(b"name", header.primary.label.rstrip(b"\0"))
 
 
-class DescribeTest(Luks2TestCase):
+class DescribeTest(luks2_volumes.Luks2TestCase):
 
     def test_facts(self):
         image = self.make_volume(options=formatting.Options(
@@ -467,7 +446,7 @@ class DescribeTest(Luks2TestCase):
 
 
 @ddt.ddt
-class AuditTest(Luks2TestCase):
+class AuditTest(luks2_volumes.Luks2TestCase):
 
     def starts(self, image):
         return [problem.split(":")[0]
@@ -517,7 +496,7 @@ class AuditTest(Luks2TestCase):
 
 
 @ddt.ddt
-class BackupTest(Luks2TestCase):
+class BackupTest(luks2_volumes.Luks2TestCase):
 
     def test_is_as_long_as_cryptsetup_s(self):
         """That is up to the payload."""
@@ -638,7 +617,7 @@ class BackupTest(Luks2TestCase):
                               exception.OperationRefused)
 
 
-class CloneTest(Luks2TestCase):
+class CloneTest(luks2_volumes.Luks2TestCase):
     """librbd's mark: recognised, described, and kept."""
 
     def make_clone(self, kind="luks2"):

@@ -32,7 +32,7 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import recover
 from os_brick_rbd_luks.tests.unit.core.operations import base
-from os_brick_rbd_luks.tests.unit.core.operations import test_luks2
+from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
 
 #: Object size, atomicity, and the bytes at which a write is cut off.
 STORES = (
@@ -43,9 +43,8 @@ STORES = (
 )
 
 
-
 @ddt.ddt
-class CrashTest(test_luks2.Luks2TestCase):
+class CrashTest(luks2_volumes.Luks2TestCase):
 
     def setUp(self):
         super().setUp()
@@ -108,7 +107,7 @@ class CrashTest(test_luks2.Luks2TestCase):
         """Nothing of the old volume but all of it, and it can be finished.
         """
         def action(image):
-            formatting.format_image(image, base.NEW, test_luks2.QUICK,
+            formatting.format_image(image, base.NEW, luks2_volumes.QUICK,
                                     force=True)
 
         for cut, image in self.survivors(store, action):

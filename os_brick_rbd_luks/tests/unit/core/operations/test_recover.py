@@ -21,11 +21,11 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import recover
 from os_brick_rbd_luks.tests.unit.core.operations import base
-from os_brick_rbd_luks.tests.unit.core.operations import test_luks2
+from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
 
 
 @ddt.ddt
-class RecoverTest(test_luks2.Luks2TestCase):
+class RecoverTest(luks2_volumes.Luks2TestCase):
 
     @ddt.data((20, "primary"), (5000, "primary"), (16404, "secondary"),
               (16384, "secondary"), (30000, "secondary"))

@@ -14,100 +14,32 @@
 
 from __future__ import annotations
 
-import dataclasses
-import logging
-
 import ddt
-import fixtures
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
+from os_brick_rbd_luks.tests.unit.core.operations import transfers
+
+SIZE = transfers.SIZE
+XTS = transfers.XTS
+Source = transfers.Source
 
 MIB = base.MIB
-SIZE = clones.SIZE
 PARTIAL = partial.PREFIX + "new"
-XTS = {"luks1": formatting.Options(),
-       "luks2": formatting.Options(type="luks2")}
 #: Whatever is worth removing what was made for.
 ERRORS = (exception.CopyFailed(reason="x"),
           exception.ImageFull(action="write"), KeyboardInterrupt(),
           SystemExit(1), ZeroDivisionError())
 
 
-class Source:
-    """Data that is written through the target's own view.
-
-    :ivar targets: those that it was poured into
-    """
-
-    name = "a source"
-
-    def __init__(self, data=clones.expected(), size=-1, error=None,
-                 work=lambda target: None):
-        self.data = data
-        self.size = len(data) if size == -1 else size
-        self.targets = []
-        self._error = error
-        self._work = work
-
-    def pour(self, target, report):
-        self.targets.append(target)
-        self._work(target)
-        with target.view() as view:
-            for offset in range(0, len(self.data), clones.OBJECT):
-                part = self.data[offset:offset + clones.OBJECT]
-                if part.strip(b"\0") or not target.sparse:
-                    view.write(offset, part)
-        if report:
-            report(len(self.data), self.size)
-        if self._error:
-            raise self._error
-
-
-class TransferTestCase(clones.CloneTestCase):
-
-    def setUp(self):
-        super().setUp()
-        # Holes are looked for in what is larger than 128 KiB.
-        self.store._made["stripe_period"] = 4 * clones.OBJECT
-        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
-
-    def encryption(self, kind, **options):
-        return None if kind == "plain" else transfer.Encryption(
-            base.OLD, dataclasses.replace(XTS[kind], **options))
-
-    def new(self, source, kind="luks1", **options):
-        return transfer.new(self.store, "new", source, self.encryption(kind),
-                            **options)
-
-    def seen(self, name="new", kind="luks1"):
-        """The plain text, as librbd shows it from now on."""
-        with self.store.open(name) as image:
-            if kind != "plain":
-                image.load_encryption(kind, base.OLD)
-            return image.read(0, image.size())
-
-    def objects(self, name="new"):
-        content = self.store.contents[name]
-        with self.store.open(name) as image:
-            try:
-                offset = unlock.unlock(
-                    image, base.OLD).header.data_offset
-            except exception.NotLuks:
-                offset = 0
-        return sum(1 for number in content.objects
-                   if number * content.object_size >= offset)
-
-
 @ddt.ddt
-class NewTest(TransferTestCase):
+class NewTest(transfers.TransferTestCase):
 
     @ddt.data("plain", "luks1", "luks2")
     def test_data(self, kind):
@@ -269,7 +201,7 @@ class NewTest(TransferTestCase):
 
 
 @ddt.ddt
-class ExistingTest(TransferTestCase):
+class ExistingTest(transfers.TransferTestCase):
 
     def setUp(self):
         super().setUp()

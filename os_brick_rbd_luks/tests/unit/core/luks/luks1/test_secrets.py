@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import binascii
 import os
 import traceback
 
@@ -30,12 +29,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
-
-
-def spellings(secret):
-    """How *secret* might show in a text."""
-    return (repr(secret)[2:-1], secret.hex(), str(list(secret))[1:-1],
-            binascii.b2a_base64(secret).decode().strip())
+from os_brick_rbd_luks.tests.unit.core.luks import spellings
 
 
 class SecretsTest(testtools.TestCase):
@@ -47,7 +41,7 @@ class SecretsTest(testtools.TestCase):
     def assert_hidden(self, text, *more):
         for secret in (self.volume.key, base.OLD, base.NEW, base.OTHER,
                        *more):
-            for spelling in spellings(secret):
+            for spelling in spellings.spellings(secret):
                 self.assertNotIn(spelling, text)
 
     def objects(self):

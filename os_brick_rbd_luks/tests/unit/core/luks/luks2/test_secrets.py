@@ -25,8 +25,8 @@ from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import restore
 from os_brick_rbd_luks.luks.luks2 import slots
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.unit.core.luks.luks1 import test_secrets
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+from os_brick_rbd_luks.tests.unit.core.luks import spellings
 
 
 class SecretsTest(testtools.TestCase):
@@ -37,7 +37,7 @@ class SecretsTest(testtools.TestCase):
 
     def assert_hidden(self, text):
         for secret in (self.volume.key, base.OLD, base.NEW, base.OTHER):
-            for spelling in test_secrets.spellings(secret):
+            for spelling in spellings.spellings(secret):
                 self.assertNotIn(spelling, text)
 
     def objects(self):
