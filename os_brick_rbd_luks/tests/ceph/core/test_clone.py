@@ -232,6 +232,8 @@ class ImageTest(clones.CloneTestCase):
         with self.pool.open(source) as image:
             image._image.unprotect_snap(f"{name}.clone_snap")
             image._image.remove_snap(f"{name}.clone_snap")
+        self.assertEqual([], self.snapshots(source))
+        self.assertNotIn(name, self.pool.images())
 
     def test_of_an_image_in_use(self):
         """Another client has it open, and librbd's exclusive lock."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import threading
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
@@ -83,8 +84,12 @@ class LibrbdImageTest(base.FunctionalTestCase):
         create.create(self.pool, name, SIZE, base.KEY, base.QUICK,
                       features=rbd.RBD_FEATURE_LAYERING)
         with self.pool.open(name) as image:
+            self.assertNotIn("exclusive-lock", image.features())
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
-            unlock.unlock(image, base.NEW_KEY)
+            self.assertEqual(base.QUICK.type, unlock.unlock(
+                image, base.NEW_KEY).header.type)
+            self.assertRaises(exception.WrongPassphrase, unlock.unlock,
+                              image, base.KEY)
 
     def test_namespace(self):
         admin = self.open_pool(user="admin")

@@ -88,10 +88,16 @@ class ProgressTest(testtools.TestCase):
         found = json.loads(self.said((2, 0, 5), formatter="json"))
         self.assertIsNone(found["progress"]["seconds_left"])
 
-    @ddt.data((2, 0, 0), (0, 0, 0), (0, 5, 5))
-    def test_no_division_by_zero(self, report):
-        self.said(report, formatter="json")
-        self.said(report, tty=True)
+    @ddt.data(((2, 0, 0), 0, None), ((0, 0, 0), 0, None),
+              ((0, 5, 5), 5000000, 0.0))
+    @ddt.unpack
+    def test_no_division_by_zero(self, report, rate, left):
+        """A microsecond is the least time that is divided by."""
+        found = json.loads(self.said(report, formatter="json"))["progress"]
+        self.assertEqual(
+            {"bytes": report[1], "total": report[2],
+             "bytes_per_second": rate, "seconds_left": left}, found)
+        self.assertIn(f"{report[1]} bytes", self.said(report, tty=True))
 
     def test_line(self):
         self.assertEqual(

@@ -108,3 +108,4 @@ class EvictTest(testtools.TestCase):
         self.pool.evict("v")
         self.pool.remove("v")
         image.__exit__()
+        self.assertNotIn("v", self.pool.images())

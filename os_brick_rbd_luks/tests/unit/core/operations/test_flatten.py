@@ -146,7 +146,13 @@ class ReleaseParentsTest(FlattenTestCase):
         return parent
 
     def test_nothing(self):
+        """A clone without a parent: nothing is looked for or removed."""
+        self.source("luks1")
+        before = self.state()
+        self.store.steps.done.clear()
         self.release(None, "clone")
+        self.assertEqual([], self.store.steps.done)
+        self.assertEqual(before, self.state())
 
     def test_snapshot_of_the_clone(self):
         self.source("luks1")

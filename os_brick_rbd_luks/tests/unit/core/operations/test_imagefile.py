@@ -259,6 +259,14 @@ class InspectedTest(ImageFileTestCase):
         self.refused(exception.MissingDependency, *arguments)
         return None
 
+    def accepted(self, driver):
+        """Inspected without an error, by QEMU's own check as well."""
+        found = self.inspect()
+        if INSPECTOR:
+            self.assertEqual((driver, files.SIZE), (found.driver,
+                                                    found.size))
+            self.assertNotEqual([], self.programs.runs("check"))
+
     def refused_as(self, reason, *arguments):
         """Refused for a reason, or for want of the inspector."""
         if not INSPECTOR and "VMDK descriptor" not in reason:
@@ -341,7 +349,7 @@ class InspectedTest(ImageFileTestCase):
             self.assertIn("its end is missing", str(error))
         self.programs.plan("check", stdout=json.dumps(
             {"image-end-offset": 65536}))
-        self.inspect()
+        self.accepted("qcow2")
 
     def test_damaged(self):
         self.write(files.qcow2())
@@ -352,12 +360,12 @@ class InspectedTest(ImageFileTestCase):
     def test_leaks_are_no_damage(self):
         self.write(files.qcow2())
         self.programs.plan("check", code=3, stdout='{"leaks": 5}')
-        self.inspect()
+        self.accepted("qcow2")
 
     def test_format_without_a_check(self):
         self.write(files.vhd())
         self.programs.plan("check", code=63)
-        self.inspect()
+        self.accepted("vpc")
 
     def test_changed_between_looks(self):
         self.write(files.qcow2())

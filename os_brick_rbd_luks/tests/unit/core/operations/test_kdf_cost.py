@@ -20,6 +20,7 @@ import ddt
 import fixtures
 import testtools
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.operations import kdf_cost
 
@@ -137,7 +138,11 @@ class Argon2CostTest(testtools.TestCase):
     def test_within_what_is_read_again(self):
         for speed in (1e-12, 1e-9, 1e-6, 1.0):
             self.patch(speed)
-            kdf.check_new(b"p", 1000, kdf_cost.argon2(64))
+            cost = kdf_cost.argon2(64)
+            try:
+                kdf.check_new(b"p", 1000, cost)
+            except exception.RBDLuksError as error:
+                self.fail(f"{cost}: {error}")
 
     def test_on_this_machine(self):
         """The real function, with next to no time to spend."""

@@ -54,9 +54,14 @@ class ContractTest(base.EncryptorsTestCase):
         self.assertEqual([], self.ceph.history)
 
     def test_by_keywords(self):
-        luks.RBDLuksEncryptor(
+        """As upstream's classes are made, it works the same."""
+        self.make_volume()
+        made = luks.RBDLuksEncryptor(
             root_helper="sudo", connection_info=self.connection(),
-            keymgr=None, execute=None)
+            keymgr=keymanager.MemoryKeyManager(None), execute=None,
+            encryption_key_id=base.KEY_ID, **base.METADATA)
+        made.attach_volume(self.context)
+        self.assertNotEqual([], self.daemon.calls)
 
     def test_repr_and_attributes_have_no_secret(self):
         self.make_volume()
