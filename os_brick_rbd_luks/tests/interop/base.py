@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -28,6 +29,7 @@ from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests import qemu
+from os_brick_rbd_luks.tests import selection
 
 MIB = 1024 * 1024
 #: Decrypted bytes of the volumes made here.
@@ -39,6 +41,22 @@ OTHER = b"other passphrase"
 
 FORMATS = [(spec, size) for spec, sizes in cipher.SUPPORTED.items()
            for size in sizes]
+
+
+
+def every_format(*options):
+    """Cases for ddt: each cipher with *options*, which are tuples.
+
+    Crossed in the full tier. These options are other fields of a header than
+    the cipher is: in the quick tier each cipher has one, and each a cipher.
+    """
+    crossed = [(*one, *rest) for one in FORMATS for rest in options]
+    paired = [(*one, *rest) for _number, one, rest in zip(
+        range(max(len(FORMATS), len(options))), itertools.cycle(FORMATS),
+        itertools.cycle(options))]
+    return selection.cases(*paired, full=[
+        case for case in crossed if case not in paired])
+
 
 #: cryptsetup lives in a folder that is not in every user's PATH.
 PATH = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shutil
 
 import ddt
@@ -56,9 +57,8 @@ class Luks2TestCase(base.Luks2):
 class OursTest(Luks2TestCase):
     """What this package makes, cryptsetup opens."""
 
-    @ddt.data(*[(spec, size, name, sector)
-                for spec, size in base.FORMATS
-                for name in ("sha256", "sha512") for sector in (512, 4096)])
+    @ddt.data(*base.every_format(*itertools.product(
+        ("sha256", "sha512"), (512, 4096))))
     @ddt.unpack
     def test_every_format(self, spec, size, name, sector):
         header = self.create(cipher_spec=spec, key_bytes=size, hash_name=name,
@@ -220,9 +220,8 @@ class TheirsTest(Luks2TestCase):
         self.assert_dump_agrees(header_io.read_header(image))
         self.assertEqual(payload, self.content()[before.header.data_offset:])
 
-    @ddt.data(*[(spec, size, sector, name) for spec, size in base.FORMATS
-                for sector in (512, 4096)
-                for name in ("pbkdf2", "argon2i", "argon2id")])
+    @ddt.data(*base.every_format(*itertools.product(
+        (512, 4096), ("pbkdf2", "argon2i", "argon2id"))))
     @ddt.unpack
     def test_every_format(self, spec, size, sector, name):
         self.format("--cipher", spec, "--key-size", str(size * 8),
