@@ -20,6 +20,7 @@ from os_brick.initiator import linuxrbd
 import testtools
 
 from os_brick_rbd_luks.image import brick
+from os_brick_rbd_luks.tests.fakes import ceph
 
 
 class Proxy:
@@ -34,13 +35,19 @@ class Proxy:
 
 class BareHandleTest(testtools.TestCase):
 
+    def setUp(self):
+        super().setUp()
+        # The bindings name the errors to translate.
+        self.useFixture(ceph.Ceph())
+
     def handle(self, image):
         return linuxrbd.RBDVolumeIOWrapper(linuxrbd.RBDImageMetadata(
             image, "backups", "cinder", "ceph.conf"))
 
     def test_an_image_alone(self):
         """As Cinder's Ceph backup driver has it, in a proxy or in two."""
-        image = mock.Mock(spec=["size", "flush", "close"])
+        image = mock.Mock(spec=["size", "flush", "close",
+                               "require_not_closed"])
         image.size.return_value = 5
         for handle in (self.handle(image), self.handle(Proxy(image)),
                        Proxy(self.handle(Proxy(image)))):
