@@ -23,14 +23,11 @@ import testtools
 
 from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core import exceptions
 
 GIB = 1024 ** 3
 
-#: However busy the machine is.
-UNTIMED = hypothesis.settings(
-    deadline=None, database=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow])
 
 
 @ddt.ddt
@@ -90,14 +87,14 @@ class SizeTest(testtools.TestCase):
         """An eighth of what was meant would be made without a word."""
         self.assertRaises(argparse.ArgumentTypeError, base.size, text)
 
-    @UNTIMED
     @hypothesis.given(strategies.integers(0, 2 ** 52))
+    @properties.examples(50)
     def test_bytes_are_exact(self, number):
         self.assertEqual(number, base.size(str(number)))
         self.assertEqual(number, base.size(f"{number}B"))
 
-    @UNTIMED
     @hypothesis.given(strategies.text(max_size=12))
+    @properties.examples(50)
     def test_any_text_is_a_size_or_refused(self, text):
         try:
             self.assertIsInstance(base.size(text), int)

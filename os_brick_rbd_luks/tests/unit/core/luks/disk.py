@@ -14,10 +14,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
-
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests import cuts
 
 
 class Disk:
@@ -29,12 +27,10 @@ class Disk:
     #: Bytes of all its copies.
     START: int
 
-    #: Cuts in a write of key material, besides its start and its end.
-    SAMPLES: int
-
     def __init__(self, size, *parts):
         """:param parts: (offset, bytes)"""
         self.data = bytearray(size)
+        self._parsed = (b"", None)
         for offset, data in parts:
             self.put(offset, data)
 
@@ -61,12 +57,16 @@ class Disk:
         self.data[offset:end] = data
 
     def header(self):
-        return self.HEADER.parse(bytes(self.data[:self.START]))
+        """Parsed anew only if its bytes changed since the last call."""
+        start, found = self._parsed
+        if found is None or not self.data.startswith(start):
+            start = bytes(self.data[:self.START])
+            found = self.HEADER.parse(start)
+            self._parsed = (start, found)
+        return found
 
     def areas(self, of):
-        return {slot.number: bytes(
-            self.data[slot.offset:slot.offset + slot.length])
-            for slot in of.keyslots}
+        return {slot.number: bytes(area(self, slot)) for slot in of.keyslots}
 
     def apply(self, plan):
         self.expect(plan)
@@ -79,73 +79,91 @@ class Disk:
             if self.data[write.offset:write.end] != write.data:
                 raise AssertionError("the plan is for another disk")
 
-    def positions(self, write, before, samples, every):
-        """After how many bytes of *write* to cut it, its whole length last.
-
-        Every one of a header, except those that leave the same bytes as the
-        cut before; a few of key material.
-        """
-        size = len(write.data)
-        if self.writes_header(write) and every:
-            yield from (cut for cut in range(1, size)
-                        if write.data[cut - 1] != before[cut - 1])
-        elif self.writes_header(write):
-            yield from self.some(write)
-        elif samples:
-            source = random.Random(f"{write.offset} {size}")
-            yield from sorted({1, size - 1, *(
-                source.randrange(1, size) for _ in range(samples))})
-        yield size
-
-    def cuts(self, plan, samples=None, every=True):
+    def cuts(self, plan, areas=cuts.KEY_MATERIAL, every=True):
         """Be in every state that a cut of *plan* leaves; yield its name.
 
-        The writes of a stage reach the disk in order and in reverse.
+        States that are the same as the one before are left out.
 
-        :param samples: cuts in key material, the format's usual if None
+        :param areas: bytes from one cut of key material to the next, as
+            :mod:`tests.cuts` names them
         :param every: cut headers at every byte, not at some
         """
-        samples = self.SAMPLES if samples is None else samples
+        def of(write):
+            if not self.writes_header(write):
+                return cuts.of_write(len(write.data), areas)
+            if every:
+                return cuts.of_write(len(write.data), cuts.EVERY_BYTE)
+            return cuts.of_write(len(write.data), cuts.WHOLE,
+                                 self.some(write))
+
         self.expect(plan)
         yield "before"
-        for number, stage in enumerate(plan.stages):
-            saved = bytes(self.data)
-            for name, order in (("", stage), ("reversed ", stage[::-1])):
-                if name and len(stage) < 2:
-                    continue
-                self.data[:] = saved
-                for write in order:
-                    before = bytes(self.data[write.offset:write.end])
-                    for cut in self.positions(write, before, samples,
-                                              every):
-                        self.put(write.offset,
-                                 write.data[:cut] + before[cut:])
-                        yield (f"{name}stage {number}, {cut} bytes at "
-                               f"{write.offset}")
+        stage, saved, reached = -1, b"", 0
+        for cut in cuts.of_plan(plan, of):
+            write = cut.write
+            if cut.stage != stage:
+                stage, saved = cut.stage, bytes(self.data)
+            if not cut.size:
+                # Not a state of its own: where a write, or a stage written
+                # in the other order, begins.
+                if not cut.before:
+                    self.data[:] = saved
+                reached = 0
+                continue
+            piece = write.data[reached:cut.size]
+            there = self.data[write.offset + reached:write.offset + cut.size]
+            self.put(write.offset + reached, piece)
+            reached = cut.size
+            if piece != there or cut.size == len(write.data):
+                yield (f"{'reversed ' * cut.reverse}stage {cut.stage}, "
+                       f"{cut.size} bytes at {write.offset}")
+
+
+def area(disk, slot):
+    """The bytes of a keyslot's area."""
+    return disk.data[slot.offset:slot.offset + slot.length]
 
 
 class Locksmith:
     """Tries passphrases on disks, each keyslot's bytes only once."""
 
     def __init__(self):
-        self._known = {}
+        self._fitting = {}
+        self._failing = set()
 
     def opens(self, disk, *passphrases):
         """Which of *passphrases* open the volume."""
-        found = disk.header()
-        areas = disk.areas(found)
         return {passphrase for passphrase in passphrases
-                if any(self.fits(found, slot, areas[slot.number], passphrase)
-                       for slot in found.keyslots if not slot.damage)}
+                if self.any_opens(disk, passphrase)}
 
-    def fits(self, found, slot, area, passphrase):
+    def any_opens(self, disk, *passphrases):
+        """Whether one of *passphrases* opens the volume.
+
+        What opened it before is looked at first: no time is lost on
+        keyslots that are torn.
+        """
+        found = disk.header()
+        tries = [(slot, passphrase) for slot in found.keyslots
+                 if not slot.damage for passphrase in passphrases]
+        return (any(self.is_known(disk, *one) for one in tries)
+                or any(self.fits(found, slot, bytes(area(disk, slot)),
+                                 passphrase)
+                       for slot, passphrase in tries))
+
+    def is_known(self, disk, slot, passphrase):
+        """Whether *passphrase* opened this keyslot before."""
+        known = self._fitting.get((passphrase, slot.kdf))
+        return known is not None and known == area(disk, slot)
+
+    def fits(self, found, slot, material, passphrase):
         """Whether *passphrase* opens a keyslot."""
-        key = (passphrase, slot.kdf, hashlib.sha256(area).digest())
-        if key not in self._known:
-            try:
-                found.open_keyslot(slot.number, area, passphrase)
-            except exception.WrongPassphrase:
-                self._known[key] = False
-            else:
-                self._known[key] = True
-        return self._known[key]
+        tried = (passphrase, slot.kdf, material)
+        if tried in self._failing:
+            return False
+        try:
+            found.open_keyslot(slot.number, material, passphrase)
+        except exception.WrongPassphrase:
+            self._failing.add(tried)
+            return False
+        self._fitting[passphrase, slot.kdf] = material
+        return True

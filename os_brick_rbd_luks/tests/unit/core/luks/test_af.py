@@ -24,6 +24,7 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks.luks import af
+from os_brick_rbd_luks.tests import properties
 
 
 def spec_hash(block, hash_name):
@@ -110,8 +111,7 @@ class AFTest(testtools.TestCase):
         self.assertNotEqual(split(1), split(2))
 
     @hypothesis.given(data=strategies.data())
-    @hypothesis.settings(max_examples=40, deadline=None,
-                         derandomize=True)
+    @properties.examples(40)
     def test_a_changed_bit_anywhere_loses_the_key(self, data):
         key = bytes(range(32))
         material = bytearray(af.split(key, 5, "sha256", os.urandom))

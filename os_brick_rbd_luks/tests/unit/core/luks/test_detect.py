@@ -21,6 +21,7 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.tests import properties
 
 
 def second(offset):
@@ -96,8 +97,7 @@ class DetectTest(testtools.TestCase):
         self.assertEqual(detect.START, detect.wanted(start))
 
     @hypothesis.given(strategies.binary(max_size=16))
-    @hypothesis.settings(max_examples=100, deadline=None,
-                         derandomize=True)
+    @properties.examples(100)
     def test_other_bytes_are_none(self, start):
         if start[:6] not in (detect.MAGIC, detect.CLONE_MAGIC):
             self.assertIs(detect.Format.NONE, detect.detect(start))

@@ -27,8 +27,9 @@ import testtools
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base as images
 from os_brick_rbd_luks.operations import copying
+from os_brick_rbd_luks.tests import properties
 
-SETTINGS = hypothesis.settings(max_examples=60, deadline=None)
+SETTINGS = properties.examples(20)
 
 #: Instead of 4 MiB and 64 KiB.
 PIECE = 64

@@ -27,11 +27,12 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 #: Bytes of the payload.
 SIZE = 16 * 512
-SETTINGS = hypothesis.settings(max_examples=60, deadline=None)
+SETTINGS = properties.examples(20)
 KINDS = [(spec, length) for spec, lengths in sorted(
     cipher.SUPPORTED.items()) for length in lengths]
 

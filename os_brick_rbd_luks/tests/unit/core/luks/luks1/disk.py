@@ -14,8 +14,7 @@
 
 from __future__ import annotations
 
-from os_brick_rbd_luks.luks.luks1 import header
-from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks.luks1 import header, ondisk
 from os_brick_rbd_luks.tests.unit.core.luks import disk
 
 Locksmith = disk.Locksmith
@@ -24,7 +23,7 @@ Locksmith = disk.Locksmith
 class Disk(disk.Disk):
     """One copy of the header, in one write."""
 
-    HEADER, START, SAMPLES = header.Luks1Header, ondisk.SIZE, 20
+    HEADER, START = header.Luks1Header, ondisk.SIZE
 
     def writes_header(self, write):
         return len(write.data) == ondisk.SIZE

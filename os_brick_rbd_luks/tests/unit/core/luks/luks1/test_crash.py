@@ -62,15 +62,14 @@ class CrashTest(testtools.TestCase):
         :returns: those that open it in the end
         """
         disk = disks.Disk.of(volume.header, volume.areas)
-        opened = set()
+        keys = disks.Locksmith()
         count = 0
         for cut in disk.cuts(plan):
-            opened = self.opens(disk, *always, *enough)
-            self.assertEqual(set(always), opened & set(always), cut)
-            self.assertTrue(opened & {*always, *enough}, cut)
+            self.assertEqual(set(always), keys.opens(disk, *always), cut)
+            self.assertTrue(always or keys.any_opens(disk, *enough), cut)
             count += 1
         self.assertGreater(count, 30)
-        return opened
+        return keys.opens(disk, *always, *enough)
 
     @ddt.data(None, 1, 5, 7)
     def test_add(self, keyslot):

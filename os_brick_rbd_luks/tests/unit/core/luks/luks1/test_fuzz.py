@@ -28,6 +28,7 @@ from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import describe
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 
 #: Iterations that a header may ask for in these tests.
@@ -36,12 +37,6 @@ ITERATIONS = 2000
 #: Bytes that reading any header may take at once. The largest area is of a
 #: 512-byte key, 2 MB.
 MEMORY = 64 * base.MIB
-
-
-def settings(examples):
-    return hypothesis.settings(
-        max_examples=examples, deadline=None, derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck))
 
 
 class FuzzTest(testtools.TestCase):
@@ -86,19 +81,19 @@ class FuzzTest(testtools.TestCase):
                 slot.number, bytes(slot.length), base.OLD)
 
     @hypothesis.given(strategies.binary(max_size=700))
-    @settings(100)
+    @properties.hostile(100)
     def test_random_bytes(self, data):
         self.check(data)
 
     @hypothesis.given(strategies.binary(min_size=584, max_size=584))
-    @settings(100)
+    @properties.hostile(100)
     def test_random_bytes_behind_a_magic(self, data):
         self.check(detect.MAGIC + b"\0\1" + data)
 
     @hypothesis.given(strategies.dictionaries(
         strategies.integers(0, ondisk.SIZE - 1),
         strategies.integers(0, 255), min_size=1, max_size=8))
-    @settings(100)
+    @properties.hostile(100)
     def test_changed_bytes(self, changes):
         data = bytearray(self.valid)
         for position, value in changes.items():
@@ -117,7 +112,7 @@ class FuzzTest(testtools.TestCase):
             strategies.integers(0, 2 ** 13),
             strategies.sampled_from([ondisk.KEY_ENABLED,
                                      ondisk.KEY_DISABLED, 0xffffffff])))
-    @settings(100)
+    @properties.hostile(100)
     def test_changed_numbers(self, start, value):
         data = bytearray(self.valid)
         data[start:start + 4] = value.to_bytes(4, "big")

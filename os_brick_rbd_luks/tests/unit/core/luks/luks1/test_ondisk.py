@@ -22,6 +22,7 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.tests import properties
 
 #: Field, offset and length, as figure 1 of the specification has them.
 FIELDS = (
@@ -61,8 +62,7 @@ class OndiskTest(testtools.TestCase):
                                  ondisk.key_block_offset(number, name))
 
     @hypothesis.given(strategies.binary(min_size=592, max_size=592))
-    @hypothesis.settings(max_examples=50, deadline=None,
-                         derandomize=True)
+    @properties.examples(50)
     def test_fields_lie_where_the_specification_says(self, data):
         phdr = ondisk.unpack(data)
         for name, offset, length in FIELDS:
@@ -75,14 +75,12 @@ class OndiskTest(testtools.TestCase):
                 self.assertEqual(value(data, start, length, got), got, name)
 
     @hypothesis.given(strategies.binary(min_size=592, max_size=700))
-    @hypothesis.settings(max_examples=50, deadline=None,
-                         derandomize=True)
+    @properties.examples(50)
     def test_pack_undoes_unpack(self, data):
         self.assertEqual(data[:592], ondisk.unpack(data).pack())
 
     @hypothesis.given(strategies.data())
-    @hypothesis.settings(max_examples=50, deadline=None,
-                         derandomize=True)
+    @properties.examples(50)
     def test_unpack_undoes_pack(self, data):
         def words(bits):
             return strategies.integers(0, 2 ** bits - 1)

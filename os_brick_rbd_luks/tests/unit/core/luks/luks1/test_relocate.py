@@ -29,6 +29,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks import whole
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import keyring
 from os_brick_rbd_luks.tests import vectors
@@ -49,7 +50,7 @@ class RelocateTest(testtools.TestCase):
     @hypothesis.given(strategies.integers(END // 512, 2 ** 32 - 1))
     @hypothesis.example(END // 512)
     @hypothesis.example(2 ** 32 - 1)
-    @hypothesis.settings(deadline=None, derandomize=True)
+    @properties.examples(50)
     def test_any_data_offset(self, sectors):
         """Four bytes change, and change back."""
         volume = base.sample(base.OLD, base.OTHER)

@@ -20,8 +20,9 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.luks.luks1 import restore
+from os_brick_rbd_luks.luks.luks1 import ondisk, restore
+from os_brick_rbd_luks.tests import cuts
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import disk as disks
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import keyring as rings
@@ -97,7 +98,7 @@ class RestoreTest(RestoreTestCase):
     def test_header_writes_are_whole(self, name, place):
         """As on RADOS."""
         now, then = (rings.make(names, **place) for names in CASES[name])
-        self.check_cuts(now, then, self.plan(now, then), samples=5,
+        self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
     @ddt.data(*[(name, place) for name in CASES
@@ -106,7 +107,15 @@ class RestoreTest(RestoreTestCase):
     def test_header_writes_tear(self, name, place):
         """As in a plain file, and as a plan promises."""
         now, then = (rings.make(names, **place) for names in CASES[name])
-        self.check_cuts(now, then, self.plan(now, then), samples=0)
+        self.check_cuts(now, then, self.plan(now, then), areas=cuts.WHOLE)
+
+    @ddt.data(("two of each", TIGHT),
+              ("3 present, 2 in the backup", ROOM_FOR_ONE),
+              ("re-keyed: other number", ROOMY))
+    @ddt.unpack
+    def test_key_material_tears(self, name, place):
+        now, then = (rings.make(names, **place) for names in CASES[name])
+        self.check_cuts(now, then, self.plan(now, then), every=False)
 
     @ddt.data(*[(name, place) for name in (
         "same numbers, other passphrases", "3 present, 2 in the backup")
@@ -114,7 +123,7 @@ class RestoreTest(RestoreTestCase):
     @ddt.unpack
     def test_64_byte_keys(self, name, place):
         now, then = (rings.make(names, **place) for names in CASES[name])
-        self.check_cuts(now, then, self.plan(now, then), samples=3)
+        self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW)
 
     @ddt.data(UPSTREAM, OURS)
     def test_no_keyslot_left_to_keep_one_in(self, place):
@@ -151,7 +160,7 @@ class RestoreTest(RestoreTestCase):
         then = rings.make(names)
         plan = self.plan(damaged, then)
         disk = disks.Disk.of(damaged.header, damaged.areas)
-        for cut in disk.cuts(plan, samples=1):
+        for cut in disk.cuts(plan, areas=cuts.FEW):
             self.assertTrue(any(rings.opens(disk, now, then)), cut)
         self.check_done(damaged, then, disk)
 
@@ -161,7 +170,7 @@ class RestoreTest(RestoreTestCase):
         damaged = rings.damage(rings.make({0: "c", 1: "d"}), 0)
         then = rings.Keyring(damaged.header, {1: damaged.areas[1]})
         disk = disks.Disk.of(now.header, now.areas)
-        for cut in disk.cuts(self.plan(now, damaged), samples=1):
+        for cut in disk.cuts(self.plan(now, damaged), areas=cuts.FEW):
             self.assertTrue(any(rings.opens(disk, now, then)), cut)
         self.check_done(now, damaged, disk)
 
@@ -186,7 +195,8 @@ class RestoreTest(RestoreTestCase):
         opens = disks.Locksmith().opens
         disk = disks.Disk.of(now.header, now.areas)
         opened = set()
-        for cut in disk.cuts(self.plan(now, then), samples=2, every=False):
+        for cut in disk.cuts(self.plan(now, then), areas=cuts.FEW,
+                             every=False):
             opened = opens(disk, base.OLD, base.NEW, base.OTHER)
             self.assertTrue({base.NEW, base.OTHER} <= opened
                             or base.OLD in opened, cut)
@@ -201,7 +211,8 @@ class RestoreAgainTest(RestoreTestCase):
     def test_again(self, name):
         now, then = (rings.make(names) for names in CASES[name])
         disk = disks.Disk.of(now.header, now.areas)
-        for cut in disk.cuts(self.plan(now, then), samples=1, every=False):
+        for cut in disk.cuts(self.plan(now, then), areas=cuts.FEW,
+                             every=False):
             second = disks.Disk(len(disk.data), (0, disk.data))
             found = second.header()
             try:
@@ -209,7 +220,7 @@ class RestoreAgainTest(RestoreTestCase):
                                            then.header, then.areas)
             except exception.OperationRefused as error:
                 self.fail(f"{cut}: {error}")
-            for again in second.cuts(plan, samples=0, every=False):
+            for again in second.cuts(plan, areas=cuts.WHOLE, every=False):
                 self.assertTrue(any(rings.opens(second, now, then)),
                                 f"{cut}, then {again}")
             self.check_done(now, then, second)
@@ -224,15 +235,11 @@ def keyrings(letters):
 
 class RestoreAnythingTest(RestoreTestCase):
 
-    settings = hypothesis.settings(
-        max_examples=150, deadline=None, derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck))
-
     @hypothesis.given(
         now=keyrings("abc"), then=keyrings("ad"),
         place=strategies.sampled_from([TIGHT, ROOM_FOR_ONE, ROOMY]),
         every=strategies.booleans())
-    @settings
+    @properties.hostile(50)
     def test_any_keyslots(self, now, then, place, every):
         moving = {number for number in now.keys() & then.keys()
                   if now[number] != then[number]}
@@ -244,7 +251,7 @@ class RestoreAnythingTest(RestoreTestCase):
             self.assertGreater(len(moving), free)
             return
         self.assertLessEqual(len(moving), free)
-        self.check_cuts(current, backup, plan, samples=1, every=every)
+        self.check_cuts(current, backup, plan, areas=cuts.FEW, every=every)
 
     @hypothesis.given(
         now=keyrings("abc"), then=keyrings("ad"),
@@ -253,7 +260,7 @@ class RestoreAnythingTest(RestoreTestCase):
         place=strategies.sampled_from([TIGHT, ROOMY]))
     @hypothesis.example(now={0: "a"}, then={0: "d"}, before=range(8),
                         after=[2, 1, 0, 3, 4, 5, 6, 7], place=TIGHT)
-    @settings
+    @properties.hostile(50)
     def test_areas_in_other_places(self, now, then, before, after, place):
         """Nobody makes such headers, but nobody forbids them: whole or not
         at all.
@@ -264,7 +271,7 @@ class RestoreAnythingTest(RestoreTestCase):
             plan = self.plan(current, backup)
         except exception.OperationRefused:
             return
-        self.check_cuts(current, backup, plan, samples=1, every=False)
+        self.check_cuts(current, backup, plan, areas=cuts.FEW, every=False)
 
 
 @ddt.ddt
@@ -273,7 +280,7 @@ class OverNothingTest(RestoreTestCase):
 
     def cut(self, backup, disk, found):
         plan = restore.over_nothing(backup.header, backup.areas, found)
-        for cut in disk.cuts(plan, samples=5):
+        for cut in disk.cuts(plan, areas=cuts.FEW):
             start = bytes(disk.data[:ondisk.SIZE])
             if start == found:
                 continue

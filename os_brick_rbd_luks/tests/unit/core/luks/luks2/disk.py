@@ -24,7 +24,7 @@ Locksmith = disk.Locksmith
 class Disk(disk.Disk):
     """Two copies of the header, a write each."""
 
-    HEADER, START, SAMPLES = header.Luks2Header, base.BOTH, 10
+    HEADER, START = header.Luks2Header, base.BOTH
 
     def writes_header(self, write):
         return write.offset < base.BOTH

@@ -17,7 +17,6 @@ from __future__ import annotations
 import random
 
 import ddt
-import hypothesis
 from hypothesis import stateful
 from hypothesis import strategies
 import testtools
@@ -26,6 +25,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
 
@@ -294,7 +294,5 @@ class Volume(stateful.RuleBasedStateMachine):
                              passphrase)
 
 
-Volume.TestCase.settings = hypothesis.settings(
-    max_examples=10, stateful_step_count=12, deadline=None,
-    derandomize=True)
+Volume.TestCase.settings = properties.examples(10, stateful_step_count=12)
 SequenceTest = Volume.TestCase

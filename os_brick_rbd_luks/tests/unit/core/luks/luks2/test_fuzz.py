@@ -29,16 +29,11 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.tests import hostile
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 
 #: Bytes that reading any header may take at once.
 MEMORY = 128 * base.MIB
-
-
-def settings(examples):
-    return hypothesis.settings(
-        max_examples=examples, deadline=None, derandomize=True,
-        suppress_health_check=list(hypothesis.HealthCheck))
 
 
 #: Values for members, most of which no member may have.
@@ -81,19 +76,19 @@ class FuzzTest(testtools.TestCase):
         self.assertLess(tracemalloc.get_traced_memory()[1], MEMORY)
 
     @hypothesis.given(strategies.binary(max_size=700))
-    @settings(100)
+    @properties.hostile(100)
     def test_random_bytes(self, data):
         self.check(data)
 
     @hypothesis.given(strategies.binary(min_size=4088, max_size=4088))
-    @settings(50)
+    @properties.hostile(50)
     def test_random_bytes_behind_a_magic(self, data):
         self.check(detect.MAGIC + b"\0\2" + data + bytes(32768))
 
     @hypothesis.given(strategies.dictionaries(
         strategies.integers(0, base.BOTH - 1),
         strategies.integers(0, 255), min_size=1, max_size=8))
-    @settings(50)
+    @properties.hostile(50)
     def test_changed_bytes(self, changes):
         data = bytearray(self.packed)
         for position, value in changes.items():
@@ -101,12 +96,12 @@ class FuzzTest(testtools.TestCase):
         self.check(bytes(data))
 
     @hypothesis.given(strategies.binary(max_size=12287))
-    @settings(100)
+    @properties.hostile(100)
     def test_random_text_with_a_right_checksum(self, text):
         self.check(base.craft(self.volume.header, text))
 
     @hypothesis.given(strategies.data())
-    @settings(200)
+    @properties.hostile(200)
     def test_changed_members_with_a_right_checksum(self, data):
         tree = base.tree(self.volume)
         for _change in range(data.draw(strategies.integers(1, 3))):

@@ -27,6 +27,7 @@ from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import jsontext
 from os_brick_rbd_luks.luks.luks2 import metadata
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 
 #: Texts that are no JSON object, and what is said of them.
@@ -153,12 +154,12 @@ JSON = strategies.recursive(
 class RoundTripTest(testtools.TestCase):
 
     @hypothesis.given(strategies.dictionaries(strategies.text(), JSON))
-    @hypothesis.settings(max_examples=100, deadline=None, derandomize=True)
+    @properties.examples(100)
     def test_encode_and_decode(self, tree):
         self.assertEqual(tree, jsontext.decode(jsontext.encode(tree)))
 
     @hypothesis.given(JSON)
-    @hypothesis.settings(max_examples=50, deadline=None, derandomize=True)
+    @properties.examples(50)
     def test_members_that_nobody_knows_are_kept(self, value):
         """Through a change, wherever they are."""
         volume = base.sample(base.OLD)

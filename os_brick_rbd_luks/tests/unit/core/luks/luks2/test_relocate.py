@@ -29,6 +29,7 @@ from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks import whole
+from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests import vectors
 
@@ -66,7 +67,7 @@ class RelocateTest(testtools.TestCase):
                                           2 ** 52 - 1))
     @hypothesis.example(base.DATA_OFFSET // 4096)
     @hypothesis.example(2 ** 52 - 1)
-    @hypothesis.settings(deadline=None, derandomize=True)
+    @properties.examples(50)
     def test_any_data_offset(self, sectors):
         before = base.sample(base.OLD, base.OTHER).header
         moved = before.relocate(sectors * 4096)

@@ -20,9 +20,8 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks2 import header
-from os_brick_rbd_luks.luks.luks2 import ondisk
-from os_brick_rbd_luks.luks.luks2 import restore
+from os_brick_rbd_luks.luks.luks2 import header, ondisk, restore
+from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import keyring as rings
@@ -99,24 +98,25 @@ class RestoreTest(RestoreTestCase):
     @ddt.data(*CASES)
     def test_cuts(self, name):
         now, then = both(name)
-        self.check_cuts(now, then, self.plan(now, then), samples=3,
+        self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
     @ddt.data("two of each", "areas exchanged", "one on two")
     def test_cuts_at_every_byte(self, name):
         now, then = both(name)
-        self.check_cuts(now, then, self.plan(now, then), samples=1)
+        self.check_cuts(now, then, self.plan(now, then))
 
     def test_clone(self):
         now, then = both("two of each", clone=True)
-        self.check_cuts(now, then, self.plan(now, then), samples=1,
+        self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
     @ddt.data("two of each", "areas exchanged", "one on two")
     def test_cut_and_begun_anew(self, name):
         now, then = both(name)
         disk = disks.Disk.of(now.header, now.areas)
-        for cut in disk.cuts(self.plan(now, then), samples=1, every=False):
+        for cut in disk.cuts(self.plan(now, then), areas=cuts.FEW,
+                             every=False):
             saved = bytes(disk.data)
             found = disk.header()
             if found.ailment is not None and found.ailment.damage:
@@ -124,7 +124,7 @@ class RestoreTest(RestoreTestCase):
                 found = disk.header()
             second = restore.over_header(found, disk.areas(found),
                                          then.header, then.areas)
-            for again in disk.cuts(second, samples=0, every=False):
+            for again in disk.cuts(second, areas=cuts.WHOLE, every=False):
                 self.assertTrue(any(rings.opens(disk, now, then)),
                                 f"{cut}, then {again}")
             self.assertEqual([True], rings.opens(disk, then), cut)
@@ -141,7 +141,7 @@ class RestoreTest(RestoreTestCase):
             now = rings.make({0: "a", 1: "b"}, dict(enumerate(here)))
             then = rings.make({0: "a", 1: "c"}, dict(enumerate(there)))
             disk = disks.Disk.of(now.header, now.areas)
-            for cut in disk.cuts(self.plan(now, then), samples=0,
+            for cut in disk.cuts(self.plan(now, then), areas=cuts.WHOLE,
                                  every=False):
                 self.assertTrue(any(rings.opens(disk, now, then)),
                                 f"{here} {there} {cut}")
@@ -157,7 +157,7 @@ class RestoreTest(RestoreTestCase):
     def test_room_for_one(self):
         now = rings.make({number: f"a{number}" for number in range(14)})
         then = rings.make({0: "b"})
-        self.check_cuts(now, then, self.plan(now, then), samples=0,
+        self.check_cuts(now, then, self.plan(now, then), areas=cuts.WHOLE,
                         every=False)
 
     def test_backup_that_opens_nothing(self):
@@ -190,7 +190,7 @@ class RestoreTest(RestoreTestCase):
         found = header.Luks2Header.parse(packed)
         plan = restore.over_header(found, now.areas, then.header, then.areas)
         disk = disks.Disk.of(found, now.areas, packed)
-        for cut in disk.cuts(plan, samples=0, every=False):
+        for cut in disk.cuts(plan, areas=cuts.WHOLE, every=False):
             self.assertTrue(any(rings.opens(disk, now, then)), cut)
         self.check_done(now, then, disk)
 
@@ -209,7 +209,7 @@ class OverNothingTest(testtools.TestCase):
                       bytes(16384) + old.header.pack()[16384:]):
             plan = restore.over_nothing(backup.header, backup.areas, found)
             disk = disks.Disk(base.DATA_OFFSET, (0, found))
-            for cut in disk.cuts(plan, samples=0, every=False):
+            for cut in disk.cuts(plan, areas=cuts.WHOLE, every=False):
                 try:
                     opened = rings.opens(disk, old, backup)
                 except exception.HeaderError:
