@@ -47,7 +47,7 @@ class BareHandleTest(testtools.TestCase):
     def test_an_image_alone(self):
         """As Cinder's Ceph backup driver has it, in a proxy or in two."""
         image = mock.Mock(spec=["size", "flush", "close",
-                               "require_not_closed"])
+                                "require_not_closed"])
         image.size.return_value = 5
         for handle in (self.handle(image), self.handle(Proxy(image)),
                        Proxy(self.handle(Proxy(image)))):
