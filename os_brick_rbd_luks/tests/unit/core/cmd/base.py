@@ -34,6 +34,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
+from os_brick_rbd_luks.tests import opened
 
 MIB = 1024 * 1024
 
@@ -76,6 +77,7 @@ class CommandTestCase(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
+        self.useFixture(opened.OpenedOnce())
         self.folder = self.useFixture(fixtures.TempDir()).path
         self.path = os.path.join(self.folder, "volume")
         self.target = f"file:{self.path}"

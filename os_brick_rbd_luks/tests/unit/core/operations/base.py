@@ -21,7 +21,9 @@ from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests import opened
 
 MIB = 1024 * 1024
 SIZE = 8 * MIB
@@ -36,6 +38,10 @@ QUICK = formatting.Options(cipher_spec="aes-cbc-plain64", key_bytes=16)
 
 class OperationsTestCase(testtools.TestCase):
     """Makes images and volumes, and looks into them."""
+
+    def setUp(self):
+        super().setUp()
+        self.useFixture(opened.OpenedOnce())
 
     def make_image(self, size=SIZE, **options):
         """An empty image, open for writing."""
@@ -90,22 +96,27 @@ class OperationsTestCase(testtools.TestCase):
         """The log of *image*, some kinds of events only."""
         return [event for event in image.content.log if event.kind in wanted]
 
-    def cuts(self, image, action, after=(0,)):
+    def cuts(self, image, action, places=()):
         """Every image that *action* on *image* leaves if it is cut off.
 
-        :param after: the bytes at which each write is cut off in turn; None
-            is its end
+        Before and behind each write, and within; but no state twice: the
+        end of a write is the start of the next, and an object's part of a
+        write is there or not.
+
+        :param places: the bytes at which each write is cut off besides
         :returns: pairs of what was cut, for messages, and an image
         """
         now = image.content.copy()
         image.content.written.clear()
         action(image)
         self.assertGreater(len(image.content.written), 1)
+        yield "before", fakes.MemoryImage(now.copy())
         for number, (offset, data) in enumerate(image.content.written):
-            for count in after:
+            sizes = {now.torn(offset, len(data), count) for count in
+                     cuts.of_write(len(data), cuts.WHOLE, places)}
+            for size in sorted(sizes - {0}):
                 cut = now.copy()
-                length = len(data) if count is None else count
-                cut.write(offset, data[:cut.torn(offset, len(data), length)])
-                yield (f"write {number}, byte {count}",
+                cut.write(offset, data[:size])
+                yield (f"write {number}, {size} bytes",
                        fakes.MemoryImage(cut))
             now.write(offset, data)

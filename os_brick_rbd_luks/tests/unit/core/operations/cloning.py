@@ -14,14 +14,12 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import logging
 
 import fixtures
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import clone
@@ -45,10 +43,6 @@ class CloneTestCase(clones.CloneTestCase):
     def setUp(self):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
-        # The same areas are opened over and over.
-        self.useFixture(fixtures.MonkeyPatch(
-            f"{keymaterial.__name__}.Parameters.open",
-            functools.lru_cache(None)(keymaterial.Parameters.open)))
         self.addCleanup(self.assert_no_secrets_and_nothing_open)
 
     def assert_no_secrets_and_nothing_open(self):

@@ -18,45 +18,37 @@ objects are as large as a copy of the header, and on one whose writes tear.
 
 from __future__ import annotations
 
-import functools
-
 import ddt
-import fixtures
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.operations import backup
 from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import recover
+from os_brick_rbd_luks.tests import cuts
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
 
 #: Object size, atomicity, and the bytes at which a write is cut off.
 STORES = (
-    ({"object_size": 4 * base.MIB, "atomic": True}, (0, None)),
-    ({"object_size": 4096, "atomic": True}, (0, 5000, 9000, None)),
+    ({"object_size": 4 * base.MIB, "atomic": True}, ()),
+    ({"object_size": 4096, "atomic": True}, (5000, 9000)),
     ({"object_size": 4 * base.MIB, "atomic": False},
-     (20, 24, 470, 5000, 40000, None)),
+     selection.cases(20, 24, 470, 5000, 40000,
+                     full=(1, 8, 447, 448, 511, 512, 4095, 4096, 4097,
+                           *range(4100, 5000, 64), 16383, 63999))),
 )
-
 
 @ddt.ddt
 class CrashTest(luks2_volumes.Luks2TestCase):
 
-    def setUp(self):
-        super().setUp()
-        # The same areas are opened over and over.
-        self.useFixture(fixtures.MonkeyPatch(
-            f"{keymaterial.__name__}.Parameters.open",
-            functools.lru_cache(None)(keymaterial.Parameters.open)))
-
     def survivors(self, store, action, *passphrases):
-        options, after = store
+        options, places = store
         return self.cuts(self.make_volume(*passphrases, **options), action,
-                         after)
+                         places)
 
     def repaired(self, image):
         """The image, repaired if a copy was torn."""
@@ -123,13 +115,13 @@ class CrashTest(luks2_volumes.Luks2TestCase):
 
     @ddt.data(*STORES)
     def test_restore(self, store):
-        options, after = store
+        options, places = store
         image = self.make_volume(base.OLD, base.OTHER, **options)
         saved = backup.backup(image)
         keyslots.rekey(image, base.OLD, base.NEW)
         keyslots.rekey(image, base.OTHER, b"newest")
         for cut, left in self.cuts(
-                image, lambda image: backup.restore(image, saved), after):
+                image, lambda image: backup.restore(image, saved), places):
             now = [self.opens(left, passphrase)
                    for passphrase in (base.NEW, b"newest")]
             then = [self.opens(left, passphrase)
@@ -138,17 +130,15 @@ class CrashTest(luks2_volumes.Luks2TestCase):
 
     @ddt.data(20, 16404)
     def test_repair(self, place):
-        for options, after in STORES:
+        for options, places in STORES:
             image = self.make_volume(**options)
             self.damage(image, place)
             now = image.content.copy()
             recover.repair(image)
             (offset, data), = image.content.written[-1:]
-            for count in after:
+            for count in cuts.of_write(len(data), cuts.WHOLE, places):
                 cut = now.copy()
-                length = len(data) if count is None else count
-                cut.write(offset, data[:cut.torn(offset, len(data),
-                                                 length)])
+                cut.write(offset, data[:cut.torn(offset, len(data), count)])
                 left = type(image)(cut)
                 self.assertTrue(self.opens(left, base.OLD), count)
                 self.repaired(left)
