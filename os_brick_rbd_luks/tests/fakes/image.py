@@ -31,11 +31,16 @@ from typing import (Any, Callable, Dict, FrozenSet, Iterator, List,
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
 
 #: Seconds to wait for another holder of an image's lock.
 LOCK_WAIT = 10.0
 
 _IDS = itertools.count(1)
+
+#: The magic of a clone's own header -> that of a volume without a parent.
+_WITHOUT_PARENT = {detect.CLONE_MAGIC: detect.MAGIC,
+                   detect.SECONDARY_CLONE_MAGIC: detect.SECONDARY_MAGIC}
 
 
 class Event(NamedTuple):
@@ -517,6 +522,11 @@ class MemoryImage:
             if data.strip(b"\0"):
                 self._plain.write(offset, data)
         content.detach()
+        # And takes the mark of a clone away, in both copies of the header.
+        start = content.read(0, detect.START)
+        for offset in (0, *detect.secondaries(start)):
+            mark = content.read(offset, len(detect.MAGIC))
+            content.write(offset, _WITHOUT_PARENT.get(mark, mark))
 
     def note(self, key: str) -> Optional[str]:
         """See :class:`base.LayeredImage`."""

@@ -166,6 +166,7 @@ class Backup:
     kind: str
     keys: FrozenSet[bytes]
     volume_key: int
+    offset: int
     layered: bool
 
 

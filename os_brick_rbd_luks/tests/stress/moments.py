@@ -37,12 +37,17 @@ class Moment:
     """Calls *action* at one moment, and at all later ones if it *stays*."""
 
     def __init__(self, number: int, after: bool, action: Callable[[], None],
-                 stays: bool = False) -> None:
-        """Choose the call, counted from 0, and whether to let it be done."""
+                 stays: bool = False,
+                 tell: Callable[[str], None] = lambda name: None) -> None:
+        """Choose the call, counted from 0, and whether to let it be done.
+
+        :param tell: called with the name of the call before *action* is
+        """
         self.number = number
         self.after = after
         self.action = action
         self.stays = stays
+        self._tell = tell
         self.count = 0
         self.happened = False
         #: the method it happened at
@@ -75,6 +80,7 @@ class Moment:
     def _act(self, name: str) -> None:
         if not self.happened:
             self.happened, self.where = True, name
+            self._tell(name)
         self.action()
 
 

@@ -412,12 +412,22 @@ def reencrypt(chance: Chance) -> Optional[steps.Step]:
     if watched:
         return steps.Step("reencrypt", args, chance.model, (name,),
                           refusal=(exception.ImageLocked,))
-    blocks = source.zeros()
+    # Holes of LUKS2 stay holes, which LUKS1 does not know.
+    blocks = source.blocks if source.kind == kind else source.zeros()
+    volume = _fresh(chance, kind, size, len(blocks), key=new_key,
+                    blocks=blocks)
     return steps.Step(
         "reencrypt", args,
-        chance.new(new_name, _fresh(chance, kind, size, len(blocks),
-                                    key=new_key, blocks=blocks)),
+        chance.new(new_name, _moved(chance, volume, "reencrypt-zeros")),
         (new_name, name), repair=steps.MADE)
+
+
+def _moved(chance: Chance, volume: models.Volume, fault: str
+           ) -> models.Volume:
+    """What a copy reads like whose objects are not those of its source."""
+    if fault in chance.ground.faults:
+        return volume.settled(volume.blocks)
+    return volume
 
 
 def realign(chance: Chance) -> Optional[steps.Step]:
@@ -442,7 +452,7 @@ def realign(chance: Chance) -> Optional[steps.Step]:
         layered=False, snapshots=())
     return steps.Step(
         "realign", args,
-        chance.new(new_name, volume.settled(volume.blocks)),
+        chance.new(new_name, _moved(chance, volume, "realign-zeros")),
         (new_name, name), repair=steps.MADE)
 
 
@@ -455,7 +465,8 @@ def backup(chance: Chance) -> Optional[steps.Step]:
     after = dataclasses.replace(
         chance.model, counter=chance.model.counter + 1,
         backups={**chance.model.backups, number: models.Backup(
-            volume.kind, volume.keys, volume.volume_key, volume.layered)})
+            volume.kind, volume.keys, volume.volume_key, volume.offset,
+            volume.layered)})
     return steps.Step("backup", {"name": name}, after, (name,), keep=number)
 
 
@@ -468,17 +479,16 @@ def restore(chance: Chance) -> Optional[steps.Step]:
     fits = chance.random.random() < 0.85
     name, volume = chance.pick(
         lambda volume: volume.kind != "none" and fits == (
-            volume.volume_key == found.volume_key))
-    if volume is None:
-        return None
-    if fits and (volume.offset != OFFSETS[volume.kind]
-                 or volume.layered != found.layered):
+            (volume.volume_key, volume.offset)
+            == (found.volume_key, found.offset)))
+    if volume is None or fits and volume.layered != found.layered:
         return None
     refusal: Any = ()
     if volume.watched:
         refusal = (exception.ImageLocked,)
     if not fits:
-        refusal = (*refusal, exception.OperationRefused)
+        refusal = (*refusal, exception.OperationRefused,
+                   exception.ImageTooSmall)
     return steps.changed(
         chance.model, name, "restore", {"data": number, "force": False},
         steps.REDO, refusal, keys=found.keys)
