@@ -32,6 +32,7 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.tests.stress import actions
+from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import moments
 from os_brick_rbd_luks.tests.stress import rules
@@ -67,6 +68,7 @@ class CephWorld:
         self.conf = os.path.join(os.environ["RBD_LUKS_TEST_CEPH"],
                                  "ceph.conf")
         self._exits = contextlib.ExitStack()
+        self._exits.enter_context(cheap.remembered())
         self.store = self._pool(USER)
         self._other = self._pool(USER)
         self._admin = self._pool("admin")

@@ -22,8 +22,9 @@ from typing import Dict, FrozenSet
 KNOWN: Dict[str, str] = {
     "half-made-name":
         "killed while librbd creates or clones, an image keeps its final "
-        "name, unformatted or with its source's passphrases; the walk takes "
-        "that for not made and removes it",
+        "name, unformatted, with its source's passphrases, or without the "
+        "note of which keys its layers need; the walk takes that for not "
+        "made and removes it",
     "odd-clone-size":
         "a clone takes a size that is not whole sectors of 4096 bytes; the "
         "walk asks for whole ones",
