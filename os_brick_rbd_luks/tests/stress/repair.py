@@ -107,7 +107,6 @@ def _keys(world: Any, model: models.Model, step: steps.Step, name: str
           ) -> models.Model:
     """The old passphrases, the new ones, or all of them open it."""
     found = _found(world, model, step, name)
-    before = model.volumes[name].keys
     after = step.after.volumes[name].keys
     _clear(world, name, step.after.known, min(found))
     if not after <= found:

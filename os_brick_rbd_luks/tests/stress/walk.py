@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import random
 import time
-from typing import Any, Callable, List, NamedTuple, Optional, Tuple
+from typing import (Any, Callable, List, NamedTuple, Optional, Set, Tuple)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.stress import check
@@ -61,10 +61,16 @@ class Failed(AssertionError):
                          f"{type(problem).__name__}: {problem}")
 
 
-def choices(seed: int, length: int = LENGTH) -> List[Choice]:
-    """The steps of a seed."""
+def choices(seed: int, length: int = LENGTH,
+            only: Optional[Set[str]] = None) -> List[Choice]:
+    """The steps of a seed.
+
+    :param only: names of the rules to choose from
+    """
     chance = random.Random(seed)
-    names, weights = rules.names()
+    found = [(name, weight) for name, weight in zip(*rules.names())
+             if only is None or name in only]
+    names, weights = zip(*found)
     return [Choice(chance.choices(names, weights)[0],
                    chance.getrandbits(32)) for _ in range(length)]
 
@@ -210,15 +216,16 @@ def take(make_world: Callable[[], Any], seed: int, chosen: List[Choice],
         tell(line)
 
     walk = Walk(world, world.ground(faults), note)
-    at = 0
+    tried: List[Choice] = []
     try:
-        for at, choice in enumerate(chosen):
+        for choice in chosen:
             if until is not None and time.monotonic() > until:
                 break
+            tried.append(choice)
             walk.go(choice)
         check.all_of(world, walk.model, walk.done)
     except Exception as problem:
-        raise Failed(seed, chosen[:at + 1], told, problem) from problem
+        raise Failed(seed, tried, told, problem) from problem
     finally:
         world.close()
     return walk
