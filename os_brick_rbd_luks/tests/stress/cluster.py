@@ -32,10 +32,10 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.tests.stress import actions
+from os_brick_rbd_luks.tests.stress import chance
 from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import moments
-from os_brick_rbd_luks.tests.stress import rules
 
 POOL = "volumes"
 USER = "cinder"
@@ -84,9 +84,9 @@ class CephWorld:
         handle = self._exits.enter_context(cluster.connect(self.conf, user))
         return self._exits.enter_context(handle.pool(POOL))
 
-    def ground(self, faults: FrozenSet[str]) -> rules.Ground:
+    def ground(self, faults: FrozenSet[str]) -> chance.Ground:
         """What rules have to know."""
-        return rules.Ground(
+        return chance.Ground(
             self.release, (64 * KIB, 1024 * KIB, 4096 * KIB), 1600,
             lambda size: {"order": size.bit_length() - 1}, faults,
             self.prefix)

@@ -9,11 +9,12 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""The command ``tools/stress``: walk until time is up, or something differs."""
+"""``tools/stress``: walk until time is up, or something differs."""
 
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import logging
 import random
 import sys
@@ -29,6 +30,9 @@ def _cluster() -> Any:
     from os_brick_rbd_luks.tests.stress import cluster
     return cluster.CephWorld()
 
+
+#: Seconds after which a step, or the end of a walk, hangs.
+HANGS = 300
 
 WORLDS: Dict[str, Callable[[], Any]] = {
     "memory16": lambda: memory.MemoryWorld(16),
@@ -87,8 +91,13 @@ def main(argv: Optional[List[str]] = None) -> int:
     left_out = faults.open_faults(switched_on)
     world = WORLDS[args.world]
     print(f"seed {seed}, world {args.world}", flush=True)
-    tell = (lambda line: print(line, flush=True)) if args.verbose else (
-        lambda line: None)
+
+    def tell(line: str) -> None:
+        # What waits for ever inside librbd hears of no signal.
+        faulthandler.dump_traceback_later(HANGS, exit=True)
+        if args.verbose:
+            print(line, flush=True)
+
     try:
         done = run(world, args.seconds, seed, left_out, length=args.length,
                    tell=tell)
@@ -101,6 +110,8 @@ def main(argv: Optional[List[str]] = None) -> int:
         print(f"\nAgain: tools/stress --world {args.world} "
               f"--seed {failed.seed} --length {args.length}")
         return 1
+    finally:
+        faulthandler.cancel_dump_traceback_later()
     counts = walks.totals(done)
     print(f"{len(done)} walks, {counts[0]} steps, {counts[1]} killed, "
           f"{counts[2]} refused, {counts[3]} with a second client: nothing "

@@ -18,10 +18,10 @@ from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from os_brick_rbd_luks.tests.fakes import image as fakes
 from os_brick_rbd_luks.tests.stress import actions
+from os_brick_rbd_luks.tests.stress import chance
 from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import moments
-from os_brick_rbd_luks.tests.stress import rules
 
 KIB = 1024
 
@@ -38,9 +38,9 @@ class MemoryWorld:
         #: header backups by name
         self.kept: Dict[str, bytes] = {}
 
-    def ground(self, faults: FrozenSet[str]) -> rules.Ground:
+    def ground(self, faults: FrozenSet[str]) -> chance.Ground:
         """What rules have to know."""
-        return rules.Ground(
+        return chance.Ground(
             self.release, (64 * KIB, 256 * KIB), 160,
             lambda size: {"object_size": size, "stripe_period": size},
             faults)

@@ -24,6 +24,7 @@ import time
 from typing import (Any, Callable, List, NamedTuple, Optional, Set, Tuple)
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests.stress import chance as chances
 from os_brick_rbd_luks.tests.stress import check
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import repair
@@ -78,7 +79,7 @@ def choices(seed: int, length: int = LENGTH,
 class Walk:
     """A walk through one world."""
 
-    def __init__(self, world: Any, ground: rules.Ground,
+    def __init__(self, world: Any, ground: chances.Ground,
                  tell: Callable[[str], None] = lambda line: None) -> None:
         """Begin where there is nothing.
 
@@ -98,7 +99,7 @@ class Walk:
         :returns: whether there was anything to do for that rule
         :raises check.Differs: the world is not what it should be
         """
-        chance = rules.Chance(self.model, self.ground, choice.number)
+        chance = chances.Chance(self.model, self.ground, choice.number)
         step = rules.BY_NAME[choice.rule](chance)
         if step is None:
             return False
@@ -134,7 +135,7 @@ class Walk:
             return
         raise check.Differs(f"{step.action} was not refused")
 
-    def _killed(self, step: steps.Step, chance: rules.Chance) -> None:
+    def _killed(self, step: steps.Step, chance: chances.Chance) -> None:
         number = chance.random.randrange(MOMENTS)
         after = chance.random.random() < 0.5
         self._tell(f"{step}, killed {'after' if after else 'before'} "
@@ -147,7 +148,7 @@ class Walk:
         self.model = repair.after_kill(self.world, self.model, step, where,
                                        self.ground.faults)
 
-    def _raced(self, step: steps.Step, chance: rules.Chance) -> steps.Step:
+    def _raced(self, step: steps.Step, chance: chances.Chance) -> steps.Step:
         """Let another client act before the lock is taken."""
         name, = step.touched
         volume, model = self.model.volumes[name], self.model

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 import random
 import time
@@ -44,9 +45,18 @@ OPEN = faults.open_faults()
 WALKS = 2 if selection.QUICK else 10
 
 
+def be_quiet(test):
+    """What the product logs of refused and killed steps is no news."""
+    test.useFixture(fixtures.FakeLogger(level=logging.CRITICAL))
+
+
 @ddt.ddt
 class WalkTest(testtools.TestCase):
     """Always the same walks; others with RBD_LUKS_TEST_STRESS=SECONDS."""
+
+    def setUp(self):
+        super().setUp()
+        be_quiet(self)
 
     @ddt.data(16, 18)
     def test_nothing_differs(self, release):
@@ -137,6 +147,10 @@ CREATE = {"create", "guest_write", "take_snapshot"}
 @ddt.ddt
 class FaultTest(testtools.TestCase):
     """Each of these would be a disaster, and is put in on purpose."""
+
+    def setUp(self):
+        super().setUp()
+        be_quiet(self)
 
     @ddt.data(
         (keyslots, "rekey", _rekey_leaves, {"rekey"}),
