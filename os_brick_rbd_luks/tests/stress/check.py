@@ -89,8 +89,8 @@ def _payload(world: Any, full: str, name: str, snapshot: Optional[str],
         world.read(name, snapshot, (key, *state.below))
     except (exception.WrongPassphrase, exception.KeyslotNotFound):
         pass
-    except exception.ImageIOError:
-        # What librbd says of a header without any keyslot.
+    except (exception.ImageIOError, exception.ImageNotFound):
+        # What librbd, by ENOENT, says of a header without any keyslot.
         if state.keys:
             raise
     else:
