@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.tests.ceph.cinder import base
-from os_brick_rbd_luks.tests.ceph.cinder import images
+from os_brick_rbd_luks.tests.fakes import glance
 
 
 class ImageTestCase(base.DriverTestCase):
@@ -24,7 +24,7 @@ class ImageTestCase(base.DriverTestCase):
 
     def setUp(self):
         super().setUp()
-        self.glance = images.ImageService(self.temp)
+        self.glance = glance.ImageService(self.temp)
         self.patch("cinder.image.glance.get_remote_image_service",
                    side_effect=lambda _context, href: (self.glance, href))
 

@@ -10,92 +10,16 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""An image service that behaves: its images are files, or in Ceph."""
+"""Images in the formats that users upload."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import uuid
-
-from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base
 
 MIB = 1024 * 1024
-
-
-class ImageService:
-    """What Cinder asks of its client of Glance."""
-
-    def __init__(self, folder):
-        self._folder = folder
-        self._images = {}
-        self._locations = {}
-        #: a place for Cinder's own use
-        self.temp_images = None
-        #: ids of all images that were downloaded
-        self.downloads = []
-        #: bytes after which a download ends, as if that were all
-        self.breaks_after = None
-        #: or that with an error
-        self.fails_after = None
-
-    # For tests
-
-    def add(self, make=None, disk_format="raw", location=None, **meta):
-        """A new image; its id.
-
-        :param make: called with the path of the file to make
-        """
-        image_id = str(uuid.uuid4())
-        if make:
-            make(self.path(image_id))
-        self._images[image_id] = {
-            "id": image_id, "name": "image", "status": "active",
-            "disk_format": disk_format, "container_format": "bare",
-            "size": os.path.getsize(self.path(image_id)) if make else 0,
-            "min_disk": 0, "min_ram": 0, "visibility": "public",
-            "properties": {}, **meta}
-        self._locations[image_id] = location
-        return image_id
-
-    def path(self, image_id):
-        """Of an image's file."""
-        return os.path.join(self._folder, image_id)
-
-    def set(self, image_id, **meta):
-        """Change what is said of an image."""
-        self._images[image_id].update(meta)
-
-    # For Cinder
-
-    def show(self, _context, image_id):
-        return dict(self._images[image_id])
-
-    def get_location(self, _context, image_id):
-        url = self._locations[image_id]
-        return url, [{"url": url, "metadata": {}}] if url else None
-
-    def download(self, _context, image_id, data=None):
-        self.downloads.append(image_id)
-        sent = 0
-        with open(self.path(image_id), "rb") as stream:
-            while piece := stream.read(MIB):
-                if self.breaks_after is not None and sent >= self.breaks_after:
-                    return
-                if self.fails_after is not None and sent >= self.fails_after:
-                    raise cinder_exception.GlanceConnectionFailed(
-                        reason="it went away")
-                data.write(piece)
-                sent += len(piece)
-
-    def update(self, _context, image_id, _meta, data=None, **_options):
-        with open(self.path(image_id), "wb") as stream:
-            shutil.copyfileobj(data, stream, MIB)
-        self.set(image_id, size=os.path.getsize(self.path(image_id)))
-        return self.show(_context, image_id)
 
 
 def raw(size, extents):
