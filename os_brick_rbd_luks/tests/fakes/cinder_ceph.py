@@ -1,0 +1,344 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The cluster in memory, with all that Cinder's own drivers ask of it.
+
+Source: ``rbd.pyx`` of Ceph 16 and 18, as far as
+``cinder.volume.drivers.rbd`` and ``cinder.backup.drivers.ceph`` use it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+from typing import Any, Dict, Iterator, List, Optional, Tuple
+
+from cinder.backup.drivers import ceph as backups
+from cinder.volume.drivers import rbd as volumes
+import fixtures
+
+from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.fakes import image as images
+
+FSID = "8f2a5c1e-1d0b-4d6a-9d5c-0b7f3a1c2e4d"
+
+#: Calls that raise errors of librados.
+_OF_RADOS = ("connect", "lock")
+
+_TRASH = itertools.count(1)
+
+
+class CinderCeph(ceph.Ceph):
+    """A cluster that Cinder's drivers use as well.
+
+    :ivar trash: id -> pool, name and content of what was moved there
+    :ivar fail_at: number of the call of ours that fails, from 0
+    :ivar error: what it raises then
+    :ivar calls: the names of our calls since :meth:`fail`
+    """
+
+    def __init__(self, *pools: str, **options: Any) -> None:
+        super().__init__(*pools, **options)
+        self.trash: Dict[str, Tuple[str, str, images.Content]] = {}
+        self.fail_at: Optional[int] = None
+        self.error: Optional[BaseException] = None
+        self.calls: List[str] = []
+
+    def _setUp(self) -> None:
+        super()._setUp()
+        for user in (volumes, backups):
+            for module in (self.rados, self.rbd):
+                self.useFixture(fixtures.MonkeyPatch(
+                    f"{user.__name__}.{module.__name__}", module))
+
+    def _modules(self) -> Tuple[Any, Any]:
+        rados, rbd = super()._modules()
+        rados.Rados = lambda **options: Rados(self, **options)
+        for name, fake in (("Image", Image), ("RBD", RBD)):
+            members = {
+                **vars(getattr(rbd, name)),
+                **{member: value for member, value in vars(fake).items()
+                   if not member.startswith("__")}}
+            members.pop("__dict__", None)
+            members.pop("__weakref__", None)
+            setattr(rbd, name, type(name, (), members))
+        rbd.RBD_OPERATION_FEATURE_CLONE_PARENT = 1
+        return rados, rbd
+
+    # Faults in what this package asks for, whatever it is
+
+    @contextlib.contextmanager
+    def fail(self, number: Optional[int], error: Any = "Timeout"
+             ) -> Iterator[None]:
+        """Let our call of that number fail; count them.
+
+        What upstream's driver asks for does not count.
+
+        :param error: a name of librbd's errors, or what to call instead
+        """
+        self.calls, self.fail_at, self.error = [], number, error
+        try:
+            yield
+        finally:
+            self.fail_at = self.error = None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the call that was to fail was made."""
+        return self.fail_at is None or len(self.calls) > self.fail_at
+
+    def count(self, rados: Any, name: str) -> None:
+        """Count a call that was made by a connection of this package."""
+        if not rados.is_ours:
+            return
+        self.calls.append(name)
+        if self.fail_at == len(self.calls) - 1:
+            raise (self.rados.TimedOut if name in _OF_RADOS else getattr(
+                self.rbd, str(self.error)))(f"{name} was to fail")
+
+    # Relations that the cluster keeps
+
+    def contents(self) -> Iterator[images.Content]:
+        """Every image and snapshot there is, in the trash as well."""
+        for content in (
+                *(found for store in self.pools.values()
+                  for found in store.contents.values()),
+                *(found for _pool, _name, found in self.trash.values())):
+            yield content
+            yield from content.frozen.values()
+
+    def children(self, snapshots: List[images.Content]
+                 ) -> List[Tuple[str, str]]:
+        """Pool and name of the clones of these snapshots."""
+        return [(pool, name) for pool, store in self.pools.items()
+                for name, content in store.contents.items()
+                if any(content.below is found for found in snapshots)]
+
+    def renamed(self, content: images.Content, name: str) -> None:
+        """Let clones know their parent by its new name."""
+        below = [*content.frozen.values()]
+        for other in self.contents():
+            if other.parent and any(other.below is found for found in below):
+                other.parent = other.parent._replace(image=name)
+
+
+class Rados(ceph.Rados):
+    """``rados.Rados``."""
+
+    def __init__(self, cluster: CinderCeph, **options: Any) -> None:
+        #: upstream names the user, we the client
+        self.is_ours = "name" in options
+        super().__init__(cluster, **options)
+        self.conf["rbd_default_features"] = "61"
+
+    def connect(self, timeout: int = 0) -> None:
+        """Connect, if there is a monitor and a key."""
+        self._ceph.count(self, "connect")  # type: ignore[attr-defined]
+        super().connect(timeout)
+
+    def get_fsid(self) -> str:
+        """The cluster's id."""
+        return FSID
+
+    def mon_command(self, command: str, inbuf: bytes
+                    ) -> Tuple[int, bytes, str]:
+        """What pools have, and may have; and what :class:`ceph.Rados` has.
+        """
+        answers: Dict[str, Any] = {
+            "df": {"stats": {"total_bytes": 2 ** 40}, "pools": [
+                {"name": name, "stats": {"stored": 0, "max_avail": 2 ** 40,
+                                         "bytes_used": 0}}
+                for name in self._ceph.pools]},
+            "osd pool get-quota": {"quota_max_bytes": 0}}
+        prefix = json.loads(command)["prefix"]
+        if prefix in answers:
+            return 0, json.dumps(answers[prefix]).encode(), ""
+        return super().mon_command(command, inbuf)
+
+    def open_ioctx(self, name: str) -> Ioctx:
+        """A pool."""
+        super().open_ioctx(name)
+        return Ioctx(self._ceph, self, name)
+
+
+class Ioctx(ceph.Ioctx):
+    """``rados.Ioctx``."""
+
+    @property
+    def name(self) -> str:
+        """The pool's."""
+        return self.pool.partition("/")[0]
+
+    def get_namespace(self) -> str:
+        """The namespace, "" for none."""
+        return self.pool.partition("/")[2]
+
+    def lock_exclusive(self, *args: Any, **kwargs: Any) -> None:
+        """Lock an object, or hold the lock for longer."""
+        self._ceph.count(self.rados, "lock")  # type: ignore[attr-defined]
+        super().lock_exclusive(*args, **kwargs)
+
+
+class RBD:
+    """Members of ``rbd.RBD``, in the place of those of :class:`ceph.RBD`."""
+
+    ceph: CinderCeph
+
+    def version(self) -> Tuple[int, int, int]:
+        """Of librbd."""
+        return 1, 16, 0
+
+    def create(self, ioctx: Any, name: str, size: int,
+               order: Optional[int] = None, old_format: bool = False,
+               features: Optional[int] = None, **options: Any) -> None:
+        """Make an image; what it is like is for the cluster to say."""
+        self.ceph.count(ioctx.rados, "create")
+        self.ceph.call("create")
+        assert not old_format
+        made = {"object_size": 1 << order,
+                "stripe_period": 1 << order} if order else {}
+        with self.ceph.as_librbd(), self.ceph.pools[ioctx.pool].create(
+                name, size, **made):
+            pass
+
+    def clone(self, p_ioctx: Any, p_name: str, p_snapname: str,
+              c_ioctx: Any, c_name: str, features: Optional[int] = None,
+              order: Optional[int] = None) -> None:
+        """Clone a snapshot; one of the first format has to be protected."""
+        self.ceph.count(c_ioctx.rados, "clone")
+        ceph.RBD.clone(self, p_ioctx, p_name, p_snapname, c_ioctx, c_name)
+
+    def remove(self, ioctx: Any, name: str) -> None:
+        """Remove an image without snapshots."""
+        self.ceph.count(ioctx.rados, "remove")
+        found = self.ceph.pools[ioctx.pool].contents.get(name)
+        if found is not None and found.snapshots:
+            raise self.ceph.rbd.ImageHasSnapshots("error removing image")
+        ceph.RBD.remove(self, ioctx, name)
+
+    def rename(self, ioctx: Any, src: str, dest: str) -> None:
+        """Give an image another name; its clones know that."""
+        self.ceph.count(ioctx.rados, "rename")
+        ceph.RBD.rename(self, ioctx, src, dest)
+        found = self.ceph.pools[ioctx.pool].contents[dest]
+        self.ceph.renamed(found, dest)
+        for snapshot in found.snapshots:
+            before = f"{ioctx.pool}/{src}@{snapshot}"
+            if before in self.ceph.protected:
+                self.ceph.protected.remove(before)
+                self.ceph.protected.add(f"{found.name}@{snapshot}")
+
+    def trash_move(self, ioctx: Any, name: str, delay: int = 0) -> None:
+        """Move an image to the trash, with its snapshots."""
+        store = self.ceph.pools[ioctx.pool]
+        if name not in store.contents:
+            raise self.ceph.rbd.ImageNotFound("error moving to trash")
+        found = store.contents[name]
+        if found.handles or self.ceph.watchers.get(f"{ioctx.pool}/{name}"):
+            raise self.ceph.rbd.ImageBusy("error moving to trash")
+        del store.contents[name]
+        self.ceph.trash[f"trash{next(_TRASH)}"] = (ioctx.pool, name, found)
+
+
+class Image:
+    """Members of ``rbd.Image``, likewise."""
+
+    ceph: CinderCeph
+    name: str
+    content: images.Content
+    ioctx: Any
+    _image: images.MemoryImage
+    _plain: Any
+    _snapshot: Optional[str]
+
+    def _usable(self, call: str) -> images.MemoryImage:
+        if self.closed:  # type: ignore[attr-defined]
+            raise self.ceph.rbd.InvalidArgument("image is closed")
+        self.ceph.count(self.ioctx.rados, call)
+        self.ceph.call(call)
+        return self._image
+
+    def op_features(self) -> int:
+        """That its clones are of the second format."""
+        self._usable("op_features")
+        return 1
+
+    def stripe_unit(self) -> int:
+        """Bytes; images here have no fancy striping."""
+        return self._usable("stripe_unit").content.object_size
+
+    def overlap(self) -> int:
+        """How many bytes of the parent count."""
+        content = self._usable("overlap").content
+        if content.below is None:
+            raise self.ceph.rbd.ImageNotFound("error getting overlap")
+        return content.overlap
+
+    def parent_info(self) -> Tuple[str, str, str]:
+        """What it, or the snapshot that is chosen, is a clone of."""
+        content = self._usable("parent").content
+        if self._snapshot is not None:
+            content = content.frozen[self._snapshot]
+        if content.parent is None:
+            raise self.ceph.rbd.ImageNotFound("error getting parent info")
+        return (content.parent.pool, content.parent.image,
+                content.parent.snapshot)
+
+    def list_children(self) -> List[Tuple[str, str]]:
+        """Clones of the snapshot that is chosen, or of all."""
+        frozen = self._usable("children").content.frozen
+        return self.ceph.children(
+            [*frozen.values()] if self._snapshot is None
+            else [frozen[self._snapshot]])
+
+    def copy(self, dest_ioctx: Any, dest_name: str) -> None:
+        """Copy it, and its metadata, into a new image."""
+        content = self._usable("copy").content
+        store = self.ceph.pools[dest_ioctx.pool]
+        with self.ceph.as_librbd(), store.create(
+                dest_name, content.size, object_size=content.object_size,
+                stripe_period=content.stripe_period) as made:
+            made.content.notes.update(content.notes)
+            for number in content.allocated():
+                offset = number * content.object_size
+                made.content.write(offset, content.read(
+                    offset, min(content.object_size,
+                                content.size - offset)))
+
+    def rollback_to_snap(self, name: str) -> None:
+        """Make it what it was; metadata is not of a snapshot."""
+        content = self._usable("rollback").content
+        if name not in content.frozen:
+            raise self.ceph.rbd.ImageNotFound("error rolling back")
+        if self.ceph.watchers.get(content.name):
+            raise self.ceph.rbd.ReadOnlyImage("error rolling back")
+        then = content.frozen[name].copy()
+        for field in ("size", "objects", "parent", "below", "overlap"):
+            setattr(content, field, getattr(then, field))
+
+    def flatten(self) -> None:
+        """Copy what the parent has; encrypted, if the encryption is loaded.
+        """
+        image = self._usable("flatten")
+        if self._plain is None:
+            with self.ceph.as_librbd():
+                image.flatten()
+            return
+        step = self.content.object_size
+        header = self.content.size - self._plain.size()
+        self.content.write(0, self.content.read(0, header))
+        for offset in range(0, self._plain.size(), step):
+            data = self._plain.read(offset, step)
+            if data.strip(b"\0"):
+                self._plain.write(offset, data)
+        self.content.detach()
