@@ -12,6 +12,8 @@
 
 """The Cinder drivers in the Cinder that is installed."""
 
+import cinder.tests.unit  # noqa: F401
+
 from os_brick_rbd_luks.tests import selection
 
 load_tests = selection.of_package(__file__)

@@ -1,0 +1,298 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Volumes of volumes and of snapshots: each with a key of its own."""
+
+from __future__ import annotations
+
+from cinder import exception as cinder_exception
+import ddt
+
+from os_brick_rbd_luks.tests.unit.cinder import base
+
+
+class CloneTestCase(base.DriverTestCase):
+    """Knows which keys are left when clones are there."""
+
+    def check_own(self, source, *clones, depth=1, others=()):
+        """Nobody else's key opens the clones; no key is there for nothing.
+
+        :param depth: how many layers of LUKS2 a clone has below itself
+        :param others: whose keys there are besides
+        """
+        owners = [source, *clones, *others]
+        for clone in clones:
+            self.assertNotEqual(self.passphrase(source),
+                                self.passphrase(clone))
+            below = [key_id for key_id in self.below(clone) if key_id]
+            self.assertEqual(depth if self.is_luks2(clone) else 0,
+                             len(below))
+            owners += below
+        self.assert_keys(*owners)
+        self.assert_nothing_is_open()
+
+    def new_clone(self, source, **values):
+        """A clone that is to be made, with its copy of the source's key."""
+        return self.volume(
+            type_id=source.volume_type_id, source_volid=source.id,
+            key_id=self.keys.copy(source.encryption_key_id), **values)
+
+
+@ddt.ddt
+class CloneTest(CloneTestCase):
+
+    @ddt.data(*base.PROVIDERS)
+    def test_own_key(self, provider):
+        source = self.filled(provider)
+        clone = self.clone(source)
+        self.check(clone)
+        self.check(source)
+        self.check_own(source, clone)
+        self.assert_images(clone, images={
+            source.name: [f"{clone.name}.clone_snap"]})
+        self.write(clone, base.data(value=b"B"))
+        self.check(source)
+        self.check(clone, base.data(value=b"B"))
+        self.delete(clone)
+        self.assert_images(source)
+        self.assert_keys(source)
+        self.delete(source)
+        self.assert_nothing_left()
+
+    def test_plain(self):
+        source = self.create(None)
+        clone = self.build(self.volume(
+            type_id=source.volume_type_id, source_volid=source.id),
+            source_volid=source.id)
+        self.assertEqual(base.GIB, self.content(clone).size)
+        larger = self.build(self.volume(
+            size=2, type_id=source.volume_type_id, source_volid=source.id),
+            source_volid=source.id)
+        self.assertEqual(2 * base.GIB, self.content(larger).size)
+        self.assert_keys()
+
+    @ddt.data("luks", "luks2")
+    def test_same_key(self, provider):
+        # cinderlib's: nobody has made a copy of the key.
+        source = self.filled(provider)
+        clone = self.volume(
+            type_id=source.volume_type_id, source_volid=source.id,
+            key_id=source.encryption_key_id, size=2)
+        self.driver.create_cloned_volume(clone, source)
+        self.check(clone, base.data(1))
+        self.assertEqual(source.encryption_key_id, clone.encryption_key_id)
+        self.assert_keys(source)
+
+    @ddt.data("luks", "luks2")
+    def test_larger(self, provider):
+        source = self.filled(provider)
+        clone = self.clone(source, size=2)
+        self.check(clone, base.data(1))
+        self.write(clone, base.data(2, b"B"))
+        self.check(clone, base.data(2, b"B"))
+        self.check(source)
+
+    @ddt.data("luks", "luks2")
+    def test_clone_of_a_clone(self, provider):
+        first = self.filled(provider)
+        second = self.clone(first)
+        third = self.clone(second, size=2)
+        self.check(third, base.data(1))
+        self.check(second)
+        self.check(first)
+        self.assert_no_key_leaked(first, second, third)
+        self.delete(second)
+        self.delete(first)
+        self.check(third, base.data(1))
+        self.delete(third)
+        self.assert_nothing_left()
+
+    @ddt.data("luks", "luks2")
+    def test_flattened_at_the_greatest_depth(self, provider):
+        self.option(rbd_max_clone_depth=1)
+        first = self.filled(provider)
+        second = self.clone(first)
+        third = self.clone(second, size=2)
+        self.check(third, base.data(1))
+        self.check_own(second, third, depth=0,
+                       others=[first, *filter(None, self.below(second))])
+
+    @ddt.data("luks", "luks2")
+    def test_copied_if_clones_are_off(self, provider):
+        self.option(rbd_max_clone_depth=0)
+        source = self.filled(provider)
+        copy = self.clone(source, size=2)
+        self.check(copy, base.data(1))
+        self.check_own(source, copy, depth=0)
+        self.assert_images(source, copy)
+
+
+class CloneOnCeph18Test(CloneTest):
+    release = 18
+
+
+@ddt.ddt
+class SnapshotTest(CloneTestCase):
+
+    @ddt.data("luks", "luks2")
+    def test_own_key(self, provider):
+        source = self.filled(provider)
+        snapshot = self.snapshot(source)
+        self.write(source, base.data(value=b"B"))
+        volume = self.from_snapshot(snapshot)
+        self.check(volume)
+        self.check(source, base.data(value=b"B"))
+        self.check_own(source, volume)
+        self.delete(volume)
+        self.assert_images(images={source.name: [snapshot.name]})
+        self.delete_snapshot(snapshot)
+        self.delete(source)
+        self.assert_nothing_left()
+
+    @ddt.data("luks", "luks2")
+    def test_larger(self, provider):
+        source = self.filled(provider)
+        snapshot = self.snapshot(source)
+        self.extend(source, 2)
+        volume = self.from_snapshot(snapshot, size=3)
+        self.check(volume, base.data(1))
+        self.write(volume, base.data(3, b"B"))
+        self.check(volume, base.data(3, b"B"))
+
+    @ddt.data("luks", "luks2")
+    def test_flattened(self, provider):
+        self.option(rbd_flatten_volume_from_snapshot=True)
+        source = self.filled(provider)
+        snapshot = self.snapshot(source)
+        volume = self.from_snapshot(snapshot, size=2)
+        self.check(volume, base.data(1))
+        self.check_own(source, volume, depth=0)
+        self.delete_snapshot(snapshot)
+        self.delete(source)
+        self.assert_images(volume)
+        self.check(volume, base.data(1))
+
+    @ddt.data("luks", "luks2")
+    def test_snapshot_is_deleted_before_its_volume(self, provider):
+        source = self.filled(provider)
+        snapshot = self.snapshot(source)
+        volume = self.from_snapshot(snapshot)
+        if not hasattr(self.driver, "_flatten_children"):
+            # Cinder 21: not before its volumes.
+            self.assertRaises(cinder_exception.SnapshotIsBusy,
+                              self.delete_snapshot, snapshot)
+            self.check(volume)
+            return
+        # Upstream flattens what is in the way, and wants to be asked again.
+        self.assertRaises(cinder_exception.SnapshotIsBusy,
+                          self.delete_snapshot, snapshot)
+        self.delete_snapshot(snapshot)
+        self.check(volume)
+        self.assert_images(source, volume)
+        self.delete(source)
+        self.check(volume)
+
+    def test_snapshot_of_a_plain_volume(self):
+        source = self.create(None)
+        snapshot = self.snapshot(source)
+        volume = self.build(self.volume(
+            size=2, type_id=source.volume_type_id, snapshot_id=snapshot.id),
+            snapshot_id=snapshot.id)
+        self.assertEqual(2 * base.GIB, self.content(volume).size)
+        self.delete(volume)
+        self.delete_snapshot(snapshot)
+        self.delete(source)
+        self.assert_nothing_left()
+
+
+class SnapshotOnCeph18Test(SnapshotTest):
+    release = 18
+
+
+@ddt.ddt
+class FaultTest(CloneTestCase):
+    """Clones that are not made: nothing is left of them."""
+
+    release = 18
+
+    def setUp(self):
+        super().setUp()
+        self.source = self.filled("luks2")
+
+    def walk(self, source, others, each):
+        """Let each call fail while a volume is cloned.
+
+        :param each: :meth:`each_call_fails` or :meth:`each_key_call_fails`
+        :param others: whose keys there are besides
+        """
+        volumes = [self.new_clone(source)]
+
+        def operation():
+            self.driver.create_cloned_volume(volumes[-1], source)
+
+        def check(worked, name):
+            volume = volumes[-1]
+            volume.refresh()
+            if volume.name in self.images():
+                self.assert_still_opens(volume)
+            else:
+                self.assertFalse(worked, name)
+            if worked:
+                # Only what tidies up has failed.
+                self.assert_opens(volume)
+            self.assert_no_key_leaked(source, volume, *others)
+            self.driver.delete_volume(volume)
+            self.keys.delete(volume.encryption_key_id)
+            self.assertNotIn(volume.name, self.images())
+            self.assert_keys(source, *others)
+            self.assert_nothing_is_open()
+            self.assert_opens(source)
+            volumes.append(self.new_clone(source))
+
+        return each(operation, check)
+
+    def test_each_call_fails(self):
+        self.walk(self.source, [], self.each_call_fails)
+
+    def test_each_call_of_the_key_manager_fails(self):
+        second = self.clone(self.source)
+        self.check(second)
+        failed = self.walk(second, [self.source, *self.below(second)],
+                           self.each_key_call_fails)
+        # A new key, its value, copies of those that its layers need.
+        self.assertEqual({"get", "create_key", "store"}, {*failed})
+        self.check(second)
+
+    def test_old_key_cannot_be_deleted(self):
+        source = self.filled("luks")
+        volume = self.new_clone(source)
+        old = volume.encryption_key_id
+        base.keystore.VAULT.refuses = ["delete"]
+        self.build(volume, source_volid=source.id)
+        base.keystore.VAULT.refuses = []
+        self.check(volume)
+        # It is noted, and goes with the volume.
+        self.assert_keys(self.source, source, volume, old)
+        self.delete(volume)
+        self.assert_keys(self.source, source)
+
+    def test_key_of_the_source_is_gone(self):
+        volume = self.new_clone(self.source)
+        own = volume.encryption_key_id
+        self.keys.delete(own)
+        error = self.assertRaises(
+            cinder_exception.VolumeBackendAPIException,
+            self.driver.create_cloned_volume, volume, self.source)
+        self.assertIn(own, str(error))
+        self.check(self.source)
+        self.assert_images(self.source)
+        self.assert_keys(self.source)

@@ -1,0 +1,276 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Deletion: what goes with a volume, what is erased, what stands in the way.
+"""
+
+from __future__ import annotations
+
+from cinder import exception as cinder_exception
+from cinder.volume.drivers import rbd
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.operations import owned
+from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.unit.cinder import base
+
+
+@ddt.ddt
+class EraseTest(base.DriverTestCase):
+    """With ``rbd_luks_erase_on_delete``."""
+
+    def setUp(self):
+        super().setUp()
+        self.option(rbd_luks_erase_on_delete=True)
+        #: what upstream's driver was about to delete, as it was then
+        self.deleted = []
+        upstream = rbd.RBDDriver.delete_volume
+
+        def look(driver, volume):
+            if volume.name in self.ceph.pools["volumes"].contents:
+                self.deleted.append(self.content(volume).copy())
+            upstream(driver, volume)
+
+        self.patch("cinder.volume.drivers.rbd.RBDDriver.delete_volume", look)
+
+    def areas(self, volume):
+        """Offset and bytes of a volume's keyslot areas."""
+        content = self.content(volume)
+        with images.MemoryImage(content, read_only=True) as image:
+            return [(slot.offset, content.read(slot.offset, slot.length))
+                    for slot in header_io.read_header(image).keyslots]
+
+    def assert_erased(self, content, areas, passphrase):
+        """Neither the passphrase nor an old header opens it any more."""
+        self.assertNotEqual([], areas)
+        for offset, old in areas:
+            new = content.read(offset, len(old))
+            same = sum(a == b for a, b in zip(old, new))
+            # As many as chance leaves, or all of a hole.
+            self.assertLess(same, len(old) / 64, f"area at {offset}")
+        with images.MemoryImage(content, read_only=True) as image:
+            self.assertRaises(exception.KeyslotNotFound, unlock.unlock,
+                              image, passphrase)
+
+    @ddt.data("luks", "luks2")
+    def test_keyslots_are_overwritten_before_it_goes(self, provider):
+        volume = self.filled(provider)
+        areas, passphrase = self.areas(volume), self.passphrase(volume)
+        self.delete(volume)
+        found, = self.deleted
+        self.assert_erased(found, areas, passphrase)
+        self.assert_nothing_left()
+
+    def test_not_without_the_option(self):
+        self.option(rbd_luks_erase_on_delete=False)
+        volume = self.filled()
+        areas = self.areas(volume)
+        self.delete(volume)
+        found, = self.deleted
+        for offset, old in areas:
+            self.assertEqual(old, found.read(offset, len(old)))
+
+    @ddt.data("luks", "luks2")
+    def test_clone_and_its_source(self, provider):
+        # The source's header is its clone's snapshot's as well: it stays.
+        source = self.filled(provider)
+        clone = self.clone(source)
+        kept, areas = self.areas(source), self.areas(clone)
+        passphrase = self.passphrase(clone)
+        self.delete(source)
+        self.check(clone)
+        content = self.ceph.content(f"volumes/{source.name}.deleted")
+        for offset, old in kept:
+            self.assertEqual(old, content.read(offset, len(old)))
+        self.delete(clone)
+        self.assert_erased(self.deleted[-1], areas, passphrase)
+        self.assert_nothing_left()
+
+    def test_no_header(self):
+        volume = self.create()
+        self.content(volume).objects.clear()
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    def test_erasing_fails(self):
+        volume = self.filled()
+
+        def check(worked, _name):
+            # The driver is asked again: whatever is erased by then.
+            self.driver.delete_volume(volume)
+            self.assertNotIn(volume.name, self.images())
+            self.assert_keys(volume)
+            self.remake(volume)
+
+        self.each_call_fails(lambda: self.driver.delete_volume(volume),
+                             check)
+
+    def remake(self, volume):
+        self.driver.create_volume(volume)
+
+
+@ddt.ddt
+class BusyTest(base.DriverTestCase):
+
+    def setUp(self):
+        super().setUp()
+        # A client that was killed counts for longer.
+        self.patch("os_brick_rbd_luks.image.evict.WAIT", 0)
+
+    def hold(self, volume):
+        """Let a client elsewhere have it open."""
+        self.ceph.watchers[f"volumes/{volume.name}"] = [
+            ceph.Watcher(7, "10.0.0.7:0/1")]
+
+    @ddt.data(False, True)
+    def test_key_is_there(self, erase):
+        self.option(rbd_luks_erase_on_delete=erase)
+        volume = self.filled()
+        self.hold(volume)
+        self.backend.delete_volume(self.context, volume)
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+        self.check(volume)
+
+    @ddt.data(False, True)
+    def test_key_is_gone(self, erase):
+        # Cinder must not offer a volume that no key opens.
+        self.option(rbd_luks_erase_on_delete=erase)
+        volume = self.filled()
+        self.hold(volume)
+        error = self.assertRaises(
+            cinder_exception.VolumeBackendAPIException, self.delete, volume)
+        self.assertIn("delete it again", str(error))
+        volume.refresh()
+        self.assertEqual("error_deleting", volume.status)
+        self.ceph.watchers.clear()
+        self.backend.delete_volume(self.context, volume)
+        self.assert_nothing_left()
+
+    def test_client_goes_meanwhile(self):
+        volume = self.filled()
+        self.hold(volume)
+        upstream, tries = rbd.RBDDriver.delete_volume, []
+
+        def delete(driver, record):
+            tries.append(record)
+            if len(tries) == 1:
+                try:
+                    return upstream(driver, record)
+                finally:
+                    self.ceph.watchers.clear()
+            return upstream(driver, record)
+
+        self.patch("cinder.volume.drivers.rbd.RBDDriver.delete_volume",
+                   delete)
+        self.delete(volume)
+        self.assertEqual(2, len(tries))
+        self.assert_nothing_left()
+
+
+@ddt.ddt
+class DeletionTest(base.DriverTestCase):
+
+    @ddt.data("luks", "luks2")
+    def test_image_is_gone_already(self, provider):
+        volume = self.create(provider)
+        with self.pool() as pool:
+            pool.remove(volume.name)
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    def test_key_that_a_killed_service_left(self):
+        volume = self.filled()
+        orphan = self.keys.new()
+        with self.pool() as pool, pool.open(volume.name) as image:
+            owned.write(image, [orphan, volume.encryption_key_id])
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    def test_key_of_a_volume_that_a_retype_leaves(self):
+        # Of a temporary volume, Cinder's API has not deleted the key.
+        volume = self.filled(use_quota=False)
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    def test_key_that_somebody_else_has(self):
+        volume = self.filled(use_quota=False)
+        other = self.volume(key_id=volume.encryption_key_id,
+                            type_id=volume.volume_type_id)
+        self.driver.delete_volume(volume)
+        self.assert_keys(other)
+
+    def test_tidying_up_fails(self):
+        # The volume is gone, and Cinder has to know that.
+        source = self.filled()
+        clone = self.clone(source)
+
+        def check(worked, name):
+            if worked:
+                self.assertNotIn(clone.name, self.images(), name)
+                self.remake(clone, source)
+            self.check(source)
+
+        self.each_call_fails(lambda: self.driver.delete_volume(clone), check)
+
+    def remake(self, clone, source):
+        with self.pool() as pool, pool.open(source.name) as image:
+            for snapshot in image.snapshots():
+                image.remove_snapshot(snapshot)
+        self.keys.delete(clone.encryption_key_id)
+        clone.encryption_key_id = self.keys.copy(source.encryption_key_id)
+        clone.save()
+        self.driver.create_cloned_volume(clone, source)
+
+    @ddt.data("luks", "luks2")
+    def test_temporary_clone_of_a_backup(self, provider):
+        # The bytes that it reads, and the key that the backup has a copy of.
+        volume = self.filled(provider)
+        temporary = self.driver._create_temp_cloned_volume(
+            self.context, volume)
+        self.assertIsNone(temporary.encryption_key_id)
+        self.assertEqual([self.passphrase(volume)],
+                         self.openers(temporary.name))
+        self.assertEqual(self.content(volume).size,
+                         self.content(temporary).size)
+        self.driver.delete_volume(temporary)
+        temporary.destroy()
+        self.check(volume)
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    def test_temporary_volume_to_revert_from(self):
+        # Cinder would copy it as it is, header and all, over a volume.
+        volume, other = self.filled(), self.filled(value=b"B")
+        snapshot = self.snapshot(other)
+        error = self.assertRaises(
+            cinder_exception.InvalidVolume,
+            self.driver._create_temp_volume_from_snapshot, self.context,
+            volume, snapshot, volume_options={"display_name": "[revert]"})
+        self.assertIn("is encrypted", str(error))
+        self.check(volume)
+        self.assert_images(volume, images={other.name: [snapshot.name]})
+
+    def test_temporary_volume_of_a_snapshot(self):
+        volume = self.filled()
+        snapshot = self.snapshot(volume)
+        temporary = self.driver._create_temp_volume_from_snapshot(
+            self.context, volume, snapshot)
+        self.assertEqual([self.passphrase(volume)],
+                         self.openers(temporary.name))
+        self.driver.delete_volume(temporary)
+        self.assert_images(images={volume.name: [snapshot.name]})
+        self.assert_keys(volume)

@@ -1,0 +1,234 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Retype, migration and management, with upstream's manager on both sides."""
+
+from __future__ import annotations
+
+from cinder import exception as cinder_exception
+from cinder import objects
+import ddt
+
+from os_brick_rbd_luks.tests.fakes import cinder_ceph
+from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests import volumes
+from os_brick_rbd_luks.volume import keys
+
+_PIECE = 4 * base.MIB
+
+
+def copy_volume(source, target, size_in_m, *_args, **_options):
+    """As Cinder's of that name, without writing what is zeros already."""
+    size, offset = size_in_m * base.MIB, 0
+    while offset < size:
+        source.seek(offset)
+        piece = source.read(min(_PIECE, size - offset))
+        if piece.strip(b"\0"):
+            target.seek(offset)
+            target.write(piece)
+        offset += _PIECE
+
+
+@ddt.ddt
+class MigrationTest(base.DriverTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.other = self.make_backend(pool="images")
+        self.mock_object(self.other.driver, "_execute",
+                         side_effect=self.execute)
+        self.patch("cinder.volume.rpcapi.VolumeAPI",
+                   return_value=volumes.InProcess(self.backend, self.other))
+        self.patch("cinder.volume.volume_utils.copy_volume", copy_volume)
+        for backend in (self.backend, self.other):
+            self.mock_object(backend, "publish_service_capabilities")
+
+    def place(self, backend):
+        """A host as the scheduler names it."""
+        pool = backend.driver.configuration.rbd_pool
+        return {"host": f"{backend.host}#pool", "cluster_name": None,
+                "capabilities": {
+                    "storage_protocol": "ceph",
+                    "location_info": f"ceph::{cinder_ceph.FSID}:cinder:{pool}"
+                }}
+
+    def retype(self, volume, type_id, backend=None):
+        volume.previous_status, volume.status = "available", "retyping"
+        volume.save()
+        self.backend.retype(self.context, volume, type_id,
+                            self.place(backend or self.backend),
+                            migration_policy="on-demand")
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+
+    def migrate(self, volume, generic):
+        volume.previous_status, volume.status = "available", "maintenance"
+        volume.save()
+        self.backend.migrate_volume(
+            self.context, volume, self.place(self.other), generic)
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+
+    @ddt.data("luks", "luks2")
+    def test_to_another_backend(self, provider):
+        volume = self.filled(provider)
+        # Who migrates is an administrator, who gets nobody's keys.
+        self.mock_object(keys.Keys, "passphrase", side_effect=AssertionError)
+        self.migrate(volume, True)
+        self.check(volume, pool="images")
+        self.assert_images()
+        self.assert_keys(volume)
+        self.assert_nothing_is_open()
+
+    def test_clone_to_another_backend(self):
+        source = self.filled("luks2")
+        clone = self.clone(source)
+        self.migrate(clone, True)
+        self.check(clone, pool="images")
+        self.check(source)
+        self.assert_images(source)
+        self.assert_keys(source, clone)
+
+    @ddt.data("luks", "luks2")
+    def test_to_another_pool(self, provider):
+        volume = self.filled(provider)
+        self.migrate(volume, False)
+        self.check(volume, pool="images")
+        self.assert_images()
+        self.assert_images(volume, pool="images")
+        self.assert_keys(volume)
+
+    def test_to_a_backend_that_is_not_rbd(self):
+        volume = self.filled()
+        target = self.volume(backend=self.other)
+        self.mock_object(self.driver, "_attach_volume", return_value=(
+            {"device": {"path": "/dev/sda"}}, target))
+        self.mock_object(self.driver, "_detach_volume")
+        error = self.assertRaises(
+            cinder_exception.VolumeMigrationFailed,
+            self.driver.before_volume_copy, self.context, volume, target)
+        self.assertIn("no RBD backend", str(error))
+        self.assertEqual(1, self.driver._detach_volume.call_count)
+        self.check(volume)
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"))
+    @ddt.unpack
+    def test_retype_to_another_format(self, before, after):
+        volume = self.filled(before)
+        old = volume.encryption_key_id
+        self.retype(volume, self.volume_type(after))
+        self.assertNotEqual(old, volume.encryption_key_id)
+        self.check(volume)
+        self.assertEqual(after == "luks2", self.is_luks2(volume))
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    def test_retype_from_plain(self):
+        volume = self.create(None)
+        for offset, value in base.data().items():
+            self.content(volume).write(offset, value)
+        self.retype(volume, self.volume_type("luks2"))
+        self.check(volume)
+        self.assert_keys(volume)
+
+    def test_retype_to_plain(self):
+        volume = self.filled()
+        self.retype(volume, self.volume_type(None), self.other)
+        self.assertIsNone(volume.encryption_key_id)
+        content = self.content(volume, "images")
+        self.assertEqual(base.GIB, content.size)
+        for offset, value in base.data().items():
+            self.assertEqual(value, content.read(offset, len(value)))
+        self.assert_images()
+        self.assert_keys()
+
+    def test_retype_fails(self):
+        volume = self.filled()
+        self.patch("cinder.volume.volume_utils.copy_volume",
+                   side_effect=cinder_exception.VolumeMigrationFailed(
+                       reason="no"))
+        volume.previous_status, volume.status = "available", "retyping"
+        volume.save()
+        self.assertRaises(
+            cinder_exception.VolumeMigrationFailed, self.backend.retype,
+            self.context, volume, self.volume_type("luks2"),
+            self.place(self.backend), migration_policy="on-demand")
+        self.check(volume)
+        self.assert_images(volume)
+        self.assert_keys(volume)
+
+    def test_retype_in_place(self):
+        volume = self.filled()
+        new_type = objects.VolumeType.get_by_id(
+            self.context, self.volume_type("luks", a="b"))
+        done, _update = self.driver.retype(self.context, volume, new_type,
+                                           {}, None)
+        self.assertTrue(done)
+        self.check(volume)
+
+    def test_replication_needs_luks1(self):
+        replicated = {"replication_enabled": "<is> True"}
+        volume = self.volume(type_id=self.volume_type("luks2", **replicated))
+        self.assertRaises(cinder_exception.VolumeDriverException,
+                          self.driver.create_volume, volume)
+        self.assert_images()
+        volume = self.create("luks2")
+        self.assertRaises(
+            cinder_exception.VolumeDriverException, self.driver.retype,
+            self.context, volume, objects.VolumeType.get_by_id(
+                self.context, self.volume_type("luks2", **replicated)), {},
+            None)
+        self.check(volume, {})
+
+    def test_setting_it_up_fails(self):
+        self.patch("cinder.volume.drivers.rbd.RBDDriver._setup_volume",
+                   side_effect=cinder_exception.VolumeBackendAPIException(
+                       data="no"))
+        volume = self.volume()
+        self.assertRaises(cinder_exception.VolumeBackendAPIException,
+                          self.driver.create_volume, volume)
+        self.assert_images()
+        self.assert_keys(volume)
+
+
+class ManageTest(base.DriverTestCase):
+
+    def manage(self, volume, source):
+        return self.driver.manage_existing_get_size(
+            volume, {"source-name": source.name})
+
+    def test_decrypted_size(self):
+        source = self.filled(size=2)
+        self.assertEqual(2, self.manage(self.volume(size=0), source))
+
+    def test_managed(self):
+        source = self.filled()
+        volume = self.volume(key_id=source.encryption_key_id)
+        self.driver.manage_existing(volume, {"source-name": source.name})
+        self.check(volume)
+
+    def test_plain_image_for_an_encrypted_type(self):
+        self.assertRaises(
+            cinder_exception.ManageExistingInvalidReference, self.manage,
+            self.volume(size=0), self.create(None))
+
+    def test_nobody_gave_it_a_key(self):
+        volume = self.volume(size=0)
+        volume.encryption_key_id = None
+        error = self.assertRaises(
+            cinder_exception.ManageExistingVolumeTypeMismatch, self.manage,
+            volume, self.create())
+        self.assertIn("key", str(error))
+
+    def test_plain(self):
+        self.assertEqual(1, self.manage(self.volume(None, size=0),
+                                        self.create(None)))
