@@ -20,6 +20,7 @@ import ddt
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
+from os_brick_rbd_luks.tests import selection
 
 
 class CloneTestCase(base.DriverTestCase):
@@ -76,7 +77,7 @@ class CloneTest(CloneTestCase):
         self.check(clone, reader.filling(2, 0x61))
         self.check(source)
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_clone_of_a_clone(self, provider):
         first = self.filled(provider)
         second = self.clone(first)
@@ -104,7 +105,7 @@ class CloneTest(CloneTestCase):
         self.delete(third)
         self.assert_nothing_left()
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_chain_is_deleted_from_its_end(self, provider):
         first = self.filled(provider)
         second = self.clone(first)
@@ -118,7 +119,7 @@ class CloneTest(CloneTestCase):
         self.delete(first)
         self.assert_nothing_left()
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_one_of_two_clones_is_deleted(self, provider):
         source = self.filled(provider)
         first, second = self.clone(source), self.clone(source)
@@ -130,7 +131,7 @@ class CloneTest(CloneTestCase):
         self.delete(second)
         self.assert_nothing_left()
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_flattened_at_the_greatest_depth(self, provider):
         self.option(rbd_max_clone_depth=1)
         first = self.filled(provider)
@@ -142,7 +143,7 @@ class CloneTest(CloneTestCase):
         self.assert_images(third, images={
             first.name: [f"{second.name}.clone_snap"], second.name: []})
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_copied_if_clones_are_off(self, provider):
         self.option(rbd_max_clone_depth=0)
         source = self.filled(provider)
@@ -151,6 +152,7 @@ class CloneTest(CloneTestCase):
         self.check_own(source, copy, depth=0)
         self.assert_images(source, copy)
 
+    @selection.full
     def test_snapshot_of_the_source_stays_for_others(self):
         source = self.filled()
         snapshot = self.snapshot(source)
@@ -178,7 +180,7 @@ class SnapshotTest(CloneTestCase):
         self.delete(source)
         self.assert_nothing_left()
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_d2_larger_volume_of_a_snapshot(self, provider):
         source = self.filled(provider)
         snapshot = self.snapshot(source)
@@ -188,7 +190,7 @@ class SnapshotTest(CloneTestCase):
         self.disk(volume).write(reader.filling(3, 0x61))
         self.check(volume, reader.filling(3, 0x61))
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_flattened(self, provider):
         self.option(rbd_flatten_volume_from_snapshot=True)
         source = self.filled(provider)
@@ -201,7 +203,7 @@ class SnapshotTest(CloneTestCase):
         self.assert_images(volume)
         self.check(volume, reader.filling(1))
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_snapshot_is_deleted_before_its_volume(self, provider):
         source = self.filled(provider)
         snapshot = self.snapshot(source)

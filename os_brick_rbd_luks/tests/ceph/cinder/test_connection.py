@@ -25,6 +25,7 @@ from os_brick_rbd_luks.operations import chain
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
+from os_brick_rbd_luks.tests import selection
 
 
 @ddt.ddt
@@ -45,7 +46,7 @@ class TransferTest(base.DriverTestCase):
         volume.save()
         self.driver.initialize_connection(volume, {"host": "here"})
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_h4_rekeyed_before_it_is_attached(self, provider):
         volume = self.transferred(provider)
         known = self.passphrase(volume)
@@ -115,7 +116,7 @@ class TransferTest(base.DriverTestCase):
                                    action="write", reason="no")):
             yield
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_h4_clone(self, provider):
         # The keys that its layers need are no matter of its passphrase.
         source = self.filled(provider)

@@ -21,6 +21,7 @@ import ddt
 
 from os_brick_rbd_luks.tests.ceph.cinder import image_base
 from os_brick_rbd_luks.tests.ceph.cinder import keys
+from os_brick_rbd_luks.tests import selection
 
 
 @ddt.ddt
@@ -94,10 +95,11 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
             self.keys.delete(volume.encryption_key_id)
 
     @ddt.data("luks", "luks2")
+    @selection.full
     def test_create(self, provider):
         self.fail_each(lambda: self.volume(provider), self.build, ["get"])
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_clone(self, provider):
         source = self.filled(provider)
         failed = self.fail_each_clone(
@@ -105,6 +107,7 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
         self.assertIn("create_key", failed)
         self.check(source)
 
+    @selection.full
     def test_clone_of_a_clone(self):
         # On Ceph 18 its parent's keys are copied, too.
         first = self.filled("luks2")
@@ -115,12 +118,14 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
         self.check(source)
 
     @ddt.data("luks", "luks2")
+    @selection.full
     def test_from_snapshot(self, provider):
         source = self.filled(provider)
         snapshot = self.snapshot(source)
         self.fail_each_clone(source, [source], snapshot_id=snapshot.id)
         self.check(source)
 
+    @selection.full
     def test_of_an_encrypted_image(self):
         source = self.filled()
         image_id = self.upload(source)
@@ -131,6 +136,7 @@ class KeyManagerFaultTest(image_base.ImageTestCase):
             ["get", "create_key"], [source, self.key_of(image_id)],
             may_stay=True)
 
+    @selection.full
     def test_an_old_key_cannot_be_deleted(self):
         source = self.filled()
 

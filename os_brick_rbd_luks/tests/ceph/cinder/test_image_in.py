@@ -25,6 +25,7 @@ from os_brick_rbd_luks.tests.ceph.cinder import image_base
 from os_brick_rbd_luks.tests.ceph.cinder import images
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base as functional
+from os_brick_rbd_luks.tests import selection
 
 SIZE = 32 * images.MIB
 
@@ -32,7 +33,7 @@ SIZE = 32 * images.MIB
 @ddt.ddt
 class DownloadTest(image_base.ImageTestCase):
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_d1_image_as_large_as_the_volume(self, provider):
         extents = images.spread(base.GIB)
         image_id = self.glance.add(images.raw(base.GIB, extents))
@@ -54,7 +55,8 @@ class DownloadTest(image_base.ImageTestCase):
         self.delete(volume)
         self.assert_nothing_left()
 
-    @ddt.data(("qcow2", "luks"), ("qcow2", "luks2"), ("vmdk", "luks"))
+    @ddt.data(*selection.cases(
+        ("qcow2", "luks"), full=[("qcow2", "luks2"), ("vmdk", "luks")]))
     @ddt.unpack
     def test_image_of_another_format(self, disk_format, provider):
         extents = images.spread(SIZE)
@@ -66,6 +68,7 @@ class DownloadTest(image_base.ImageTestCase):
         self.assert_keys(volume)
         self.assertEqual([image_id], self.glance.downloads)
 
+    @selection.full
     def test_image_larger_than_the_volume(self):
         for disk_format in ("raw", "qcow2"):
             image_id = self.glance.add(images.converted(
@@ -93,7 +96,7 @@ class DownloadTest(image_base.ImageTestCase):
             cinder_exception.CinderException, self.build, self.volume(),
             image_id=image_id)
 
-    @ddt.data("breaks_after", "fails_after")
+    @ddt.data(*selection.cases("breaks_after", full=["fails_after"]))
     def test_download_ends_early(self, how):
         image_id = self.glance.add(images.raw(SIZE, images.spread(SIZE)))
         setattr(self.glance, how, SIZE // 2)
@@ -105,7 +108,7 @@ class DownloadTest(image_base.ImageTestCase):
         self.delete(volume)
         self.assert_nothing_left()
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_reimage(self, provider):
         volume = self.filled(provider)
         key_id = volume.encryption_key_id
@@ -132,6 +135,7 @@ class DownloadTest(image_base.ImageTestCase):
                 self.context, volume, self.glance, image_id)
         self.check(volume)
 
+    @selection.full
     def test_signed_image_is_verified(self):
         # Cinder checks the signature of the file that it downloads first.
         verify = self.patch("cinder.image.image_utils."
@@ -174,6 +178,7 @@ class CephImageTest(image_base.ImageTestCase):
         self.assertFalse(self.is_layered(volume))
         self.assert_images(volume)
 
+    @selection.full
     def test_image_of_another_cluster(self):
         extents = images.spread(SIZE)
         image_id = self.glance.add(images.raw(SIZE, extents))

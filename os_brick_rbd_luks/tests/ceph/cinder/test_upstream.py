@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
+from os_brick_rbd_luks.tests import selection
 
 
 class UpstreamVolumeTest(base.DriverTestCase):
@@ -53,6 +54,7 @@ class UpstreamVolumeTest(base.DriverTestCase):
             self.delete(volume)
         self.assert_nothing_left()
 
+    @selection.full
     def test_copy(self):
         self.option(rbd_max_clone_depth=0)
         copy = self.clone(self.made, size=2)
@@ -70,6 +72,7 @@ class UpstreamVolumeTest(base.DriverTestCase):
         self.check(volume, reader.filling(1))
         self.assert_keys(self.made, volume)
 
+    @selection.full
     def test_s1_extended_by_upstream(self):
         upstreams = self.make_backend(base.UPSTREAMS)
         upstreams.driver.extend_volume(self.made, 2)
@@ -92,6 +95,7 @@ class OurVolumeTest(base.DriverTestCase):
             self.assertNotIn(volume.name, self.images())
         self.assert_keys()
 
+    @selection.full
     def test_clone_and_delete(self):
         clone = self.volume(
             size=1, backend=self.upstreams, source_volid=self.made.id,
@@ -123,6 +127,7 @@ class OurVolumeTest(base.DriverTestCase):
         self.extend(self.made, 2)
         self.check(self.made, reader.filling(1))
 
+    @selection.full
     def test_snapshot(self):
         snapshot = self.snapshot(self.made)
         volume = self.volume(
