@@ -107,8 +107,9 @@ def main(argv: Optional[List[str]] = None) -> int:
             print("\nWith fewer steps:")
             print(walks.shorter(world, failed, left_out,
                                 time.monotonic() + args.shorten))
+        switches = "".join(f" --with {name}" for name in args.faults)
         print(f"\nAgain: tools/stress --world {args.world} "
-              f"--seed {failed.seed} --length {args.length}")
+              f"--seed {failed.seed} --length {args.length}{switches}")
         return 1
     finally:
         faulthandler.cancel_dump_traceback_later()
