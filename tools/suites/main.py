@@ -53,6 +53,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--python", default="", metavar="PATH",
                       help="an interpreter that has all the tests need, "
                       "instead of each suite's own; installs nothing")
+    made.add_argument("--stress", type=float, metavar="SECONDS",
+                      help="how long each random walk goes on")
     # For the processes of this run, and for tools/test.
     for name in ("--setup", "--inside", "--tier", "--wrapped"):
         made.add_argument(name, nargs="?", const=True,
@@ -133,6 +135,8 @@ def main() -> int:
     if args.setup:
         setup(chosen)
         return 0
+    if args.stress:
+        os.environ["RBD_LUKS_TEST_STRESS"] = str(args.stress)
     tier = args.tier or ("full" if args.all else "quick")
     running = run.Run(tier, args.filter, args.python)
     if args.inside:

@@ -12,7 +12,7 @@
 
 """A compute host of a test's own: its libvirtd, its guests, and its life.
 
-Tests share the libvirtd of ``tools/functional``. One that restarts libvirtd,
+Tests share the libvirtd of ``tools/with``. One that restarts libvirtd,
 or the host, has another one, so that no guest of another test's ends.
 """
 

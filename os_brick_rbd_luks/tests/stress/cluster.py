@@ -11,7 +11,7 @@
 #    under the License.
 """The walk's world on real Ceph, with librbd, QEMU, kills and clients.
 
-Needs the cluster of ``tools/functional``. What is killed is a process of its
+Needs the cluster of ``tools/with``. What is killed is a process of its
 own, a SIGKILL that it sends to itself at the chosen change of the store. Not
 a fork of this one: librados would give both one address, and Ceph refuses that
 of a client it fenced.

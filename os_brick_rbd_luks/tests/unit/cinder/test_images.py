@@ -449,7 +449,8 @@ class EncryptedImageTest(ImageTestCase):
             cinder_exception.CinderException,
             self.driver.copy_image_to_volume, self.context, volume,
             self.glance, image_id)
-        self.assertTrue(before == self.content(volume).whole())
+        self.assertTrue(self.content(volume).whole() == before,
+                        "the volume has changed")
         self.assert_images(volume)
 
     def test_each_call_fails(self):
