@@ -14,23 +14,16 @@
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-import textwrap
 
 import ddt
 
 from os_brick_rbd_luks.tests.ceph.attach import base
+from os_brick_rbd_luks.tests import child
 from os_brick_rbd_luks.tests import selection
 
 #: A service in miniature. Its ticker is a green (or native) thread.
 _SERVICE = """
-import sys
-if sys.argv[1] == "green":
-    import eventlet
-    eventlet.monkey_patch()
 import json, threading, time
 from castellan.common.objects import symmetric_key
 from os_brick import encryptors
@@ -39,7 +32,6 @@ from os_brick_rbd_luks import attachment, opts
 from os_brick_rbd_luks.connectors import rbd as connectors
 from os_brick_rbd_luks.tests.fakes import keymanager
 
-given = json.loads(sys.stdin.read())
 opts.options()
 cfg.CONF.set_override("libvirt_uri", given["uri"], group=opts.GROUP)
 cfg.CONF.set_override("ceph_conf", given["conf"], group=opts.GROUP)
@@ -84,8 +76,7 @@ stop = True
 ticker.join()
 within = [t for t in ticks if start <= t <= end]
 gaps = [b - a for a, b in zip([start, *within], [*within, end])]
-print(json.dumps({"size": size, "seconds": end - start,
-                  "longest": max(gaps)}))
+result = {"size": size, "seconds": end - start, "longest": max(gaps)}
 """
 
 
@@ -93,7 +84,7 @@ print(json.dumps({"size": size, "seconds": end - start,
 class ServiceTest(base.AttachmentTestCase):
 
     @ddt.data(*selection.cases("green", full=("native",)))
-    def test_other_threads_go_on(self, kind):
+    def test_other_threads_go_on(self, mode):
         # Costly: its keyslot takes QEMU, librbd and us seconds to open.
         name = self.name()
         self.qemu_create(name, "64M", key=self.passphrase,
@@ -101,15 +92,11 @@ class ServiceTest(base.AttachmentTestCase):
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
             keyring = stream.read()
-        done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(_SERVICE), kind],
-            input=json.dumps({
-                "uri": self.uri, "conf": self.conf, "key": self.key.hex(),
-                "keyring": keyring, "info": self.connection_info(name),
-                "metadata": self.metadata(encryption_key_id="k")}),
-            capture_output=True, text=True, timeout=120)
-        self.assertEqual(0, done.returncode, done.stderr)
-        told = json.loads(done.stdout)
+        told = child.run(_SERVICE, {
+            "uri": self.uri, "conf": self.conf, "key": self.key.hex(),
+            "keyring": keyring, "info": self.connection_info(name),
+            "metadata": self.metadata(encryption_key_id="k")},
+            mode=mode, deadline=120)
         self.assertEqual(base.SIZE, told["size"])
         # The whole took seconds in C; nobody waited for that long.
         self.assertLess(told["longest"], told["seconds"] / 3)

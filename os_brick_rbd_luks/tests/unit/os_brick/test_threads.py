@@ -18,72 +18,58 @@ In processes of their own: what eventlet patches stays patched.
 from __future__ import annotations
 
 import importlib.util
-import json
-import subprocess
-import sys
-import textwrap
 import threading
 import types
 
 import testtools
 
+from os_brick_rbd_luks.tests import child
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks import threads
 
 
-class ThreadsTestCase(testtools.TestCase):
-
-    def run_python(self, code, timeout=30):
-        """Run *code*; what it prints as JSON."""
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", "-c", textwrap.dedent(code)],
-            capture_output=True, text=True, timeout=timeout)
-        self.assertEqual(0, done.returncode, done.stderr)
-        return json.loads(done.stdout)
-
-
-class DirectTest(ThreadsTestCase):
+class DirectTest(testtools.TestCase):
 
     def test_same_thread_and_no_eventlet(self):
-        found = self.run_python("""
-            import json, sys, threading
+        found = child.run("""
+            import sys, threading
             from os_brick_rbd_luks import threads
 
             def work(*args, **kwargs):
                 return [threading.get_ident(), args, kwargs]
 
-            print(json.dumps([threading.get_ident(),
-                              threads.call(work, 1, two=2),
-                              "eventlet" in sys.modules]))
+            result = [threading.get_ident(), threads.call(work, 1, two=2),
+                      "eventlet" in sys.modules]
             """)
         here, there, eventlet = found
         self.assertEqual([here, [1], {"two": 2}], there)
         self.assertFalse(eventlet)
 
     def test_errors(self):
-        self.assertTrue(self.run_python("""
-            import json
+        self.assertTrue(child.run("""
             from os_brick_rbd_luks import threads
             try:
                 threads.call(int, "x")
             except ValueError:
-                print("true")
+                result = True
             """))
 
 
-class EventletTest(ThreadsTestCase):
+class EventletTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
         if importlib.util.find_spec("eventlet") is None:
             self.skipTest("eventlet is not installed")
 
+    def run_green(self, code, deadline=60):
+        """What *code* leaves in ``result``, as cinder-volume would run it."""
+        return child.run(code, mode="green", deadline=deadline)
+
     def test_native_thread_and_running_hub(self):
         """librbd does not know green threads: it blocks all of them."""
-        found = self.run_python("""
+        found = self.run_green("""
             import eventlet
-            eventlet.monkey_patch()
-            import json
             from eventlet import patcher
             from os_brick_rbd_luks import threads
             native = patcher.original("threading")
@@ -102,8 +88,7 @@ class EventletTest(ThreadsTestCase):
                         kwargs]
 
             eventlet.spawn(tick)
-            print(json.dumps([native.get_ident(),
-                              threads.call(work, 1, two=2)]))
+            result = [native.get_ident(), threads.call(work, 1, two=2)]
             """)
         here, (there, ticks, args, kwargs) = found
         self.assertNotEqual(here, there)
@@ -112,10 +97,8 @@ class EventletTest(ThreadsTestCase):
 
     def test_without_it_the_hub_would_wait(self):
         """The test above measures something."""
-        ticks = self.run_python("""
+        ticks = self.run_green("""
             import eventlet
-            eventlet.monkey_patch()
-            import json
             from eventlet import patcher
             sleep = patcher.original("time").sleep
             ticks = []
@@ -129,16 +112,14 @@ class EventletTest(ThreadsTestCase):
             eventlet.sleep(0)
             before = len(ticks)
             sleep(0.3)
-            print(len(ticks) - before)
+            result = len(ticks) - before
             """)
         self.assertEqual(0, ticks)
 
     def test_errors(self):
         """Ours arrive as they were raised, and nothing is printed."""
-        found = self.run_python("""
-            import eventlet
-            eventlet.monkey_patch()
-            import contextlib, io, json
+        found = self.run_green("""
+            import contextlib, io
             from os_brick_rbd_luks import exception
             from os_brick_rbd_luks import threads
 
@@ -150,17 +131,15 @@ class EventletTest(ThreadsTestCase):
                 try:
                     threads.call(work)
                 except exception.ImageReadOnly as error:
-                    print(json.dumps([str(error), errors.getvalue()]))
+                    result = [str(error), errors.getvalue()]
             """)
         self.assertIn("reading only", found[0])
         self.assertEqual("", found[1])
 
     def test_nested(self):
         """A call within a call needs no second native thread."""
-        here, there, inner = self.run_python("""
+        here, there, inner = self.run_green("""
             import eventlet
-            eventlet.monkey_patch()
-            import json
             from eventlet import patcher
             from os_brick_rbd_luks import threads
             ident = patcher.original("threading").get_ident
@@ -168,16 +147,14 @@ class EventletTest(ThreadsTestCase):
             def work():
                 return [ident(), threads.call(ident)]
 
-            print(json.dumps([ident(), *threads.call(work)]))
+            result = [ident(), *threads.call(work)]
             """)
         self.assertNotEqual(here, there)
         self.assertEqual(there, inner)
 
     def test_many_at_once(self):
-        self.assertEqual([*range(50)], self.run_python("""
+        self.assertEqual([*range(50)], self.run_green("""
             import eventlet
-            eventlet.monkey_patch()
-            import json
             from eventlet import patcher
             from os_brick_rbd_luks import threads
             sleep = patcher.original("time").sleep
@@ -187,8 +164,8 @@ class EventletTest(ThreadsTestCase):
                 return number
 
             pool = eventlet.GreenPool(50)
-            print(json.dumps(list(pool.imap(
-                lambda number: threads.call(work, number), range(50)))))
+            result = list(pool.imap(
+                lambda number: threads.call(work, number), range(50)))
             """))
 
     def test_logging_from_the_native_thread(self):
@@ -198,10 +175,8 @@ class EventletTest(ThreadsTestCase):
         ever (bug 1983863, "Can't log within tpool.execute"): services have
         their logging set up by oslo.log, which gives handlers other locks.
         """
-        self.assertEqual("done", self.run_python("""
-            import eventlet
-            eventlet.monkey_patch()
-            import json, logging
+        self.assertEqual("done", self.run_green("""
+            import eventlet, logging
             from oslo_config import cfg
             from oslo_log import log
             from os_brick_rbd_luks import threads
@@ -225,33 +200,31 @@ class EventletTest(ThreadsTestCase):
                 threads.call(work)
                 for thread in waiting:
                     thread.wait()
-            print(json.dumps("done"))
+            result = "done"
             """))
 
     def test_encryptors(self):
         """What is tested without eventlet is as true with it."""
-        self.assertEqual([True, []], self.run_python("""
-            import eventlet
-            eventlet.monkey_patch()
-            import io, json, unittest
+        self.assertEqual([True, []], self.run_green("""
+            import io, unittest
             package = "os_brick_rbd_luks.tests.unit.os_brick"
             suite = unittest.defaultTestLoader.loadTestsFromNames([
                 f"{package}.encryptors.test_hypervisor.AttachTest",
                 f"{package}.encryptors.test_hypervisor.DetachTest",
                 f"{package}.encryptors.test_handle.CbcTest",
                 f"{package}.connectors.test_rbd.TogetherTest"])
-            result = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
-            print(json.dumps([result.testsRun > 35, [
-                text for _test, text in result.errors + result.failures]]))
-            """, 60))
+            ran = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+            result = [ran.testsRun > 35, [
+                text for _test, text in ran.errors + ran.failures]]
+            """))
 
     def test_not_patched(self):
         """Loaded, but not in charge of this process's threads."""
-        here, there = self.run_python("""
-            import eventlet, json, threading
+        here, there = child.run("""
+            import eventlet, threading
             from os_brick_rbd_luks import threads
-            print(json.dumps([threading.get_ident(),
-                              threads.call(threading.get_ident)]))
+            result = [threading.get_ident(),
+                      threads.call(threading.get_ident)]
             """)
         self.assertEqual(here, there)
 
