@@ -20,7 +20,7 @@ from typing import Callable
 import uuid
 
 from lab import barbican, catalog, ceph, cinder, glance, keystone, mariadb
-from lab import process, rabbitmq
+from lab import people, process, rabbitmq
 from lab.folder import empty, note
 from lab.services import launch, SERVICES, wait
 from lab.site import Lab, MARKER
@@ -41,7 +41,7 @@ def begin(lab: Lab, driver: str) -> None:
         secret_uuid=str(uuid.uuid4()),
         rabbitmq_password=secrets.token_hex(16),
         passwords={name: secrets.token_hex(16)
-                   for name in [*catalog.CLOUDS, 'cinder', 'glance']})
+                   for name in [*people.NAMES, 'cinder', 'glance']})
     note(lab.root / MARKER, lab.state)
     for name in ['log', 'tmp']:
         (lab.root / name).mkdir()

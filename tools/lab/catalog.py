@@ -18,12 +18,10 @@ import json
 import subprocess
 from typing import Any, Iterator
 
-from lab import ceph, cinder, keystone, web
+from lab import ceph, cinder, keystone, people, web
 from lab.folder import write
 from lab.site import Lab
 
-# Each a project and its user; admin is Keystone's own.
-CLOUDS = ['admin', 'user', 'other']
 ENDPOINTS = {'barbican': ('key-manager', ''), 'glance': ('image', ''),
              'cinder-api': ('block-storage', '/v3')}
 PROVIDERS = {
@@ -36,16 +34,13 @@ PACKAGES = ['cinder', 'keystone', 'barbican', 'glance', 'os-brick',
 def make_accounts(lab: Lab) -> None:
     passwords = lab.state['passwords']
     admin = keystone.Administrator(lab.url('keystone'), passwords['admin'])
-    creator = admin.make('role', name='creator')
-    for name in CLOUDS[1:]:
-        admin.make_member(name, passwords[name])
-    project = admin.make('project', name='service', domain_id='default')
-    roles = [admin.find('role', 'admin'), admin.find('role', 'service'),
-             creator]
+    projects, roles = people.make(admin, passwords)
+    wanted = [admin.find('role', 'admin'), roles['service'],
+              roles['creator']]
     for name in ['cinder', 'glance']:
         user = admin.make('user', name=name, password=passwords[name],
                           domain_id='default')
-        admin.grant(project, user, *roles)
+        admin.grant(projects['service'], user, *wanted)
     for name, (kind, path) in ENDPOINTS.items():
         service = admin.make('service', name=name, type=kind)
         for interface in ['public', 'internal', 'admin']:
@@ -79,9 +74,10 @@ def tell(lab: Lab) -> None:
     clouds = {name: {
         'auth': {'auth_url': lab.url('keystone') + '/v3', 'username': name,
                  'password': lab.state['passwords'][name],
-                 'project_name': name, 'user_domain_id': 'default',
+                 'project_name': people.project(name),
+                 'user_domain_id': 'default',
                  'project_domain_id': 'default'},
-        'region_name': 'RegionOne'} for name in CLOUDS}
+        'region_name': 'RegionOne'} for name in people.NAMES}
     write(lab.root / 'clouds.yaml', json.dumps({'clouds': clouds}, indent=2))
     about: dict[str, Any] = {
         'clouds': str(lab.root / 'clouds.yaml'),

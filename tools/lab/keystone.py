@@ -133,15 +133,3 @@ class Administrator:
         for role in roles:
             web.ask('PUT', f'{self.url}projects/{project}/users/{user}'
                     f'/roles/{role}', token=self.token)
-
-    def make_member(self, name: str, password: str) -> None:
-        """Make a project and its user, who may store secrets.
-
-        Barbican's policies asked for the role "creator"; the present ones
-        ask for "member", which Keystone's bootstrap has made.
-        """
-        project = self.make('project', name=name, domain_id='default')
-        user = self.make('user', name=name, domain_id='default',
-                         password=password)
-        self.grant(project, user, self.find('role', 'member'),
-                   self.find('role', 'creator'))

@@ -20,7 +20,7 @@ import socket
 import time
 from typing import Any
 
-from lab import keystone, process, web
+from lab import keystone, people, process, web
 from lab.folder import Failed
 
 MARKER = '.cinder-lab'
@@ -83,7 +83,7 @@ class Lab:
         if user not in self.tokens:
             self.tokens[user] = keystone.sign_in(
                 self.url('keystone'), user, self.state['passwords'][user],
-                keystone.project(user))
+                keystone.project(people.project(user)))
         return self.tokens[user]
 
     def run(self, name: str, *command: str | Path) -> None:

@@ -1,0 +1,100 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+
+"""The real Barbican, as people of several projects find it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+from castellan.common import exception
+from castellan.common.objects import symmetric_key
+import fixtures
+import requests
+import testtools
+
+from os_brick_rbd_luks.tests.contracts import keymanager as contract
+from os_brick_rbd_luks.tests import people
+from os_brick_rbd_luks.tests import selection
+
+
+class PeopleTestCase(testtools.TestCase):
+    """Has a Barbican with its default policy."""
+
+    def setUp(self):
+        super().setUp()
+        if "RBD_LUKS_TEST_KEYS" not in os.environ:
+            if not shutil.which("ceph-mon"):
+                self.skipTest("Ceph (ceph-mon) is not installed")
+            self.fail("no key manager: run the tests by tools/functional")
+
+
+class WallTest(PeopleTestCase):
+    """What one project keeps is not shown to another."""
+
+    def test_only_its_project_reads_a_key(self):
+        owner, key = people.person("user"), os.urandom(32)
+        key_id = owner.manager.store(
+            owner.context, symmetric_key.SymmetricKey("AES", 256, key))
+        self.addCleanup(owner.manager.delete, owner.context, key_id)
+        for name in ("user", "colleague"):
+            person = people.person(name)
+            self.assertEqual(key, person.manager.get(
+                person.context, key_id).get_encoded())
+        for name in contract.OTHERS:
+            person = people.person(name)
+            error = self.assertRaises(
+                exception.KeyManagerError, person.manager.get,
+                person.context, key_id)
+            self.assertEqual(403, error.__context__.status_code, name)
+
+
+@selection.full
+class KeyManagerTest(contract.KeyManagerContract, PeopleTestCase):
+    """By way of upstream's castellan."""
+
+    def setUp(self):
+        self.sent = 0
+        super().setUp()
+        self.endpoint = people.person("user").conf.barbican.barbican_endpoint
+        self.useFixture(fixtures.MonkeyPatch(
+            "requests.Session.send", self.counting(requests.Session.send)))
+
+    def counting(self, send):
+        def counted(session, request, **options):
+            self.sent += request.url.startswith(self.endpoint)
+            return send(session, request, **options)
+
+        return counted
+
+    def requests(self):
+        return self.sent
+
+    def context(self, name):
+        return people.person(name).context
+
+    def make_manager(self, away=False):
+        person = people.Person("user") if away else people.person("user")
+        if away:
+            # A port of 127.0.0.1 that nobody listens on.
+            person.conf.set_override("barbican_endpoint",
+                                     "http://127.0.0.1:1", "barbican")
+        return person.manager
+
+    def share(self, name, key_id, readers, project_access=True):
+        client = self.manager._get_barbican_client(self.context(name))
+        client.acls.create(
+            f"{self.endpoint}/v1/secrets/{key_id}",
+            users=[people.person(reader).user_id for reader in readers],
+            project_access=project_access).submit()
