@@ -22,10 +22,9 @@ import uuid
 from lab import barbican, catalog, ceph, cinder, glance, keystone, mariadb
 from lab import people, process, rabbitmq
 from lab.folder import empty, note
-from lab.services import launch, SERVICES, wait
+from lab.services import launch, SERVICES, wait, wanted
 from lab.site import Lab, MARKER
 
-CINDER = [name for name in SERVICES if name.startswith('cinder')]
 WEB = ['keystone', 'barbican', 'glance', 'cinder-api']
 
 
@@ -95,7 +94,9 @@ def build(lab: Lab) -> None:
                  pool.submit(ceph.start, lab)]
         above = [pool.submit(identity),
                  pool.submit(service, 'glance', glance.make_tables, 'glance'),
-                 pool.submit(service, 'cinder', cinder.make_tables, *CINDER)]
+                 pool.submit(service, 'cinder', cinder.make_tables,
+                             *[name for name in wanted(lab)
+                               if name.startswith('cinder')])]
         try:
             for step in concurrent.futures.as_completed([*below, *above]):
                 step.result()
@@ -104,4 +105,4 @@ def build(lab: Lab) -> None:
             raise
     wait(lab, 'cinder-api')
     catalog.make_types(lab)
-    wait(lab, *SERVICES)
+    wait(lab, *wanted(lab))

@@ -25,6 +25,10 @@ from lab.folder import Failed, write
 from lab.site import Lab
 
 HOST = 'lab'
+# Services that share the backends: each is a host, and both are one cluster.
+# The cluster has the name of the first host, and with it the pools' names.
+SECOND = 'cinder-volume2'
+VOLUME_HOSTS = {'cinder-volume': HOST, SECOND: 'lab2'}
 BACKENDS = ['ours', 'ours2', 'upstream']
 UPSTREAM = 'cinder.volume.drivers.rbd.RBDDriver'
 BACKUPS = {
@@ -103,6 +107,12 @@ BACKUP_CONF = """\
 backup_driver = {driver}
 """
 
+VOLUME_CONF = """\
+[DEFAULT]
+host = {host}
+cluster = {cluster}
+"""
+
 ROOTWRAP_CONF = """\
 [DEFAULT]
 filters_path = {venv}/etc/cinder/rootwrap.d,{dir}/rootwrap.d
@@ -144,6 +154,7 @@ def configure(lab: Lab) -> None:
         link.symlink_to(lab.root / 'ceph' / name)
     write(folder / 'cinder.conf', settings(lab))
     configure_backup(lab)
+    configure_volume(lab)
 
 
 def settings(lab: Lab) -> str:
@@ -182,6 +193,13 @@ def configure_backup(lab: Lab) -> None:
         driver=BACKUPS[lab.state['backup']]))
 
 
+def configure_volume(lab: Lab) -> None:
+    cluster = HOST if lab.state.get('volumes') == 2 else ''
+    for name, host in VOLUME_HOSTS.items():
+        write(lab.root / f'cinder/{name}.conf', VOLUME_CONF.format(
+            host=host, cluster=cluster))
+
+
 def make_tables(lab: Lab) -> None:
     lab.run('cinder-manage', lab.venv / 'bin/cinder-manage', '--config-file',
             lab.root / 'cinder/cinder.conf', 'db', 'sync')
@@ -193,10 +211,11 @@ def start_api(lab: Lab) -> None:
               ('--config-file', str(lab.root / 'cinder/cinder.conf')))
 
 
-def start_daemon(lab: Lab, name: str, *wrapper: str | Path) -> None:
+def start_daemon(lab: Lab, name: str, *wrapper: str | Path,
+                 program: str = '') -> None:
     files = ['cinder.conf', f'{name}.conf']
     process.start(
-        lab.root, name, *wrapper, lab.venv / 'bin' / name,
+        lab.root, name, *wrapper, lab.venv / 'bin' / (program or name),
         *[f'--config-file={lab.root}/cinder/{file}' for file in files
           if (lab.root / 'cinder' / file).exists()],
         env=lab.environment, cwd=lab.root / 'cinder', log=lab.log(name))
@@ -208,6 +227,11 @@ def start_scheduler(lab: Lab) -> None:
 
 def start_volume(lab: Lab) -> None:
     start_daemon(lab, 'cinder-volume', *WITH_CEPH, lab.root / 'cinder/ceph')
+
+
+def start_second_volume(lab: Lab) -> None:
+    start_daemon(lab, SECOND, *WITH_CEPH, lab.root / 'cinder/ceph',
+                 program='cinder-volume')
 
 
 def start_backup(lab: Lab) -> None:
@@ -232,16 +256,20 @@ def check_scheduler(lab: Lab) -> None:
         raise Failed(f'no report of {", ".join(sorted(missing))} yet')
 
 
-def check_volume(lab: Lab) -> None:
+def check_volume(lab: Lab, host: str = HOST) -> None:
     """Let each backend's own process answer, which it does when it is ready.
 
     What the database says of it may be as old as the report interval. Only
     when the scheduler knows of it as well can it be given work.
     """
     for name in BACKENDS:
-        ask(lab, f'capabilities/{HOST}@{name}')
+        ask(lab, f'capabilities/{host}@{name}')
     if process.find(lab.root, 'cinder-scheduler'):
         check_scheduler(lab)
+
+
+def check_second_volume(lab: Lab) -> None:
+    check_volume(lab, VOLUME_HOSTS[SECOND])
 
 
 def check_backup(lab: Lab) -> None:

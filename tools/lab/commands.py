@@ -20,7 +20,7 @@ import signal
 
 from lab import build, catalog, cinder, install, process
 from lab.folder import claim, empty, Failed, lock, note
-from lab.services import ABOVE, again, BELOW, launch, SERVICES, wait, wrong
+from lab.services import ABOVE, again, BELOW, launch, wait, wanted, wrong
 from lab.site import Lab, MARKER
 
 DRIVER = 'os_brick_rbd_luks.volume.driver.RBDLuksDriver'
@@ -38,11 +38,13 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
-       objectstore: str, ceph_size: str) -> int:
+       objectstore: str, ceph_size: str, volumes: int) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
                      objectstore=objectstore, ceph_size=ceph_size)
+    if not lab.state.get('ready'):
+        lab.state['volumes'] = volumes
     install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
@@ -68,7 +70,7 @@ def repair(lab: Lab, driver: str | None) -> None:
         lab.state['driver'] = install.find_driver(lab, driver)
         process.stop(lab.root, 'cinder-volume')
     build.configure(lab)
-    for names in [BELOW, ABOVE]:
+    for names in [BELOW, wanted(lab, ABOVE)]:
         ended = [name for name in names if not process.find(lab.root, name)]
         launch(lab, *ended)
         for name in names:
@@ -99,7 +101,7 @@ def status(root: Path, deadline: float, as_json: bool) -> int:
         lab = Lab(root, claim(root / MARKER), deadline)
         about = {name: {'wrong': wrong(lab, name),
                         'pids': sorted(process.find(root, name))}
-                 for name in ['ceph', *SERVICES]}
+                 for name in ['ceph', *wanted(lab)]}
     if as_json:
         print(json.dumps(about, indent=2))
     else:
@@ -132,6 +134,18 @@ def switch(root: Path, deadline: float, to: str) -> None:
     cinder.configure(lab)
     catalog.tell(lab)
     again(lab, 'cinder-volume')
+
+
+def volumes(root: Path, deadline: float, number: int) -> None:
+    """Let one or two services have the backends, two as a cluster."""
+    lab = open_lab(root, deadline)
+    process.stop(root, *cinder.VOLUME_HOSTS)
+    lab.state['volumes'] = number
+    note(root / MARKER, lab.state)
+    cinder.configure_volume(lab)
+    names = wanted(lab, cinder.VOLUME_HOSTS)
+    launch(lab, *names)
+    wait(lab, *names)
 
 
 def backup(root: Path, deadline: float, driver: str) -> None:

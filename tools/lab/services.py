@@ -17,7 +17,7 @@ from __future__ import annotations
 import functools
 import signal
 import time
-from typing import Callable
+from typing import Callable, Iterable
 
 from lab import barbican, ceph, cinder, glance, keystone, mariadb, process
 from lab import rabbitmq
@@ -57,11 +57,18 @@ SERVICES: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     'cinder-api': (cinder.start_api, cinder.check_api),
     'cinder-scheduler': (cinder.start_scheduler, cinder.check_scheduler),
     'cinder-volume': (cinder.start_volume, cinder.check_volume),
+    cinder.SECOND: (cinder.start_second_volume, cinder.check_second_volume),
     'cinder-backup': (cinder.start_backup, cinder.check_backup),
 }
 # What the others need when they start.
 BELOW = ['mariadb', 'rabbitmq']
 ABOVE = [name for name in SERVICES if name not in BELOW]
+
+
+def wanted(lab: Lab, names: Iterable[str] = SERVICES) -> list[str]:
+    """Return those of the services that this lab has."""
+    return [name for name in names
+            if name != cinder.SECOND or lab.state.get('volumes') == 2]
 
 
 def launch(lab: Lab, *names: str) -> None:

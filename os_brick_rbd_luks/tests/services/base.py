@@ -304,10 +304,13 @@ class IntegrationTestCase(testtools.TestCase):
 
     def pool(self, volume):
         """The pool where it is just now."""
-        host = self.about(volume, self.admin)["os-vol-host-attr:host"]
-        return next(backend["pool"]
-                    for backend in self.lab.about["backends"].values()
-                    if backend["host"] == host)
+        # Whichever service has it: HOST@BACKEND#POOL.
+        backend = self.host(volume).partition("@")[2].partition("#")[0]
+        return self.lab.about["backends"][backend]["pool"]
+
+    def host(self, volume):
+        """Cinder's name for what has it."""
+        return self.about(volume, self.admin)["os-vol-host-attr:host"]
 
     def disk(self, volume, cloud=None, passphrase=None):
         """A volume as a guest has it, opened with its key by default."""
