@@ -18,11 +18,13 @@ from __future__ import annotations
 import ddt
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import attaching
 
 GIB = attaching.GIB
 
 
+@selection.full
 @ddt.ddt
 class ConnectionTest(attaching.AttachTestCase):
     """The native mark, and no secret."""
@@ -48,6 +50,7 @@ class ConnectionTest(attaching.AttachTestCase):
         self.assertNotIn(attachment.KEY, info)
 
 
+@selection.full
 @ddt.ddt
 class ExtendTest(attaching.AttachTestCase):
     """Issue S1: upstream's lose the header's size."""

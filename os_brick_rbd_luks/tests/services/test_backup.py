@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 
 GIB = base.GIB
@@ -83,11 +84,12 @@ class CephTest(BackupTestCase):
 
     driver = "ours"
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=("luks2",)))
     def test_restores_d3_d4(self, provider):
         self.check_restores(f"ours-{provider}")
 
 
+@selection.full
 class PosixTest(BackupTestCase):
     """The chunked drivers read to the end of the image, and know no holes."""
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import cloning
 
@@ -27,7 +28,7 @@ GIB = cloning.GIB
 class CloneTest(cloning.CloneTestCase):
     """Issue H3: upstream's clones have their source's key."""
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks2", full=("luks",)))
     def test_clones_h3_s1(self, provider):
         source = self.filled(f"ours-{provider}")
         same, larger = self.same_and_larger(
@@ -42,6 +43,7 @@ class CloneTest(cloning.CloneTestCase):
         self.check(same)
         self.check(larger, base.reader.filling(2 * GIB, 0x51), 2)
 
+    @selection.full
     @ddt.data("luks", "luks2")
     def test_clone_of_a_clone_h3(self, provider):
         source = self.filled(f"ours-{provider}")
@@ -54,6 +56,7 @@ class CloneTest(cloning.CloneTestCase):
         self.check(second)
 
 
+@selection.full
 @ddt.ddt
 class SnapshotTest(cloning.CloneTestCase):
     """Issues H3, D2, D11 and S1."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
 
@@ -42,6 +43,7 @@ class EmptyTest(base.IntegrationTestCase):
                          self.keys())
         self.assertEqual([], self.files.files)
 
+    @selection.full
     def test_plain_volumes_are_upstreams(self):
         self.check(self.filled("ours"))
 
@@ -51,6 +53,7 @@ class OfImageTest(images.ImageTestCase):
     """Issues D1, P2 and H2: all of the image, and no copy of it on the way.
     """
 
+    @selection.full
     @ddt.data("luks", "luks2")
     def test_raw_in_the_same_cluster_p2_h2(self, provider):
         path = self.raw_file(64 * MIB)
@@ -61,7 +64,7 @@ class OfImageTest(images.ImageTestCase):
         self.assertEqual([], self.files.files)
         self.assertTrue(volume.is_bootable)
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=("luks2",)))
     def test_raw_in_another_store_is_streamed_h2(self, provider):
         path = self.raw_file(64 * MIB)
         image = self.upload(path, store="file")
@@ -70,6 +73,7 @@ class OfImageTest(images.ImageTestCase):
         self.check(volume, [])
         self.assertEqual([], self.files.files)
 
+    @selection.full
     @ddt.data("luks", "luks2")
     def test_qcow2_p2(self, provider):
         path = self.raw_file(96 * MIB)
@@ -82,6 +86,7 @@ class OfImageTest(images.ImageTestCase):
         large = [file.name for file in self.files.files if file.allocated()]
         self.assertEqual(1, len(large), large)
 
+    @selection.full
     def test_an_image_as_large_as_the_volume_d1(self):
         path = self.raw_file(GIB)
         image = self.upload(path)

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 from openstack import exceptions
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import images
 
 
+@selection.full
 class KeyManagerDownTest(images.ImageTestCase, cloning.CloneTestCase):
     """At the API, and later in the volume service."""
 

@@ -22,6 +22,7 @@ import time
 
 import ddt
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
 from os_brick_rbd_luks.tests.services import moving
@@ -51,6 +52,7 @@ class KilledTestCase(images.ImageTestCase):
             time.sleep(0.2)
 
 
+@selection.full
 @ddt.ddt
 class KilledCloneTest(KilledTestCase):
     """While clones are made, and get their own keys."""
@@ -75,6 +77,7 @@ class KilledCloneTest(KilledTestCase):
             self.check(sources[name])
 
 
+@selection.full
 class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
     """While data is copied, ours and upstream's at once."""
 

@@ -20,6 +20,7 @@ import sys
 from openstack import exceptions
 
 from os_brick_rbd_luks.tests.ceph.core import base as functional
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests.services import reader
@@ -42,6 +43,7 @@ barbican_endpoint = {barbican}
 """
 
 
+@selection.full
 class ManageTest(moving.MoveTestCase):
     """Issue M6: what to do where Cinder's API refuses, or gives no key."""
 

@@ -19,6 +19,7 @@ their data at an offset that is no multiple of an object.
 from __future__ import annotations
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import attaching
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import cloning
@@ -27,6 +28,7 @@ from os_brick_rbd_luks.tests.services import moving
 GIB = base.GIB
 
 
+@selection.full
 class SwitchTest(moving.MoveTestCase, attaching.AttachTestCase,
                  cloning.CloneTestCase):
     """No volume is lost on either way."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import attaching
 
 
@@ -35,7 +36,7 @@ class TransferTest(attaching.AttachTestCase):
         super().setUp()
         self.other = self.lab.cloud("other")
 
-    @ddt.data("luks", "luks2")
+    @ddt.data(*selection.cases("luks", full=("luks2",)))
     def test_rekeyed_when_it_is_attached_h4(self, provider):
         volume = self.filled(f"ours-{provider}")
         former = self.passphrase(self.key_id(volume))

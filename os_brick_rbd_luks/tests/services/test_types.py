@@ -16,9 +16,11 @@ from __future__ import annotations
 
 from openstack import exceptions
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import attaching
 
 
+@selection.full
 class TypeTest(attaching.AttachTestCase):
     """As upstream's."""
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import ddt
 from openstack import exceptions
 
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import images
@@ -24,6 +25,7 @@ from os_brick_rbd_luks.tests.services import images
 GIB = base.GIB
 
 
+@selection.full
 @ddt.ddt
 class UploadTest(images.ImageTestCase, cloning.CloneTestCase):
     """Issues S2, P6 and H3."""
