@@ -491,6 +491,11 @@ class Image:
         return sum(_FEATURES[name]
                    for name in self._usable("features").features())
 
+    def overlap(self) -> int:
+        """Bytes that it can have from its parent."""
+        with self.ceph.as_librbd():
+            return self._usable("overlap")._usable().overlap
+
     def update_features(self, features: int, enabled: bool) -> None:
         """Switch features on or off; those that it has need no switch."""
         image = self._usable("update_features")

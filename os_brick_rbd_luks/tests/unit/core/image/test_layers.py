@@ -129,6 +129,65 @@ class LibrbdCloneTest(clones.CloneContract, LibrbdTestCase):
             for snapshot in (None, "s")])
 
 
+class LibrbdFeaturesTest(LibrbdTestCase):
+    """What librbd is not to be trusted with, or cannot do."""
+
+    def setUp(self):
+        super().setUp()
+        self.store, self.space = self.open_pools()
+        self.ceph.pools["volumes"]._made["features"] = frozenset(
+            {"fast-diff", "layering"})
+
+    def make(self, name="first"):
+        with self.store.create(name, SIZE) as image:
+            image.create_snapshot("s")
+
+    def clone(self, source, name, store=None):
+        with (store or self.store).clone(
+                self.store.parent(source, "s"), name) as image:
+            image.create_snapshot("s")
+
+    def is_deep(self, name, store=None):
+        with (store or self.store).open_layered(name) as image:
+            return image.is_deep_clone()
+
+    def test_fast_diff_goes_once(self):
+        self.make()
+        with self.store.open_layered("first") as image:
+            self.assertTrue(image.drop_fast_diff())
+            self.assertFalse(image.drop_fast_diff())
+            self.assertEqual({"layering"}, image.features())
+
+    def test_no_permission_to_switch_it_off(self):
+        self.make()
+        with self.store.open_layered("first") as image:
+            self.ceph.faults["update_features"] = (
+                self.ceph.rbd.PermissionError("no"))
+            self.assertRaises(exception.ImageAccessDenied,
+                              image.drop_fast_diff)
+            self.assertIn("fast-diff", image.features())
+
+    def test_clones_of_clones_are_deep(self):
+        self.make()
+        self.clone("first", "second")
+        self.clone("second", "third")
+        self.assertEqual([False, False, True], [
+            self.is_deep(name) for name in ("first", "second", "third")])
+        self.assertEqual([], self.ceph.images)
+
+    def test_clone_that_has_grown_is_deep(self):
+        self.make()
+        self.clone("first", "second")
+        self.ceph.content("volumes/second").resize(2 * SIZE)
+        self.assertTrue(self.is_deep("second"))
+
+    def test_parent_in_another_namespace_counts_as_no_clone(self):
+        self.make()
+        self.clone("first", "second")
+        self.clone("second", "third", self.space)
+        self.assertFalse(self.is_deep("third", self.space))
+
+
 @ddt.ddt
 class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
 

@@ -15,11 +15,13 @@
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 
 import ddt
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.encryptors import luks
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import erase
@@ -458,3 +460,30 @@ class KeyringTest(HypervisorTestCase):
         self.attach()
         self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
         self.assertNotIn(self.ceph.key, self.log.output)
+
+
+class PrepareCopyTest(HypervisorTestCase):
+    """Before QEMU copies a disk of a running guest."""
+
+    def prepare(self, cls):
+        self.ceph.pools["volumes"]._made["features"] = frozenset(
+            {"fast-diff", "layering"})
+        self.content = self.make_volume(
+            size=32 * MIB, options=dataclasses.replace(
+                base.XTS, type=cls._HEADER_TYPE))
+        self.encryptor(self.info, cls).prepare_copy()
+
+    def test_librbd_s_holes(self):
+        self.prepare(luks.RBDLuks2Encryptor)
+        self.assertEqual({"layering"}, self.content.features)
+        self.assertIn("fast-diff is off now", self.log.output)
+        self.assertTrue(self.ceph.nothing_is_open())
+
+    def test_qemu_s_holes(self):
+        self.prepare(luks.RBDLuksEncryptor)
+        self.assertIn("fast-diff", self.content.features)
+
+    def test_neither_marks_nor_publishes(self):
+        self.prepare(luks.RBDLuks2Encryptor)
+        self.assertIsNone(attachment.read(self.info))
+        self.assertEqual({}, self.daemon.volumes())
