@@ -35,6 +35,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
 
+#: Name of the mark in ``connection_info["data"]``.
 KEY = "native_encryption"
 
 #: Between a volume's id and the number of a layer below, in usage ids.

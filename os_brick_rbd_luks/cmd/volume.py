@@ -175,7 +175,9 @@ class Format(base.ShowOne):
 
 
 def summary(facts: Any) -> Row:
-    """The rows of :mod:`operations.describe` with readable sizes."""
+    """The rows of :mod:`~os_brick_rbd_luks.operations.describe` with readable
+    sizes.
+    """
     shown = {
         name: (columns.Size(value) if name in _SIZES
                else columns.Keyslots(value) if name == "keyslots"

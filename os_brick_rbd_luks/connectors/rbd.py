@@ -40,7 +40,8 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
 
     def connect_volume(self, connection_properties: Dict[str, Any]
                        ) -> Dict[str, Any]:
-        """As upstream's, with :data:`attachment.KEY` beside ``path``.
+        """As upstream's, with :data:`~os_brick_rbd_luks.attachment.KEY` beside
+        ``path``.
 
         A volume without a header that we can use has no mark: whether that
         is an error is for the encryptor to say.

@@ -13,9 +13,9 @@
 """The encryptor classes that os-brick loads.
 
 By what a volume is attached as, the work is that of another module:
-:mod:`hypervisor` (Nova: no ``device_path``), :mod:`handle` (Cinder: the
-connector's file-like handle) or os-brick's own dm-crypt encryptor (a block
-device).
+:mod:`~os_brick_rbd_luks.encryptors.hypervisor` (Nova: no ``device_path``),
+:mod:`~os_brick_rbd_luks.encryptors.handle` (Cinder: the connector's file-like
+handle) or os-brick's own dm-crypt encryptor (a block device).
 
 Source: ``os_brick.encryptors`` (``get_volume_encryptor``) and
 ``os_brick.encryptors.base.VolumeEncryptor``, 6.1 to 7.1.

@@ -56,7 +56,7 @@ def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
     What libvirt keeps for QEMU serves as well.
 
     :param find_key: for the uuid of a libvirt secret, its cephx key; raises
-        :class:`exception.LibvirtError` if it cannot be had
+        :class:`~os_brick_rbd_luks.exception.LibvirtError` if it cannot be had
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -87,7 +87,8 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
 
     :param key: the user's cephx key, if there is no keyring for it
     :raises InvalidParameter: the properties are not those of an RBD image
-    :raises ImageError: see :func:`cluster.connect`, :meth:`cluster.Pool.open`
+    :raises ImageError: see :func:`~os_brick_rbd_luks.image.cluster.connect`,
+        :meth:`~os_brick_rbd_luks.image.cluster.Pool.open`
     """
     try:
         pool, *namespace, name = properties["name"].split("/")

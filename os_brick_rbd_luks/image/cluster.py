@@ -227,7 +227,9 @@ class Pool:
     def stripe_period(self, *, order: Optional[int] = None,
                       stripe_count: Optional[int] = None,
                       **_options: Any) -> int:
-        """See :class:`base.ImageStore`; takes what :meth:`create` takes."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; takes what
+        :meth:`create` takes.
+        """
         order = order or int(self._handle.conf_get("rbd_default_order"))
         count = stripe_count or int(
             self._handle.conf_get("rbd_default_stripe_count"))
@@ -235,7 +237,7 @@ class Pool:
 
     def create(self, name: str, size: int, **options: Any
                ) -> layers.LayeredImage:
-        """See :class:`base.ImageStore`.
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
 
         :param options: ``order``, ``features``, ``stripe_unit``,
             ``stripe_count`` and ``data_pool`` of ``rbd.RBD().create``
@@ -256,12 +258,12 @@ class Pool:
 
     def open(self, name: str, read_only: bool = False
              ) -> layers.LayeredImage:
-        """See :class:`base.ImageStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         return self.open_layered(name, read_only)
 
     def open_layered(self, name: str, read_only: bool = False,
                      snapshot: Optional[str] = None) -> layers.LayeredImage:
-        """See :class:`base.CloneStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         full = f"{name}@{snapshot}" if snapshot else name
         read_only = read_only or bool(snapshot)
         with self._translated("open", full):
@@ -274,22 +276,24 @@ class Pool:
         return opened
 
     def parent(self, image: str, snapshot: str) -> base.Parent:
-        """See :class:`base.CloneStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         pool, _slash, namespace = self.name.partition("/")
         return base.Parent(pool, namespace, image, snapshot)
 
     def open_snapshot(self, parent: base.Parent) -> layers.LayeredImage:
-        """See :class:`base.CloneStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         with self._pools(parent.pool, parent.namespace) as pool:
             return pool.open_layered(parent.image, snapshot=parent.snapshot)
 
     def open_source(self, parent: base.Parent) -> layers.LayeredImage:
-        """See :class:`base.CloneStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         with self._pools(parent.pool, parent.namespace) as pool:
             return pool.open_layered(parent.image)
 
     def clone(self, parent: base.Parent, name: str) -> layers.LayeredImage:
-        """See :class:`base.CloneStore`; parents need no protection."""
+        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`; parents need
+        no protection.
+        """
         rbd = librbd.bindings()
         # Of the second format, which clones an unprotected snapshot.
         self._handle.conf_set("rbd_default_clone_format", "2")
@@ -311,7 +315,7 @@ class Pool:
         return librbd_encryption()
 
     def remove(self, name: str) -> None:
-        """See :class:`base.ImageStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         rbd = librbd.bindings()
         # Or else a full pool would not let go of what fills it.
         self._ioctx.set_osdmap_full_try()
@@ -328,13 +332,15 @@ class Pool:
             self._ioctx.unset_osdmap_full_try()
 
     def rename(self, name: str, new_name: str) -> None:
-        """See :class:`base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
         rbd = librbd.bindings()
         with self._translated(f"rename {name} to", new_name):
             rbd.RBD().rename(self._ioctx, name, new_name)
 
     def evict(self, name: str) -> None:
-        """See :class:`base.BlockStore`; their addresses are blocklisted."""
+        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`; their
+        addresses are blocklisted.
+        """
         # And what a signal kept from being closed here.
         full = f"{self.name}/{name}"
         _close(image for image in self._opened if image.name == full)
@@ -343,18 +349,18 @@ class Pool:
             evict.all_from(self._handle, image)
 
     def wait_alone(self, name: str) -> None:
-        """See :class:`base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
         with self.open_layered(name, read_only=True) as image, \
                 self._translated("wait for other clients of", name):
             evict.wait(self._handle, image)
 
     def block_options(self, name: str, snapshot: Optional[str] = None
                       ) -> base.BlockOptions:
-        """See :class:`base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
         return self._client.options(self.name, name, snapshot)
 
     def environment(self) -> Dict[str, str]:
-        """See :class:`base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
         return self._client.environment()
 
 

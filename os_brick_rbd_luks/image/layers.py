@@ -33,7 +33,9 @@ _DISCARD = 1024 ** 3
 
 
 class LayeredImage(librbd.LibrbdImage):
-    """An open RBD image; see :class:`base.LayeredImage`."""
+    """An open RBD image; see
+    :class:`~os_brick_rbd_luks.image.base.LayeredImage`.
+    """
 
     #: The snapshot that was opened, None for the image itself.
     snapshot: Optional[str] = None
@@ -42,7 +44,7 @@ class LayeredImage(librbd.LibrbdImage):
         return self
 
     def identity(self) -> str:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated("read the id"):
             number = str(self._image.id())
             if self.snapshot is not None:
@@ -50,7 +52,7 @@ class LayeredImage(librbd.LibrbdImage):
         return number
 
     def parent(self) -> Optional[base.Parent]:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         rbd = librbd.bindings()
         with self._translated("look for a parent"):
             try:
@@ -61,7 +63,8 @@ class LayeredImage(librbd.LibrbdImage):
                            found["image_name"], found["snap_name"])
 
     def is_deep_clone(self) -> bool:
-        """See :class:`base.Image`; before encryption is loaded.
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; before encryption
+        is loaded.
 
         A parent in another pool counts as no clone.
         """
@@ -81,7 +84,7 @@ class LayeredImage(librbd.LibrbdImage):
             return below.parent() is not None
 
     def children(self, snapshot: str) -> int:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated("look for clones"):
             self._image.set_snap(snapshot)
             try:
@@ -90,7 +93,7 @@ class LayeredImage(librbd.LibrbdImage):
                 self._image.set_snap(None)
 
     def create_snapshot(self, snapshot: str) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         # The advice to remove what exists already is not for the image.
         with librbd.translated(f"take snapshot {snapshot}",
                                f"snapshot {self.name}@{snapshot}",
@@ -98,19 +101,19 @@ class LayeredImage(librbd.LibrbdImage):
             self._image.create_snap(snapshot)
 
     def protect_snapshot(self, snapshot: str) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated(f"protect snapshot {snapshot}"):
             self._image.protect_snap(snapshot)
 
     def remove_snapshot(self, snapshot: str) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated(f"remove snapshot {snapshot}"):
             if self._image.is_protected_snap(snapshot):
                 self._image.unprotect_snap(snapshot)
             self._image.remove_snap(snapshot)
 
     def zero(self, offset: int, length: int) -> None:
-        """See :class:`base.LayeredImage`.
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`.
 
         Of a clone's object that was never written, discarding leaves an
         empty one, which hides the parent's and takes no space.
@@ -126,7 +129,9 @@ class LayeredImage(librbd.LibrbdImage):
                 self._image.discard(begin, offset - begin)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
-        """See :class:`base.LayeredImage`; quick with the fast-diff feature."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`; quick with
+        the fast-diff feature.
+        """
         size, window = self.size(), _WINDOW * self.stripe_period()
         for begin in range(0, size, window):
             found: List[Tuple[int, int]] = []
@@ -144,12 +149,12 @@ class LayeredImage(librbd.LibrbdImage):
             yield from sorted(found)
 
     def flatten(self) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated("flatten"):
             self._image.flatten()
 
     def note(self, key: str) -> Optional[str]:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated("read the metadata"):
             try:
                 return str(self._image.metadata_get(key))
@@ -157,7 +162,7 @@ class LayeredImage(librbd.LibrbdImage):
                 return None
 
     def drop_fast_diff(self) -> bool:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         if "fast-diff" not in self.features():
             return False
         with self._translated("switch fast-diff off"):
@@ -166,7 +171,7 @@ class LayeredImage(librbd.LibrbdImage):
         return True
 
     def set_note(self, key: str, value: Optional[str]) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         with self._translated("write the metadata"):
             if value is not None:
                 self._image.metadata_set(key, value)

@@ -12,8 +12,9 @@
 
 """An image in a Ceph pool, over an open ``rbd.Image``.
 
-Writes go out as they come (:mod:`cluster` switches librbd's cache off), so
-one within a RADOS object is applied by RADOS as a whole or not at all.
+Writes go out as they come (:mod:`~os_brick_rbd_luks.image.cluster` switches
+librbd's cache off), so one within a RADOS object is applied by RADOS as a
+whole or not at all.
 
 Header operations lock each other out with a lock of their own on the
 image's header object. librbd's exclusive lock is taken by librbd at the
@@ -150,7 +151,7 @@ class ObjectLock:
             LOCK_DURATION, flags)
 
     def renew(self) -> None:
-        """See :class:`base.HeldLock`."""
+        """See :class:`~os_brick_rbd_luks.image.base.HeldLock`."""
         import rados
         with translated("renew the header's lock", self._key, self._user):
             try:
@@ -209,18 +210,18 @@ class LibrbdImage:
         return translated(action, self.name, self._user)
 
     def size(self) -> int:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with self._translated("read the size"):
             return int(self._image.size())
 
     def stripe_period(self) -> int:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with self._translated("read the striping"):
             return int(self._image.stripe_count()
                        * self._image.stat()["obj_size"])
 
     def features(self) -> FrozenSet[str]:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         rbd = bindings()
         with self._translated("read the features"):
             mask = self._image.features()
@@ -228,7 +229,7 @@ class LibrbdImage:
                          if mask & getattr(rbd, constant))
 
     def read(self, offset: int, length: int) -> bytes:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         length = min(length, self.size() - offset)
         if length <= 0:
             return b""
@@ -236,7 +237,7 @@ class LibrbdImage:
             return bytes(self._image.read(offset, length))
 
     def write(self, offset: int, data: bytes) -> None:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         size = self.size()
         if offset + len(data) > size:
             raise exception.ImageTooSmall(size=size,
@@ -245,7 +246,7 @@ class LibrbdImage:
             self._image.write(data, offset)
 
     def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
         rbd = bindings()
         formats = {"luks1": rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
                    "luks2": rbd.RBD_ENCRYPTION_FORMAT_LUKS2}
@@ -263,17 +264,19 @@ class LibrbdImage:
                 raise exception.WrongPassphrase() from error
 
     def flush(self) -> None:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with self._translated("flush"):
             self._image.flush()
 
     def resize(self, size: int) -> None:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with self._translated("resize"):
             self._image.resize(size)
 
     def has_data(self, offset: int = 0) -> bool:
-        """See :class:`base.Image`; quick with the fast-diff feature."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; quick with the
+        fast-diff feature.
+        """
         rbd = bindings()
         found: List[int] = []
         # Whole objects are looked for: not one that began before.
@@ -301,13 +304,13 @@ class LibrbdImage:
         return bool(found)
 
     def snapshots(self) -> List[str]:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with self._translated("list the snapshots"):
             return [snapshot["name"]
                     for snapshot in self._image.list_snaps()]
 
     def watchers(self) -> List[str]:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with self._translated("list the watchers"):
             found = sorted(
                 (watcher["id"] != self._client_id, watcher["id"],
@@ -322,7 +325,7 @@ class LibrbdImage:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[ObjectLock]:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         bindings()
         import rados
         with self._translated("lock the header"):

@@ -78,7 +78,9 @@ class RawFile:
         os.close(self._descriptor)
 
     def size(self) -> int:
-        """See :class:`base.Image`; block devices have no ``st_size``."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; block devices have
+        no ``st_size``.
+        """
         return os.lseek(self._descriptor, 0, os.SEEK_END)
 
     def stripe_period(self) -> int:
@@ -94,7 +96,7 @@ class RawFile:
         return frozenset()
 
     def read(self, offset: int, length: int) -> bytes:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         parts = []
         with _translated("read", self._path):
             while length > 0:
@@ -107,7 +109,9 @@ class RawFile:
         return b"".join(parts)
 
     def write(self, offset: int, data: bytes) -> None:
-        """See :class:`base.Image`; a file's write is not all or nothing."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; a file's write is
+        not all or nothing.
+        """
         if not self._writable:
             raise exception.ImageReadOnly()
         if offset + len(data) > self.size():
@@ -121,19 +125,20 @@ class RawFile:
                 view = view[written:]
 
     def flush(self) -> None:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         with _translated("flush", self._path):
             os.fsync(self._descriptor)
 
     def resize(self, size: int) -> None:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         if not self._writable:
             raise exception.ImageReadOnly()
         with _translated("resize", self._path):
             os.ftruncate(self._descriptor, size)
 
     def has_data(self, offset: int = 0) -> bool:
-        """See :class:`base.Image`; data extents that hold zeros count not.
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; data extents that
+        hold zeros count not.
 
         Copying tools fill holes with zeros, so extents alone say little.
         """
@@ -168,7 +173,7 @@ class RawFile:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[FileLock]:
-        """See :class:`base.Image`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         deadline = time.monotonic() + LOCK_WAIT
         while True:
             try:
@@ -190,11 +195,13 @@ class FileStore:
     """Plain files by path."""
 
     def stripe_period(self, **options: Any) -> int:
-        """See :class:`base.ImageStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         return base.DEFAULT_OBJECT_SIZE
 
     def create(self, name: str, size: int, **options: Any) -> RawFile:
-        """See :class:`base.ImageStore`; the file is sparse."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; the file is
+        sparse.
+        """
         with _translated("create", name):
             descriptor = os.open(
                 name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
@@ -209,7 +216,7 @@ class FileStore:
         return image
 
     def open(self, name: str, read_only: bool = False) -> RawFile:
-        """See :class:`base.ImageStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         flags = os.O_RDONLY if read_only else os.O_RDWR
         with _translated("open", name):
             descriptor = os.open(name, flags | os.O_CLOEXEC)
@@ -222,6 +229,6 @@ class FileStore:
         return RawFile(name, descriptor, writable=not read_only)
 
     def remove(self, name: str) -> None:
-        """See :class:`base.ImageStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         with _translated("remove", name):
             os.unlink(name)

@@ -39,7 +39,8 @@ class RBDLuksVolumeDriver(
         :raises UnknownMark: the mark says what we do not know
         :raises MissingSecret: libvirt has no secret for it
         :raises NotMarked: an encrypted volume with neither mark nor secret
-        :raises UnsupportedHypervisor: see :func:`requirements.check`
+        :raises UnsupportedHypervisor: see
+            :func:`~os_brick_rbd_luks.nova.requirements.check`
         """
         disk = super().get_config(connection_info, disk_info)
         volume = attachment.volume_id(connection_info)

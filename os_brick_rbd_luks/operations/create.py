@@ -34,7 +34,7 @@ def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
         in LUKS1); the image is that plus the data offset
     :param image_options: for the store: object size, features, ...
     :raises InvalidParameter: *size* is not as said, or see
-        :func:`format.check`
+        :func:`~os_brick_rbd_luks.operations.format.check`
     :raises ImageExists: there is an image of that name, which stays as it is
     """
     formatting.check(passphrase, options)

@@ -58,7 +58,7 @@ def lacks_keys(image: base.LayeredImage, header: header_io.Header,
     A re-keyed LUKS1 clone has the volume key of its source. QEMU's luks
     driver, and Python, know nothing of layers.
 
-    :param release: see :class:`engines.Host`
+    :param release: see :class:`~os_brick_rbd_luks.operations.engines.Host`
     """
     return (engines.qemu_refusal(header) is None
             and chain.UNKNOWN in chain.needed(image, release))
@@ -70,7 +70,7 @@ def below(image: base.LayeredImage, release: Optional[int],
 
     None of them, if it lacks one and is not to read the image.
 
-    :param release: see :class:`engines.Host`
+    :param release: see :class:`~os_brick_rbd_luks.operations.engines.Host`
     """
     if lacks_keys(image, header_io.read_header(image), release):
         return []

@@ -54,7 +54,7 @@ class Store:
     journaling: bool
     #: bytes
     stripe_period: int
-    #: see :meth:`base.Image.is_deep_clone`
+    #: see :meth:`~os_brick_rbd_luks.image.base.Image.is_deep_clone`
     deep_clone: bool = False
 
     @classmethod
@@ -87,7 +87,8 @@ def require_layers(release: Optional[int], what: str) -> None:
 
 def fails_on_deep_clones(header: header_io.Header, release: Optional[int]
                     ) -> bool:
-    """Whether nothing can read :meth:`base.Image.is_deep_clone` ones.
+    """Whether nothing can read
+    :meth:`~os_brick_rbd_luks.image.base.Image.is_deep_clone` ones.
 
     librbd of Ceph 16 crashes now and then when it loads the encryption of a
     clone of a clone, and fails where a payload reaches into what a clone has

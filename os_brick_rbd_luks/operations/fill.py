@@ -17,7 +17,8 @@ knows no holes, as most backups are, has zero bytes there, and those decrypt to
 noise. An image that was filled reads the same when it was copied.
 
 No cipher text of a sector is all zeros, so such a sector is a hole, whether
-Ceph knows that or not. What holes are for whom says :mod:`holes`.
+Ceph knows that or not. What holes are for whom says
+:mod:`~os_brick_rbd_luks.operations.holes`.
 """
 
 from __future__ import annotations

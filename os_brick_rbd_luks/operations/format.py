@@ -55,7 +55,7 @@ class Options:
     hash_name: str = "sha256"
     #: PBKDF2 iterations of the first keyslot. The default is for a key
     #: manager's random keys; stretch what a human typed
-    #: (:mod:`kdf_cost`).
+    #: (:mod:`~os_brick_rbd_luks.operations.kdf_cost`).
     iterations: int = kdf.MIN_ITERATIONS
     #: Argon2id's cost, for a keyslot with that instead; LUKS2 only
     argon2: Optional[kdf.Argon2Cost] = None
@@ -71,8 +71,8 @@ def from_volume_type(header_type: str, cipher_spec: Optional[str],
 
     :param header_type: luks1 or luks2
     :param cipher_spec: as dm-crypt writes it; None for the default
-    :param key_size: of AES in bits, see :func:`cipher.key_bytes`; None for
-        the largest
+    :param key_size: of AES in bits, see
+        :func:`~os_brick_rbd_luks.luks.cipher.key_bytes`; None for the largest
     :raises InvalidParameter: a type that we do not write
     :raises UnsupportedHeader: another thing that we do not write
     """

@@ -27,14 +27,14 @@ class FileSource:
     """An image file in any format that Glance holds; QEMU reads it."""
 
     def __init__(self, path: str, file_format: Optional[str] = None) -> None:
-        """See :func:`imagefile.inspect`."""
+        """See :func:`~os_brick_rbd_luks.operations.imagefile.inspect`."""
         self._file = imagefile.inspect(path, file_format)
         self.name = f"file {path}"
         self.size = self._file.size
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
-        """See :class:`transfer.Source`."""
+        """See :class:`~os_brick_rbd_luks.operations.transfer.Source`."""
         if self.size:
             qemu.fill(self._file.block_options(), target.block_options(),
                       size=self.size, sparse=target.sparse, report=report,
@@ -54,7 +54,7 @@ class StreamSource:
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
-        """See :class:`transfer.Source`."""
+        """See :class:`~os_brick_rbd_luks.operations.transfer.Source`."""
         sector = (target.header.sector_size if target.header
                   else cipher.SECTOR)
         with target.view() as view:

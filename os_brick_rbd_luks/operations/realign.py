@@ -42,7 +42,7 @@ def realign(volume: source.RawSource, store: base.BlockStore, name: str, *,
             **image_options: Any) -> header_io.Header:
     """Copy *volume* to a new image *name*; no passphrase is needed.
 
-    :param restart: see :func:`partial.new`
+    :param restart: see :func:`~os_brick_rbd_luks.operations.partial.new`
     :param image_options: for the store: object size, features, ...
     :raises OperationRefused: it is aligned already
     :raises UnsupportedHeader: a payload that cannot be moved

@@ -47,7 +47,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
     :raises WouldShrink: the volume is larger, and *force* is not given
     :raises ImageLocked: it is larger, and somebody has it open
     :raises OperationRefused: it has a payload that we do not know, or see
-        :func:`_refuse_to_shrink_layered` and :func:`_grow`
+        ``_refuse_to_shrink_layered`` and ``_grow``
     """
     # The data offset is not to change meanwhile.
     with image.lock():

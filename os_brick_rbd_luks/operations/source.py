@@ -77,7 +77,7 @@ class RawSource:
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
-        """See :class:`transfer.Source`."""
+        """See :class:`~os_brick_rbd_luks.operations.transfer.Source`."""
         sector = target.header.sector_size if target.header else 1
         with self.view() as reader, target.view() as writer:
             copying.copy(reader.read, writer.write, self.size,

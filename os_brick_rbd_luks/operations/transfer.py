@@ -114,7 +114,7 @@ def new(store: base.BlockStore, name: str, source: Source,
     :param size: decrypted bytes; when None, the source's, rounded up to
         whole sectors
     :param thick: write zeros also where holes would stay zeros
-    :param restart: see :func:`partial.new`
+    :param restart: see :func:`~os_brick_rbd_luks.operations.partial.new`
     :returns: the new header
     :raises VolumeTooSmall: the source is larger than *size*
     :raises CopyFailed: nothing of the image is left

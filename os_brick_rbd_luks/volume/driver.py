@@ -200,7 +200,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             meta: Dict[str, Any], service: Any) -> Optional[Dict[str, Any]]:
         """Make an encrypted volume of a raw image without a file of it.
 
-        Called by :mod:`flow`.
+        Called by :mod:`~os_brick_rbd_luks.volume.flow`.
 
         :returns: None if that is not possible: then the image is downloaded
         """

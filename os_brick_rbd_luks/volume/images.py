@@ -102,7 +102,8 @@ def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
 
     Enter it in a green thread, use what it gives in a native one.
 
-    :raises ImageUnacceptable: see :func:`imagefile.inspect`
+    :raises ImageUnacceptable: see
+        :func:`~os_brick_rbd_luks.operations.imagefile.inspect`
     """
     path = image_utils.TemporaryImages.for_image_service(
         image.service).get(image.context, image.id)
@@ -145,7 +146,7 @@ class _RBDSource:
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
-        """See :class:`transfer.Source`."""
+        """See :class:`~os_brick_rbd_luks.operations.transfer.Source`."""
         with self._backend.store(self._parent.pool) as pool, \
                 pool.open_layered(
                     self._parent.image, read_only=True,
@@ -167,7 +168,7 @@ class _Stream(import_image.StreamSource):
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
-        """See :class:`transfer.Source`."""
+        """See :class:`~os_brick_rbd_luks.operations.transfer.Source`."""
         super().pour(target, report)
         if self.error is not None:
             raise exception.CopyFailed(reason=f"{self.name}: {self.error}")

@@ -47,7 +47,7 @@ class _Layers:
     #: it has the header of its parent, and librbd of Ceph 18 and newer will
     #: ask for the parent's passphrase: the old one
     needs_old: bool = False
-    #: see :func:`chain.read`, of that parent
+    #: see :func:`~os_brick_rbd_luks.operations.chain.read`, of that parent
     parent_keys: List[str] = dataclasses.field(default_factory=list)
     #: the keys that it needs already: no matter of its own passphrase
     present: List[str] = dataclasses.field(default_factory=list)

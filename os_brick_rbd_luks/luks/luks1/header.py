@@ -59,7 +59,8 @@ class Luks1Header:
     def parse(cls, data: bytes) -> Luks1Header:
         """Read the header that *data*, ``ondisk.SIZE`` bytes, begins with.
 
-        :raises HeaderError: see :func:`check.check`
+        :raises HeaderError: see
+            :func:`~os_brick_rbd_luks.luks.luks1.check.check`
         """
         if len(data) < ondisk.SIZE:
             raise exception.NotLuks()

@@ -68,7 +68,8 @@ def text(binary: ondisk.Binary, field: str) -> str:
 def check_binary(binary: ondisk.Binary, which: str, offset: int) -> None:
     """Refuse the binary header of a copy that does not belong at *offset*.
 
-    :param which: :data:`ondisk.PRIMARY` or :data:`ondisk.SECONDARY`
+    :param which: :data:`~os_brick_rbd_luks.luks.luks2.ondisk.PRIMARY` or
+        :data:`~os_brick_rbd_luks.luks.luks2.ondisk.SECONDARY`
     :raises NotLuks: there is no magic of that copy
     :raises UnsupportedHeader: another version or checksum
     :raises CorruptHeader: a field cannot be

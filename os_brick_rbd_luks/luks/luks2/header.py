@@ -69,7 +69,8 @@ class Luks2Header(pair.Pair):
 
         :param data: as many bytes as ``detect.wanted`` says; with a damaged
             primary copy, twice the offset of the secondary one
-        :raises HeaderError: see :func:`copies.believe`
+        :raises HeaderError: see
+            :func:`~os_brick_rbd_luks.luks.luks2.copies.believe`
         """
         found = copies.believe(data)
         return cls(found.primary, found.secondary_salt, found.metadata,
