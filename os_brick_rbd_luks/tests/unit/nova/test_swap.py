@@ -33,6 +33,7 @@ from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
+from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
 
 PLAIN = ""
@@ -443,6 +444,7 @@ class DiskConfigTest(base.NovaTestCase):
 
     def test_device_and_bus(self):
         info = self.connect(self.make("luks2"))
-        disk = swap.disk_config(self.driver, None, info, "vdc")
+        disk = swap.disk_config(self.driver, records.record("id"), info,
+                                "vdc")
         self.assertEqual(("vdc", "virtio"),
                          (disk.target_dev, disk.target_bus))
