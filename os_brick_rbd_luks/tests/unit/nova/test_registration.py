@@ -33,6 +33,7 @@ import testtools
 from os_brick_rbd_luks.nova import command
 from os_brick_rbd_luks.nova import driver
 from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.tests.fakes import modules
 
 #: As an operator starts it, up to where the service would run.
 SERVICE = textwrap.dedent("""\
@@ -99,10 +100,12 @@ class RegistrationTest(testtools.TestCase):
     def test_service_in_this_process(self):
         """Also by the package's name, as ``python -m`` runs it."""
         seen = []
-        # Upstream's own cannot be loaded once others of Nova's are.
-        service = types.SimpleNamespace(main=lambda: seen.append(
+        # Upstream's own, which decide how threads are run when they are
+        # loaded, cannot be loaded once others of Nova's are.
+        package = types.ModuleType("nova.cmd")
+        package.compute = types.SimpleNamespace(main=lambda: seen.append(
             (sys.argv[:], libvirt.LibvirtDriver)))
-        self.useFixture(fixtures.MonkeyPatch("nova.cmd.compute", service))
+        self.useFixture(modules.Module("nova.cmd", package))
         self.useFixture(fixtures.MonkeyPatch("sys.argv", ["x", "--debug"]))
         command.main()
         runpy.run_module("os_brick_rbd_luks.nova", run_name="__main__")
