@@ -153,7 +153,7 @@ def limited(test: unittest.TestCase) -> unittest.TestCase:
     @functools.wraps(run)
     def run_limited(*args: Any, **kwargs: Any) -> Any:
         faulthandler.dump_traceback_later(
-            seconds, exit=True, file=sys.__stderr__)
+            seconds, exit=True, file=sys.__stderr__ or 2)
         try:
             return run(*args, **kwargs)
         finally:

@@ -11,3 +11,15 @@
 #    under the License.
 
 """What every store and image of its kind has to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import testtools
+
+if TYPE_CHECKING:
+    #: What contracts are mixed into: they bring no tests to run themselves.
+    Contract = testtools.TestCase
+else:
+    Contract = object

@@ -14,10 +14,13 @@
 
 from __future__ import annotations
 
+from typing import Any, List, Optional, Tuple
+
 import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.tests import contracts
 
 OBJECT = 65536
 #: No whole number of objects.
@@ -25,17 +28,17 @@ SIZE = 5 * OBJECT - 4096
 
 
 @ddt.ddt
-class CloneContract:
+class CloneContract(contracts.Contract):
     """Tests of an ``image.base.CloneStore`` and its images.
 
     ``stores`` are two of one cluster, the second in a namespace.
     """
 
-    def make_stores(self):
+    def make_stores(self) -> Tuple[Any, Any]:
         """Give two stores, whose objects have :data:`OBJECT` bytes."""
         raise NotImplementedError
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.store, self.other = self.make_stores()
         with self.store.create("source", SIZE) as image:
@@ -47,19 +50,20 @@ class CloneContract:
         self.whole[OBJECT - 2:OBJECT + 2] = b"over"
         self.whole[SIZE - 4:] = b"last"
 
-    def clone(self, name="clone", parent=None, store=None):
+    def clone(self, name: str = "clone",
+              parent: Optional[base.Parent] = None, store: Any = None) -> Any:
         image = (store or self.store).clone(parent or self.parent, name)
         self.addCleanup(image.__exit__)
         return image
 
-    def open(self, name="source", **options):
+    def open(self, name: str = "source", **options: Any) -> Any:
         image = self.store.open_layered(name, **options)
         self.addCleanup(image.__exit__)
         return image
 
     # snapshots
 
-    def test_snapshot_keeps_its_content(self):
+    def test_snapshot_keeps_its_content(self) -> None:
         with self.open() as image:
             image.write(OBJECT, b"later")
             image.resize(OBJECT)
@@ -70,16 +74,28 @@ class CloneContract:
                 self.assertEqual(bytes(self.whole), snapshot.read(0, SIZE))
                 self.assertIn("source@s", snapshot.name)
 
-    def test_snapshot_is_for_reading(self):
+    def test_snapshot_is_for_reading(self) -> None:
         for image in (self.open(snapshot="s"),
                       self.store.open_snapshot(self.parent)):
             self.addCleanup(image.__exit__)
-            for call in (lambda image=image: image.write(0, b"x"),
-                         lambda image=image: image.resize(OBJECT),
-                         lambda image=image: image.set_note("key", "value")):
-                self.assertRaises(exception.ImageReadOnly, call)
+            self.assert_read_only(image)
 
-    def test_snapshots_are_listed(self):
+    def test_read_only_image(self) -> None:
+        self.assert_read_only(self.open(read_only=True))
+
+    def assert_read_only(self, image: Any) -> None:
+        for call in (lambda: image.write(0, b"x"),
+                     lambda: image.resize(OBJECT),
+                     lambda: image.zero(0, OBJECT),
+                     lambda: image.create_snapshot("t"),
+                     lambda: image.protect_snapshot("s"),
+                     lambda: image.remove_snapshot("s"), image.flatten,
+                     lambda: image.set_note("key", "value")):
+            self.assertRaises(exception.ImageReadOnly, call)
+        image.flush()
+        self.assertEqual(["s"], self.open().snapshots())
+
+    def test_snapshots_are_listed(self) -> None:
         image = self.open()
         image.create_snapshot("t")
         self.assertEqual(["s", "t"], image.snapshots())
@@ -88,7 +104,7 @@ class CloneContract:
         image.create_snapshot("s")
         self.assertEqual(["t", "s"], image.snapshots())
 
-    def test_snapshot_that_is_there(self):
+    def test_snapshot_that_is_there(self) -> None:
         """That is what exists: the image is not to be removed for it."""
         error = self.assertRaises(exception.ImageExists,
                                   self.open().create_snapshot, "s")
@@ -96,7 +112,7 @@ class CloneContract:
         self.assertIn("snapshot", str(error))
         self.assertIn("s exists already", str(error))
 
-    def test_snapshot_that_is_not_there(self):
+    def test_snapshot_that_is_not_there(self) -> None:
         image = self.open()
         for call in (lambda: image.remove_snapshot("nowhere"),
                      lambda: image.protect_snapshot("nowhere"),
@@ -117,31 +133,29 @@ class CloneContract:
             self.assertRaises(exception.ImageNotFound, call)
         self.assertEqual(["source"], self.store.images())
 
-    def test_protected_snapshot_can_be_removed(self):
+    def test_protected_snapshot_can_be_removed(self) -> None:
         image = self.open()
         image.protect_snapshot("s")
         image.remove_snapshot("s")
         self.assertEqual([], image.snapshots())
 
-    def test_source_wherever_it_is(self):
+    def test_source_wherever_it_is(self) -> None:
         """The image of a snapshot, which need not be there, for writing."""
         for store in (self.store, self.other):
             with store.open_source(self.parent._replace(snapshot="t")
                                    ) as image:
-                image.create_snapshot(f"by {store.name}")
+                image.create_snapshot(f"number {len(image.snapshots())}")
                 image.write(0, b"x")
-        self.assertEqual(
-            ["s", *(f"by {store.name}"
-                    for store in (self.store, self.other))],
-            self.open().snapshots())
+        self.assertEqual(["s", "number 1", "number 2"],
+                         self.open().snapshots())
 
-    def test_image_with_snapshots_stays(self):
+    def test_image_with_snapshots_stays(self) -> None:
         self.assertRaises(exception.ImageLocked, self.store.remove, "source")
         self.assertEqual(["source"], self.store.images())
 
     # clones
 
-    def test_clone_has_what_its_parent_has(self):
+    def test_clone_has_what_its_parent_has(self) -> None:
         image = self.clone()
         self.assertEqual(SIZE, image.size())
         self.assertEqual(OBJECT, image.stripe_period())
@@ -152,7 +166,7 @@ class CloneContract:
         self.assertEqual(self.parent, image.parent())
         self.assertIn("clone", image.name)
 
-    def test_clone_is_open_for_writing(self):
+    def test_clone_is_open_for_writing(self) -> None:
         image = self.clone()
         image.write(OBJECT + 1, b"OWN")
         self.whole[OBJECT + 1:OBJECT + 4] = b"OWN"
@@ -160,13 +174,13 @@ class CloneContract:
         self.assertEqual(b"er\0\0", self.open(snapshot="s").read(OBJECT, 4))
         self.assertEqual(b"er\0\0", self.open().read(OBJECT, 4))
 
-    def test_writes_to_the_source_do_not_show(self):
+    def test_writes_to_the_source_do_not_show(self) -> None:
         image = self.clone()
         with self.open() as source:
             source.write(0, b"later")
         self.assertEqual(bytes(5), image.read(0, 5))
 
-    def test_clone_into_another_store(self):
+    def test_clone_into_another_store(self) -> None:
         image = self.clone(store=self.other)
         self.assertEqual(bytes(self.whole), image.read(0, SIZE))
         self.assertEqual(self.parent, image.parent())
@@ -174,7 +188,7 @@ class CloneContract:
                          (self.store.images(), self.other.images()))
         self.assertEqual(1, self.open().children("s"))
 
-    def test_clone_out_of_a_namespace(self):
+    def test_clone_out_of_a_namespace(self) -> None:
         with self.other.create("inner", OBJECT) as image:
             image.write(0, b"inner")
             image.create_snapshot("s")
@@ -184,7 +198,7 @@ class CloneContract:
         self.assertEqual(parent, image.parent())
         self.assertTrue(parent.namespace)
 
-    def test_clone_of_a_clone(self):
+    def test_clone_of_a_clone(self) -> None:
         image = self.clone()
         image.write(0, b"middle")
         image.create_snapshot("s")
@@ -193,22 +207,22 @@ class CloneContract:
         self.assertEqual(bytes(self.whole), top.read(0, SIZE))
         self.assertEqual(self.store.parent("clone", "s"), top.parent())
 
-    def test_existing_image(self):
+    def test_existing_image(self) -> None:
         error = self.assertRaises(exception.ImageExists, self.store.clone,
                                   self.parent, "source")
         self.assertIn("source", str(error))
         self.assertEqual(0, self.open().children("s"))
 
-    def test_no_parent(self):
+    def test_no_parent(self) -> None:
         self.assertIsNone(self.open().parent())
         self.assertIsNone(self.open(snapshot="s").parent())
 
-    def test_parent_of_a_snapshot(self):
+    def test_parent_of_a_snapshot(self) -> None:
         self.clone().create_snapshot("s")
         self.assertEqual(self.parent,
                          self.open("clone", snapshot="s").parent())
 
-    def test_children(self):
+    def test_children(self) -> None:
         image = self.open()
         self.assertEqual(0, image.children("s"))
         for number in range(3):
@@ -221,16 +235,31 @@ class CloneContract:
         # It is still the image that is open.
         image.write(0, b"x")
 
-    def test_snapshot_with_clones_stays(self):
-        self.clone()
+    def test_snapshot_with_clones_goes_out_of_sight(self) -> None:
+        """It has another name then, and goes with the last of them."""
+        clone = self.clone()
         image = self.open()
-        self.assertRaises(exception.ImageLocked, image.remove_snapshot, "s")
-        self.assertEqual(["s"], image.snapshots())
-        self.assertEqual(bytes(self.whole),
-                         self.open("clone").read(0, SIZE))
+        image.remove_snapshot("s")
+        hidden, = image.snapshots()
+        self.assertNotEqual("s", hidden)
+        self.assertRaises(exception.ImageNotFound, self.open, snapshot="s")
+        clone.__exit__()
+        clone = self.open("clone")
+        self.assertEqual(bytes(self.whole), clone.read(0, SIZE))
+        self.assertEqual(self.parent._replace(snapshot=hidden),
+                         clone.parent())
+        self.assertRaises(exception.ImageNotFound, self.store.open_snapshot,
+                          self.parent._replace(snapshot=hidden))
+        # The name is free.
+        image.create_snapshot("s")
+        self.assertEqual(0, image.children("s"))
+        image.remove_snapshot("s")
+        clone.__exit__()
+        self.store.remove("clone")
+        self.assertEqual([], image.snapshots())
 
     @ddt.data(SIZE + 3 * OBJECT, 2 * OBJECT, OBJECT - 1, 0)
-    def test_resized_clone(self, size):
+    def test_resized_clone(self, size: int) -> None:
         image = self.clone()
         image.resize(size)
         kept = bytes(self.whole[:size])
@@ -242,7 +271,42 @@ class CloneContract:
 
     # zero, flatten
 
-    def test_zero_hides_the_parent(self):
+    def test_zero_of_much(self) -> None:
+        """librbd has no number for more than 2 GiB less a byte at once."""
+        image = self.open()
+        image.resize(1 << 33)
+        image.write(SIZE, b"x")
+        image.write((1 << 32) + OBJECT, bytes([7]) * OBJECT)
+        image.zero(0, 1 << 33)
+        self.assertEqual(bytes(SIZE + 1), image.read(0, SIZE + 1))
+        self.assertEqual(bytes(OBJECT),
+                         image.read((1 << 32) + OBJECT, OBJECT))
+
+    def test_zero_ends_with_the_image(self) -> None:
+        """Beyond is nothing to be zeroed; where it begins is too far."""
+        image = self.open()
+        image.write(4 * OBJECT, b"own")
+        image.zero(3 * OBJECT, 2 * OBJECT)
+        # The last object is not whole: it stays.
+        self.assertEqual(b"own", image.read(4 * OBJECT, 3))
+        for offset in (SIZE, SIZE + OBJECT):
+            self.assertRaises(exception.ImageIOError, image.zero, offset,
+                              OBJECT)
+
+    def test_zero_of_what_librbd_leaves(self) -> None:
+        """Less than an object, or 64 KiB, unless it ends the object."""
+        image = self.open()
+        image.write(OBJECT, b"d" * OBJECT)
+        image.zero(OBJECT, OBJECT - 4096)
+        self.assertEqual(b"d" * OBJECT, image.read(OBJECT, OBJECT))
+        image.zero(2 * OBJECT - 4096, 4096)
+        self.assertEqual(b"d" * (OBJECT - 4096) + bytes(4096),
+                         image.read(OBJECT, OBJECT))
+
+    def test_only_a_clone_is_flattened(self) -> None:
+        self.assertRaises(exception.ImageIOError, self.open().flatten)
+
+    def test_zero_hides_the_parent(self) -> None:
         image = self.clone()
         image.zero(0, 2 * OBJECT)
         self.whole[:2 * OBJECT] = bytes(2 * OBJECT)
@@ -252,13 +316,13 @@ class CloneContract:
         self.assertEqual(bytes(self.whole), image.read(0, SIZE))
         self.assertEqual(b"over", self.open().read(OBJECT - 2, 4))
 
-    def test_zero_of_own_data(self):
+    def test_zero_of_own_data(self) -> None:
         for image in (self.open(), self.clone()):
             image.write(2 * OBJECT, b"own")
             image.zero(2 * OBJECT, OBJECT)
             self.assertEqual(bytes(self.whole), image.read(0, SIZE))
 
-    def test_flatten(self):
+    def test_flatten(self) -> None:
         image = self.clone()
         image.write(3, b"own")
         image.zero(OBJECT, OBJECT)
@@ -275,7 +339,7 @@ class CloneContract:
     # notes
 
     @ddt.data("value", "", "[\"\u00fc\"]")
-    def test_notes(self, value):
+    def test_notes(self, value: str) -> None:
         image = self.open()
         self.assertIsNone(image.note("key"))
         image.set_note("key", value)
@@ -287,16 +351,16 @@ class CloneContract:
         image.set_note("key", None)
         self.assertIsNone(image.note("key"))
 
-    def test_no_note_to_remove(self):
+    def test_no_note_to_remove(self) -> None:
         self.open().set_note("key", None)
         self.assertIsNone(self.open().note("key"))
 
-    def test_notes_are_the_image_s(self):
+    def test_notes_are_the_image_s(self) -> None:
         """Its snapshots have none of their own."""
         self.open().set_note("key", "later")
         self.assertEqual("later", self.open(snapshot="s").note("key"))
 
-    def test_clone_begins_with_those_of_its_source(self):
+    def test_clone_begins_with_those_of_its_source(self) -> None:
         self.open().set_note("key", "source's")
         image = self.clone()
         self.assertEqual("source's", image.note("key"))
@@ -305,7 +369,7 @@ class CloneContract:
 
     # ids
 
-    def test_identity(self):
+    def test_identity(self) -> None:
         """Of every image and snapshot another, and always the same."""
         first = self.open().identity()
         self.assertTrue(first)
@@ -320,7 +384,7 @@ class CloneContract:
                   (self.store, "clone", "s"), (self.other, "source", None),
                   (self.other, "source", "s")]
 
-        def identities():
+        def identities() -> List[str]:
             found = []
             for store, name, snapshot in opened:
                 with store.open_layered(name, snapshot=snapshot) as image:
@@ -332,7 +396,7 @@ class CloneContract:
         self.assertEqual(found, identities())
         self.assertEqual(len(opened), len({*found}))
 
-    def test_identity_of_a_snapshot(self):
+    def test_identity_of_a_snapshot(self) -> None:
         """That of its image, and its own."""
         number = self.open().identity()
         for image in (self.open(snapshot="s"),
@@ -342,14 +406,14 @@ class CloneContract:
                 self.assertEqual((number, "@"), (owner, at))
                 self.assertTrue(own)
 
-    def test_identity_with_an_at_in_the_name(self):
+    def test_identity_with_an_at_in_the_name(self) -> None:
         with self.store.create("gold@en", OBJECT) as image:
             image.create_snapshot("s")
             number = image.identity()
         with self.store.open_layered("gold@en", snapshot="s") as image:
             self.assertTrue(image.identity().startswith(f"{number}@"))
 
-    def test_name_that_is_used_again(self):
+    def test_name_that_is_used_again(self) -> None:
         """A new image, or snapshot, is not the one that had its name."""
         image = self.open()
         with self.open(snapshot="s") as snapshot:
@@ -367,11 +431,12 @@ class CloneContract:
 
     # names
 
-    def test_parent_s_name(self):
+    def test_parent_s_name(self) -> None:
+        pool, space = self.other.name.split("/")
         self.assertEqual(
-            (base.Parent("volumes", "", "i", "s"),
-             base.Parent("volumes", "space", "i", "s")),
+            (base.Parent(pool, "", "i", "s"),
+             base.Parent(pool, space, "i", "s")),
             (self.store.parent("i", "s"), self.other.parent("i", "s")))
-        self.assertEqual("volumes/i@s", str(self.store.parent("i", "s")))
-        self.assertEqual("volumes/space/i@s",
+        self.assertEqual(f"{pool}/i@s", str(self.store.parent("i", "s")))
+        self.assertEqual(f"{pool}/{space}/i@s",
                          str(self.other.parent("i", "s")))

@@ -18,70 +18,76 @@ A test class mixes :class:`ImageContract` in and says which store is meant.
 from __future__ import annotations
 
 import random
+import sys
 import threading
+from typing import Any, Tuple
 
 import fixtures
 from testtools import matchers
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.tests import contracts
 
 #: More than an object, and no whole number of them.
 SIZE = 2 * base.DEFAULT_OBJECT_SIZE + 1024 * 1024
 
 
-class ImageContract:
+class ImageContract(contracts.Contract):
     """Tests of an ``image.base.ImageStore`` and its images."""
 
-    def make_store(self):
+    def make_store(self) -> Tuple[base.ImageStore, str]:
         """Give a store and the name of an image that it does not have."""
         raise NotImplementedError
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.store, self.image_name = self.make_store()
 
-    def create(self, size=SIZE):
+    def create(self, size: int = SIZE) -> base.Image:
         image = self.store.create(self.image_name, size)
         self.addCleanup(image.__exit__, None, None, None)
         return image
 
-    def open(self, read_only=False):
+    def open(self, read_only: bool = False) -> base.Image:
         image = self.store.open(self.image_name, read_only=read_only)
         self.addCleanup(image.__exit__, None, None, None)
         return image
 
-    def patch_lock_wait(self, image, seconds=0.05):
+    def patch_lock_wait(self, image: base.Image,
+                        seconds: float = 0.05) -> None:
         """Wait but shortly for the lock of such an image."""
-        self.useFixture(fixtures.MonkeyPatch(
-            f"{type(image).__module__}.LOCK_WAIT", seconds))
+        for kind in type(image).__mro__:
+            if hasattr(sys.modules[kind.__module__], "LOCK_WAIT"):
+                self.useFixture(fixtures.MonkeyPatch(
+                    f"{kind.__module__}.LOCK_WAIT", seconds))
 
     # the store
 
-    def test_new_image_has_the_size_asked_for(self):
+    def test_new_image_has_the_size_asked_for(self) -> None:
         self.assertEqual(SIZE, self.create().size())
         self.assertEqual(SIZE, self.open(read_only=True).size())
 
-    def test_new_image_is_open_for_writing(self):
+    def test_new_image_is_open_for_writing(self) -> None:
         image = self.create()
         image.write(0, b"new")
         self.assertEqual(b"new", image.read(0, 3))
 
-    def test_create_existing(self):
+    def test_create_existing(self) -> None:
         self.create().write(0, b"kept")
         error = self.assertRaises(exception.ImageExists, self.store.create,
                                   self.image_name, SIZE)
         self.assert_names_image_once(error)
         self.assertEqual(b"kept", self.open().read(0, 4))
 
-    def test_open_missing(self):
+    def test_open_missing(self) -> None:
         for read_only in (False, True):
             error = self.assertRaises(exception.ImageNotFound,
                                       self.store.open, self.image_name,
                                       read_only=read_only)
             self.assert_names_image_once(error)
 
-    def test_remove(self):
+    def test_remove(self) -> None:
         with self.store.create(self.image_name, SIZE):
             pass
         self.store.remove(self.image_name)
@@ -89,49 +95,49 @@ class ImageContract:
                           self.image_name)
         self.assertFalse(self.create().has_data())
 
-    def test_remove_missing(self):
+    def test_remove_missing(self) -> None:
         error = self.assertRaises(exception.ImageNotFound, self.store.remove,
                                   self.image_name)
         self.assert_names_image_once(error)
 
-    def test_announced_stripe_period_is_that_of_a_new_image(self):
+    def test_announced_stripe_period_is_that_of_a_new_image(self) -> None:
         announced = self.store.stripe_period()
         self.assertEqual(announced, self.create().stripe_period())
         self.assertThat(announced, matchers.GreaterThan(0))
         self.assertEqual(0, announced % 512)
 
-    def assert_names_image_once(self, error):
+    def assert_names_image_once(self, error: Exception) -> None:
         self.assertIsInstance(error, exception.ImageError)
         self.assertEqual(1, str(error).count(self.image_name), str(error))
 
     # reading and writing
 
-    def test_name_is_in_the_image_s_name(self):
+    def test_name_is_in_the_image_s_name(self) -> None:
         self.assertIn(self.image_name, self.create().name)
 
-    def test_new_image_reads_as_zeros(self):
+    def test_new_image_reads_as_zeros(self) -> None:
         image = self.create()
         self.assertEqual(bytes(4096), image.read(0, 4096))
         self.assertEqual(bytes(512), image.read(SIZE - 512, 512))
 
-    def test_read_past_the_end_gives_what_there_is(self):
+    def test_read_past_the_end_gives_what_there_is(self) -> None:
         image = self.create()
         image.write(SIZE - 3, b"end")
         self.assertEqual(b"end", image.read(SIZE - 3, 4096))
         self.assertEqual(b"", image.read(SIZE, 512))
         self.assertEqual(b"", image.read(SIZE + 512, 512))
 
-    def test_read_of_nothing(self):
+    def test_read_of_nothing(self) -> None:
         self.assertEqual(b"", self.create().read(0, 0))
 
-    def test_reads_are_bytes(self):
+    def test_reads_are_bytes(self) -> None:
         self.assertIs(bytes, type(self.create().read(0, 16)))
 
-    def test_write_is_seen_by_others(self):
+    def test_write_is_seen_by_others(self) -> None:
         self.create().write(7, b"seen")
         self.assertEqual(b"\0seen\0", self.open(read_only=True).read(6, 6))
 
-    def test_write_over_objects(self):
+    def test_write_over_objects(self) -> None:
         image = self.create()
         data = bytes(range(256)) * 20
         start = base.DEFAULT_OBJECT_SIZE - 1000
@@ -139,7 +145,7 @@ class ImageContract:
         self.assertEqual(b"\0" + data + b"\0",
                          image.read(start - 1, len(data) + 2))
 
-    def test_many_writes(self):
+    def test_many_writes(self) -> None:
         image, model = self.create(), bytearray(SIZE)
         dice = random.Random(1)
         for _number in range(40):
@@ -154,12 +160,12 @@ class ImageContract:
             if image.read(offset, 1 << 20) != model[offset:offset + 2 ** 20]:
                 self.fail(f"other bytes behind {offset}")
 
-    def test_write_to_the_very_end(self):
+    def test_write_to_the_very_end(self) -> None:
         image = self.create()
         image.write(SIZE - 4, b"last")
         self.assertEqual(b"last", image.read(SIZE - 4, 4))
 
-    def test_write_past_the_end_is_refused(self):
+    def test_write_past_the_end_is_refused(self) -> None:
         image = self.create()
         for offset in (SIZE - 3, SIZE, SIZE + 512):
             error = self.assertRaises(exception.ImageTooSmall, image.write,
@@ -169,19 +175,28 @@ class ImageContract:
         self.assertEqual(SIZE, image.size())
         self.assertEqual(bytes(3), image.read(SIZE - 3, 3))
 
-    def test_read_only_is_refused(self):
+    def test_nothing_is_written_anywhere(self) -> None:
+        image = self.create()
+        for offset in (0, SIZE):
+            image.write(offset, b"")
+        self.assertRaises(exception.ImageTooSmall, image.write, SIZE + 1, b"")
+        self.assertFalse(image.has_data())
+
+    def test_read_only_is_refused(self) -> None:
         self.create()
         image = self.open(read_only=True)
-        self.assertRaises(exception.ImageReadOnly, image.write, 0, b"x")
+        for data in (b"x", b""):
+            self.assertRaises(exception.ImageReadOnly, image.write, 0, data)
         self.assertEqual(b"\0", image.read(0, 1))
+        image.flush()
 
-    def test_read_only_is_not_resized(self):
+    def test_read_only_is_not_resized(self) -> None:
         self.create()
         image = self.open(read_only=True)
         self.assertRaises(exception.ImageReadOnly, image.resize, SIZE + 512)
         self.assertEqual(SIZE, image.size())
 
-    def test_flush(self):
+    def test_flush(self) -> None:
         image = self.create()
         image.write(0, b"kept")
         image.flush()
@@ -189,7 +204,7 @@ class ImageContract:
 
     # size, facts
 
-    def test_grow(self):
+    def test_grow(self) -> None:
         image = self.create()
         image.write(SIZE - 1, b"x")
         image.resize(SIZE + 512)
@@ -197,7 +212,7 @@ class ImageContract:
         self.assertEqual(b"x" + bytes(512), image.read(SIZE - 1, 1024))
         image.write(SIZE + 511, b"y")
 
-    def test_shrink(self):
+    def test_shrink(self) -> None:
         image = self.create()
         image.write(0, b"x" * 1024)
         image.resize(512)
@@ -206,11 +221,11 @@ class ImageContract:
         image.resize(1024)
         self.assertEqual(b"x" * 512 + bytes(512), image.read(0, 1024))
 
-    def test_new_image_has_no_data(self):
+    def test_new_image_has_no_data(self) -> None:
         self.assertFalse(self.create().has_data())
         self.assertFalse(self.open(read_only=True).has_data())
 
-    def test_image_has_data_wherever_it_was_written(self):
+    def test_image_has_data_wherever_it_was_written(self) -> None:
         for offset in (0, base.DEFAULT_OBJECT_SIZE, SIZE - 1):
             with self.store.create(self.image_name, SIZE) as image:
                 image.write(offset, b"x")
@@ -218,25 +233,66 @@ class ImageContract:
                 self.assertTrue(image.has_data(), offset)
             self.store.remove(self.image_name)
 
-    def test_features_are_names(self):
+    def test_features_are_names(self) -> None:
         features = self.create().features()
         self.assertIsInstance(features, frozenset)
         self.assertTrue(all(isinstance(name, str) for name in features))
 
-    def test_nobody_else_has_a_new_image(self):
+    def test_nobody_else_has_a_new_image(self) -> None:
         self.assertEqual([], self.create().watchers())
 
-    def test_new_image_has_no_snapshots(self):
+    def test_new_image_has_no_snapshots(self) -> None:
         self.assertEqual([], self.create().snapshots())
 
-    def test_context_manager_gives_the_image(self):
+    def test_context_manager_gives_the_image(self) -> None:
         image = self.store.create(self.image_name, SIZE)
         with image as entered:
             self.assertIs(image, entered)
 
     # the lock
 
-    def test_lock_keeps_another_holder_out(self):
+    def lock_expires(self, image: Any, lock: base.HeldLock) -> bool:
+        """Let the time pass after which a lock that is not renewed ends.
+
+        :param lock: the held lock of *image*
+
+        :returns: False where locks do not end
+        """
+        raise NotImplementedError
+
+    def test_lock_that_is_not_renewed_ends(self) -> None:
+        first, second = self.create(), self.open()
+        self.patch_lock_wait(first)
+        with first.lock() as lock:
+            lock.renew()
+            if not self.lock_expires(first, lock):
+                self.assertRaises(exception.ImageLocked,
+                                  second.lock().__enter__)
+                lock.renew()
+                return
+            # Not even if nobody else took it.
+            self.assertRaises(exception.ImageLocked, lock.renew)
+            with second.lock() as other:
+                self.assertRaises(exception.ImageLocked, lock.renew)
+                other.renew()
+        with first.lock() as lock:
+            lock.renew()
+
+    def test_lock_that_ended_is_not_given_back(self) -> None:
+        """Or else it would end that of another holder."""
+        first, second = self.create(), self.open()
+        self.patch_lock_wait(first)
+        held = first.lock()
+        lock = held.__enter__()
+        if not self.lock_expires(first, lock):
+            held.__exit__(None, None, None)
+            return
+        with second.lock() as other:
+            held.__exit__(None, None, None)
+            other.renew()
+            self.assertRaises(exception.ImageLocked, first.lock().__enter__)
+
+    def test_lock_keeps_another_holder_out(self) -> None:
         first, second = self.create(), self.open()
         self.patch_lock_wait(first)
         with first.lock() as lock:
@@ -247,7 +303,7 @@ class ImageContract:
         with second.lock() as lock:
             lock.renew()
 
-    def test_lock_is_waited_for(self):
+    def test_lock_is_waited_for(self) -> None:
         first, second = self.create(), self.open()
         held = first.lock()
         held.__enter__()
@@ -257,11 +313,11 @@ class ImageContract:
         with second.lock() as lock:
             lock.renew()
 
-    def test_lock_is_released_after_an_error(self):
+    def test_lock_is_released_after_an_error(self) -> None:
         first, second = self.create(), self.open()
         self.patch_lock_wait(first)
 
-        def fail():
+        def fail() -> None:
             with first.lock():
                 raise exception.HeaderChanged()
 
@@ -269,7 +325,7 @@ class ImageContract:
         with second.lock():
             pass
 
-    def test_image_is_usable_under_its_lock(self):
+    def test_image_is_usable_under_its_lock(self) -> None:
         image = self.create()
         with image.lock():
             image.write(0, b"x")

@@ -21,12 +21,15 @@ policy.
 from __future__ import annotations
 
 import os
+from typing import Any, Callable, List, Optional, Tuple
 import uuid
 
 from barbicanclient import exceptions as client_exceptions
 from castellan.common import exception
 from castellan.common.objects import opaque_data
 from castellan.common.objects import symmetric_key
+
+from os_brick_rbd_luks.tests import contracts
 
 #: Of the user's own project, and others.
 OTHERS = ("reader", "other", "admin", "service")
@@ -35,47 +38,49 @@ CONSUMER = {"service": "volume", "resource_type": "volume",
             "resource_id": "00000000-0000-0000-0000-00000000000a"}
 
 
-class KeyManagerContract:
+class KeyManagerContract(contracts.Contract):
     """Tests of a ``castellan.key_manager.key_manager.KeyManager``."""
 
-    def context(self, name):
+    def context(self, name: str) -> Any:
         """That of a request which one of the people makes."""
         raise NotImplementedError
 
-    def make_manager(self, away=False):
+    def make_manager(self, away: bool = False) -> Any:
         """Give a key manager; one that cannot be reached if it is *away*."""
         raise NotImplementedError
 
-    def share(self, name, key_id, readers, project_access=True):
+    def share(self, name: str, key_id: str, readers: List[str],
+              project_access: bool = True) -> None:
         """Let *name* replace a secret's ACL; *readers* are names."""
         raise NotImplementedError
 
-    def requests(self):
+    def requests(self) -> int:
         """How many requests Barbican was sent until now."""
         raise NotImplementedError
 
-    def setUp(self):
+    def setUp(self) -> None:
         super().setUp()
         self.manager = self.make_manager()
         self.key = os.urandom(32)
 
-    def store(self, name=None, who="user"):
+    def store(self, name: Optional[str] = None, who: str = "user") -> Any:
         """Store a key; its id."""
         return self.manager.store(
             self.context(who), symmetric_key.SymmetricKey(
                 "AES", 256, self.key, name=name))
 
-    def get(self, who, key_id, **options):
+    def get(self, who: str, key_id: str, **options: Any) -> Any:
         return self.manager.get(self.context(who), key_id, **options)
 
-    def assert_status(self, status, call, *args, **kwargs):
+    def assert_status(self, status: int, call: Callable[..., Any],
+                      *args: Any, **kwargs: Any) -> Any:
         """A call fails as castellan lets it fail for an HTTP status."""
         error = self.assertRaises(exception.KeyManagerError, call, *args,
                                   **kwargs)
         self.assertEqual(status, error.__context__.status_code)
         return error
 
-    def assert_gone(self, key_id):
+    def assert_gone(self, key_id: str) -> None:
         for call in (self.manager.get, self.manager.delete):
             error = self.assertRaises(
                 exception.ManagedObjectNotFoundError, call,
@@ -85,7 +90,7 @@ class KeyManagerContract:
 
     # A secret
 
-    def test_store_and_get(self):
+    def test_store_and_get(self) -> None:
         key_id = self.store("of a test")
         found = self.get("user", key_id)
         self.assertIsInstance(found, symmetric_key.SymmetricKey)
@@ -95,7 +100,7 @@ class KeyManagerContract:
              found.bit_length, found.consumers))
         self.assertEqual(key_id, str(uuid.UUID(key_id)))
 
-    def test_store_opaque_data(self):
+    def test_store_opaque_data(self) -> None:
         key_id = self.manager.store(self.context("user"),
                                     opaque_data.OpaqueData(b"any bytes"))
         found = self.get("user", key_id)
@@ -103,12 +108,12 @@ class KeyManagerContract:
         self.assertEqual((b"any bytes", None),
                          (found.get_encoded(), found.name))
 
-    def test_store_nothing(self):
+    def test_store_nothing(self) -> None:
         self.assertRaises(
             exception.KeyManagerError, self.manager.store,
             self.context("user"), opaque_data.OpaqueData(b""))
 
-    def test_metadata_only(self):
+    def test_metadata_only(self) -> None:
         key_id = self.store("of a test")
         found = self.get("user", key_id, metadata_only=True)
         self.assertIsNone(found.get_encoded())
@@ -116,7 +121,7 @@ class KeyManagerContract:
         # The secret itself has not lost it.
         self.assertEqual(self.key, self.get("user", key_id).get_encoded())
 
-    def test_create_key(self):
+    def test_create_key(self) -> None:
         key_id = self.manager.create_key(self.context("user"), "AES", 256)
         found = self.get("user", key_id)
         self.assertEqual(32, len(found.get_encoded()))
@@ -126,7 +131,7 @@ class KeyManagerContract:
         self.assertNotEqual(found.get_encoded(),
                             self.get("user", other).get_encoded())
 
-    def test_create_key_that_it_cannot_make(self):
+    def test_create_key_that_it_cannot_make(self) -> None:
         self.assert_status(400, self.manager.create_key,
                            self.context("user"), "AES", 100)
         error = self.assertRaises(
@@ -134,12 +139,12 @@ class KeyManagerContract:
             self.context("user"), "AES", 512)
         self.assertIn("Order is in ERROR status", str(error))
 
-    def test_delete(self):
+    def test_delete(self) -> None:
         key_id = self.store()
         self.manager.delete(self.context("user"), key_id)
         self.assert_gone(key_id)
 
-    def test_what_is_no_id(self):
+    def test_what_is_no_id(self) -> None:
         for call in (self.manager.get, self.manager.delete):
             for nothing in ("", None):
                 self.assertRaises(exception.KeyManagerError, call,
@@ -149,11 +154,11 @@ class KeyManagerContract:
 
     # Who asks
 
-    def test_nobody_asks(self):
+    def test_nobody_asks(self) -> None:
         self.assertRaises(exception.Forbidden, self.manager.get, None,
                           self.store())
 
-    def test_a_request_without_token(self):
+    def test_a_request_without_token(self) -> None:
         """As a service's own at its start: ``get_admin_context()``."""
         key_id = self.store()
         context = self.context("admin")
@@ -163,7 +168,7 @@ class KeyManagerContract:
                                       context, key_id)
             self.assertIsInstance(error.__context__, exception.Forbidden)
 
-    def test_a_secret_is_its_project_s(self):
+    def test_a_secret_is_its_project_s(self) -> None:
         key_id = self.store()
         self.assertEqual(self.key, self.get("colleague", key_id).get_encoded())
         for name in OTHERS:
@@ -171,7 +176,7 @@ class KeyManagerContract:
             error = self.assert_status(403, self.get, name, key_id)
             self.assertIn("attempt not allowed", str(error))
 
-    def test_an_administrator_sees_metadata(self):
+    def test_an_administrator_sees_metadata(self) -> None:
         key_id = self.store("of a test")
         found = self.get("admin", key_id, metadata_only=True)
         self.assertEqual("of a test", found.name)
@@ -179,7 +184,7 @@ class KeyManagerContract:
             self.assert_status(403, self.get, name, key_id,
                                metadata_only=True)
 
-    def test_who_may_delete(self):
+    def test_who_may_delete(self) -> None:
         key_id = self.store()
         for name in ("reader", "other", "service"):
             self.assert_status(403, self.manager.delete, self.context(name),
@@ -191,7 +196,7 @@ class KeyManagerContract:
         self.manager.delete(self.context("admin"), key_id)
         self.assert_gone(key_id)
 
-    def test_who_may_make_secrets(self):
+    def test_who_may_make_secrets(self) -> None:
         for name in ("reader", "service"):
             self.assert_status(403, self.store, who=name)
             self.assert_status(403, self.manager.create_key,
@@ -203,7 +208,7 @@ class KeyManagerContract:
 
     # Its access control list
 
-    def test_shared_with_a_user(self):
+    def test_shared_with_a_user(self) -> None:
         key_id = self.store()
         self.share("user", key_id, ["other", "service"])
         for name in ("other", "service"):
@@ -215,7 +220,7 @@ class KeyManagerContract:
         self.share("user", key_id, [])
         self.assert_status(403, self.get, "other", key_id)
 
-    def test_private_of_its_creator(self):
+    def test_private_of_its_creator(self) -> None:
         key_id = self.store()
         self.share("user", key_id, ["other"], project_access=False)
         self.assert_status(403, self.get, "colleague", key_id)
@@ -225,7 +230,7 @@ class KeyManagerContract:
             self.assertEqual(self.key, self.get(name, key_id).get_encoded())
         self.manager.delete(self.context("user"), key_id)
 
-    def test_who_may_share(self):
+    def test_who_may_share(self) -> None:
         key_id = self.store()
         for name in OTHERS:
             self.assert_refused_share(name, key_id)
@@ -233,7 +238,7 @@ class KeyManagerContract:
         self.assertEqual(self.key, self.get("other", key_id).get_encoded())
         self.assert_refused_share("other", key_id)
 
-    def assert_refused_share(self, name, key_id):
+    def assert_refused_share(self, name: str, key_id: str) -> None:
         # Castellan knows no such lists; the error is that of the client.
         error = self.assertRaises(client_exceptions.HTTPClientError,
                                   self.share, name, key_id, [])
@@ -241,7 +246,7 @@ class KeyManagerContract:
 
     # Its consumers
 
-    def test_what_has_a_consumer_stays(self):
+    def test_what_has_a_consumer_stays(self) -> None:
         key_id = self.store()
         for _once_more in range(2):
             self.manager.add_consumer(self.context("user"), key_id, CONSUMER)
@@ -259,13 +264,13 @@ class KeyManagerContract:
         self.manager.delete(self.context("user"), key_id)
         self.assert_gone(key_id)
 
-    def test_force(self):
+    def test_force(self) -> None:
         key_id = self.store()
         self.manager.add_consumer(self.context("user"), key_id, CONSUMER)
         self.manager.delete(self.context("user"), key_id, force=True)
         self.assert_gone(key_id)
 
-    def test_who_may_consume(self):
+    def test_who_may_consume(self) -> None:
         key_id = self.store()
         for name in OTHERS:
             self.assert_status(403, self.manager.add_consumer,
@@ -276,13 +281,14 @@ class KeyManagerContract:
 
     # What it costs
 
-    def cost(self, call, *args, **kwargs):
+    def cost(self, call: Callable[..., Any], *args: Any,
+             **kwargs: Any) -> Tuple[int, Any]:
         """How many requests a call makes, and what it gives."""
         before = self.requests()
         found = call(*args, **kwargs)
         return self.requests() - before, found
 
-    def test_requests(self):
+    def test_requests(self) -> None:
         user = self.context("user")
         found = {}
         found["create"], nameless = self.cost(
@@ -313,7 +319,7 @@ class KeyManagerContract:
 
     # When it is away
 
-    def test_away(self):
+    def test_away(self) -> None:
         key_id = self.store()
         away = self.make_manager(away=True)
         key = symmetric_key.SymmetricKey("AES", 256, self.key)

@@ -136,7 +136,9 @@ class Barbican:
 
 
 def _unavailable() -> Exception:
-    return client_exceptions.HTTPServerError("Service Unavailable", 503)
+    error: Exception = client_exceptions.HTTPServerError(
+        "Service Unavailable", 503)
+    return error
 
 
 def _unreachable() -> Exception:
@@ -145,9 +147,10 @@ def _unreachable() -> Exception:
 
 
 def refused(action: str) -> Exception:
-    return client_exceptions.HTTPClientError(
+    error: Exception = client_exceptions.HTTPClientError(
         f"Forbidden: {_REFUSALS[action]} attempt not allowed - please review "
         "your user/project privileges", 403)
+    return error
 
 
 class Request:

@@ -21,19 +21,22 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
-from typing import Any, Dict, Iterator, List, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 from cinder.backup.drivers import ceph as backups
 from cinder.volume.drivers import rbd as volumes
 import fixtures
 
 from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.fakes import content as kept
 from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import rados as clients
+from os_brick_rbd_luks.tests.fakes import rbd as librbd
 
 FSID = "8f2a5c1e-1d0b-4d6a-9d5c-0b7f3a1c2e4d"
 
 #: Calls that raise errors of librados.
-_OF_RADOS = ("connect", "lock")
+_OF_RADOS = ("connect", "lock", "aio_stat")
 
 _TRASH = itertools.count(1)
 
@@ -49,7 +52,9 @@ class CinderCeph(ceph.Ceph):
 
     def __init__(self, *pools: str, **options: Any) -> None:
         super().__init__(*pools, **options)
-        self.trash: Dict[str, Tuple[str, str, images.Content]] = {}
+        # Cinder's own driver closes snapshots and clones at once.
+        self.hasty = True
+        self.trash: Dict[str, Tuple[str, str, kept.Content]] = {}
         self.fail_at: Optional[int] = None
         self.error: Optional[BaseException] = None
         self.calls: List[str] = []
@@ -108,7 +113,7 @@ class CinderCeph(ceph.Ceph):
 
     # Relations that the cluster keeps
 
-    def contents(self) -> Iterator[images.Content]:
+    def contents(self) -> Iterator[kept.Content]:
         """Every image and snapshot there is, in the trash as well."""
         for content in (
                 *(found for store in self.pools.values()
@@ -117,14 +122,14 @@ class CinderCeph(ceph.Ceph):
             yield content
             yield from content.frozen.values()
 
-    def children(self, snapshots: List[images.Content]
+    def children(self, snapshots: List[kept.Content]
                  ) -> List[Tuple[str, str]]:
         """Pool and name of the clones of these snapshots."""
         return [(pool, name) for pool, store in self.pools.items()
                 for name, content in store.contents.items()
                 if any(content.below is found for found in snapshots)]
 
-    def renamed(self, content: images.Content, name: str) -> None:
+    def renamed(self, content: kept.Content, name: str) -> None:
         """Let clones know their parent by its new name."""
         below = [*content.frozen.values()]
         for other in self.contents():
@@ -132,7 +137,7 @@ class CinderCeph(ceph.Ceph):
                 other.parent = other.parent._replace(image=name)
 
 
-class Rados(ceph.Rados):
+class Rados(clients.Rados):
     """``rados.Rados``."""
 
     def __init__(self, cluster: CinderCeph, **options: Any) -> None:
@@ -152,7 +157,7 @@ class Rados(ceph.Rados):
 
     def mon_command(self, command: str, inbuf: bytes
                     ) -> Tuple[int, bytes, str]:
-        """What pools have, and may have; and what :class:`ceph.Rados` has.
+        """What pools have, and may have; and what :class:`clients.Rados` has.
         """
         answers: Dict[str, Any] = {
             "df": {"stats": {"total_bytes": 2 ** 40}, "pools": [
@@ -171,17 +176,15 @@ class Rados(ceph.Rados):
         return Ioctx(self._ceph, self, name)
 
 
-class Ioctx(ceph.Ioctx):
+class Ioctx(clients.Ioctx):
     """``rados.Ioctx``."""
 
-    @property
-    def name(self) -> str:
-        """The pool's."""
-        return self.pool.partition("/")[0]
-
-    def get_namespace(self) -> str:
-        """The namespace, "" for none."""
-        return self.pool.partition("/")[2]
+    def aio_stat(self, key: str, callback: Callable[..., None]
+                 ) -> clients.Completion:
+        """Begin to look at an object."""
+        completion = super().aio_stat(key, callback)
+        self._ceph.count(self.rados, "aio_stat")  # type: ignore[attr-defined]
+        return completion
 
     def lock_exclusive(self, *args: Any, **kwargs: Any) -> None:
         """Lock an object, or hold the lock for longer."""
@@ -190,7 +193,7 @@ class Ioctx(ceph.Ioctx):
 
 
 class RBD:
-    """Members of ``rbd.RBD``, in the place of those of :class:`ceph.RBD`."""
+    """Members of ``rbd.RBD``, in the place of those of :class:`librbd.RBD`."""
 
     ceph: CinderCeph
 
@@ -216,7 +219,8 @@ class RBD:
               order: Optional[int] = None) -> None:
         """Clone a snapshot; one of the first format has to be protected."""
         self.ceph.count(c_ioctx.rados, "clone")
-        ceph.RBD.clone(self, p_ioctx, p_name, p_snapname, c_ioctx, c_name)
+        librbd.RBD.clone(self,  # type: ignore[arg-type]
+                         p_ioctx, p_name, p_snapname, c_ioctx, c_name)
 
     def remove(self, ioctx: Any, name: str) -> None:
         """Remove an image without snapshots."""
@@ -224,12 +228,13 @@ class RBD:
         found = self.ceph.pools[ioctx.pool].contents.get(name)
         if found is not None and found.snapshots:
             raise self.ceph.rbd.ImageHasSnapshots("error removing image")
-        ceph.RBD.remove(self, ioctx, name)
+        librbd.RBD.remove(self, ioctx, name)  # type: ignore[arg-type]
 
     def rename(self, ioctx: Any, src: str, dest: str) -> None:
         """Give an image another name; its clones know that."""
         self.ceph.count(ioctx.rados, "rename")
-        ceph.RBD.rename(self, ioctx, src, dest)
+        librbd.RBD.rename(self,  # type: ignore[arg-type]
+                          ioctx, src, dest)
         found = self.ceph.pools[ioctx.pool].contents[dest]
         self.ceph.renamed(found, dest)
         for snapshot in found.snapshots:
@@ -255,10 +260,10 @@ class Image:
 
     ceph: CinderCeph
     name: str
-    content: images.Content
+    content: kept.Content
     ioctx: Any
     _image: images.MemoryImage
-    _plain: Any
+    plain: Any
     _snapshot: Optional[str]
 
     def _usable(self, call: str) -> images.MemoryImage:
@@ -322,23 +327,21 @@ class Image:
             raise self.ceph.rbd.ImageNotFound("error rolling back")
         if self.ceph.watchers.get(content.name):
             raise self.ceph.rbd.ReadOnlyImage("error rolling back")
-        then = content.frozen[name].copy()
-        for field in ("size", "objects", "parent", "below", "overlap"):
-            setattr(content, field, getattr(then, field))
+        content.rollback(name)
 
     def flatten(self) -> None:
         """Copy what the parent has; encrypted, if the encryption is loaded.
         """
         image = self._usable("flatten")
-        if self._plain is None:
+        if self.plain is None:
             with self.ceph.as_librbd():
                 image.flatten()
             return
         step = self.content.object_size
-        header = self.content.size - self._plain.size()
+        header = self.content.size - self.plain.size()
         self.content.write(0, self.content.read(0, header))
-        for offset in range(0, self._plain.size(), step):
-            data = self._plain.read(offset, step)
+        for offset in range(0, self.plain.size(), step):
+            data = self.plain.read(offset, step)
             if data.strip(b"\0"):
-                self._plain.write(offset, data)
+                self.plain.write(offset, data)
         self.content.detach()

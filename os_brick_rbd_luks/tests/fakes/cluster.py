@@ -18,7 +18,7 @@ import contextlib
 from typing import Any, Dict, Iterator, List, Tuple
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.tests.fakes import image
+from os_brick_rbd_luks.tests.fakes import store as stores
 
 
 class MemoryCluster:
@@ -27,10 +27,10 @@ class MemoryCluster:
     def __init__(self, *names: str, **options: Any) -> None:
         """Make pools.
 
-        :param options: of each :class:`image.MemoryStore`
+        :param options: of each :class:`stores.MemoryStore`
         """
-        self.pools: Dict[str, image.MemoryStore] = {
-            name: image.MemoryStore(name=name, **options) for name in names}
+        self.pools: Dict[str, stores.MemoryStore] = {
+            name: stores.MemoryStore(name=name, **options) for name in names}
         for store in self.pools.values():
             store.stores = self.pools
         #: what :meth:`connect` was called with
@@ -48,7 +48,7 @@ class MemoryCluster:
 
     @contextlib.contextmanager
     def pool(self, name: str, namespace: str = ""
-             ) -> Iterator[image.MemoryStore]:
+             ) -> Iterator[stores.MemoryStore]:
         """As ``image.cluster.Cluster.pool``."""
         full = f"{name}/{namespace}" if namespace else name
         if full not in self.pools:

@@ -12,9 +12,9 @@
 
 """Plain text of an image as librbd shows it once its encryption is loaded.
 
-Objects that are not there are zeros. A hole of one that is there is noise,
-unless the OSDs tell of holes and were asked for them. Clones are of Ceph 18;
-older librbd decrypts what it has of a parent with the clone's own key.
+What is behind the end of an object is zeros. A hole before it is noise, unless
+the OSDs tell of holes and were asked for them. Clones are of Ceph 18; older
+librbd decrypts what it has of a parent with the clone's own key.
 
 Source: librbd ``crypto/LoadRequest.cc``, ``crypto/luks/LoadRequest.cc``,
 ``crypto/CryptoObjectDispatch.cc``.
@@ -80,7 +80,6 @@ class Plaintext:
         self._sector = opened.header.sector_size
         self._cipher = cipher.SectorCipher(
             opened.header.cipher_spec, opened.volume_key, self._sector)
-        self._holes = (image.asks_for_holes and image.content.sparse_reads)
 
     def size(self) -> int:
         """Decrypted bytes, whole sectors."""
@@ -94,10 +93,8 @@ class Plaintext:
             return b""
         start = offset - offset % self._sector
         end = -(-(offset + length) // self._sector) * self._sector
-        there = {*self._image.content.allocated()}
         found = b"".join(
-            self._decrypted(at, count) if number in there else bytes(count)
-            for number, at, count in self._parts(start, end))
+            self._decrypted(*part) for part in self._parts(start, end))
         return found[offset - start:offset - start + length]
 
     def _parts(self, start: int, end: int
@@ -110,16 +107,17 @@ class Plaintext:
             yield number, start, count
             start += count
 
-    def _decrypted(self, offset: int, length: int) -> bytes:
+    def _decrypted(self, number: int, offset: int, length: int) -> bytes:
+        content = self._image.content
         data = self._image.read_raw(self._offset + offset, length)
-        plain = bytearray(self._cipher.decrypt(data,
-                                               offset // cipher.SECTOR))
-        hole = bytes(self._sector)
-        if self._holes and hole in data:
-            for at in range(0, length, self._sector):
-                if data[at:at + self._sector] == hole:
-                    plain[at:at + self._sector] = hole
-        return bytes(plain)
+        # A parent's object is read as its own image says.
+        keeper = content.keeper(number)
+        return layered.without_holes(
+            self._cipher.decrypt(data, offset // cipher.SECTOR),
+            (self._offset + offset) % content.object_size, self._sector,
+            content.read_extents(
+                number, length, self._image.threshold
+                if keeper is content else keeper.threshold()))
 
     def write(self, offset: int, data: bytes) -> None:
         """Write; a sector written in part is read before."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from typing import Any, Callable, Dict, List, Optional, Tuple
 import uuid
 
 from cinder import exception as cinder_exception
@@ -26,22 +27,24 @@ MIB = 1024 * 1024
 class ImageService:
     """What Cinder asks of its client of Glance."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: str) -> None:
         self._folder = folder
-        self._images = {}
-        self._locations = {}
+        self._images: Dict[str, Dict[str, Any]] = {}
+        self._locations: Dict[str, Optional[str]] = {}
         #: a place for Cinder's own use
-        self.temp_images = None
+        self.temp_images: Any = None
         #: ids of all images that were downloaded
-        self.downloads = []
+        self.downloads: List[str] = []
         #: bytes after which a download ends, as if that were all
-        self.breaks_after = None
+        self.breaks_after: Optional[int] = None
         #: or that with an error
-        self.fails_after = None
+        self.fails_after: Optional[int] = None
 
     # For tests
 
-    def add(self, make=None, disk_format="raw", location=None, **meta):
+    def add(self, make: Optional[Callable[[str], Any]] = None,
+            disk_format: str = "raw", location: Optional[str] = None,
+            **meta: Any) -> str:
         """A new image; its id.
 
         :param make: called with the path of the file to make
@@ -58,24 +61,26 @@ class ImageService:
         self._locations[image_id] = location
         return image_id
 
-    def path(self, image_id):
+    def path(self, image_id: str) -> str:
         """Of an image's file."""
         return os.path.join(self._folder, image_id)
 
-    def set(self, image_id, **meta):
+    def set(self, image_id: str, **meta: Any) -> None:
         """Change what is said of an image."""
         self._images[image_id].update(meta)
 
     # For Cinder
 
-    def show(self, _context, image_id):
+    def show(self, _context: Any, image_id: str) -> Dict[str, Any]:
         return dict(self._images[image_id])
 
-    def get_location(self, _context, image_id):
+    def get_location(self, _context: Any, image_id: str) -> Tuple[
+            Optional[str], Optional[List[Dict[str, Any]]]]:
         url = self._locations[image_id]
         return url, [{"url": url, "metadata": {}}] if url else None
 
-    def download(self, _context, image_id, data=None):
+    def download(self, _context: Any, image_id: str,
+                 data: Any = None) -> None:
         self.downloads.append(image_id)
         sent = 0
         with open(self.path(image_id), "rb") as stream:
@@ -88,7 +93,8 @@ class ImageService:
                 data.write(piece)
                 sent += len(piece)
 
-    def update(self, _context, image_id, _meta, data=None, **_options):
+    def update(self, _context: Any, image_id: str, _meta: Any,
+               data: Any = None, **_options: Any) -> Dict[str, Any]:
         with open(self.path(image_id), "wb") as stream:
             shutil.copyfileobj(data, stream, MIB)
         self.set(image_id, size=os.path.getsize(self.path(image_id)))

@@ -43,14 +43,15 @@ BACKEND = f"{__name__}.MemoryKeyManager"
 SECRETS: Dict[str, Any] = {}
 
 
-class MemoryKeyManager(key_manager.KeyManager):
+class MemoryKeyManager(key_manager.KeyManager):  # type: ignore[misc]
     """Gives what is in :data:`SECRETS`."""
 
-    def __init__(self, configuration):
+    def __init__(self, configuration: Any) -> None:
         super().__init__(configuration)
         self.context = None
 
-    def get(self, context, managed_object_id, metadata_only=False):
+    def get(self, context: Any, managed_object_id: str,
+            metadata_only: bool = False) -> Any:
         if context is None:
             raise castellan_exception.Forbidden()
         if managed_object_id not in SECRETS:
@@ -61,7 +62,7 @@ class MemoryKeyManager(key_manager.KeyManager):
             raise found
         return found
 
-    def _refuse(self, *_arguments, **_options):
+    def _refuse(self, *_arguments: Any, **_options: Any) -> None:
         raise NotImplementedError("this key manager is for reading")
 
     add_consumer = create_key = create_key_pair = delete = _refuse
@@ -99,7 +100,7 @@ def _request(context: Any) -> barbican.Request:
 
 def _translated(error: Exception, key_id: Optional[str] = None) -> Exception:
     """What castellan makes of an error, which stays its context."""
-    made = castellan_exception.KeyManagerError(reason=error)
+    made: Exception = castellan_exception.KeyManagerError(reason=error)
     if (isinstance(error, client_exceptions.HTTPClientError)
             and error.status_code == 404):
         made = castellan_exception.ManagedObjectNotFoundError(uuid=key_id)

@@ -60,7 +60,7 @@ class Vault:
 VAULT = Vault()
 
 
-class StoringKeyManager(key_manager.KeyManager):
+class StoringKeyManager(key_manager.KeyManager):  # type: ignore[misc]
     """Stores in :data:`VAULT`."""
 
     def __init__(self, configuration: Any) -> None:

@@ -25,7 +25,9 @@ from typing import List, Optional
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.tests.fakes import content as contents
 from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import objects
 
 #: Bytes that every sector size divides.
 _BLOCK = 4096
@@ -34,13 +36,13 @@ _BLOCK = 4096
 class Plaintext:
     """An image, and all that it is a clone of, decrypted."""
 
-    def __init__(self, image: images.Content, *passphrases: bytes) -> None:
+    def __init__(self, image: contents.Content, *passphrases: bytes) -> None:
         """Open every layer.
 
         :raises WrongPassphrase: one of them opens no keyslot of its layer
         :raises ValueError: there are more of them than layers
         """
-        layer: Optional[images.Content] = image
+        layer: Optional[contents.Content] = image
         self._layers: List[_Layer] = []
         found = self._layers
         while layer is not None:
@@ -81,12 +83,12 @@ class Plaintext:
 
 
 class _Layer:
-    """One that is plain, and all below it."""
+    """One that is plain, and all below it: nobody writes to it."""
 
     type = "none"
     below: Optional[_Layer] = None
 
-    def __init__(self, content: images.Content) -> None:
+    def __init__(self, content: contents.Content) -> None:
         self.content = content
         self.offset = 0
 
@@ -96,10 +98,13 @@ class _Layer:
     def read(self, offset: int, length: int) -> bytes:
         return self.content.read(offset, length)
 
+    def write(self, offset: int, data: bytes) -> None:
+        raise NotImplementedError
+
 
 class _Encrypted(_Layer):
 
-    def __init__(self, content: images.Content, passphrase: bytes) -> None:
+    def __init__(self, content: contents.Content, passphrase: bytes) -> None:
         super().__init__(content)
         with images.MemoryImage(content, read_only=True) as image:
             opened = unlock.unlock(image, passphrase)
@@ -107,9 +112,10 @@ class _Encrypted(_Layer):
         self.offset = opened.header.data_offset
         if self.offset % content.stripe_period:
             raise ValueError("the payload is not aligned")
+        self._sector = opened.header.sector_size
+        self._threshold = content.threshold()
         self._cipher = cipher.SectorCipher(
-            opened.header.cipher_spec, opened.volume_key,
-            opened.header.sector_size)
+            opened.header.cipher_spec, opened.volume_key, self._sector)
 
     def read(self, offset: int, length: int) -> bytes:
         """Read from a block's start on."""
@@ -126,9 +132,14 @@ class _Encrypted(_Layer):
         return b"".join(parts)
 
     def _own(self, offset: int, length: int) -> bytes:
+        number, inside = divmod(self.offset + offset,
+                                self.content.object_size)
         data = self.content.read(self.offset + offset,
                                  length + -length % _BLOCK)
-        return self._cipher.decrypt(data, offset // cipher.SECTOR)[:length]
+        return without_holes(
+            self._cipher.decrypt(data, offset // cipher.SECTOR), inside,
+            self._sector, self.content.read_extents(
+                number, length, self._threshold))[:length]
 
     def _inherited(self, offset: int, length: int) -> bytes:
         # As many bytes as the images have in common, the header included.
@@ -144,6 +155,23 @@ class _Encrypted(_Layer):
         plain = bytearray(self.read(first, last - first))
         plain[offset - first:offset - first + len(data)] = data
         # Not what a plain copy-up would find there.
-        self.content.zero(self.offset + first, last - first)
+        for at in range(first, last, size):
+            self.content.hide((self.offset + at) // size)
         self.content.write(self.offset + first, self._cipher.encrypt(
             bytes(plain), first // cipher.SECTOR))
+
+
+def without_holes(plain: bytes, start: int, sector: int,
+                  extents: objects.Extents) -> bytes:
+    """Decrypted bytes of an object, whose holes are zeros.
+
+    :param start: where in the object they begin, a whole number of sectors
+    :param sector: bytes that are decrypted as a whole, if anything is there
+    :param extents: of the object, what is no hole
+    """
+    kept = bytearray(len(plain))
+    for begin, end in extents:
+        first = max(begin - begin % sector - start, 0)
+        last = max(end + -end % sector - start, 0)
+        kept[first:last] = plain[first:last]
+    return bytes(kept[:len(plain)])

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Any, Callable, Dict, List, Optional, Set, Type
+from typing import Any, Callable, Dict, List, Optional, Set
 import uuid as uuids
 from xml.etree import ElementTree
 
@@ -45,7 +45,6 @@ VIR_ERR_NO_SECRET = 66
 VIR_FROM_NONE = 0
 VIR_FROM_RPC = 7
 
-_Error: Type[Exception]
 try:
     # Who has imported the binding, as Nova does, catches its class.
     from libvirt import libvirtError as _Error
@@ -54,7 +53,7 @@ except ImportError:
 
 
 class libvirtError(  # noqa: N801 (the binding's name)
-        _Error):  # type: ignore[misc,valid-type]
+        _Error):  # type: ignore[misc]
     """As the binding's."""
 
     def __init__(self, message: str, code: int,
@@ -249,7 +248,7 @@ class Connection:
         old = daemon.secrets.get(new.uuid)
         if (same_usage and same_usage.uuid != new.uuid) or (
                 old and (old.kind, old.usage) != (new.kind, new.usage)):
-            known = old or same_usage
+            known = old or same_usage or new
             raise libvirtError(
                 f"internal error: a secret with UUID {known.uuid} is already "
                 f"defined for use with {known.usage}", VIR_ERR_INTERNAL_ERROR)

@@ -97,20 +97,20 @@ class Run:
                 assert kind == "secret"
                 found = self.options(rest)
                 objects[found.pop("id")] = found
-        found = {}
+        values: Dict[str, bytes] = {}
         for name, options in objects.items():
             assert options["format"] == "base64"
             if options.get("file") == "/dev/stdin":
-                found[name] = base64.b64decode(self.stdin, validate=True)
+                values[name] = base64.b64decode(self.stdin, validate=True)
                 continue
-            key = found[options["keyid"]]
+            key = values[options["keyid"]]
             assert len(key) == 32
             engine = ciphers.Cipher(algorithms.AES(key), modes.CBC(
                 base64.b64decode(options["iv"]))).decryptor()
             padder = padding.PKCS7(128).unpadder()
-            found[name] = padder.update(engine.update(base64.b64decode(
+            values[name] = padder.update(engine.update(base64.b64decode(
                 options["data"])) + engine.finalize()) + padder.finalize()
-        return found
+        return values
 
     @staticmethod
     def options(text: str) -> Dict[str, str]:

@@ -16,7 +16,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.stress import actions
 from os_brick_rbd_luks.tests.stress import chance
 from os_brick_rbd_luks.tests.stress import cheap
@@ -34,7 +35,7 @@ class MemoryWorld:
         self.release = release
         self._exits = contextlib.ExitStack()
         self._exits.enter_context(cheap.keyslots())
-        self.store = fakes.MemoryStore(release=release)
+        self.store = stores.MemoryStore(release=release)
         #: header backups by name
         self.kept: Dict[str, bytes] = {}
 
@@ -82,7 +83,7 @@ class MemoryWorld:
 
     @staticmethod
     def _watching(moment: moments.Moment) -> Any:
-        return moments.watching(moment, fakes.MemoryStore, fakes.MemoryImage)
+        return moments.watching(moment, stores.MemoryStore, images.MemoryImage)
 
     def images(self) -> FrozenSet[str]:
         """Names of all images."""
@@ -120,11 +121,7 @@ class MemoryWorld:
         actions.restore(self.store, name, self.kept[data], force)
 
     def _revert(self, name: str, snapshot: str) -> None:
-        content = self.store.contents[name]
-        then = content.frozen[snapshot]
-        content.size, content.overlap = then.size, then.overlap
-        content.objects = {number: bytearray(data)
-                           for number, data in then.objects.items()}
+        self.store.contents[name].rollback(snapshot)
 
     def _watch(self, name: str) -> None:
         self.store.contents[name].watchers.append("client.1 at 10.0.0.1")

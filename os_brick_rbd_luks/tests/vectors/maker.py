@@ -42,7 +42,8 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as handles
+from os_brick_rbd_luks.tests.fakes import store as stores
 
 MANIFEST = "manifest.json"
 
@@ -124,7 +125,7 @@ def make(version: str, folder: pathlib.Path) -> Dict[str, Any]:
     """
     folder.mkdir()
     with _compressible():
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         manifest: Dict[str, Any] = {
             "version": version,
             "volumes": [_volume(store, name, folder, *how)
@@ -140,7 +141,7 @@ def make(version: str, folder: pathlib.Path) -> Dict[str, Any]:
     return manifest
 
 
-def _volume(store: fakes.MemoryStore, name: str, folder: pathlib.Path,
+def _volume(store: stores.MemoryStore, name: str, folder: pathlib.Path,
             options: Dict[str, Any], others: Sequence[str]
             ) -> Dict[str, Any]:
     create.create(store, name, SIZE, FIRST.encode(),
@@ -154,7 +155,7 @@ def _volume(store: fakes.MemoryStore, name: str, folder: pathlib.Path,
     return _kept(store, name, folder, [FIRST, *others], [])
 
 
-def _rekeyed(store: fakes.MemoryStore, name: str, of: str,
+def _rekeyed(store: stores.MemoryStore, name: str, of: str,
              folder: pathlib.Path) -> Dict[str, Any]:
     store.contents[name] = store.contents[of].copy()
     store.contents[name].name = name
@@ -167,7 +168,7 @@ def _rekeyed(store: fakes.MemoryStore, name: str, of: str,
             "content": hashlib.sha256(content(of)).hexdigest()}
 
 
-def _kept(store: fakes.MemoryStore, name: str, folder: pathlib.Path,
+def _kept(store: stores.MemoryStore, name: str, folder: pathlib.Path,
           passphrases: Sequence[str], wrong: Sequence[str]
           ) -> Dict[str, Any]:
     """Write an image, and say what has to be true of it for ever."""
@@ -185,14 +186,14 @@ def _kept(store: fakes.MemoryStore, name: str, folder: pathlib.Path,
         "sector_size": header.sector_size}
 
 
-def _backup(store: fakes.MemoryStore, name: str, folder: pathlib.Path
+def _backup(store: stores.MemoryStore, name: str, folder: pathlib.Path
             ) -> Dict[str, Any]:
     with store.open(name, read_only=True) as image:
         data = backup.backup(image)
     return {"of": name, "file": _compress(folder, f"{name}.backup", data)}
 
 
-def _clone(store: fakes.MemoryStore, kind: str, folder: pathlib.Path
+def _clone(store: stores.MemoryStore, kind: str, folder: pathlib.Path
            ) -> Dict[str, Any]:
     """A header backup of a clone with a header of its own."""
     name = f"{kind}-clone"
@@ -210,7 +211,7 @@ def _clone(store: fakes.MemoryStore, kind: str, folder: pathlib.Path
             "file": _compress(folder, f"{name}.backup", data)}
 
 
-def _notes(store: fakes.MemoryStore) -> Dict[str, Any]:
+def _notes(store: stores.MemoryStore) -> Dict[str, Any]:
     """The image metadata of a clone, and what it says."""
     with store.open("luks2-clone", read_only=True) as image:
         return {"image": image.identity(), "key_ids": [KEY_ID],
@@ -228,9 +229,9 @@ def load(folder: pathlib.Path, file: str) -> bytes:
     return lzma.decompress((folder / file).read_bytes())
 
 
-def image_of(data: bytes, name: str = "vector") -> fakes.MemoryImage:
+def image_of(data: bytes, name: str = "vector") -> handles.MemoryImage:
     """An image in memory that has *data*, open for writing."""
-    image = fakes.MemoryStore().create(name, len(data))
+    image = stores.MemoryStore().create(name, len(data))
     step = images.DEFAULT_OBJECT_SIZE
     for at in range(0, len(data), step):
         if data[at:at + step].strip(b"\0"):

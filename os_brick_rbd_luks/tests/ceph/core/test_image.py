@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The contract of images, on real ones; what only they have."""
+"""Images in a real pool: what only they have."""
 
 from __future__ import annotations
 
@@ -21,16 +21,8 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
-from os_brick_rbd_luks.tests.contracts import image as contract
 
 SIZE = 64 * 1024 * 1024
-
-
-class ContractTest(contract.ImageContract, base.FunctionalTestCase):
-    """The suite that plain files and the tests' own images pass."""
-
-    def make_store(self):
-        return self.pool, self.name()
 
 
 class LibrbdImageTest(base.FunctionalTestCase):

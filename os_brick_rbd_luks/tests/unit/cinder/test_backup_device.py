@@ -24,13 +24,13 @@ from os_brick.initiator import linuxrbd
 
 from os_brick_rbd_luks.backup.drivers import ceph
 from os_brick_rbd_luks.operations import flatten
-from os_brick_rbd_luks.tests.unit.cinder import test_images
+from os_brick_rbd_luks.tests.unit.cinder import imaging
 
 CEPH = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
 
 
-class BackupTestCase(test_images.ImageTestCase):
+class BackupTestCase(imaging.ImageTestCase):
     """Has records of backups."""
 
     def setUp(self):
@@ -80,10 +80,10 @@ class DeviceTest(BackupTestCase):
 
     def test_layered_volume_for_ceph(self):
         # Only its keys can make all of it its own.
-        volume = self.of_image(self.in_ceph(test_images.base.GIB), "luks2")
+        volume = self.of_image(self.in_ceph(imaging.base.GIB), "luks2")
         self.device(volume)
         self.assertIsNone(self.content(volume).parent)
-        self.check(volume, test_images.DATA)
+        self.check(volume, imaging.DATA)
         self.assert_keys(volume)
 
     @ddt.data(("luks", 0), ("luks2", 8))
@@ -102,7 +102,7 @@ class DeviceTest(BackupTestCase):
         self.assert_keys(volume)
 
     def test_clone_of_a_layered_volume_for_others(self):
-        volume = self.of_image(self.in_ceph(test_images.base.GIB), "luks2")
+        volume = self.of_image(self.in_ceph(imaging.base.GIB), "luks2")
         device = self.driver._create_temp_cloned_volume(self.context, volume)
         self.patch("cinder.volume.driver.BaseVD.get_backup_device",
                    return_value=(device, False))

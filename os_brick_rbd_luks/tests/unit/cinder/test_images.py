@@ -14,122 +14,24 @@
 
 from __future__ import annotations
 
-import json
 import os
-import pathlib
 
 from cinder import exception as cinder_exception
 import ddt
 
-from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import flatten
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.tests.fakes import cinder_ceph
-from os_brick_rbd_luks.tests.fakes import files
-from os_brick_rbd_luks.tests.fakes import glance
-from os_brick_rbd_luks.tests.fakes import image as images
-from os_brick_rbd_luks.tests.fakes import programs
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests.unit.cinder import imaging
 
 MIB = base.MIB
-SIZE = 8 * MIB
+SIZE = imaging.SIZE
 
 #: What an image of SIZE bytes has in it.
 DATA = {0: b"first" * 100, SIZE - 4096: b"last" * 1024}
 
 
-class ImageTestCase(base.DriverTestCase):
-    """Has an image service, and a qemu-img that copies nothing."""
-
-    def setUp(self):
-        super().setUp()
-        self.glance = glance.ImageService(self.temp)
-        self.patch("cinder.image.glance.get_remote_image_service",
-                   side_effect=lambda _context, href: (self.glance, href))
-        self.qemu = self.useFixture(programs.QemuImg())
-        self.is_a("raw")
-
-    def is_a(self, file_format):
-        """Let qemu-img say what the file is that Cinder has downloaded."""
-        self.qemu.plan("info", stdout=json.dumps({
-            "virtual-size": SIZE, "format": file_format}))
-
-    def qcow2(self, **header):
-        """An image that QEMU has to read; its id."""
-        self.is_a("qcow2")
-        return self.glance.add(lambda path: pathlib.Path(path).write_bytes(
-            files.qcow2(**header)), "qcow2")
-
-    def raw(self, written=DATA, size=SIZE, **meta):
-        """A raw image in a file; its id."""
-        def make(path):
-            with open(path, "wb") as stream:
-                stream.truncate(size)
-                for offset, value in written.items():
-                    stream.seek(offset)
-                    stream.write(value)
-
-        return self.glance.add(make, **meta)
-
-    def in_ceph(self, size=SIZE, written=DATA, fsid=cinder_ceph.FSID):
-        """A raw image as Glance keeps it in Ceph; its id."""
-        image_id = self.raw(written, size)
-        self.ids.append(image_id)
-        with self.pool("images") as pool:
-            pool.create(image_id, size).__exit__()
-            with pool.open(image_id) as image:
-                for offset, value in written.items():
-                    image.write(offset, value)
-                image.create_snapshot("snap")
-                image.protect_snapshot("snap")
-        self.glance._locations[image_id] = (
-            f"rbd://{fsid}/images/{image_id}/snap")
-        return image_id
-
-    def encrypted(self, provider="luks", size=SIZE, key_id=None):
-        """An image as Cinder uploads an encrypted volume; its id."""
-        key_id = key_id or self.keys.new()
-        store = images.MemoryStore()
-        options = formatting.Options(type={"luks": "luks1"}.get(
-            provider, provider))
-        create.create(store, "i", size, self.keys.passphrase(key_id),
-                      options)
-        content = store.contents["i"]
-
-        def make(path):
-            with open(path, "wb") as stream:
-                stream.write(content.whole())
-
-        return self.glance.add(make, cinder_encryption_key_id=key_id)
-
-    def key_of(self, image_id):
-        return self.glance.show(self.context, image_id)[
-            "cinder_encryption_key_id"]
-
-    def of_image(self, image_id, provider="luks", size=1, **values):
-        """A volume of an image, by way of upstream's flow."""
-        return self.build(self.volume(provider, size, **values),
-                          image_id=image_id)
-
-    def refused(self, image_id, error=cinder_exception.CinderException,
-                **values):
-        """No volume is made of an image; what was said."""
-        volume = self.volume(**values)
-        found = self.assertRaises(error, self.build, volume,
-                                  image_id=image_id)
-        volume.refresh()
-        self.assertEqual("error", volume.status)
-        self.delete(volume)
-        self.assert_nothing_is_open()
-        return str(found)
-
-    def fill(self, volume, image_id):
-        self.driver.copy_image_to_encrypted_volume(
-            self.context, volume, self.glance, image_id, disable_sparse=True)
-
-
 @ddt.ddt
-class DownloadTest(ImageTestCase):
+class DownloadTest(imaging.ImageTestCase):
 
     @ddt.data("luks", "luks2")
     def test_raw_image_is_not_stored_here(self, provider):
@@ -265,7 +167,7 @@ class DownloadTest(ImageTestCase):
 
 
 @ddt.ddt
-class CephImageTest(ImageTestCase):
+class CephImageTest(imaging.ImageTestCase):
     """Of images that are in the volumes' own cluster."""
 
     @ddt.data("luks", "luks2")
@@ -294,7 +196,7 @@ class CephImageTest(ImageTestCase):
         self.check(volume, DATA)
 
 
-class LayeredImageTest(ImageTestCase):
+class LayeredImageTest(imaging.ImageTestCase):
     """Clones of plain images with a header of their own."""
 
     release = 18
@@ -407,7 +309,7 @@ class LayeredImageTest(ImageTestCase):
 
 
 @ddt.ddt
-class EncryptedImageTest(ImageTestCase):
+class EncryptedImageTest(imaging.ImageTestCase):
     """Images that Cinder made of encrypted volumes."""
 
     def of_encrypted(self, image_id, provider="luks", **values):
@@ -487,7 +389,7 @@ class EncryptedImageTest(ImageTestCase):
 
 
 @ddt.ddt
-class UploadTest(ImageTestCase):
+class UploadTest(imaging.ImageTestCase):
 
     def setUp(self):
         super().setUp()

@@ -30,7 +30,7 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import vectors
 from os_brick_rbd_luks.tests.vectors import maker
 
@@ -194,7 +194,7 @@ class NotesTest(testtools.TestCase):
     def test_key_ids_of_layers_below(self):
         for _folder, manifest in manifests():
             notes = manifest["notes"]
-            image = fakes.MemoryStore().create("clone", 4096)
+            image = stores.MemoryStore().create("clone", 4096)
             image.content.image_id = notes["image"]
             image.content.notes.update(notes["metadata"])
             image.content.parent = base.Parent("volumes", "", "source", "s")

@@ -29,7 +29,9 @@ from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import resize
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import content as contents
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.stress import check
 from os_brick_rbd_luks.tests.stress import faults
@@ -155,7 +157,7 @@ class FaultTest(testtools.TestCase):
     @ddt.data(
         (keyslots, "rekey", _rekey_leaves, {"rekey"}),
         (keyslots, "rekey", _rekey_loses, {"rekey"}),
-        (fakes.Content, "flatten", _flatten_drops,
+        (contents.Content, "flatten", _flatten_drops,
          {"clone_own_key", "flatten"}),
         (resize, "resize", _resize_forgets, {"resize"}),
         (erase, "erase", _erase_leaves, {"erase", "add_key"}),
@@ -237,9 +239,9 @@ class MomentTest(testtools.TestCase):
 
     def make(self, number, after):
         moment = moments.Moment(number, after, self._die, stays=True)
-        self.store = fakes.MemoryStore()
-        with moments.watching(moment, fakes.MemoryStore,
-                              fakes.MemoryImage), \
+        self.store = stores.MemoryStore()
+        with moments.watching(moment, stores.MemoryStore,
+                              images.MemoryImage), \
                 self.store.create("a", 4096) as image:
             image.write(0, b"one")
             image.write(0, b"two")

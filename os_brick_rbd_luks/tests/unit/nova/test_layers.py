@@ -24,10 +24,10 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
-from os_brick_rbd_luks.tests.unit.nova import test_migration
+from os_brick_rbd_luks.tests.unit.nova import migrating
 
 
-class LayersTestCase(test_migration.MigratedTestCase):
+class LayersTestCase(migrating.MigratedTestCase):
 
     release = 18
 

@@ -22,7 +22,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import engines
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 
 MIB = base.MIB
@@ -277,7 +278,7 @@ class AuditTest(base.CommandTestCase):
                          [row["image"] for row in rows])
 
     def test_image_that_cannot_be_read(self):
-        self.pool.contents["good"].fault = fakes.Fault(
+        self.pool.contents["good"].fault = stepping.Fault(
             0, exception.ImageIOError(action="read", reason="no OSD"),
             dies=True, happened=True)
         rows = {row["image"]: row for row in self.json("audit", "volumes")}
@@ -286,7 +287,7 @@ class AuditTest(base.CommandTestCase):
                          rows["volumes/good"]["problems"])
 
     def test_image_removed_meanwhile(self):
-        self.patch(f"{fakes.__name__}.MemoryStore.images",
+        self.patch(f"{stores.__name__}.MemoryStore.images",
                    lambda _self: ["gone", "good"])
         rows = self.json("audit", "volumes")
         self.assertIn("does not exist", rows[0]["problems"][0])

@@ -27,7 +27,7 @@ from os_brick_rbd_luks.operations import export
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import qemu
 from os_brick_rbd_luks.operations import transfer
-from os_brick_rbd_luks.tests.fakes import image
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests.unit.core.cmd import transfers
 from os_brick_rbd_luks.tests.unit.core.operations import inspector
@@ -179,7 +179,7 @@ class ImportStreamTest(transfers.TransferTestCase):
                 rename(name, new_name)
             raise KeyboardInterrupt
 
-        self.patch(f"{image.__name__}.MemoryStore.rename",
+        self.patch(f"{stores.__name__}.MemoryStore.rename",
                    lambda _store, *names: interrupted(*names))
         return self.run_command(*self.argv("--size", "1M"), stdin=DATA,
                                 code=130)

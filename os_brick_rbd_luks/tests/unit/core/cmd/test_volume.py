@@ -21,7 +21,8 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import rawfile
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 
 MIB = base.MIB
@@ -167,7 +168,8 @@ class CreateTest(VolumeTestCase):
             *base.QUICK_FLAGS))
 
     def test_full_store_leaves_no_image(self):
-        self.pool._fault = fakes.Fault(1, exception.ImageFull(action="write"))
+        self.pool._fault = stepping.Fault(
+            1, exception.ImageFull(action="write"))
         _output, errors = self.run_command(
             "create", "volumes/v", "--size", "1M", *self.key,
             *base.QUICK_FLAGS, code=4)
@@ -176,7 +178,7 @@ class CreateTest(VolumeTestCase):
         self.assertEqual([], self.pool.images())
 
     def test_interrupted(self):
-        self.pool._fault = fakes.Fault(1, KeyboardInterrupt())
+        self.pool._fault = stepping.Fault(1, KeyboardInterrupt())
         self.run_command("create", "volumes/v", "--size", "1M", *self.key,
                          *base.QUICK_FLAGS, code=130)
         self.assertEqual([], self.pool.images())
@@ -185,7 +187,7 @@ class CreateTest(VolumeTestCase):
         def flush(_image):
             os.kill(os.getpid(), signal.SIGTERM)
 
-        self.patch(f"{fakes.__name__}.MemoryImage.flush", flush)
+        self.patch(f"{images.__name__}.MemoryImage.flush", flush)
         self.run_command("create", "volumes/v", "--size", "1M", *self.key,
                          *base.QUICK_FLAGS, code=143)
         self.assertEqual([], self.pool.images())

@@ -22,6 +22,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import evict
 from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.fakes import rados as clients
 
 
 @ddt.ddt
@@ -80,7 +81,7 @@ class EvictTest(testtools.TestCase):
 
     @ddt.data("PermissionError", "PermissionDeniedError")
     def test_no_permission(self, name):
-        self.ceph.faults["blocklist_add"] = getattr(self.ceph.rados, name)()
+        self.ceph.faults["blocklist_add"] = getattr(self.ceph.rados, name)("x")
         image = self.other.open("v")
         self.meanwhile = image.__exit__
         self.pool.evict("v")
@@ -95,7 +96,7 @@ class EvictTest(testtools.TestCase):
         def shutdown(connection):
             closed.append(not self.ceph.images)
 
-        self.useFixture(fixtures.MonkeyPatch(f"{ceph.__name__}.Rados.shutdown",
+        self.useFixture(fixtures.MonkeyPatch(f"{clients.__name__}.Rados.shutdown",
                                              shutdown))
         with cluster.connect() as connection, connection.pool(
                 "volumes") as pool:

@@ -23,12 +23,15 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.contracts import block as blocks
 from os_brick_rbd_luks.tests.contracts import clone as clones
+from os_brick_rbd_luks.tests.contracts import image as images
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 
@@ -54,25 +57,39 @@ class MemoryBlockTest(blocks.BlockContract, testtools.TestCase):
 
     def watch(self, name):
         self.store.contents[name].watchers.append("client.9 at x")
+        return "client.9"
 
     def watch_for_ever(self, name):
-        self.watch(name)
         self.store.contents[name].staying.append("client.9 at x")
+        return self.watch(name)
 
 
 class LibrbdTestCase(testtools.TestCase):
 
     release = 18
 
-    def open_pools(self):
+    def open_pools(self, **options):
         """A pool, and a namespace of it."""
         self.ceph = self.useFixture(ceph.Ceph(
-            "volumes", "volumes/space", release=self.release, **STORE))
+            "volumes", "volumes/space", release=self.release,
+            **{**STORE, **options}))
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
         connection = stack.enter_context(cluster.connect(user="cinder"))
         return (stack.enter_context(connection.pool("volumes")),
                 stack.enter_context(connection.pool("volumes", "space")))
+
+
+class LibrbdImageTest(images.ImageContract, LibrbdTestCase):
+
+    def make_store(self):
+        return self.open_pools(object_size=base.DEFAULT_OBJECT_SIZE,
+                               stripe_period=base.DEFAULT_OBJECT_SIZE
+                               )[0], "volume-1"
+
+    def lock_expires(self, image, lock):
+        self.ceph.clock.advance(librbd.LOCK_DURATION)
+        return True
 
 
 class LibrbdCloneTest(clones.CloneContract, LibrbdTestCase):
@@ -89,11 +106,11 @@ class LibrbdCloneTest(clones.CloneContract, LibrbdTestCase):
         self.assertEqual([], self.ceph.images)
 
     def test_protected_snapshot(self):
-        """Others protect theirs; without clones it can be removed."""
+        """Clones of the first format keep the protection, and need it."""
         image = self.open()
         self.ceph.protected.add("volumes/source@s")
-        with self.clone():
-            pass
+        with self.clone() as clone:
+            clone._image.content.clone_format = 1
         self.assertRaises(exception.ImageLocked, image.remove_snapshot, "s")
         self.assertEqual({"volumes/source@s"}, self.ceph.protected)
         self.store.remove("clone")
@@ -202,10 +219,11 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
     def watch(self, name):
         self.ceph.watchers[f"volumes/{name}"] = [
             ceph.Watcher(9, "10.0.0.7:0/9")]
+        return "client.9"
 
     def watch_for_ever(self, name):
-        self.watch(name)
         self.ceph.staying.add("10.0.0.7:0/9")
+        return self.watch(name)
 
     def test_user_and_conf_file(self):
         options = self.store.block_options("source")
@@ -280,7 +298,7 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
             self.assertIn(said, str(error))
 
     def test_remove_in_a_full_pool(self):
-        self.ceph.full = True
+        self.ceph.pools["volumes"].rights.full = True
         self.store.remove("source")
         self.assertEqual([], self.store.images())
         ioctx = self.store._ioctx

@@ -18,8 +18,10 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.tests.contracts import image as contract
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import store as stores
 
 SIZE = 64 * 1024
 
@@ -27,13 +29,17 @@ SIZE = 64 * 1024
 class MemoryContractTest(contract.ImageContract, testtools.TestCase):
 
     def make_store(self):
-        return fakes.MemoryStore(), "volume-1"
+        return stores.MemoryStore(), "volume-1"
+
+    def lock_expires(self, image, lock):
+        image.content.clock.advance(librbd.LOCK_DURATION)
+        return True
 
 
-class SmallObjectsContractTest(contract.ImageContract, testtools.TestCase):
+class SmallObjectsContractTest(MemoryContractTest):
 
     def make_store(self):
-        return fakes.MemoryStore(object_size=65536, stripe_period=262144,
+        return stores.MemoryStore(object_size=65536, stripe_period=262144,
                                  features=frozenset({"layering"}),
                                  atomic=False), "volume-1"
 
@@ -42,7 +48,7 @@ class SmallObjectsContractTest(contract.ImageContract, testtools.TestCase):
 class FaultTest(testtools.TestCase):
 
     def make(self, fault, **options):
-        image = fakes.MemoryStore(**options).create("v", SIZE)
+        image = stores.MemoryStore(**options).create("v", SIZE)
         image.content.fault = fault
         return image
 
@@ -50,29 +56,30 @@ class FaultTest(testtools.TestCase):
               (None, b"abcd"))
     @ddt.unpack
     def test_within_an_object_all_or_nothing(self, after, expected):
-        image = self.make(fakes.Fault(0, OSError("gone"), after))
+        image = self.make(stepping.Fault(0, OSError("gone"), after))
         self.assertRaises(OSError, image.write, 0, b"abcd")
         self.assertEqual(expected, image.read(0, 4))
 
     def test_tears_between_objects(self):
-        image = self.make(fakes.Fault(0, OSError("gone"), 3), object_size=512)
+        image = self.make(stepping.Fault(0, OSError("gone"), 3),
+                          object_size=512)
         self.assertRaises(OSError, image.write, 510, b"abcd")
         self.assertEqual(b"ab\0\0", image.read(510, 4))
 
     def test_tears_at_any_byte_without_atomicity(self):
-        image = self.make(fakes.Fault(0, OSError("gone"), 3), atomic=False)
+        image = self.make(stepping.Fault(0, OSError("gone"), 3), atomic=False)
         self.assertRaises(OSError, image.write, 0, b"abcd")
         self.assertEqual(b"abc\0", image.read(0, 4))
 
     def test_one_write_fails(self):
-        image = self.make(fakes.Fault(1, OSError("gone")))
+        image = self.make(stepping.Fault(1, OSError("gone")))
         image.write(0, b"a")
         self.assertRaises(OSError, image.write, 1, b"b")
         image.write(2, b"c")
         self.assertEqual(b"a\0c", image.read(0, 3))
 
     def test_nothing_works_after_death(self):
-        image = self.make(fakes.Fault(0, OSError("gone"), dies=True))
+        image = self.make(stepping.Fault(0, OSError("gone"), dies=True))
         self.assertRaises(OSError, image.write, 0, b"a")
         self.assertRaises(OSError, image.read, 0, 1)
         self.assertRaises(OSError, image.flush)
@@ -88,7 +95,7 @@ class FaultTest(testtools.TestCase):
              ("renew", 0, 0), ("unlock", 0, 0)], image.content.log)
 
     def test_open_image_is_not_removed(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         image = store.create("v", SIZE)
         self.assertRaises(exception.ImageLocked, store.remove, "v")
         with image:

@@ -22,7 +22,8 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests import cuts
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import opened
 
 MIB = 1024 * 1024
@@ -45,7 +46,7 @@ class OperationsTestCase(testtools.TestCase):
 
     def make_image(self, size=SIZE, **options):
         """An empty image, open for writing."""
-        return fakes.MemoryStore(**options).create("volume-1", size)
+        return stores.MemoryStore(**options).create("volume-1", size)
 
     def make_volume(self, *passphrases, size=SIZE, options=QUICK, **store):
         """A volume with a keyslot for each passphrase, OLD if none."""
@@ -110,7 +111,7 @@ class OperationsTestCase(testtools.TestCase):
         image.content.written.clear()
         action(image)
         self.assertGreater(len(image.content.written), 1)
-        yield "before", fakes.MemoryImage(now.copy())
+        yield "before", images.MemoryImage(now.copy())
         for number, (offset, data) in enumerate(image.content.written):
             sizes = {now.torn(offset, len(data), count) for count in
                      cuts.of_write(len(data), cuts.WHOLE, places)}
@@ -118,5 +119,5 @@ class OperationsTestCase(testtools.TestCase):
                 cut = now.copy()
                 cut.write(offset, data[:size])
                 yield (f"write {number}, {size} bytes",
-                       fakes.MemoryImage(cut))
+                       images.MemoryImage(cut))
             now.write(offset, data)

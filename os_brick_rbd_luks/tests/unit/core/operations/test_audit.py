@@ -23,7 +23,8 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import audit
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 MIB = base.MIB
@@ -34,7 +35,7 @@ GIB = 1024 * MIB
 class AuditTest(base.OperationsTestCase):
 
     def make(self, size=GIB, **store):
-        store = fakes.MemoryStore(**store)
+        store = stores.MemoryStore(**store)
         create.create(store, "volume-1", size, base.OLD, base.QUICK)
         return store.open("volume-1")
 
@@ -162,7 +163,7 @@ class AuditTest(base.OperationsTestCase):
 
     def test_image_that_cannot_be_read(self):
         image = self.make()
-        image.content.fault = fakes.Fault(0, exception.ImageIOError(
+        image.content.fault = stepping.Fault(0, exception.ImageIOError(
             action="read", reason="no OSD"), dies=True, happened=True)
         error = self.assertRaises(exception.ImageIOError, audit.audit, image)
         self.assertIn(image.name, str(error))

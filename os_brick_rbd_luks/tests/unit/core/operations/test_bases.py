@@ -408,7 +408,14 @@ class ReleaseTest(BasesTestCase):
         self.store.steps.before["remove_snapshot"] = (
             lambda: self.clone("quick", self.base))
         self.assertFalse(self.release())
-        self.assert_complete()
+        # Ceph took the snapshot out of sight, for the clone it is there.
+        content, (hidden,) = self.content(), self.content().snapshots
+        self.assertNotEqual("base", hidden)
+        self.assertEqual(
+            (1, hidden), (content.frozen[hidden].children,
+                          self.store.contents["quick"].parent.snapshot))
+        self.provide()
+        self.assertEqual([hidden, "base"], content.snapshots)
 
     def test_provided_meanwhile(self):
         self.store.steps.before["remove"] = self.provide

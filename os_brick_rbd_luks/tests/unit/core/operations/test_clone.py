@@ -29,7 +29,7 @@ from os_brick_rbd_luks.operations import clone
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 from os_brick_rbd_luks.tests.unit.core.operations import cloning
@@ -735,7 +735,7 @@ class RemoveTest(cloning.CloneTestCase):
 
     def test_open(self):
         self.layered(self.source())
-        with fakes.MemoryImage(self.store.contents["clone"]):
+        with images.MemoryImage(self.store.contents["clone"]):
             self.refused(exception.ImageLocked, self.remove)
 
     def test_missing(self):

@@ -28,7 +28,8 @@ from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
@@ -173,9 +174,9 @@ class FailedWriteTest(base.OperationsTestCase):
     def test_nothing_follows(self, action, writes):
         template = self.make_volume(base.OLD, base.OTHER).content
         for number in itertools.count():
-            image = fakes.MemoryImage(template.copy())
+            image = images.MemoryImage(template.copy())
             failure = exception.ImageFull(action="write")
-            image.content.fault = fakes.Fault(number, failure)
+            image.content.fault = stepping.Fault(number, failure)
             try:
                 action(image)
             except exception.ImageFull as error:
@@ -192,8 +193,8 @@ class FailedWriteTest(base.OperationsTestCase):
         """As :class:`CrashTest`, with an image that really stops."""
         template = self.make_volume(base.OLD, base.OTHER).content
         for number, after in itertools.product(range(2), (0, None)):
-            image = fakes.MemoryImage(template.copy())
-            image.content.fault = fakes.Fault(number, KeyboardInterrupt(),
+            image = images.MemoryImage(template.copy())
+            image.content.fault = stepping.Fault(number, KeyboardInterrupt(),
                                               after, dies=True)
             self.assertRaises(KeyboardInterrupt, action, image)
             image.content.fault = None

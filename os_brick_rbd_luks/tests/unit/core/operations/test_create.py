@@ -22,7 +22,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 MIB = base.MIB
@@ -44,7 +45,7 @@ class CreateTest(base.OperationsTestCase):
     @ddt.data(512, 1024, MIB, 4 * MIB, GIB - 512, GIB, 10 * GIB,
               2 ** 50 + 512)
     def test_decrypted_size_is_the_one_asked_for(self, size):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         header = self.create(store, size)
         facts = self.facts(store)
         self.assertEqual(size, facts["decrypted_size"])
@@ -55,7 +56,7 @@ class CreateTest(base.OperationsTestCase):
     @ddt.unpack
     def test_store_may_stripe_otherwise_than_announced(self, announced,
                                                        actual):
-        store = fakes.MemoryStore(stripe_period=actual,
+        store = stores.MemoryStore(stripe_period=actual,
                                   announced_stripe_period=announced)
         self.create(store, 3 * MIB)
         facts = self.facts(store)
@@ -63,14 +64,14 @@ class CreateTest(base.OperationsTestCase):
         self.assertEqual(0, facts["data_offset"] % actual)
 
     def test_result_is_the_header(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         header = self.create(store)
         with store.open("volume-1") as image:
             self.assertEqual(image.read(0, 592), header.pack())
             self.assertTrue(self.opens(image, base.OLD))
 
     def test_image_that_somebody_else_has_used_stays(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         make = store.create
 
         def used_at_once(name, size, **options):
@@ -84,12 +85,12 @@ class CreateTest(base.OperationsTestCase):
             self.assertEqual(b"precious", image.read(0, 8))
 
     def test_image_is_closed(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         self.create(store)
         self.assertEqual(0, store.contents["volume-1"].handles)
 
     def test_image_options_reach_the_store(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         self.create(store, stripe_period=8 * MIB,
                     features=frozenset({"layering"}))
         self.assertEqual(8 * MIB, self.facts(store)["data_offset"])
@@ -97,7 +98,7 @@ class CreateTest(base.OperationsTestCase):
 
     @ddt.data(-512, -1, 0, 1, 511, 513, GIB + 1)
     def test_bad_size(self, size):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         error = self.assertRaises(exception.InvalidParameter, self.create,
                                   store, size)
         self.assertEqual(("size", size), (error.name, error.value))
@@ -108,14 +109,14 @@ class CreateTest(base.OperationsTestCase):
               {"options": formatting.Options(hash_name="sha1")},
               {"options": formatting.Options(cipher_spec="none")})
     def test_bad_parameters_make_no_image(self, parameters):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         store.create = None  # would be a TypeError
         self.assertRaises(
             (exception.InvalidParameter, exception.UnsupportedHeader),
             self.create, store, **parameters)
 
     def test_existing_image_stays_as_it_is(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         with store.create("volume-1", MIB) as image:
             image.write(0, b"precious")
         error = self.assertRaises(exception.ImageExists, self.create, store)
@@ -128,13 +129,13 @@ class CreateTest(base.OperationsTestCase):
               exception.ImageIOError(action="write", reason="no OSD"),
               KeyboardInterrupt(), SystemExit(1), MemoryError())
     def test_failure_at_any_write_leaves_no_image(self, error):
-        failures = [self.failed(fakes.Fault(number, error, after))
+        failures = [self.failed(stepping.Fault(number, error, after))
                     for number in range(3) for after in (0, None)]
         self.assertEqual([True] * 4 + [False] * 2, failures)
 
     def failed(self, fault):
         """Whether an image is not created, and then is not there."""
-        store = fakes.MemoryStore(fault=fault)
+        store = stores.MemoryStore(fault=fault)
         try:
             self.create(store)
         except type(fault.error) as error:
@@ -145,7 +146,7 @@ class CreateTest(base.OperationsTestCase):
         return False
 
     def test_failed_resize_leaves_no_image(self):
-        store = fakes.MemoryStore(stripe_period=8 * MIB,
+        store = stores.MemoryStore(stripe_period=8 * MIB,
                                   announced_stripe_period=4 * MIB)
         error = exception.ImageFull(action="resize")
 
@@ -164,7 +165,7 @@ class CreateTest(base.OperationsTestCase):
         self.assertEqual([], store.images())
 
     def test_after_a_failure_the_name_is_free(self):
-        store = fakes.MemoryStore(fault=fakes.Fault(
+        store = stores.MemoryStore(fault=stepping.Fault(
             0, exception.ImageFull(action="write")))
         self.assertRaises(exception.ImageFull, self.create, store)
         self.create(store)
@@ -172,7 +173,7 @@ class CreateTest(base.OperationsTestCase):
 
     def test_first_error_is_told_when_the_store_is_gone(self):
         """A store that fails cannot remove the image either."""
-        store = fakes.MemoryStore(fault=fakes.Fault(
+        store = stores.MemoryStore(fault=stepping.Fault(
             0, exception.ImageFull(action="write")))
 
         def remove(name):

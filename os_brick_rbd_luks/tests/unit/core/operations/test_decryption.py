@@ -264,7 +264,8 @@ class HolesTest(DecryptionTestCase):
     def setUp(self):
         super().setUp()
         # Holes are looked for in what is larger than 128 KiB.
-        self.store._made["stripe_period"] = 4 * OBJECT
+        self.store._made.update(object_size=4 * OBJECT,
+                                stripe_period=4 * OBJECT)
 
     def try_it(self, image, header, ask=True):
         if ask:
@@ -316,7 +317,8 @@ class HolesTest(DecryptionTestCase):
 
     def test_two_small_objects_in_a_row(self):
         """What would be read is before the only object with a hole."""
-        self.store._made["stripe_period"] = 2 * OBJECT
+        self.store._made.update(object_size=OBJECT,
+                                stripe_period=2 * OBJECT)
         for sparse_reads in (True, False):
             self.store._made["sparse_reads"] = sparse_reads
             image, header = self.volume(XTS2)

@@ -19,7 +19,7 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 
@@ -89,8 +89,8 @@ class EraseTest(base.OperationsTestCase):
 
     def test_snapshots_are_refused(self):
         image = self.make_volume()
-        fakes.take_snapshot(image, "monday")
-        fakes.take_snapshot(image, "tuesday")
+        stores.take_snapshot(image, "monday")
+        stores.take_snapshot(image, "tuesday")
         error = self.assert_untouched(image, lambda: erase.erase(image),
                                       exception.SnapshotsKeepHeader)
         self.assertEqual("monday, tuesday", error.snapshots)
@@ -98,7 +98,7 @@ class EraseTest(base.OperationsTestCase):
 
     def test_snapshots_and_force(self):
         image = self.make_volume()
-        fakes.take_snapshot(image, "monday")
+        stores.take_snapshot(image, "monday")
         self.assertEqual([0], erase.erase(image, force=True))
         self.assertFalse(self.opens(image, base.OLD))
 

@@ -24,7 +24,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 MIB = base.MIB
@@ -295,7 +295,7 @@ class FormatCloneTest(base.OperationsTestCase):
 
     def make_clone(self, size=20 * MIB, **options):
         """A clone of an image that is full of data."""
-        store = fakes.MemoryStore(**{
+        store = stores.MemoryStore(**{
             "object_size": MIB, "stripe_period": MIB, **options})
         with store.create("source", size):
             store.contents["source"].write(0, b"\xee" * size)
@@ -350,7 +350,7 @@ class FormatCloneTest(base.OperationsTestCase):
 
     def test_parent_s_header_goes(self):
         """No keyslot and no second copy of it is left in the clone."""
-        store = fakes.MemoryStore(object_size=MIB, stripe_period=MIB)
+        store = stores.MemoryStore(object_size=MIB, stripe_period=MIB)
         luks2 = dataclasses.replace(base.QUICK, type="luks2")
         with store.create("source", 20 * MIB) as source:
             formatting.format_new(source, base.OLD, luks2)

@@ -21,7 +21,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import plan as plans
 from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 PLAN = plans.Plan(
@@ -122,7 +123,7 @@ class ApplyTest(base.OperationsTestCase):
 
     def test_somebody_has_the_lock(self):
         self.useFixture(fixtures.MonkeyPatch(
-            f"{fakes.__name__}.LOCK_WAIT", 0.01))
+            f"{images.__name__}.LOCK_WAIT", 0.01))
         image = self.make_image()
         with image.lock():
             self.assert_untouched(image, lambda: header_io.apply(image, PLAN),
@@ -164,7 +165,7 @@ class ApplyTest(base.OperationsTestCase):
     def test_nothing_is_written_after_a_failed_write(self):
         for number, written in ((0, 0), (1, 1), (2, 2), (3, 3)):
             image = self.make_image()
-            image.content.fault = fakes.Fault(number, exception.ImageFull(
+            image.content.fault = stepping.Fault(number, exception.ImageFull(
                 action="write"))
             error = self.assertRaises(exception.ImageFull, header_io.apply,
                                       image, PLAN)
@@ -179,7 +180,7 @@ class ApplyTest(base.OperationsTestCase):
             raise exception.ImageIOError(action="flush", reason="no OSD")
 
         self.useFixture(fixtures.MonkeyPatch(
-            f"{fakes.__name__}.MemoryImage.flush", lambda _self: fail()))
+            f"{images.__name__}.MemoryImage.flush", lambda _self: fail()))
         self.assertRaises(exception.ImageIOError, header_io.apply, image,
                           PLAN)
         self.assertEqual(2, len(self.kinds(image, "write")))

@@ -23,7 +23,8 @@ from os_brick_rbd_luks.luks import kdf
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 LUKS2 = dataclasses.replace(base.QUICK, type="luks2")
@@ -45,7 +46,7 @@ class KeyslotsTestCase(base.OperationsTestCase):
         """Let somebody else add a keyslot just before the lock is taken."""
         def add():
             image.content.before_lock = None
-            with fakes.MemoryImage(image.content) as other:
+            with images.MemoryImage(image.content) as other:
                 keyslots.add(other, base.OLD, base.OTHER)
             image.content.log.clear()
 
@@ -171,8 +172,8 @@ class RekeyTest(KeyslotsTestCase):
 
     def test_snapshots_are_told(self):
         image = self.make_volume()
-        fakes.take_snapshot(image, "before")
-        fakes.take_snapshot(image, "later")
+        stores.take_snapshot(image, "before")
+        stores.take_snapshot(image, "later")
         self.assertEqual(["before", "later"], keyslots.rekey(
             image, base.OLD, base.NEW).stale_snapshots)
 
@@ -388,11 +389,11 @@ class RemoveTest(KeyslotsTestCase):
 
     def test_snapshots_are_told(self):
         image = self.make_volume(base.OLD, base.NEW)
-        fakes.take_snapshot(image, "before")
+        stores.take_snapshot(image, "before")
         self.assertEqual(["before"], keyslots.remove(
             image, base.OLD).stale_snapshots)
         image = self.make_volume(base.OLD, base.NEW)
-        fakes.take_snapshot(image, "before")
+        stores.take_snapshot(image, "before")
         self.assertEqual(["before"], keyslots.remove_number(
             image, 0, None).stale_snapshots)
 

@@ -32,7 +32,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
@@ -114,7 +114,7 @@ class FormatTest(luks2_volumes.Luks2TestCase):
         options = dataclasses.replace(QUICK, **options)
         self.assert_untouched(image, lambda: formatting.format_image(
             image, passphrase, options), expected)
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         self.assertRaises(exception.RBDLuksError, create.create, store, "v",
                           MIB, passphrase, options)
         self.assertEqual([], store.images())
@@ -153,7 +153,7 @@ class FormatTest(luks2_volumes.Luks2TestCase):
         self.assertEqual([(0, 4096), (MIB, 4096)], writes[:2])
 
     def test_create(self):
-        store = fakes.MemoryStore()
+        store = stores.MemoryStore()
         header = create.create(store, "v", 3 * MIB, base.OLD, QUICK)
         with store.open("v") as image:
             self.assertEqual(3 * MIB + 16 * MIB, image.size())
@@ -164,9 +164,9 @@ class FormatTest(luks2_volumes.Luks2TestCase):
     @ddt.unpack
     def test_create_in_sectors(self, size, sector):
         options = dataclasses.replace(QUICK, sector_size=sector)
-        create.create(fakes.MemoryStore(), "v", size, base.OLD, options)
+        create.create(stores.MemoryStore(), "v", size, base.OLD, options)
         error = self.assertRaises(
-            exception.InvalidParameter, create.create, fakes.MemoryStore(),
+            exception.InvalidParameter, create.create, stores.MemoryStore(),
             "v", size + (sector or 4096) // 2, base.OLD, options)
         self.assertIn(str(sector or 4096), str(error))
 

@@ -25,7 +25,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.fakes import ceph
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import store as stores
 
 MIB = 1024 * 1024
 PARTIAL = "rbd-luks-partial.new"
@@ -37,7 +37,7 @@ class PartialTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
-        self.store = fakes.MemoryStore(name="volumes")
+        self.store = stores.MemoryStore(name="volumes")
 
     def make(self, name):
         partial.create(self.store, name, MIB)
@@ -120,7 +120,7 @@ class PartialTest(testtools.TestCase):
         steps = list(self.store.steps.done)
         self.assertIn("rename", steps)
         for number, name in enumerate(steps):
-            self.store = fakes.MemoryStore(name="volumes")
+            self.store = stores.MemoryStore(name="volumes")
             error = exception.ImageIOError(action=name, reason="x")
             self.store.steps.faults[number] = error
             self.assertIs(error, self.assertRaises(

@@ -26,7 +26,8 @@ from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
@@ -50,7 +51,7 @@ writes = strategies.tuples(strategies.just("write"), offsets,
 
 def make(spec="aes-xts-plain64", length=64, size=SIZE, filled=True):
     """A volume's plain text, all zeros, and its image."""
-    image = fakes.MemoryStore().create("volume-1", 4 * base.MIB + size)
+    image = stores.MemoryStore().create("volume-1", 4 * base.MIB + size)
     formatting.format_new(image, base.OLD, formatting.Options(
         cipher_spec=spec, key_bytes=length))
     opened = unlock.unlock(image, base.OLD)
@@ -217,7 +218,8 @@ class EdgesTest(testtools.TestCase):
 
     def test_failure_passes(self):
         plain, image, _opened = make()
-        image.content.fault = fakes.Fault(0, exception.ImageFull(action="x"))
+        image.content.fault = stepping.Fault(
+            0, exception.ImageFull(action="x"))
         self.assertRaises(exception.ImageFull, plain.write, 0, b"x")
 
     def test_no_key_in_repr(self):

@@ -28,7 +28,7 @@ from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import realign
 from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks.tests.fakes import image as fakes
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
 
 MIB = base.MIB
@@ -54,7 +54,7 @@ class RealignTest(base.OperationsTestCase):
     def setUp(self):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
-        self.store = fakes.MemoryStore(
+        self.store = stores.MemoryStore(
             object_size=OBJECT, stripe_period=OBJECT, name="volumes")
 
     def volume(self, kind="luks1", size=SIZE, offset=None):
@@ -139,7 +139,7 @@ class RealignTest(base.OperationsTestCase):
         for number, options in enumerate((
                 {"stripe_period": 8 * MIB},
                 {"stripe_period": 8 * MIB, "announced_stripe_period": MIB})):
-            store = fakes.MemoryStore(name=f"other{number}", **options)
+            store = stores.MemoryStore(name=f"other{number}", **options)
             header = self.realign(store)
             self.assertEqual(8 * MIB, header.data_offset)
             content = store.contents["new"]

@@ -74,7 +74,8 @@ class NewTest(transfers.TransferTestCase):
 
     def test_holes_that_become_noise(self):
         """The OSDs of an erasure-coded pool do not tell of them."""
-        self.store._made["sparse_reads"] = False
+        self.store._made.update(
+            sparse_reads=False, object_size=self.store.stripe_period())
         source = Source()
         self.new(source, "luks2")
         self.assertFalse(source.targets[0].sparse)

@@ -27,6 +27,7 @@ from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
+from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
 
 MIB = base.MIB
@@ -310,7 +311,7 @@ class BlankTest(HypervisorTestCase):
 
     def test_write_fails(self):
         content = self.make_image()
-        content.fault = images.Fault(1, exception.ImageFull(action="write"))
+        content.fault = stepping.Fault(1, exception.ImageFull(action="write"))
         self.refused(exception.ImageFull)
 
 

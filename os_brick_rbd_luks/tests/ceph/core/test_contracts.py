@@ -1,0 +1,184 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The contracts of images, clones and block stores, on a real cluster.
+
+The fakes keep the same ones: what is said there of Ceph is true.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+
+import fixtures
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import evict
+from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests.contracts import block as blocks
+from os_brick_rbd_luks.tests.contracts import clone as clones
+from os_brick_rbd_luks.tests.contracts import image as images
+from os_brick_rbd_luks.tests.fakes import faults as faulty
+
+#: Of the objects of new images; the contracts count on 64 KiB.
+ORDER = {"rbd_default_order": "16"}
+SPACE = "space"
+
+
+class ImageTest(images.ImageContract, base.FunctionalTestCase):
+
+    def make_store(self):
+        return self.pool, self.name()
+
+    def lock_expires(self, image, lock):
+        with fixtures.MonkeyPatch(f"{librbd.__name__}.LOCK_DURATION", 1):
+            lock.renew()
+        deadline = time.monotonic() + 60
+        while json.loads(base.run(
+                "rados", "-c", self.conf, "--id", self.user, "-p", "volumes",
+                "lock", "info", f"rbd_header.{image.identity()}",
+                librbd.LOCK_NAME, "--format", "json").stdout)["lockers"]:
+            self.assertLess(time.monotonic(), deadline)
+        return True
+
+
+class PoolTestCase(base.FunctionalTestCase):
+    """Has a pool of its own, which is empty at first, and a namespace.
+
+    :cvar pool_name: of the pool
+    :cvar weak: a user that may do all there, but blocklist nobody; his key
+    """
+
+    @classmethod
+    def setUpClass(cls):
+        super().setUpClass()
+        folder = os.environ.get("RBD_LUKS_TEST_CEPH")
+        if not folder:
+            return
+        cls.pool_name = f"contract-{os.getpid()}"
+        rbd = librbd.bindings()
+        connection = cluster.connect(os.path.join(folder, "ceph.conf"),
+                                     "admin")
+        handle = connection.__enter__()._handle
+        cls.addClassCleanup(connection.__exit__, None, None, None)
+
+        def command(prefix, **arguments):
+            code, out, text = handle.mon_command(json.dumps(
+                {"prefix": prefix, "format": "json", **arguments}), b"")
+            assert not code, text
+            return out
+
+        command("osd pool create", pool=cls.pool_name, pg_num=8)
+        cls.addClassCleanup(command, "osd pool delete", pool=cls.pool_name,
+                            pool2=cls.pool_name,
+                            yes_i_really_really_mean_it=True)
+        user = f"client.{cls.pool_name}"
+        made, = json.loads(command("auth get-or-create", entity=user, caps=[
+            "mon", "allow r", "osd", "allow *"]))
+        cls.addClassCleanup(command, "auth del", entity=user)
+        cls.weak = cls.pool_name, made["key"]
+        with handle.open_ioctx(cls.pool_name) as ioctx:
+            rbd.RBD().pool_init(ioctx, True)
+            rbd.RBD().namespace_create(ioctx, SPACE)
+
+    def open_stores(self):
+        """The pool and the namespace, empty."""
+        self.addCleanup(self._remove_all)
+        return self.connected(), self.connected(namespace=SPACE)
+
+    def connected(self, user="admin", namespace="", **options):
+        """The pool, by a client of its own."""
+        connection = cluster.connect(self.conf, user,
+                                     options={**ORDER, **options})
+        handle = connection.__enter__()
+        self.addCleanup(connection.__exit__, None, None, None)
+        opened = handle.pool(self.pool_name, namespace)
+        pool = opened.__enter__()
+        self.addCleanup(opened.__exit__, None, None, None)
+        return pool
+
+    def _remove_all(self):
+        """Leave nothing for the next test; clones before their parents."""
+        rbd = librbd.bindings()
+        with cluster.connect(self.conf, "admin") as connection, \
+                connection.pool(self.pool_name) as pool, \
+                connection.pool(self.pool_name, SPACE) as space:
+            left = [(store, name) for store in (pool, space)
+                    for name in store.images()]
+            while left:
+                before = len(left)
+                for store, name in [*left]:
+                    with store.open_layered(name) as image:
+                        if any(image.children(snapshot)
+                               for snapshot in image.snapshots()):
+                            continue
+                        for snapshot in image.snapshots():
+                            image.remove_snapshot(snapshot)
+                    rbd.RBD().remove(store._ioctx, name)
+                    left.remove((store, name))
+                self.assertLess(len(left), before, left)
+
+
+class CloneTest(clones.CloneContract, PoolTestCase):
+
+    def make_stores(self):
+        return self.open_stores()
+
+
+class BlockTest(blocks.BlockContract, PoolTestCase):
+
+    def make_stores(self):
+        return self.open_stores()
+
+    def watch(self, name):
+        other = self.connected()
+        image = other.open(name)
+        self.addCleanup(image._image.close)
+        return f"client.{other._handle.get_instance_id()}"
+
+    def watch_for_ever(self, name):
+        user, key = self.weak
+        self.store = self.connected(user, key=key)
+        self.useFixture(fixtures.MonkeyPatch(f"{evict.__name__}.WAIT", 0.3))
+        return self.watch(name)
+
+
+class FaultsTest(base.FunctionalTestCase):
+    """Faults by method, around a real pool and its images."""
+
+    def test_error_after_the_effect_and_another_client(self):
+        name, other = self.name(), self.open_pool()
+
+        def change():
+            with other.open(name) as image:
+                image.write(1, b"o")
+
+        planned = faulty.Faults(
+            faulty.Fault("create", after=True, error=KeyboardInterrupt()),
+            faulty.Fault("write", 2, meanwhile=change),
+            faulty.Fault("write", 3, after=True,
+                         error=exception.ImageFull(action="write")))
+        pool = planned.around(self.pool)
+        self.assertRaises(KeyboardInterrupt, pool.create, name, 1 << 20)
+        with pool.open(name) as image:
+            self.assertIsInstance(image, layers.LayeredImage)
+            image.write(0, b"1")
+            image.write(2, b"2")
+            self.assertRaises(exception.ImageFull, image.write, 3, b"3")
+        planned.assert_happened()
+        with self.pool.open(name, read_only=True) as image:
+            self.assertEqual(b"1o23", image.read(0, 4))

@@ -1,0 +1,448 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""``rbd.RBD`` and ``rbd.Image`` over a cluster in memory."""
+
+from __future__ import annotations
+
+from typing import (Any, Callable, Dict, Iterator, List, Optional,
+                    TYPE_CHECKING, Union)
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests.fakes import bindings
+from os_brick_rbd_luks.tests.fakes import encrypted
+from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import layered
+from os_brick_rbd_luks.tests.fakes import objects
+from os_brick_rbd_luks.tests.fakes import rados as clients
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.tests.fakes import ceph as clusters
+
+
+class RBD:
+    """``rbd.RBD``."""
+
+    ceph: clusters.Ceph
+
+    def create(self, ioctx: clients.Ioctx, name: str, size: int, *,
+               old_format: bool = True) -> None:
+        """Make an image."""
+        self.ceph.call("create")
+        assert not old_format
+        _check_numbers(size)
+        if size >= 2 ** 63:
+            raise self.ceph.rbd.InvalidArgument("error creating image")
+        with self.ceph.as_librbd(), self.ceph.pools[ioctx.pool].create(
+                name, size):
+            pass
+
+    def list(self, ioctx: clients.Ioctx) -> List[str]:
+        """Names of all images."""
+        self.ceph.call("list")
+        return self.ceph.pools[ioctx.pool].images()
+
+    def remove(self, ioctx: clients.Ioctx, name: str) -> None:
+        """Remove an image."""
+        self.ceph.call("remove")
+        pool = self.ceph.pools[ioctx.pool]
+        with self.ceph.as_librbd():
+            pool.rights.check("error removing image", ioctx.full_try)
+            if self.ceph.watchers.get(f"{ioctx.pool}/{name}"):
+                raise self.ceph.rbd.ImageBusy("error removing image")
+            content = pool.contents.get(name)
+            if content and content.snapshots:
+                raise self.ceph.rbd.ImageHasSnapshots("error removing image")
+            pool.remove(name)
+
+    def rename(self, ioctx: clients.Ioctx, src: str, dest: str) -> None:
+        """Give an image another name; it may be open."""
+        self.ceph.call("rename")
+        with self.ceph.as_librbd():
+            self.ceph.pools[ioctx.pool].rename(src, dest)
+        watchers = self.ceph.watchers.pop(f"{ioctx.pool}/{src}", None)
+        if watchers:
+            self.ceph.watchers[f"{ioctx.pool}/{dest}"] = watchers
+
+    def clone(self, p_ioctx: clients.Ioctx, p_name: str, p_snapname: str,
+              c_ioctx: clients.Ioctx, c_name: str) -> None:
+        """Clone a snapshot; one of the first format has to be protected."""
+        self.ceph.call("clone")
+        source = self.ceph.pools[p_ioctx.pool]
+        parent = source.parent(p_name, p_snapname)
+        if (c_ioctx.rados.conf["rbd_default_clone_format"] != "2"
+                and str(parent) not in self.ceph.protected):
+            raise self.ceph.rbd.InvalidArgument("error creating clone")
+        with self.ceph.as_librbd(), self.ceph.pools[c_ioctx.pool].clone(
+                parent, c_name) as image:
+            if c_ioctx.rados.conf["rbd_default_clone_format"] != "2":
+                image.content.clone_format = 1
+
+
+class Image:
+    """``rbd.Image``: a :class:`images.MemoryImage` as librbd shows it."""
+
+    ceph: clusters.Ceph
+
+    def __init__(self, ioctx: clients.Ioctx, name: str,
+                 snapshot: Optional[str] = None, read_only: bool = False
+                 ) -> None:
+        self.name = name
+        self.closed = True
+        self.ceph.call("open_image")
+        self.ioctx = ioctx
+        self.read_only = read_only
+        #: the plain text, once the encryption is loaded
+        self.plain: Union[encrypted.Plaintext, layered.Plaintext,
+                          None] = None
+        self._snapshot: Optional[str] = None
+        pool = self.ceph.pools.get(ioctx.pool)
+        if pool is None or name not in pool.contents:
+            raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
+        with self.ceph.as_librbd():
+            self._image: images.MemoryImage = pool.open_layered(
+                name, read_only, snapshot)
+        self.content = self._image.content
+        #: the image, also of an opened snapshot
+        self._head = pool.contents[name]
+        # A thread of librbd may be busy with it until a callback has come.
+        self.settled = not (read_only and (snapshot or self.content.below))
+        self.closed = False
+        self.ceph.images.append(self)
+
+    def require_not_closed(self) -> None:
+        """Raise if it is closed."""
+        if self.closed:
+            raise self.ceph.rbd.InvalidArgument("image is closed")
+
+    def close(self) -> None:
+        """Close it; to do it twice is no error."""
+        if not self.closed:
+            assert self.settled or self.ceph.hasty, (
+                "librbd crashes if it is closed so soon")
+            self.closed = True
+            self.ceph.images.remove(self)
+            self._image.__exit__()
+            self.ceph.call("close")
+
+    def _usable(self, call: str) -> images.MemoryImage:
+        self.require_not_closed()
+        self.ceph.call(call)
+        return self._image
+
+    def id(self) -> str:
+        """Part of the header object's name; that of a snapshot's image."""
+        return self._usable("id").content.image_id.partition("@")[0]
+
+    def snap_get_id(self, snapshot: str) -> int:
+        """The number of a snapshot."""
+        self._usable("snap_get_id")
+        if snapshot not in self._head.frozen:
+            raise self.ceph.rbd.ImageNotFound("error getting snapshot id")
+        return int(self._head.frozen[snapshot].image_id.partition("@")[2])
+
+    def size(self) -> int:
+        """Bytes, of plain text with the encryption loaded."""
+        image = self._usable("size")
+        return self.plain.size() if self.plain else image.size()
+
+    def stat(self) -> Dict[str, int]:
+        """Facts; only those that are used."""
+        return {"obj_size": self._usable("stat").content.object_size,
+                "size": self.size()}
+
+    def stripe_count(self) -> int:
+        """Objects of a stripe period."""
+        content = self._usable("stat").content
+        return content.stripe_period // content.object_size
+
+    def features(self) -> int:
+        """Mask of its features."""
+        return sum(bindings.FEATURES[name]
+                   for name in self._usable("features").features())
+
+    def update_features(self, features: int, enabled: bool) -> None:
+        """Switch features on or off; those that it has need no switch."""
+        image = self._usable("update_features")
+        names = {name for name, mask in bindings.FEATURES.items()
+                 if features & mask}
+        with self.ceph.as_librbd():
+            content = image._writable("update_features")
+        if (names <= content.features) == enabled:
+            raise self.ceph.rbd.InvalidArgument("error updating features")
+        content.features = (content.features | names if enabled
+                            else content.features - names)
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read, up to the end; nobody may begin there."""
+        image = self._usable("read")
+        _check_numbers(offset, length)
+        if length == 0:
+            return b""
+        self._check_begin("reading", offset)
+        with self.ceph.as_librbd():
+            return (self.plain or image).read(
+                offset, min(length, self.size() - offset))
+
+    def _check_begin(self, what: str, offset: int) -> None:
+        if offset >= self.size():
+            raise self.ceph.rbd.InvalidArgument(f"error {what} {self.name}")
+
+    def write(self, data: bytes, offset: int) -> int:
+        """Write; the number of bytes.
+
+        What is behind the end is not written, and that it was not is told
+        after all else was.
+        """
+        image = self._writable("write", "writing to")
+        _check_numbers(offset)
+        if not isinstance(data, bytes):
+            raise TypeError("data must be a byte string")
+        if not data:
+            return 0
+        self._check_begin("writing to", offset)
+        self.content.owner = self
+        count = min(len(data), self.size() - offset)
+        with self.ceph.as_librbd():
+            (self.plain or image).write(offset, data[:count])
+        if count < len(data):
+            raise self.ceph.rbd.IncompleteWriteError(
+                f"Wrote only {count} out of {len(data)} bytes")
+        return count
+
+    def _writable(self, call: str, what: str) -> images.MemoryImage:
+        image = self._usable(call)
+        if self.read_only or self._snapshot is not None:
+            raise self.ceph.rbd.ReadOnlyImage(f"error {what} {self.name}")
+        return image
+
+    def flush(self) -> None:
+        """Write what is in the cache."""
+        self._usable("flush").flush()
+
+    def resize(self, size: int) -> None:
+        """Resize; of Ceph 18, an owner that decrypts counts its way.
+
+        Whoever wrote last is the owner, and asked to do it.
+        """
+        image = self._writable("resize", "resizing")
+        _check_numbers(size)
+        owner = self.content.owner
+        if (owner is not None and not owner.closed and owner.plain
+                and (self.ceph.release or 0) >= 18):
+            size += owner._image.size() - owner.plain.size()
+        if size >= 2 ** 63:
+            raise self.ceph.rbd.InvalidArgument("error resizing image")
+        with self.ceph.as_librbd():
+            image.resize(size)
+
+    def diff_iterate(self, offset: int, length: int, from_snapshot: Any,
+                     callback: Callable[[int, int, bool], int],
+                     include_parent: bool = True,
+                     whole_object: bool = False) -> None:
+        """Call for every object there is, the parent's included.
+
+        Of one that is in part in what is asked about, for that part.
+        """
+        content = self._usable("diff").content
+        assert from_snapshot is None and include_parent and whole_object
+        end = min(offset + length, content.size)
+        for number in content.allocated():
+            begin = max(number * content.object_size, offset)
+            stop = min((number + 1) * content.object_size, end)
+            if begin < stop and callback(begin, stop - begin, True):
+                raise self.ceph.rbd.OSError("error iterating")
+
+    def list_snaps(self) -> List[Dict[str, str]]:
+        """The snapshots."""
+        return [{"name": name} for name in self._usable("snaps").snapshots()]
+
+    def watchers_list(self) -> List[Dict[str, Any]]:
+        """Who has it open for writing."""
+        self._usable("watchers")
+        return [*({"id": image.ioctx.rados.get_instance_id(),
+                   "addr": image.ioctx.rados.address}
+                  for image in self.ceph.images
+                  if image.content is self.content and not image.read_only),
+                *({"id": watcher.number, "addr": watcher.address}
+                  for watcher in self.ceph.watchers.get(self.content.name,
+                                                        ()))]
+
+    # clones
+
+    def get_parent_image_spec(self) -> Dict[str, str]:
+        """What it is a clone of."""
+        parent = self._usable("parent").parent()
+        if parent is None:
+            raise self.ceph.rbd.ImageNotFound("error getting parent info")
+        return {"pool_name": parent.pool, "pool_namespace": parent.namespace,
+                "image_name": parent.image, "snap_name": parent.snapshot}
+
+    def overlap(self) -> int:
+        """Bytes that it shares with its parent."""
+        return self._usable("overlap").content.overlap
+
+    def set_snap(self, snapshot: Optional[str]) -> None:
+        """Choose a snapshot, or with None the image."""
+        image = self._usable("set_snap")
+        if snapshot is not None and snapshot not in image.content.snapshots:
+            raise self.ceph.rbd.ImageNotFound("error setting snapshot")
+        self._snapshot = snapshot
+
+    def list_children2(self) -> Iterator[Dict[str, str]]:
+        """The clones of the snapshot that is chosen."""
+        image = self._usable("children")
+        for number in range(image.children(self._snapshot or "")):
+            yield {"image": f"child-{number}"}
+
+    def create_snap(self, snapshot: str) -> None:
+        """Take a snapshot."""
+        image = self._writable("create_snap", "creating a snapshot of")
+        with self.ceph.as_librbd():
+            image.create_snapshot(snapshot)
+
+    def _spec(self, snapshot: str) -> str:
+        if snapshot not in self._head.snapshots:
+            raise self.ceph.rbd.ImageNotFound(f"no snapshot {snapshot}")
+        return f"{self._head.name}@{snapshot}"
+
+    def is_protected_snap(self, snapshot: str) -> bool:
+        """Whether it is protected."""
+        self._usable("protection")
+        return self._spec(snapshot) in self.ceph.protected
+
+    def protect_snap(self, snapshot: str) -> None:
+        """Protect a snapshot that is not protected."""
+        self._writable("protect_snap", "protecting a snapshot of")
+        if self._spec(snapshot) in self.ceph.protected:
+            raise self.ceph.rbd.ImageBusy("error protecting snapshot")
+        self.ceph.protected.add(self._spec(snapshot))
+
+    def unprotect_snap(self, snapshot: str) -> None:
+        """Unprotect a snapshot, whose clones must not need it."""
+        self._writable("unprotect_snap", "unprotecting a snapshot of")
+        if self._spec(snapshot) not in self.ceph.protected:
+            raise self.ceph.rbd.InvalidArgument("error unprotecting snapshot")
+        if any(clone.clone_format == 1
+               for clone in self._head.frozen[snapshot].clones):
+            raise self.ceph.rbd.ImageBusy("error unprotecting snapshot")
+        self.ceph.protected.discard(self._spec(snapshot))
+
+    def remove_snap(self, snapshot: str) -> None:
+        """Remove a snapshot that is not protected.
+
+        One that has clones is gone for all but them.
+        """
+        image = self._writable("remove_snap", "removing a snapshot of")
+        if self._spec(snapshot) in self.ceph.protected:
+            raise self.ceph.rbd.ImageBusy("error removing snapshot")
+        with self.ceph.as_librbd():
+            image.remove_snapshot(snapshot)
+
+    def discard(self, offset: int, length: int) -> None:
+        """Drop what librbd drops of it, the parent's as well.
+
+        With the encryption loaded it writes zeros, encrypted.
+        """
+        image = self._writable("discard", "discarding of")
+        _check_numbers(offset, length)
+        if length:
+            self._check_begin("discarding of", offset)
+        if length > objects.MOST:
+            raise self.ceph.rbd.InvalidArgument("error discarding")
+        with self.ceph.as_librbd():
+            if self.plain:
+                self.plain.write(offset, bytes(min(length,
+                                                   self.size() - offset)))
+            else:
+                image.zero(offset, length)
+
+    def flatten(self) -> None:
+        """Copy what the parent has."""
+        image = self._writable("flatten", "flattening")
+        with self.ceph.as_librbd():
+            image.flatten()
+
+    def metadata_get(self, key: str) -> str:
+        """A value of the metadata."""
+        return self._value("metadata_get", key)
+
+    def _value(self, call: str, key: str) -> str:
+        value = self._usable(call).note(key)
+        if value is None:
+            raise KeyError(f"no metadata {key}")
+        return value
+
+    def metadata_set(self, key: str, value: str) -> None:
+        """Set a value of the metadata."""
+        image = self._writable("metadata_set", "setting metadata of")
+        with self.ceph.as_librbd():
+            image.set_note(key, value)
+
+    def metadata_remove(self, key: str) -> None:
+        """Remove a value of the metadata."""
+        image = self._writable("metadata_remove", "removing metadata of")
+        self._value("metadata_get", key)
+        with self.ceph.as_librbd():
+            image.set_note(key, None)
+
+    # encryption
+
+    def encryption_load(self, kind: int, passphrase: bytes) -> None:
+        """Let size, read and write be those of the plain text."""
+        image = self._usable("encryption_load")
+        if (self.ceph.release or 0) >= 18 and self.content.below:
+            self.encryption_load2(((kind, passphrase),))
+            return
+        invalid = self.ceph.rbd.InvalidArgument("encryption_load")
+        self.ceph.loads.append(image.name)
+        if self.plain:
+            raise invalid
+        try:
+            self.plain = encrypted.load(
+                image, self.ceph.release, ("luks1", "luks2", "luks")[kind],
+                passphrase)
+        except exception.WrongPassphrase:
+            raise self.ceph.rbd.PermissionError("encryption_load") from None
+        except ValueError:
+            raise invalid from None
+
+    def encryption_load2(self, specs: Any) -> None:
+        """Load a passphrase for each layer of a clone."""
+        (kind, first), *others = specs
+        if not others and self.content.below is None:
+            self.encryption_load(kind, first)
+            return
+        image = self._usable("encryption_load")
+        self.ceph.loads.append(image.name)
+        if self.plain:
+            raise self.ceph.rbd.InvalidArgument("encryption_load2")
+        for name, passphrase in specs:
+            if not isinstance(passphrase, bytes) or name not in range(3):
+                raise TypeError("encryption_load2")
+        try:
+            plain = layered.Plaintext(
+                self.content, *(passphrase for _kind, passphrase in specs))
+            if kind not in (2, ("luks1", "luks2").index(plain.type)):
+                raise ValueError
+        except exception.WrongPassphrase:
+            raise self.ceph.rbd.PermissionError("encryption_load2") from None
+        except (ValueError, exception.RBDLuksError):
+            raise self.ceph.rbd.InvalidArgument("encryption_load2") from None
+        self.plain = plain
+
+
+def _check_numbers(*numbers: int) -> None:
+    """Refuse what C has no unsigned number for."""
+    for number in numbers:
+        if not 0 <= number < 2 ** 64:
+            raise OverflowError("Python int too large, or negative")

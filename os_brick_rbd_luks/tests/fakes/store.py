@@ -1,0 +1,232 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A store of images in memory, which can be cloned: a pool."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, FrozenSet, List, Optional
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.tests.fakes import clock as clocks
+from os_brick_rbd_luks.tests.fakes import content as contents
+from os_brick_rbd_luks.tests.fakes import image as handles
+from os_brick_rbd_luks.tests.fakes import rights as permissions
+from os_brick_rbd_luks.tests.fakes import steps as stepping
+
+
+class MemoryStore:
+    """Images by name, which can be cloned.
+
+    As in a pool, one that is open for writing or has snapshots cannot be
+    removed.
+
+    :ivar rights: what the user may do there, and whether there is space
+    :ivar clock: by which locks end
+    :ivar stores: the pools of the cluster, by name; only this one at first
+    :ivar steps: what the store and its images were asked
+    """
+
+    def __init__(self, *, stripe_period: int = base.DEFAULT_OBJECT_SIZE,
+                 object_size: int = base.DEFAULT_OBJECT_SIZE,
+                 features: FrozenSet[str] = frozenset(),
+                 atomic: bool = True,
+                 announced_stripe_period: Optional[int] = None,
+                 fault: Optional[stepping.Fault] = None, name: str = "memory",
+                 release: Optional[int] = 18,
+                 sparse_reads: bool = True,
+                 clock: Optional[clocks.Clock] = None) -> None:
+        """Say what new images are like.
+
+        :param announced_stripe_period: what :meth:`stripe_period` tells, if
+            not the truth
+        :param fault: for the first image that is made
+        :param release: of Ceph, for what librbd can encrypt; None for none
+        :param sparse_reads: see :class:`contents.Content`
+        """
+        self.name = name
+        self.release = release
+        self.steps = stepping.Steps()
+        self.stores: Dict[str, MemoryStore] = {name: self}
+        self.rights = permissions.Rights()
+        self.clock = clock or clocks.Clock()
+        self.contents: Dict[str, contents.Content] = {}
+        self._made: Dict[str, Any] = {
+            "stripe_period": stripe_period, "object_size": object_size,
+            "features": features, "atomic": atomic, "release": release,
+            "sparse_reads": sparse_reads}
+        self._announced = announced_stripe_period
+        self._fault = fault
+
+    def images(self) -> List[str]:
+        """Names of all images, sorted."""
+        return sorted(self.contents)
+
+    def stripe_period(self, **options: Any) -> int:
+        """See :class:`base.ImageStore`."""
+        return self._announced or {**self._made, **options}["stripe_period"]
+
+    def create(self, name: str, size: int, **options: Any
+               ) -> handles.MemoryImage:
+        """See :class:`base.ImageStore`.
+
+        :param options: ``stripe_period``, ``object_size``, ``features`` and
+            ``atomic`` of this image
+        """
+        self.steps.step("create")
+        self.rights.check(f"create {name}")
+        return self._make(name, size=size, **{**self._made, **options})
+
+    def _make(self, name: str, **options: Any) -> handles.MemoryImage:
+        if name in self.contents:
+            raise exception.ImageExists(what=f"image {self.name}/{name}")
+        content = contents.Content(
+            name=f"{self.name}/{name}", steps=self.steps, clock=self.clock,
+            **options)
+        content.fault, self._fault = self._fault, None
+        self.contents[name] = content
+        return handles.MemoryImage(content, rights=self.rights)
+
+    def open(self, name: str, read_only: bool = False) -> handles.MemoryImage:
+        """See :class:`base.ImageStore`."""
+        return self.open_layered(name, read_only)
+
+    def remove(self, name: str) -> None:
+        """See :class:`base.ImageStore`."""
+        self.steps.step("remove")
+        content = self._content(name)
+        self.rights.check(f"remove {name}", frees=True)
+        if content.writers or content.watchers or content.snapshots:
+            raise exception.ImageLocked(
+                holders="a client that has it open, or a snapshot")
+        content.detach()
+        del self.contents[name]
+
+    def _content(self, name: str) -> contents.Content:
+        if name not in self.contents:
+            raise exception.ImageNotFound(what=f"image {self.name}/{name}")
+        return self.contents[name]
+
+    # as a store of clones
+
+    def parent(self, image: str, snapshot: str) -> base.Parent:
+        """See :class:`base.CloneStore`."""
+        pool, _slash, namespace = self.name.partition("/")
+        return base.Parent(pool, namespace, image, snapshot)
+
+    def open_layered(self, name: str, read_only: bool = False,
+                     snapshot: Optional[str] = None) -> handles.MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("open")
+        if snapshot is not None:
+            return handles.MemoryImage(self._frozen(name, snapshot),
+                                      read_only=True)
+        content = self._content(name)
+        if not read_only:
+            # It leaves a watch, which is a write.
+            self.rights.check(f"open {name}")
+        return handles.MemoryImage(content, read_only, self.rights)
+
+    def _frozen(self, name: str, snapshot: str) -> contents.Content:
+        found = self._content(name).frozen.get(snapshot)
+        if found is None or found.trashed:
+            raise exception.ImageNotFound(
+                what=f"image {self.name}/{name}@{snapshot}")
+        return found
+
+    def _store_of(self, parent: base.Parent) -> MemoryStore:
+        name = "/".join(part for part in parent[:2] if part)
+        if name not in self.stores:
+            raise exception.ImageNotFound(what=f"pool {name}")
+        return self.stores[name]
+
+    def open_snapshot(self, parent: base.Parent) -> handles.MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("open_snapshot")
+        return self._store_of(parent).open_layered(
+            parent.image, snapshot=parent.snapshot)
+
+    def open_source(self, parent: base.Parent) -> handles.MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("open_source")
+        return self._store_of(parent).open_layered(parent.image)
+
+    def clone(self, parent: base.Parent, name: str) -> handles.MemoryImage:
+        """See :class:`base.CloneStore`."""
+        self.steps.step("clone")
+        source = self._store_of(parent)._frozen(parent.image,
+                                                parent.snapshot)
+        self.rights.check(f"clone {parent} to {name}")
+        image = self._make(
+            name, size=source.size, stripe_period=source.stripe_period,
+            object_size=source.object_size, features=source.features,
+            atomic=source.atomic, release=source.release,
+            sparse_reads=source.sparse_reads, parent=parent, below=source,
+            overlap=source.size, notes=dict(source.notes))
+        source.clones.append(image.content)
+        return image
+
+    def encryption_release(self) -> Optional[int]:
+        """See :class:`base.CloneStore`."""
+        return self.release
+
+    # as a store of what QEMU opens
+
+    def rename(self, name: str, new_name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("rename")
+        content = self._content(name)
+        self.rights.check(f"rename {name} to {new_name}")
+        if new_name in self.contents:
+            raise exception.ImageExists(what=f"image {self.name}/{new_name}")
+        del self.contents[name]
+        content.name = f"{self.name}/{new_name}"
+        self.contents[new_name] = content
+
+    def evict(self, name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("evict")
+        self._leave(self._content(name))
+
+    @staticmethod
+    def _leave(content: contents.Content) -> None:
+        """Whoever does not stay is gone, kept away or by himself."""
+        content.watchers[:] = content.staying
+        if content.staying:
+            raise exception.ImageLocked(holders=", ".join(content.staying))
+
+    def wait_alone(self, name: str) -> None:
+        """See :class:`base.BlockStore`."""
+        self.steps.step("wait_alone")
+        self._leave(self._content(name))
+
+    def block_options(self, name: str, snapshot: Optional[str] = None
+                      ) -> base.BlockOptions:
+        """See :class:`base.BlockStore`."""
+        pool, _slash, namespace = self.name.partition("/")
+        found: base.BlockOptions = {"driver": "rbd", "pool": pool,
+                                    "image": name}
+        for option, value in (("namespace", namespace),
+                              ("snapshot", snapshot)):
+            if value:
+                found[option] = value
+        return found
+
+    def environment(self) -> Dict[str, str]:
+        """See :class:`base.BlockStore`."""
+        return {"CEPH_ARGS": f"--of={self.name}"}
+
+
+def take_snapshot(image: handles.MemoryImage, name: str) -> None:
+    """Take a snapshot, unnoticed by the image's log and faults."""
+    image.content.freeze(name)
