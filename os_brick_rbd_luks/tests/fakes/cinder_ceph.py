@@ -328,20 +328,3 @@ class Image:
         if self.ceph.watchers.get(content.name):
             raise self.ceph.rbd.ReadOnlyImage("error rolling back")
         content.rollback(name)
-
-    def flatten(self) -> None:
-        """Copy what the parent has; encrypted, if the encryption is loaded.
-        """
-        image = self._usable("flatten")
-        if self.plain is None:
-            with self.ceph.as_librbd():
-                image.flatten()
-            return
-        step = self.content.object_size
-        header = self.content.size - self.plain.size()
-        self.content.write(0, self.content.read(0, header))
-        for offset in range(0, self.plain.size(), step):
-            data = self.plain.read(offset, step)
-            if data.strip(b"\0"):
-                self.plain.write(offset, data)
-        self.content.detach()

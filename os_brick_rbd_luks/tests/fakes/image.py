@@ -48,6 +48,26 @@ _WITHOUT_PARENT = {detect.CLONE_MAGIC: detect.MAGIC,
                    detect.SECONDARY_CLONE_MAGIC: detect.SECONDARY_MAGIC}
 
 
+def flatten_encrypted(content: contents.Content,
+                      plain: Union[encrypted.Plaintext, layered.Plaintext]
+                      ) -> None:
+    """Flatten as librbd does it with the encryption loaded.
+
+    What it copies it encrypts with the image's own volume key; the header
+    becomes the image's own as it is, but for the mark of a clone.
+    """
+    content.write(0, content.read(0, content.size - plain.size()))
+    for offset in range(0, plain.size(), content.object_size):
+        data = plain.read(offset, content.object_size)
+        if data.strip(b"\0"):
+            plain.write(offset, data)
+    content.detach()
+    start = content.read(0, detect.START)
+    for offset in (0, *detect.secondaries(start)):
+        mark = content.read(offset, len(detect.MAGIC))
+        content.write(offset, _WITHOUT_PARENT.get(mark, mark))
+
+
 class MemoryLock:
     """The held lock of an image; it ends by itself if not renewed."""
 
@@ -362,17 +382,7 @@ class MemoryImage:
         if self._plain is None:
             content.flatten()
             return
-        # librbd encrypts what it copies, with the image's own volume key.
-        for offset in range(0, self._plain.size(), content.object_size):
-            data = self._plain.read(offset, content.object_size)
-            if data.strip(b"\0"):
-                self._plain.write(offset, data)
-        content.detach()
-        # And takes the mark of a clone away, in both copies of the header.
-        start = content.read(0, detect.START)
-        for offset in (0, *detect.secondaries(start)):
-            mark = content.read(offset, len(detect.MAGIC))
-            content.write(offset, _WITHOUT_PARENT.get(mark, mark))
+        flatten_encrypted(content, self._plain)
 
     def note(self, key: str) -> Optional[str]:
         """See :class:`base.LayeredImage`."""

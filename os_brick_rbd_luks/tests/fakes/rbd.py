@@ -370,7 +370,10 @@ class Image:
         """Copy what the parent has."""
         image = self._writable("flatten", "flattening")
         with self.ceph.as_librbd():
-            image.flatten()
+            if self.plain and self.content.below:
+                images.flatten_encrypted(self.content, self.plain)
+            else:
+                image.flatten()
 
     def metadata_get(self, key: str) -> str:
         """A value of the metadata."""

@@ -49,7 +49,8 @@ class ImageTestCase(base.DriverTestCase):
     def is_a(self, file_format):
         """Let qemu-img say what the file is that Cinder has downloaded."""
         self.qemu.plan("info", stdout=json.dumps({
-            "virtual-size": SIZE, "format": file_format}))
+            "virtual-size": SIZE, "format": file_format,
+            "format-specific": {"type": file_format, "data": {}}}))
 
     def qcow2(self, **header):
         """An image that QEMU has to read; its id."""

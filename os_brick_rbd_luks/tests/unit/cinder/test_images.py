@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from cinder import exception as cinder_exception
@@ -26,8 +27,7 @@ from os_brick_rbd_luks.tests.unit.cinder import imaging
 MIB = base.MIB
 SIZE = imaging.SIZE
 
-#: What an image of SIZE bytes has in it.
-DATA = {0: b"first" * 100, SIZE - 4096: b"last" * 1024}
+DATA = imaging.DATA
 
 
 @ddt.ddt
@@ -82,16 +82,16 @@ class DownloadTest(imaging.ImageTestCase):
     def test_compressed(self):
         image_id = self.raw(container_format="compressed")
         self.override_config("allow_compression_on_image_upload", False)
+        other = self.create()
         error = self.assertRaises(
-            cinder_exception.ImageUnacceptable, self.fill, self.create(),
-            image_id)
+            cinder_exception.ImageUnacceptable, self.fill, other, image_id)
         self.assertIn("compressed", str(error))
         accel = self.patch("cinder.image.accelerator.ImageAccel")
         self.override_config("allow_compression_on_image_upload", True)
         volume = self.of_image(image_id)
         self.assertEqual(1, accel.return_value.decompress_img.call_count)
         self.assert_opens(volume)
-        self.assert_keys(volume)
+        self.assert_keys(volume, other)
 
     def test_image_larger_than_the_volume(self):
         image_id = self.raw({}, base.GIB + 512)
@@ -143,7 +143,12 @@ class DownloadTest(imaging.ImageTestCase):
         image_id = self.raw(properties={"img_signature": "s"})
         volume = self.of_image(image_id)
         self.assertEqual(1, verify.call_count)
-        self.check(volume, DATA)
+        self.assertEqual([image_id], self.glance.downloads)
+        # QEMU was to copy the file that was verified.
+        self.assertIn(self.passphrase(volume), [
+            passphrase for run in self.qemu.runs("convert")
+            for passphrase in run.secrets().values()])
+        self.check(volume, {})
 
     def test_plain_volume_is_upstreams(self):
         image_id = self.raw()
@@ -232,7 +237,10 @@ class LayeredImageTest(imaging.ImageTestCase):
         self.check(self.source, DATA)
         for volume in (third, self.source, clone):
             self.delete(volume)
-        self.assert_nothing_left()
+        self.assert_keys()
+        if hasattr(self.driver, "_flatten_children"):
+            # Cinder 21 removes the source itself, and leaves its base.
+            self.assert_nothing_left()
 
     def test_flattened_at_the_greatest_depth(self):
         clone = self.clone(self.source)
@@ -266,7 +274,7 @@ class LayeredImageTest(imaging.ImageTestCase):
             self.delete_snapshot(snapshot)
         self.check(volume, DATA)
         self.check(self.source, DATA)
-        self.assert_keys(self.source, volume)
+        self.assert_no_key_leaked(self.source, volume)
 
     def test_child_that_no_volume_has(self):
         snapshot = self.snapshot(self.source)
@@ -346,13 +354,13 @@ class EncryptedImageTest(imaging.ImageTestCase):
         self.patch("os_brick_rbd_luks.volume.sizes.GIB", 2 * SIZE)
         image_id = self.encrypted(size=2 * SIZE + MIB)
         volume = self.create()
-        before = self.content(volume).whole()
+        before = hashlib.sha256(self.content(volume).whole()).digest()
         self.assertRaises(
             cinder_exception.CinderException,
             self.driver.copy_image_to_volume, self.context, volume,
             self.glance, image_id)
-        self.assertTrue(self.content(volume).whole() == before,
-                        "the volume has changed")
+        self.assertEqual(before, hashlib.sha256(
+            self.content(volume).whole()).digest())
         self.assert_images(volume)
 
     def test_each_call_fails(self):
