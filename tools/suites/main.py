@@ -27,6 +27,7 @@ import json
 import os
 from pathlib import Path
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -70,6 +71,8 @@ def on_debian13() -> bool:
 
 def show(suites: list[manifest.Suite]) -> None:
     """Print the list."""
+    # As other commands do when "head" has seen enough.
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     times = json.loads(TIMES.read_text()) if TIMES.exists() else {}
     rows = [("name", "tier", "needs", "minutes", "subject")]
     for suite in suites:

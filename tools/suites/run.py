@@ -205,7 +205,7 @@ class Run:
             # Cinder and Nova switch between green threads, which coverage
             # has to know of.
             green = "" if suite.python == "newest" else (
-                "--concurrency=eventlet ")
+                "--concurrency=thread,eventlet ")
             environment["PYTHON"] = (
                 f"{python} -m coverage run --source os_brick_rbd_luks "
                 f"{green}--parallel-mode")

@@ -23,6 +23,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import copies
+from os_brick_rbd_luks.tests import selection
 
 MIB = copies.MIB
 
@@ -103,6 +104,7 @@ class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
 class FullPoolTest(copies.SlowCopyTestCase):
     """The pool reaches its quota in the middle."""
 
+    @selection.full
     def test_import(self):
         self.user = "admin"
         name = f"quota-{self.image}"
