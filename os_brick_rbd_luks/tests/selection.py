@@ -94,6 +94,11 @@ def _librbd(layered: bool) -> bool:
     return hasattr(rbd.Image, "encryption_load2") == layered
 
 
+def _consumers() -> bool:
+    from castellan.key_manager import key_manager
+    return hasattr(key_manager.KeyManager, "add_consumer")
+
+
 #: What a test may need -> whether it is there. What is not there is not a
 #: skip: each suite of the matrix names the world that it is run in.
 WORLDS: dict[str, Callable[[], bool]] = {
@@ -103,6 +108,8 @@ WORLDS: dict[str, Callable[[], bool]] = {
     # OSDs that tell holes from zeros.
     "bluestore": lambda: os.environ.get(
         "RBD_LUKS_TEST_OBJECTSTORE") == "bluestore",
+    # A castellan that knows who uses a secret; 4.0 of Debian 12 does not.
+    "consumers": _consumers,
 }
 
 

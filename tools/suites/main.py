@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--stress", type=float, metavar="SECONDS",
                       help="how long each random walk goes on")
     # For the processes of this run, and for tools/test.
-    for name in ("--setup", "--inside", "--tier", "--wrapped"):
+    for name in ("--setup", "--inside", "--tier", "--there"):
         made.add_argument(name, nargs="?", const=True,
                           help=argparse.SUPPRESS)
     return made
@@ -141,9 +141,10 @@ def main() -> int:
     if args.stress:
         os.environ["RBD_LUKS_TEST_STRESS"] = str(args.stress)
     tier = args.tier or ("full" if args.all else "quick")
-    running = run.Run(tier, args.filter, args.python)
+    running = run.Run(tier, args.filter, args.python,
+                      filter(None, (args.there or "").split(",")))
     if args.inside:
-        run.inside(running, chosen, Path(args.inside), args.wrapped)
+        run.inside(running, chosen, Path(args.inside))
         return 0
     begin = time.monotonic()
     beside = None

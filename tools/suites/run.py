@@ -31,7 +31,7 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any, Iterator
+from typing import Any, Iterable, Iterator
 
 from suites import manifest
 from suites import results
@@ -70,13 +70,16 @@ class Run:
     :ivar tier: quick or full
     :ivar pattern: a regular expression of names of tests, or ""
     :ivar python: the interpreter to use instead of each suite's own, or ""
+    :ivar there: what is around this process already: ``system`` if it is
+        on the one that its suites are for, ``servers`` if theirs run
     """
 
-    def __init__(self, tier: str, pattern: str = "",
-                 python: str = "") -> None:
+    def __init__(self, tier: str, pattern: str = "", python: str = "",
+                 there: Iterable[str] = ()) -> None:
         self.tier = tier
         self.pattern = pattern
         self.python = python
+        self.there = {*there}
         self._print = threading.Lock()
 
     def say(self, text: str) -> None:
@@ -246,11 +249,11 @@ class Run:
         else:
             wrapper = ["tools/with", ",".join(servers)]
             file = CACHE / name
-        wrapped = "system" if system else "servers"
+        there = self.there | {"system" if system else "servers"}
         file.unlink(missing_ok=True)
         command = [*wrapper, ".venv/bin/python", "tools/run-suites",
-                   "--inside", str(CACHE / name), "--wrapped", wrapped,
-                   "--tier", self.tier,
+                   "--inside", str(CACHE / name),
+                   "--there", ",".join(sorted(there)), "--tier", self.tier,
                    *(["--filter", self.pattern] if self.pattern else []),
                    *(["--python", self.python] if self.python else []),
                    *(suite.name for suite in members)]
@@ -271,17 +274,15 @@ class Run:
         return done
 
 
-def inside(run: Run, suites: list[manifest.Suite], file: Path,
-           wrapped: str) -> None:
-    """Run suites in what a group has around them.
-
-    :param wrapped: ``servers`` if theirs run, ``system`` if this is the
-        system that they are for
-    """
+def inside(run: Run, suites: list[manifest.Suite], file: Path) -> None:
+    """Run suites in what a group has around them; leave results in *file*."""
     file.unlink(missing_ok=True)
-    there = {"servers": (), "system": ""}[wrapped]
-    for part in manifest.groups([dataclasses.replace(suite, **{wrapped: there})
+    without: dict[str, Any] = {name: {"servers": (), "system": ""}[name]
+                               for name in run.there}
+    for part in manifest.groups([dataclasses.replace(suite, **without)
                                  for suite in suites]):
-        for result in run.group(part):
-            with file.open("a") as stream:
-                stream.write(result.to_json() + "\n")
+        # At once what is done, unless another process has the results.
+        for members in [part] if part[0].servers else [[one] for one in part]:
+            for result in run.group(members):
+                with file.open("a") as stream:
+                    stream.write(result.to_json() + "\n")

@@ -30,6 +30,7 @@ from castellan.common.objects import opaque_data
 from castellan.common.objects import symmetric_key
 
 from os_brick_rbd_luks.tests import contracts
+from os_brick_rbd_luks.tests import selection
 
 #: Of the user's own project, and others.
 OTHERS = ("reader", "other", "admin", "service")
@@ -95,9 +96,9 @@ class KeyManagerContract(contracts.Contract):
         found = self.get("user", key_id)
         self.assertIsInstance(found, symmetric_key.SymmetricKey)
         self.assertEqual(
-            (self.key, key_id, "of a test", "AES", 256, []),
+            (self.key, key_id, "of a test", "AES", 256),
             (found.get_encoded(), found.id, found.name, found.algorithm,
-             found.bit_length, found.consumers))
+             found.bit_length))
         self.assertEqual(key_id, str(uuid.UUID(key_id)))
 
     def test_store_opaque_data(self) -> None:
@@ -246,14 +247,17 @@ class KeyManagerContract(contracts.Contract):
 
     # Its consumers
 
+    @selection.needs("consumers")
     def test_what_has_a_consumer_stays(self) -> None:
         key_id = self.store()
         for _once_more in range(2):
             self.manager.add_consumer(self.context("user"), key_id, CONSUMER)
         self.assertEqual([CONSUMER], self.get("user", key_id).consumers)
+        # Of barbicanclient 7.1, castellan lets a ValueError pass.
         error = self.assertRaises(
-            exception.KeyManagerError, self.manager.delete,
-            self.context("user"), key_id)
+            exception.KeyManagerError if hasattr(
+                client_exceptions, "SecretHasConsumers") else ValueError,
+            self.manager.delete, self.context("user"), key_id)
         self.assertIn("has consumers", str(error))
         self.manager.remove_consumer(self.context("user"), key_id, CONSUMER)
         self.assertEqual([], self.get("user", key_id).consumers)
@@ -264,12 +268,14 @@ class KeyManagerContract(contracts.Contract):
         self.manager.delete(self.context("user"), key_id)
         self.assert_gone(key_id)
 
+    @selection.needs("consumers")
     def test_force(self) -> None:
         key_id = self.store()
         self.manager.add_consumer(self.context("user"), key_id, CONSUMER)
         self.manager.delete(self.context("user"), key_id, force=True)
         self.assert_gone(key_id)
 
+    @selection.needs("consumers")
     def test_who_may_consume(self) -> None:
         key_id = self.store()
         for name in OTHERS:

@@ -109,6 +109,60 @@ class RunTest(SuitesTestCase):
         self.assertIn("not done within 0.15 minutes", result["problems"][-1])
 
 
+class GroupTest(SuitesTestCase):
+    """What is around a process is not put around it once more."""
+
+    def wrapped(self, there, **members):
+        """The suites that run here, and how others would be wrapped."""
+        members = {"name": "samples", "subject": "samples",
+                   "path": "samples", "tier": "quick", "limit": 3,
+                   "minutes": 1, **members}
+        return self.python(f"""
+            import json, pathlib
+            from suites import manifest, results, run
+
+            class Run(run.Run):
+                def suite(self, suite):
+                    told.append("here")
+                    return results.Result(suite.name)
+
+            class Child:
+                def __init__(self, command):
+                    told.append(command)
+
+                def __enter__(self):
+                    return self
+
+                def __exit__(self, *exc_info):
+                    pass
+
+                def wait(self, seconds):
+                    return 1
+
+            told = []
+            run.child = Child
+            run.inside(Run("quick", there={there!r}),
+                       [manifest.Suite(**{members!r})],
+                       pathlib.Path("results"))
+            print(json.dumps(told))
+            """)
+
+    def test_on_its_system(self):
+        command, = self.wrapped(["system"], system="debian13",
+                                servers=("ceph", "keys"))
+        self.assertEqual(["tools/with", "ceph,keys"], command[:2])
+        self.assertEqual("servers,system",
+                         command[command.index("--there") + 1])
+
+    def test_with_its_servers(self):
+        self.assertEqual(["here"], self.wrapped(
+            ["servers"], servers=("ceph", "keys")))
+
+    def test_with_both(self):
+        self.assertEqual(["here"], self.wrapped(
+            ["servers", "system"], system="debian13", servers=("ceph",)))
+
+
 class CommandTest(SuitesTestCase):
 
     def run_command(self, *command, minutes=1):

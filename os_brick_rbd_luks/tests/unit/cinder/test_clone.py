@@ -17,6 +17,7 @@ from __future__ import annotations
 from cinder import exception as cinder_exception
 import ddt
 
+from os_brick_rbd_luks.operations import owned
 from os_brick_rbd_luks.tests.unit.cinder import base
 
 
@@ -36,6 +37,9 @@ class CloneTestCase(base.DriverTestCase):
             below = [key_id for key_id in self.below(clone) if key_id]
             self.assertEqual(depth if self.is_luks2(clone) else 0,
                              len(below))
+            # What is noted to be deleted with it is what it needs.
+            with self.pool() as pool, pool.open(clone.name) as image:
+                self.assertEqual(set(below), set(owned.read(image)))
             owners += below
         self.assert_keys(*owners)
         self.assert_nothing_is_open()
