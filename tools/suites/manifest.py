@@ -72,6 +72,11 @@ class Suite:
             raise Wrong(f"{FILE.name}: {self.name} has no limit for a test")
         if self.tier not in ("quick", "full"):
             raise Wrong(f"{FILE.name}: {self.name}: {self.tier!r} is no tier")
+        if self.tests not in ("", "quick"):
+            raise Wrong(f"{FILE.name}: {self.name}: tests can be quick only")
+        if self.system not in ("", "debian13"):
+            raise Wrong(f"{FILE.name}: {self.name}: there is no system "
+                        f"{self.system!r}")
 
     @property
     def venv(self) -> str:
@@ -125,17 +130,21 @@ def choose(suites: Iterable[Suite], names: Iterable[str], everything: bool,
     :param everything: the full tier
     :param on_debian13: this is Debian 13 itself: what Debian 12 would run
         in a root folder of it is what runs here anyway
-    :raises Wrong: no suite has such a name
+    :raises Wrong: no suite has such a name, or none is left
     """
     suites, names = list(suites), list(names)
     unknown = set(names) - {suite.name for suite in suites}
     if unknown:
         raise Wrong(f"no suite is named {', '.join(sorted(unknown))}: see "
                     "tools/test --list")
-    return [suite for suite in suites
-            if (suite.name in names if names else
-                everything or suite.tier == "quick")
-            and not (on_debian13 and suite.system == "debian13")]
+    chosen = [suite for suite in suites
+              if (suite.name in names if names else
+                  everything or suite.tier == "quick")
+              and not (on_debian13 and suite.system == "debian13")]
+    if not chosen:
+        raise Wrong("these suites are for another system: run the same ones "
+                    "without debian13- in their names")
+    return chosen
 
 
 def groups(suites: Iterable[Suite]) -> Iterator[list[Suite]]:

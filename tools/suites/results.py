@@ -60,7 +60,9 @@ def read(path: Path) -> dict[str, Result]:
     if not path.exists():
         return {}
     results = (Result(**json.loads(line))
-               for line in path.read_text().splitlines())
+               for line in path.read_text().splitlines(keepends=True)
+               # The process may have been killed while it wrote.
+               if line.endswith("\n"))
     return {result.name: result for result in results}
 
 
@@ -90,7 +92,9 @@ def of_stream(path: Path) -> dict[str, tuple[str, str]]:
     tests: dict[str, tuple[str, str]] = {}
 
     def note(test: dict[str, Any]) -> None:
-        if test["status"] != "exists":
+        # If two tests have one name, a failure counts.
+        if test["status"] != "exists" and tests.get(
+                test["id"], ("success",))[0] == "success":
             tests[test["id"]] = (test["status"],
                                  last_lines(_traceback(test["details"])))
 
@@ -117,6 +121,20 @@ def add(result: Result, tests: dict[str, tuple[str, str]]) -> None:
             result.fail(f"{name}: the process ended while it ran")
         else:
             result.fail(f"{name}\n{text}")
+
+
+def add_ends(result: Result, tests: dict[str, tuple[str, str]],
+             statuses: list[str]) -> None:
+    """Count the processes that died while none of their tests ran.
+
+    :param tests: of one run
+    :param statuses: those other than 0 with which its processes ended
+    """
+    others = len(statuses) - sum(state in ("inprogress", "unknown")
+                                 for state, _text in tests.values())
+    if others > 0:
+        result.fail(f"{others} processes died while none of their tests ran; "
+                    f"exit status of all that died: {', '.join(statuses)}")
 
 
 def traces(log: str) -> list[str]:

@@ -42,22 +42,36 @@ DEBIAN13_CACHE = CACHE / "debian13/srv/.cache"
 COVERAGE = CACHE / "coverage"
 #: Seconds that a group may take beside its suites: servers start and stop.
 AROUND = 1800.0
-#: Seconds that a process has to end by itself.
+#: Seconds that a process of tests has to end by itself.
 GRACE = 120.0
+#: Seconds that a group has: it ends such processes itself, then its servers.
+GROUP_GRACE = 3 * GRACE + 300.0
+#: Wraps each process of tests.
+WORKER = Path(__file__).resolve().parent / "worker"
+
+
+class Ended(Exception):
+    """This run is being ended by a signal, or by an error elsewhere."""
 
 
 @contextlib.contextmanager
-def child(command: list[str], **options: Any) -> Iterator[
-        subprocess.Popen[bytes]]:
-    """A process in a group of its own, which ends with the block."""
+def child(command: list[str], grace: float = GRACE,
+          **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """A process in a group of its own, which ends with the block.
+
+    What is left of the group ends as well, also if the process has ended by
+    itself. Servers are meant to go on: they have left the group.
+
+    :param grace: seconds that the process has to end by itself
+    """
     process = subprocess.Popen(command, start_new_session=True,
                                stdin=subprocess.DEVNULL, **options)
     try:
         yield process
     finally:
-        for number, seconds in ((signal.SIGTERM, GRACE),
+        for number, seconds in ((signal.SIGTERM, grace),
                                 (signal.SIGKILL, GRACE)):
-            if process.poll() is None:
+            if process.poll() is None or number == signal.SIGKILL:
                 with contextlib.suppress(ProcessLookupError):
                     os.killpg(process.pid, number)
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -81,11 +95,29 @@ class Run:
         self.python = python
         self.there = {*there}
         self._print = threading.Lock()
+        self._ended = threading.Event()
 
     def say(self, text: str) -> None:
         """Print lines at once, from any thread."""
         with self._print:
             print(text, flush=True)
+
+    def _wait(self, process: subprocess.Popen[bytes], seconds: float) -> int:
+        """Wait for a process as long as this run goes on.
+
+        :returns: its exit status
+        :raises subprocess.TimeoutExpired: it has not ended by then
+        :raises Ended: this run is being ended
+        """
+        deadline = time.monotonic() + seconds
+        while not self._ended.is_set():
+            left = deadline - time.monotonic()
+            try:
+                return process.wait(max(0.0, min(1.0, left)))
+            except subprocess.TimeoutExpired:
+                if left <= 0:
+                    raise
+        raise Ended
 
     # one suite
 
@@ -121,7 +153,7 @@ class Run:
         with output.open("ab") as out, errors.open("ab") as err, child(
                 command, stdout=out, stderr=err, env=environment) as process:
             try:
-                return process.wait(left)
+                return self._wait(process, left)
             except subprocess.TimeoutExpired:
                 limit.set()
                 return -signal.SIGTERM
@@ -133,12 +165,13 @@ class Run:
         text = log.read_text(errors="replace")
         failed = [line for line in text.splitlines()
                   if line.startswith("FAILED: ")]
+        if code and not failed:
+            failed = [f"exit status {code}"]
+        for line in failed:
+            result.fail(f"{line}\n{results.last_lines(text)}")
         # Each of its checks is a test.
-        result.passed = max(1, text.count("\n-- ") + text.startswith("-- "))
-        if code:
-            result.passed -= max(1, len(failed))
-            for line in failed or [f"exit status {code}"]:
-                result.fail(f"{line}\n{results.last_lines(text)}")
+        checks = text.count("\n-- ") + text.startswith("-- ")
+        result.passed = max(0, max(1, checks) - len(failed))
 
     def _tests(self, suite: manifest.Suite, result: results.Result,
                log: Path, limit: threading.Event) -> None:
@@ -150,6 +183,8 @@ class Run:
         listed = CACHE / f"test-{suite.name}.list"
         listed.unlink(missing_ok=True)
         environment["RBD_LUKS_TEST_LIST"] = str(listed.resolve())
+        ends = CACHE / f"test-{suite.name}.ends"
+        environment["RBD_LUKS_TEST_ENDS"] = str(ends.resolve())
         stestr = [sys.executable, "-m", "stestr", "--repo-url", str(kept),
                   "--test-path", f"./os_brick_rbd_luks/tests/{suite.path}"]
         if suite.group:
@@ -161,16 +196,22 @@ class Run:
         run = [*stestr, "run", "--subunit",
                *(["--serial"] if suite.serial else [])]
         ran: dict[str, tuple[str, str]] = {}
+        never: set[str] = set()
         with tempfile.NamedTemporaryFile("w+") as left:
             more: list[str] = []
             while True:
                 stream.write_bytes(b"")
+                ends.write_text("")
                 code = self._execute(suite, [*run, *more, *names], stream, log,
                                      limit, environment, begin)
                 new = results.of_stream(stream)
                 ran.update(new)
+                before = never
                 never = self._found(listed, names) - set(ran)
-                if limit.is_set() or not new or not never:
+                if new and not limit.is_set():
+                    results.add_ends(result, new, ends.read_text().split())
+                # The second process has to come further than the first.
+                if limit.is_set() or not new or never in (set(), before):
                     break
                 self.say(f"[{suite.name}] a process died; {len(never)} tests "
                          "had not begun and are run by another one")
@@ -180,9 +221,18 @@ class Run:
                 left.flush()
                 more = ["--load-list", left.name]
         results.add(result, ran)
+        if never and ran:
+            result.fail(f"{len(never)} tests never began, the first of them "
+                        f"is {min(never)}")
         if not limit.is_set() and (code or not ran) and not result.failed:
+            # What stestr finds wrong with the tests, it prints on its stdout.
+            said = "".join(path.read_text(errors="replace")
+                           for path in (log, *([] if ran else [stream])))
             result.fail(f"{len(ran)} tests ran, exit status {code}\n"
-                        + results.last_lines(log.read_text(errors="replace")))
+                        + results.last_lines(said))
+        if not listed.exists() and ran:
+            result.fail("it did not say which tests it has: see "
+                        "tests/selection.py")
 
     def _found(self, listed: Path, names: list[str]) -> set[str]:
         """The tests that were to run."""
@@ -194,23 +244,22 @@ class Run:
     def _environment(self, suite: manifest.Suite) -> dict[str, str]:
         python = self.python or f"{Path.cwd()}/{suite.venv}/bin/python"
         environment = {
-            **os.environ, "PYTHON": python, "PYTHONFAULTHANDLER": "1",
+            **os.environ, "PYTHON": f"{WORKER} {python}",
+            "PYTHONFAULTHANDLER": "1",
             "RBD_LUKS_TEST_TIER": suite.tests or self.tier,
             "RBD_LUKS_TEST_ONLY": ",".join(suite.only),
             "RBD_LUKS_TEST_LIMIT": f"{suite.limit:g}",
             "PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
         if suite.coverage:
             COVERAGE.mkdir(parents=True, exist_ok=True)
-            for old in COVERAGE.glob(f"part.{suite.name}.*"):
-                old.unlink()
             environment["COVERAGE_FILE"] = str(
                 COVERAGE.resolve() / f"part.{suite.name}")
             # Cinder and Nova switch between green threads, which coverage
             # has to know of.
             green = "" if suite.python == "newest" else (
                 "--concurrency=thread,eventlet ")
-            environment["PYTHON"] = (
-                f"{python} -m coverage run --source os_brick_rbd_luks "
+            environment["PYTHON"] += (
+                " -m coverage run --source os_brick_rbd_luks "
                 f"{green}--parallel-mode")
         return environment
 
@@ -218,6 +267,9 @@ class Run:
 
     def all(self, suites: list[manifest.Suite]) -> list[results.Result]:
         """Run suites, those marked so beside the others."""
+        # The gate is for what this run has run.
+        for old in COVERAGE.glob("*"):
+            old.unlink()
         done: dict[str, results.Result] = {}
 
         def group(members: list[manifest.Suite]) -> None:
@@ -225,25 +277,44 @@ class Run:
                 done[result.name] = result
 
         parts = list(manifest.groups(suites))
-        beside = threading.Thread(target=lambda: [
-            group(part) for part in parts if part[0].beside])
+
+        def those_beside() -> None:
+            with contextlib.suppress(Ended):
+                for part in parts:
+                    if part[0].beside:
+                        group(part)
+
+        beside = threading.Thread(target=those_beside)
         beside.start()
-        for part in parts:
-            if not part[0].beside:
-                group(part)
-        beside.join()
+        try:
+            for part in parts:
+                if not part[0].beside:
+                    group(part)
+            beside.join()
+        except BaseException:
+            # Also on a signal: they leave no process either.
+            self._ended.set()
+            beside.join()
+            raise
         for suite in suites:
             if suite.name not in done:
                 done[suite.name] = results.Result(suite.name)
                 done[suite.name].fail("it was not run")
         return [done[suite.name] for suite in suites]
 
-    def group(self, members: list[manifest.Suite]) -> list[results.Result]:
-        """Run suites that share a system and servers."""
+    def group(self, members: list[manifest.Suite]) -> Iterator[
+            results.Result]:
+        """Run suites that share a system and servers.
+
+        :returns: each result as soon as it is known here
+        """
         servers, system = members[0].servers, members[0].system
         if not servers and not system:
-            return [self.suite(suite) for suite in members]
-        name = "results-" + members[0].name
+            yield from map(self.suite, members)
+            return
+        wrapped = "system" if system else "servers"
+        # A group with servers may be in one of a system, which has others.
+        name = f"results-{wrapped}-{members[0].name}"
         if system:
             wrapper, file = ["tools/debian13"], DEBIAN13_CACHE / name
         else:
@@ -258,20 +329,25 @@ class Run:
                    *(["--python", self.python] if self.python else []),
                    *(suite.name for suite in members)]
         limit = AROUND + 60 * sum(suite.minutes for suite in members)
-        with child(command) as process:
+        problem = ""
+        with child(command, GROUP_GRACE) as process:
             try:
-                status = f"exit status {process.wait(limit)}"
+                code = self._wait(process, limit)
             except subprocess.TimeoutExpired:
-                status = f"not done within {limit / 60:.0f} minutes"
+                problem = f"not done within {limit / 60:.0f} minutes"
+            else:
+                # Its suites' failures are in their results.
+                problem = f"exit status {code}" if code else ""
         found = results.read(file)
-        done = []
         for suite in members:
-            result = found.get(suite.name)
+            result = found.pop(suite.name, None)
             if not result:
                 result = results.Result(suite.name)
-                result.fail(f"it was not run: {wrapper[0]}: {status}")
-            done.append(result)
-        return done
+                result.fail(f"it was not run: {wrapper[0]}: "
+                            f"{problem or 'it has left no result'}")
+            elif problem and suite is members[-1]:
+                result.fail(f"{wrapper[0]}: {problem}")
+            yield result
 
 
 def inside(run: Run, suites: list[manifest.Suite], file: Path) -> None:
@@ -281,8 +357,6 @@ def inside(run: Run, suites: list[manifest.Suite], file: Path) -> None:
                                for name in run.there}
     for part in manifest.groups([dataclasses.replace(suite, **without)
                                  for suite in suites]):
-        # At once what is done, unless another process has the results.
-        for members in [part] if part[0].servers else [[one] for one in part]:
-            for result in run.group(members):
-                with file.open("a") as stream:
-                    stream.write(result.to_json() + "\n")
+        for result in run.group(part):
+            with file.open("a") as stream:
+                stream.write(result.to_json() + "\n")

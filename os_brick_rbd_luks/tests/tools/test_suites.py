@@ -20,6 +20,7 @@ import pathlib
 import subprocess
 import sys
 import textwrap
+import time
 
 import ddt
 import fixtures
@@ -59,6 +60,20 @@ class SuitesTestCase(testtools.TestCase):
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
         return json.loads(done.stdout.splitlines()[-1])
 
+    def assert_ends(self, pid):
+        """A process ends: one that is killed needs a moment for that."""
+        deadline = time.monotonic() + PATIENCE
+        stat = pathlib.Path(f"/proc/{pid}/stat")
+        while time.monotonic() < deadline:
+            try:
+                # Nobody may be there to collect it.
+                if stat.read_text().rpartition(")")[2].split()[0] == "Z":
+                    return
+            except (FileNotFoundError, ProcessLookupError):
+                return
+            time.sleep(0.05)
+        self.fail(f"process {pid} goes on")
+
     def run_suite(self, tier="full", pattern="", **members):
         members = {"name": "samples", "subject": "samples",
                    "path": "samples", "tier": "quick", "limit": 3,
@@ -74,7 +89,7 @@ class SuitesTestCase(testtools.TestCase):
 class RunTest(SuitesTestCase):
 
     def test_every_end(self):
-        result = self.run_suite()
+        result = self.run_suite(pattern="test_ends")
         self.assertEqual((5, 3, 1), (result["passed"], result["failed"],
                                      result["skipped"]))
         self.assertEqual(
@@ -92,7 +107,7 @@ class RunTest(SuitesTestCase):
         self.assertIn("in test_crashes", traces)
 
     def test_quick_tier(self):
-        result = self.run_suite(tier="quick", pattern="test_passes")
+        result = self.run_suite(tier="quick", pattern="PlainTest.test_passes")
         self.assertEqual((1, 0, []), (result["passed"], result["failed"],
                                       result["problems"]))
 
@@ -100,6 +115,22 @@ class RunTest(SuitesTestCase):
         result = self.run_suite(pattern="no such test")
         self.assertEqual((0, 1), (result["passed"], result["failed"]))
         self.assertIn("0 tests ran", result["problems"][0])
+
+    def test_a_process_that_dies_behind_its_last_test(self):
+        result = self.run_suite(pattern="test_passes_before")
+        self.assertEqual((1, 1), (result["passed"], result["failed"]))
+        self.assertIn("status of all that died: 7", result["problems"][0])
+
+    def test_a_process_that_dies_between_two_tests(self):
+        result = self.run_suite(pattern="test_passes", serial=True)
+        self.assertEqual((3, 1), (result["passed"], result["failed"]))
+        self.assertIn("status of all that died: 7", result["problems"][0])
+
+    def test_a_class_that_cannot_begin(self):
+        result = self.run_suite(pattern="NeverTest")
+        self.assertEqual((0, 2), (result["passed"], result["failed"]))
+        self.assertIn("setUpClass", result["problems"][0])
+        self.assertIn("1 tests never began", result["problems"][1])
 
     def test_limit_of_a_suite(self):
         result = self.run_suite(pattern="test_hangs", limit=60,
@@ -180,10 +211,114 @@ class CommandTest(SuitesTestCase):
         self.assertEqual((1, 1), (result["passed"], result["failed"]))
         self.assertIn("why", result["problems"][0])
 
+    def test_a_failure_without_status(self):
+        result = self.run_command("echo", "FAILED: a")
+        self.assertEqual((0, 1), (result["passed"], result["failed"]))
+
+    def test_leaves_no_process(self):
+        result = self.run_command("sh", "-c", "sleep 1000 & echo -- $!")
+        self.assertEqual((1, 0), (result["passed"], result["failed"]))
+        pid = (self.folder / ".cache/test-samples.log").read_text().split()[1]
+        self.assert_ends(int(pid))
+
     def test_limit(self):
         result = self.run_command("sleep", "60", minutes=0.02)
         self.assertEqual(0, result["passed"])
         self.assertIn("not done within 0.02 minutes", result["problems"][-1])
+
+
+class ManyTest(SuitesTestCase):
+
+    def run_all(self, *suites):
+        return self.python(f"""
+            import dataclasses
+            import json
+            from suites import manifest, run
+            suites = [manifest.Suite(subject="s", tier="quick", minutes=1,
+                                     **members) for members in {suites!r}]
+            print(json.dumps([dataclasses.asdict(result) for result in
+                              run.Run("quick").all(suites)]))
+            """)
+
+    def tool(self, name, text):
+        """A script in the place of one that starts servers."""
+        path = self.folder / "tools" / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f"#!/bin/sh\n{text}\n")
+        path.chmod(0o755)
+
+    def test_beside_each_other(self):
+        """The first waits for what the second does."""
+        os.mkfifo(self.folder / "fifo")
+        first, second = self.run_all(
+            {"name": "a", "beside": True, "command": ["cat", "fifo"]},
+            {"name": "b", "command": ["sh", "-c", "echo done > fifo"]})
+        self.assertEqual((1, 0), (first["passed"], first["failed"]))
+        self.assertEqual((1, 0), (second["passed"], second["failed"]))
+
+    def test_servers_that_do_not_start(self):
+        (self.folder / ".cache/results-servers-a").write_text(
+            '{"name": "a", "passed": 1}\n')
+        self.tool("with", "exit 3")
+        result, = self.run_all({"name": "a", "servers": ["keys"],
+                                "command": ["true"]})
+        self.assertEqual((0, 1), (result["passed"], result["failed"]))
+        self.assertIn("it was not run: tools/with: exit status 3",
+                      result["problems"][0])
+
+    def test_a_group_that_is_killed(self):
+        """What it had found counts; half a line is none."""
+        self.tool("with", """printf '%s\\n%s' '{"name": "a", "passed": 1}' \\
+            '{"name": "b", "pas' >.cache/results-servers-a; kill -9 $$""")
+        done, not_done = self.run_all(
+            *({"name": name, "servers": ["keys"], "command": ["true"]}
+              for name in "ab"))
+        self.assertEqual((1, 0), (done["passed"], done["failed"]))
+        self.assertEqual((0, 1), (not_done["passed"], not_done["failed"]))
+        self.assertIn("exit status -9", not_done["problems"][0])
+
+    def test_servers_that_do_not_stop(self):
+        self.tool("with", """echo '{"name": "a", "passed": 1}' \\
+            >.cache/results-servers-a; exit 1""")
+        result, = self.run_all({"name": "a", "servers": ["keys"],
+                                "command": ["true"]})
+        self.assertEqual((1, 1), (result["passed"], result["failed"]))
+
+    def test_coverage_of_an_earlier_run(self):
+        old = self.folder / ".cache/coverage/part.core.1"
+        old.parent.mkdir()
+        old.write_text("")
+        self.run_all({"name": "a", "command": ["true"]})
+        self.assertFalse(old.exists())
+
+    def test_signal(self):
+        """It ends all processes, those beside the main thread as well."""
+        pids = self.python("""
+            import json, os, pathlib, signal, sys, threading, time
+            from suites import manifest, run
+            files = [pathlib.Path(name) for name in ("a", "b")]
+            suites = [manifest.Suite(
+                name=file.name, subject="s", tier="quick", minutes=60,
+                beside=file.name == "a", command=("sh", "-c",
+                f"echo $$ > {file}.new; mv {file}.new {file}; "
+                "exec sleep 1000")) for file in files]
+
+            def send():
+                deadline = time.monotonic() + 60
+                while (not all(file.exists() for file in files)
+                       and time.monotonic() < deadline):
+                    time.sleep(0.05)
+                os.kill(os.getpid(), signal.SIGTERM)
+
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))
+            threading.Thread(target=send).start()
+            try:
+                run.Run("quick").all(suites)
+            except SystemExit:
+                print(json.dumps([int(file.read_text()) for file in files]))
+            """)
+        for pid in pids:
+            self.assert_ends(pid)
 
 
 @ddt.ddt
@@ -234,7 +369,9 @@ class ManifestTest(SuitesTestCase):
 
     @ddt.data({"path": "unit/core", "command": ["true"]}, {},
               {"path": "no/such"}, {"path": "unit/core", "limit": 0},
-              {"path": "unit/core", "tier": "other"})
+              {"path": "unit/core", "tier": "other"},
+              {"path": "unit/core", "tests": "full"},
+              {"path": "unit/core", "system": "debian12"})
     def test_rows_without_sense(self, members):
         members = {"name": "n", "subject": "s", "tier": "quick",
                    "minutes": 1, "limit": 1, **members}
@@ -243,6 +380,27 @@ class ManifestTest(SuitesTestCase):
             from suites import manifest
             try:
                 manifest.Suite(**{members!r})
+            except manifest.Wrong as error:
+                print(json.dumps(str(error)))
+            """))
+
+    @ddt.data("core-python3.9", "distribution-nova")
+    def test_setup_of_one_suite(self, name):
+        """What tools/setup is asked for is what that suite needs."""
+        done = subprocess.run(
+            [sys.executable, TOOLS / "run-suites", "--setup", name],
+            text=True, capture_output=True, timeout=PATIENCE, check=True)
+        self.assertEqual({"core-python3.9": "python3.9\n",
+                          "distribution-nova": "distribution\n"}[name],
+                         done.stdout)
+
+    def test_nothing_is_left_on_debian13(self):
+        self.assertIn("another system", self.python("""
+            import json
+            from suites import manifest
+            try:
+                manifest.choose(manifest.load(), ["debian13-nova"], False,
+                                True)
             except manifest.Wrong as error:
                 print(json.dumps(str(error)))
             """))
