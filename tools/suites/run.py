@@ -320,7 +320,7 @@ class Run:
         else:
             wrapper = ["tools/with", ",".join(servers)]
             file = CACHE / name
-        there = self.there | {"system" if system else "servers"}
+        there = self.there | {wrapped}
         file.unlink(missing_ok=True)
         command = [*wrapper, ".venv/bin/python", "tools/run-suites",
                    "--inside", str(CACHE / name),
