@@ -19,9 +19,9 @@ import os
 import re
 
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import units
 
-GIB = 1024 ** 3
-_KIB64 = 64 * 1024
+_PIECE = 64 * units.KIB
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,20 +30,20 @@ class Extent:
 
     offset: int
     value: int
-    length: int = _KIB64
+    length: int = _PIECE
 
     def command(self, verb):
         """For qemu-io."""
         return f"{verb} -P {self.value} {self.offset} {self.length}"
 
 
-def filling(size=GIB, value=0x41):
+def filling(size=units.GIB, value=0x41):
     """The very first bytes, an odd place in the middle, and the very last.
 
     :param size: of what is filled, in bytes
     """
     return [Extent(0, value), Extent(size // 2 + 4096, value + 1, 68 * 1024),
-            Extent(size - _KIB64, value + 2)]
+            Extent(size - _PIECE, value + 2)]
 
 
 def secrets(passphrases, folder, image):

@@ -20,11 +20,12 @@ from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import restore
 from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.tests import units
 
 #: What a header may ask for while it is tried with thousands of them.
 LIMITS = {"MAX_ITERATIONS": 2000, "MAX_ARGON2_MEMORY_KIB": 1024,
           "MAX_ARGON2_WORK_KIB": 4096, "MAX_KEY_BYTES": 64,
-          "MAX_KEYSLOTS_SIZE": 2 * 1024 * 1024}
+          "MAX_KEYSLOTS_SIZE": 2 * units.MIB}
 
 IMAGE_SIZE = 2 ** 40
 

@@ -39,7 +39,6 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests import selection
 
-GIB = 1024 ** 3
 OURS = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
 UPSTREAMS = "cinder.volume.drivers.rbd.RBDDriver"
 CLASS_PATH = "os_brick_rbd_luks.encryptors.luks.RBDLuksEncryptor"

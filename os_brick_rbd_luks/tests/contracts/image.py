@@ -28,9 +28,10 @@ from testtools import matchers
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.tests import contracts
+from os_brick_rbd_luks.tests import units
 
 #: More than an object, and no whole number of them.
-SIZE = 2 * base.DEFAULT_OBJECT_SIZE + 1024 * 1024
+SIZE = 2 * base.DEFAULT_OBJECT_SIZE + units.MIB
 
 
 class ImageContract(contracts.Contract):

@@ -17,8 +17,9 @@ from __future__ import annotations
 import struct
 import uuid
 
-MIB = 1024 * 1024
-SIZE = 10 * MIB
+from os_brick_rbd_luks.tests import units
+
+SIZE = 10 * units.MIB
 
 
 def qcow2(*, version: int = 3, backing: int = 0, features: int = 0,

@@ -21,7 +21,7 @@ import uuid
 
 from cinder import exception as cinder_exception
 
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 
 class ImageService:
@@ -84,7 +84,7 @@ class ImageService:
         self.downloads.append(image_id)
         sent = 0
         with open(self.path(image_id), "rb") as stream:
-            while piece := stream.read(MIB):
+            while piece := stream.read(units.MIB):
                 if self.breaks_after is not None and sent >= self.breaks_after:
                     return
                 if self.fails_after is not None and sent >= self.fails_after:
@@ -96,6 +96,6 @@ class ImageService:
     def update(self, _context: Any, image_id: str, _meta: Any,
                data: Any = None, **_options: Any) -> Dict[str, Any]:
         with open(self.path(image_id), "wb") as stream:
-            shutil.copyfileobj(data, stream, MIB)
+            shutil.copyfileobj(data, stream, units.MIB)
         self.set(image_id, size=os.path.getsize(self.path(image_id)))
         return self.show(_context, image_id)

@@ -21,8 +21,7 @@ from nova import context as nova_context
 from nova import objects
 
 from os_brick_rbd_luks import plugin
-
-GIB = 1024 ** 3
+from os_brick_rbd_luks.tests import units
 
 #: Provider, as a volume type says, and the header that a volume of it has.
 HEADERS = {"luks": "luks1", "luks2": "luks2",
@@ -66,7 +65,7 @@ class Cinder:
     def get(self, _context: Any, volume_id: str) -> Dict[str, Any]:
         """A volume; its size is in GiB."""
         return {"id": volume_id, "attachments": {},
-                "size": self.volumes[volume_id].size / GIB}
+                "size": self.volumes[volume_id].size / units.GIB}
 
 
 class Instance(objects.Instance):  # type: ignore[misc]

@@ -30,10 +30,10 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests import qemu
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
 #: Decrypted bytes of the volumes made here.
-SIZE = MIB
+SIZE = units.MIB
 
 OLD = b"old passphrase"
 NEW = b"new passphrase"
@@ -41,7 +41,6 @@ OTHER = b"other passphrase"
 
 FORMATS = [(spec, size) for spec, sizes in cipher.SUPPORTED.items()
            for size in sizes]
-
 
 
 def every_format(*options):
@@ -121,7 +120,7 @@ class Cryptsetup(InteropTestCase):
         return self.run_tool("cryptsetup", "--batch-mode", *arguments,
                              check=check)
 
-    def format(self, *options, passphrase=OLD, size=8 * MIB):
+    def format(self, *options, passphrase=OLD, size=8 * units.MIB):
         with open(self.path, "wb") as stream:
             stream.truncate(size)
         self.cryptsetup(
@@ -195,7 +194,7 @@ class Luks2(Cryptsetup):
     def create(self, passphrase=OLD, **options):
         return super().create(passphrase, type="luks2", **options)
 
-    def format(self, *options, passphrase=OLD, size=20 * MIB,
+    def format(self, *options, passphrase=OLD, size=20 * units.MIB,
                kdf="pbkdf2"):
         with open(self.path, "wb") as stream:
             stream.truncate(size)

@@ -22,6 +22,7 @@ from os_brick_rbd_luks.operations import backup
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.interop import base
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -114,7 +115,7 @@ class BackupTest(base.Cryptsetup):
                 lambda: backup.restore(self.open(), data, force=True),
                 lambda: self.their_restore(data)):
             with open(self.path, "r+b") as stream:
-                stream.write(bytes(2 * base.MIB))
+                stream.write(bytes(2 * units.MIB))
             done = self.cryptsetup("isLuks", self.path, check=False)
             self.assertNotEqual(0, done.returncode)
             restore()

@@ -30,8 +30,8 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import recover
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.interop import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 ARGON2 = kdf.Argon2Cost(4, 1024, 2)
 
 
@@ -248,27 +248,27 @@ class TheirsTest(Luks2TestCase):
 
     @ddt.data("512k", "1m", "16m", "127m")
     def test_keyslots_area_sizes(self, size):
-        self.format("--luks2-keyslots-size", size, size=160 * MIB)
+        self.format("--luks2-keyslots-size", size, size=160 * units.MIB)
         self.check()
 
     def test_keyslots_area_for_one(self):
         """A re-key needs room for two."""
         self.format("--luks2-keyslots-size", "256k")
-        before = self.content(MIB)
+        before = self.content(units.MIB)
         self.assertRaises(exception.NoFreeKeyslot, keyslots.rekey,
                           self.open(), base.OLD, base.NEW)
-        self.assertEqual(before, self.content(MIB))
+        self.assertEqual(before, self.content(units.MIB))
 
     @ddt.data(8192, 32768 + 8, 65536)
     def test_payload_offsets(self, sectors):
-        self.format("--offset", str(sectors), size=40 * MIB)
+        self.format("--offset", str(sectors), size=40 * units.MIB)
         self.assertEqual(sectors * 512, self.header().data_offset)
         self.check()
 
     def test_converted_from_luks1(self):
         """The digest keeps LUKS1's length."""
         with open(self.path, "wb") as stream:
-            stream.truncate(20 * MIB)
+            stream.truncate(20 * units.MIB)
         self.cryptsetup("luksFormat", "--type", "luks1",
                         "--pbkdf-force-iterations", "1000", "--key-file",
                         self.secret(base.OLD), self.path)
@@ -395,7 +395,7 @@ class TheirsTest(Luks2TestCase):
 
     @ddt.data("checksum", "journal", "none")
     def test_re_encryption_is_refused(self, resilience):
-        self.format(size=40 * MIB)
+        self.format(size=40 * units.MIB)
         self.cryptsetup("reencrypt", "--init-only", *self.KDFS["pbkdf2"],
                         "--key-file", self.secret(base.OLD), "--resilience",
                         resilience, self.path)
@@ -440,7 +440,7 @@ class TheirsTest(Luks2TestCase):
         detached = self.path
         self.path = self.path + ".data"
         with open(self.path, "wb") as stream:
-            stream.truncate(4 * MIB)
+            stream.truncate(4 * units.MIB)
         self.cryptsetup("luksFormat", "--type", "luks2",
                         *self.KDFS["pbkdf2"], "--key-file",
                         self.secret(base.OLD), "--header", detached,
@@ -512,7 +512,7 @@ class BackupTest(Luks2TestCase):
                 lambda: backup.restore(self.open(), data, force=True),
                 lambda: self.their_restore(data)):
             with open(self.path, "r+b") as stream:
-                stream.write(bytes(16 * base.MIB))
+                stream.write(bytes(16 * units.MIB))
             done = self.cryptsetup("isLuks", self.path, check=False)
             self.assertNotEqual(0, done.returncode)
             restore()

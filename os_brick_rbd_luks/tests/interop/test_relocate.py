@@ -25,8 +25,7 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.interop import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 #: What upstream's driver has QEMU make.
 UPSTREAM = 4040 * 512
@@ -71,8 +70,8 @@ class QemuTest(base.Qemu, Moving):
         self.fill(base.OLD, 0x5a, 0, base.SIZE // 2)
         self.fill(base.OLD, 0xa5, base.SIZE // 2, base.SIZE // 2)
         old = header_io.read_header(self.open()).data_offset
-        self.move(4 * MIB)
-        self.assertNotEqual(4 * MIB, old)
+        self.move(4 * units.MIB)
+        self.assertNotEqual(4 * units.MIB, old)
         self.assert_reads(base.OLD, 0x5a, 0, base.SIZE // 2)
         self.assert_reads(base.OLD, 0xa5, base.SIZE // 2, base.SIZE // 2)
         self.assertEqual(b"1 MiB", self.qemu_io(
@@ -85,8 +84,9 @@ class QemuTest(base.Qemu, Moving):
         keyslots.add(self.open(), base.OLD, base.NEW, keyslot=7)
         before = self.info()
         self.assertEqual(UPSTREAM, before["payload-offset"])
-        self.move(4 * MIB)
-        self.assertEqual({**before, "payload-offset": 4 * MIB}, self.info())
+        self.move(4 * units.MIB)
+        self.assertEqual({**before, "payload-offset": 4 * units.MIB},
+                         self.info())
         self.fill(base.NEW, 0x11)
         self.assert_reads(base.OLD, 0x11)
 
@@ -108,7 +108,7 @@ class Luks1Test(base.Cryptsetup, Moving):
         self.add_key(base.OLD, base.NEW, "--key-slot", "7")
         before = self.dump()
         self.assertEqual(0, int(before["Payload offset"]) % sectors)
-        moved = self.move(8 * MIB)
+        moved = self.move(8 * units.MIB)
         self.assert_dump_agrees(moved)
         self.assertEqual({**before, "Payload offset": "16384"}, self.dump())
         self.assertEqual(
@@ -135,7 +135,7 @@ class Luks2Test(base.Luks2, Moving):
         ("large sectors", ("--sector-size", "4096", "--offset", "40008")))
     @ddt.unpack
     def test_opens_what_it_made(self, _name, options):
-        self.format(*options, size=24 * MIB)
+        self.format(*options, size=24 * units.MIB)
         self.add_key(base.OLD, base.NEW, "--key-slot", "9", kdf="argon2id")
         self.cryptsetup("token", "import", "--json-file", self.file(
             "token", b'{"type":"theirs","keyslots":["9"],"uri":"x"}'),
@@ -143,9 +143,9 @@ class Luks2Test(base.Luks2, Moving):
         self.cryptsetup("config", self.path, "--label", "name", "--key-slot",
                         "9", "--priority", "prefer")
         before, key = self.tree(), self.volume_key()
-        moved = self.move(32 * MIB)
+        moved = self.move(32 * units.MIB)
         self.assert_dump_agrees(moved)
-        before["segments"]["0"]["offset"] = str(32 * MIB)
+        before["segments"]["0"]["offset"] = str(32 * units.MIB)
         self.assertEqual(before, self.tree())
         self.assertEqual(
             [True, True, False],
@@ -164,8 +164,8 @@ class Luks2Test(base.Luks2, Moving):
 
     def test_both_copies_are_good(self):
         """Either one opens it alone."""
-        self.format("--offset", "40008", size=24 * MIB)
-        moved = self.move(32 * MIB)
+        self.format("--offset", "40008", size=24 * units.MIB)
+        moved = self.move(32 * units.MIB)
         for place in (5000, 5000 + moved.primary.hdr_size):
             self.path = self.file("damaged", self.content())
             with open(self.path, "r+b") as stream:
@@ -189,5 +189,5 @@ class PayloadTest(base.Cryptsetup, base.Qemu, Moving):
         engine = cipher.SectorCipher(opened.header.cipher_spec,
                                      opened.volume_key)
         image.write(UPSTREAM, engine.encrypt(b"\x33" * base.SIZE))
-        self.move(4 * MIB)
+        self.move(4 * units.MIB)
         self.assert_reads(base.OLD, 0x33)

@@ -18,8 +18,6 @@ import json
 
 from os_brick_rbd_luks.tests.services import base
 
-GIB = base.GIB
-
 #: What a compute node says of itself.
 CONNECTOR = {"host": "compute", "ip": "127.0.0.1", "platform": "x86_64",
              "os_type": "linux", "multipath": False,

@@ -37,12 +37,10 @@ from os_brick_rbd_luks.tests.services import lab as labs
 from os_brick_rbd_luks.tests.services import reader
 from os_brick_rbd_luks.tests.services import store
 from os_brick_rbd_luks.tests.services import watcher
+from os_brick_rbd_luks.tests import units
 
 #: Seconds that an operation may take on a busy machine.
 PATIENCE = 240
-
-GIB = reader.GIB
-MIB = 1024 ** 2
 
 #: What the lab cannot do without, as its users install it.
 _SERVERS = ("ceph-mon", "mariadbd", "rabbitmq-server", "qemu-img")
@@ -59,7 +57,7 @@ class IntegrationTestCase(testtools.TestCase):
     """Has the lab for itself, and leaves nothing there."""
 
     #: Bytes that a temporary file of a service may take.
-    largest_file = MIB
+    largest_file = units.MIB
 
     def setUp(self):
         super().setUp()
@@ -204,7 +202,7 @@ class IntegrationTestCase(testtools.TestCase):
     def filled(self, volume_type, size=1, value=0x41):
         """A new volume with data in it."""
         volume = self.create(volume_type, size)
-        self.disk(volume).write(reader.filling(size * GIB, value))
+        self.disk(volume).write(reader.filling(size * units.GIB, value))
         return volume
 
     def ready(self, thing, status="available", cloud=None):
@@ -334,4 +332,4 @@ class IntegrationTestCase(testtools.TestCase):
             found["encrypted"])
         if extents is None:
             extents = reader.filling()
-        self.disk(volume, cloud).check(found["size"] * GIB, extents)
+        self.disk(volume, cloud).check(found["size"] * units.GIB, extents)

@@ -16,8 +16,6 @@ from __future__ import annotations
 
 from os_brick_rbd_luks.tests.services import base
 
-GIB = base.GIB
-
 
 class CloneTestCase(base.IntegrationTestCase):
     """Knows what a volume of another's data has to be."""

@@ -25,8 +25,6 @@ from os_brick_rbd_luks.tests.services import reader
 
 _NUMBERS = itertools.count()
 
-MIB = base.MIB
-
 
 class ImageTestCase(base.IntegrationTestCase):
     """Makes disks, and uploads them."""

@@ -15,15 +15,14 @@
 from __future__ import annotations
 
 from os_brick_rbd_luks.tests.services import base
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 
 class MoveTestCase(base.IntegrationTestCase):
     """Moves volumes, and looks for keys that are left over."""
 
     #: No file of a volume; Cinder's own generic copy goes through handles.
-    largest_file = base.MIB
+    largest_file = units.MIB
 
     def retype(self, volume, volume_type, policy="on-demand"):
         """Change a volume's type, and wait for it."""

@@ -24,7 +24,6 @@ import re
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import disk
 
-GIB = disk.GIB
 Extent = disk.Extent
 filling = disk.filling
 

@@ -20,8 +20,7 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import attaching
-
-GIB = attaching.GIB
+from os_brick_rbd_luks.tests import units
 
 
 @selection.full
@@ -37,7 +36,7 @@ class ConnectionTest(attaching.AttachTestCase):
         self.assertEqual("rbd", info["driver_volume_type"])
         self.assertIs(True, info["encrypted"])
         native = attachment.read({"data": info})
-        self.assertEqual(GIB, native.size)
+        self.assertEqual(units.GIB, native.size)
         self.assertEqual("luks2" if provider == "luks2" else "luks",
                          native.format)
         self.assert_no_secret(made, volume)

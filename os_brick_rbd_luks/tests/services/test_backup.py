@@ -18,8 +18,7 @@ import ddt
 
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 
 class BackupTestCase(base.IntegrationTestCase):
@@ -54,7 +53,7 @@ class BackupTestCase(base.IntegrationTestCase):
         """Full and incremental; to the same, a new and a larger volume."""
         volume = self.filled(volume_type)
         first = self.back_up(volume)
-        self.disk(volume).write(base.reader.filling(GIB, 0x31))
+        self.disk(volume).write(base.reader.filling(units.GIB, 0x31))
         second = self.back_up(volume, is_incremental=True)
         self.assertTrue(second.is_incremental)
 
@@ -66,15 +65,15 @@ class BackupTestCase(base.IntegrationTestCase):
         self.delete(larger)
         self.assertNotIn(own, self.keys())
 
-        self.disk(volume).write(base.reader.filling(GIB, 0x71))
+        self.disk(volume).write(base.reader.filling(units.GIB, 0x71))
         self.restore(second, volume)
-        self.check(volume, base.reader.filling(GIB, 0x31))
+        self.check(volume, base.reader.filling(units.GIB, 0x31))
         self.restore(first, volume)
         self.check(volume)
 
         new = self.create(volume_type)
         self.restore(second, new)
-        self.check(new, base.reader.filling(GIB, 0x31))
+        self.check(new, base.reader.filling(units.GIB, 0x31))
         self.assertNotEqual(self.key_id(volume), self.key_id(new))
 
 

@@ -20,8 +20,7 @@ import ddt
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import cloning
-
-GIB = cloning.GIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -37,11 +36,11 @@ class CloneTest(cloning.CloneTestCase):
 
     def check_independence(self, source, same, larger):
         """What one of them writes is not the others'; nor is its deletion."""
-        self.disk(larger).write(base.reader.filling(2 * GIB, 0x51))
+        self.disk(larger).write(base.reader.filling(2 * units.GIB, 0x51))
         self.check(same)
         self.delete(source)
         self.check(same)
-        self.check(larger, base.reader.filling(2 * GIB, 0x51), 2)
+        self.check(larger, base.reader.filling(2 * units.GIB, 0x51), 2)
 
     @selection.full
     @ddt.data("luks", "luks2")
@@ -66,7 +65,7 @@ class SnapshotTest(cloning.CloneTestCase):
         source = self.filled(f"ours-{provider}")
         snapshot = self.snapshot(source)
         # What comes later is not in it.
-        self.disk(source).write(base.reader.filling(GIB, 0x31))
+        self.disk(source).write(base.reader.filling(units.GIB, 0x31))
         same, larger = self.same_and_larger(
             source, provider, snapshot_id=snapshot.id)
         # As upstream's, a snapshot may go before the volumes made of it.
@@ -79,7 +78,7 @@ class SnapshotTest(cloning.CloneTestCase):
         volume = self.filled(f"ours-{provider}")
         key = self.key_id(volume)
         snapshot = self.snapshot(volume)
-        self.disk(volume).write(base.reader.filling(GIB, 0x31))
+        self.disk(volume).write(base.reader.filling(units.GIB, 0x31))
         self.user.block_storage.revert_volume_to_snapshot(volume, snapshot)
         self.ready(volume)
         self.check(volume)

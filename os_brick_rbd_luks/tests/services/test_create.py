@@ -19,9 +19,7 @@ import ddt
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
-
-MIB = base.MIB
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 
 class EmptyTest(base.IntegrationTestCase):
@@ -56,7 +54,7 @@ class OfImageTest(images.ImageTestCase):
     @selection.full
     @ddt.data("luks", "luks2")
     def test_raw_in_the_same_cluster_p2_h2(self, provider):
-        path = self.raw_file(64 * MIB)
+        path = self.raw_file(64 * units.MIB)
         image = self.upload(path)
         volume = self.create(f"ours-{provider}", image_id=image.id)
         self.disk(volume).compare(path)
@@ -66,7 +64,7 @@ class OfImageTest(images.ImageTestCase):
 
     @ddt.data(*selection.cases("luks", full=("luks2",)))
     def test_raw_in_another_store_is_streamed_h2(self, provider):
-        path = self.raw_file(64 * MIB)
+        path = self.raw_file(64 * units.MIB)
         image = self.upload(path, store="file")
         volume = self.create(f"ours-{provider}", image_id=image.id)
         self.disk(volume).compare(path)
@@ -76,7 +74,7 @@ class OfImageTest(images.ImageTestCase):
     @selection.full
     @ddt.data("luks", "luks2")
     def test_qcow2_p2(self, provider):
-        path = self.raw_file(96 * MIB)
+        path = self.raw_file(96 * units.MIB)
         image = self.upload(self.qcow2_of(path), "qcow2")
         volume = self.create(f"ours-{provider}", image_id=image.id)
         self.disk(volume).compare(path)
@@ -88,9 +86,9 @@ class OfImageTest(images.ImageTestCase):
 
     @selection.full
     def test_an_image_as_large_as_the_volume_d1(self):
-        path = self.raw_file(GIB)
+        path = self.raw_file(units.GIB)
         image = self.upload(path)
         volume = self.create("ours-luks", image_id=image.id)
         # What upstream cuts.
-        self.check(volume, base.reader.filling(GIB, 0x61))
+        self.check(volume, base.reader.filling(units.GIB, 0x61))
         self.assertEqual([], self.files.files)

@@ -19,6 +19,7 @@ from openstack import exceptions
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import images
+from os_brick_rbd_luks.tests import units
 
 
 @selection.full
@@ -26,7 +27,7 @@ class KeyManagerDownTest(images.ImageTestCase, cloning.CloneTestCase):
     """At the API, and later in the volume service."""
 
     #: An image that is no more than is uploaded here.
-    largest_file = 4 * images.MIB
+    largest_file = 4 * units.MIB
 
     def setUp(self):
         super().setUp()
@@ -104,7 +105,7 @@ class KeyManagerDownTest(images.ImageTestCase, cloning.CloneTestCase):
         volume_type = f"ours-{provider}"
         source = self.filled(volume_type)
         self.sources.append(source)
-        path = self.raw_file(2 * images.MIB)
+        path = self.raw_file(2 * units.MIB)
         yield volume_type, {}
         yield volume_type, {"source_volume_id": source.id}
         yield volume_type, {"snapshot_id": self.snapshot(source).id}

@@ -26,14 +26,13 @@ from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
 from os_brick_rbd_luks.tests.services import moving
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 
 class KilledTestCase(images.ImageTestCase):
     """Kills the service, and looks at what it finds when it starts again."""
 
-    largest_file = 2 * GIB
+    largest_file = 2 * units.GIB
 
     def kill(self):
         """End the volume service as a power failure would, and restart it.
@@ -84,7 +83,7 @@ class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
     largest_file = KilledTestCase.largest_file
 
     def test_image(self):
-        image = self.upload(self.qcow2_of(self.raw_file(64 * base.MIB)),
+        image = self.upload(self.qcow2_of(self.raw_file(64 * units.MIB)),
                             "qcow2")
         volumes = [self.start(name, image_id=image.id)
                    for name in ("ours-luks", "ours-luks2", "upstream-luks")]

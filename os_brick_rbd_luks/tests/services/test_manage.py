@@ -21,11 +21,9 @@ from openstack import exceptions
 
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection
-from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests.services import reader
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 _CASTELLAN = """\
 [key_manager]
@@ -127,4 +125,4 @@ class ManageTest(moving.MoveTestCase):
                                passphrase, self.temp)
             self.assertEqual(opens, kept.opens())
             if opens:
-                kept.check(GIB, reader.filling())
+                kept.check(units.GIB, reader.filling())

@@ -24,8 +24,7 @@ from os_brick_rbd_luks.tests.services import attaching
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import moving
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 
 @selection.full
@@ -48,7 +47,7 @@ class SwitchTest(moving.MoveTestCase, attaching.AttachTestCase,
         self.check(old)
         made = self.attach(old)
         native = attachment.read({"data": made["connection_info"]})
-        self.assertEqual(("qemu", GIB), (native.engine, native.size))
+        self.assertEqual(("qemu", units.GIB), (native.engine, native.size))
         self.detach(made["id"])
         self.ready(old)
 
@@ -67,11 +66,11 @@ class SwitchTest(moving.MoveTestCase, attaching.AttachTestCase,
         self.files.stop()
         self.switch("upstream")
         self.check(old, size=3)
-        self.check(new, base.reader.filling(GIB, 0x21))
+        self.check(new, base.reader.filling(units.GIB, 0x21))
         self.check(second)
         # What it clones is as good as upstream's own.
         copy = self.create("upstream-luks", source_volume_id=new.id)
-        self.check(copy, base.reader.filling(GIB, 0x21))
+        self.check(copy, base.reader.filling(units.GIB, 0x21))
         self.delete(copy)
         # Upstream's leaves what it cloned by, and then all of the source.
         self.store.remove_snapshot(self.pool(new), self.image_name(new),

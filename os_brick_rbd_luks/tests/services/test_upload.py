@@ -21,8 +21,7 @@ from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import cloning
 from os_brick_rbd_luks.tests.services import images
-
-GIB = base.GIB
+from os_brick_rbd_luks.tests import units
 
 
 @selection.full
@@ -38,7 +37,7 @@ class UploadTest(images.ImageTestCase, cloning.CloneTestCase):
         source = self.filled(f"ours-{provider}")
         image = self.uploaded(source)
         # The header is part of it, so it is larger than a GiB.
-        self.assertGreater(image.size, GIB)
+        self.assertGreater(image.size, units.GIB)
 
         # That is Cinder's API, before any driver: it rounds up.
         self.assertRaises(exceptions.BadRequestException, self.start,
@@ -47,8 +46,8 @@ class UploadTest(images.ImageTestCase, cloning.CloneTestCase):
         volume = self.create(f"ours-{provider}", 2, image_id=image.id)
         # A guest has two whole GiB, and what upstream's would lack.
         self.check(volume, size=2)
-        self.disk(volume).write(base.reader.filling(2 * GIB, 0x51))
-        self.check(volume, base.reader.filling(2 * GIB, 0x51), 2)
+        self.disk(volume).write(base.reader.filling(2 * units.GIB, 0x51))
+        self.check(volume, base.reader.filling(2 * units.GIB, 0x51), 2)
         # The image's owner knows its key.
         self.assert_own_key(volume, source)
         image_key = image.properties["cinder_encryption_key_id"]

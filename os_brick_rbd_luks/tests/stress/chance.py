@@ -18,11 +18,10 @@ import random
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from os_brick_rbd_luks.tests.stress import model as models
-
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 #: Type of a header -> bytes before the payload, with objects up to 4 MiB.
-OFFSETS = {"none": 0, "luks1": 4 * MIB, "luks2": 16 * MIB}
+OFFSETS = {"none": 0, "luks1": 4 * units.MIB, "luks2": 16 * units.MIB}
 
 #: LUKS1 has eight keyslots, and a re-key needs a free one.
 MOST_KEYS = 4

@@ -36,10 +36,10 @@ from os_brick_rbd_luks.tests.stress import chance
 from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import moments
+from os_brick_rbd_luks.tests import units
 
 POOL = "volumes"
 USER = "cinder"
-KIB = 1024
 
 #: Seconds after which a child that was to be killed hangs.
 HANGS = 120
@@ -87,7 +87,7 @@ class CephWorld:
     def ground(self, faults: FrozenSet[str]) -> chance.Ground:
         """What rules have to know."""
         return chance.Ground(
-            self.release, (64 * KIB, 1024 * KIB, 4096 * KIB), 1600,
+            self.release, (64 * units.KIB, units.MIB, 4 * units.MIB), 1600,
             lambda size: {"order": size.bit_length() - 1}, faults,
             self.prefix)
 

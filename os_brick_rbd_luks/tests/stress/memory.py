@@ -23,8 +23,7 @@ from os_brick_rbd_luks.tests.stress import chance
 from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import moments
-
-KIB = 1024
+from os_brick_rbd_luks.tests import units
 
 
 class MemoryWorld:
@@ -42,7 +41,7 @@ class MemoryWorld:
     def ground(self, faults: FrozenSet[str]) -> chance.Ground:
         """What rules have to know."""
         return chance.Ground(
-            self.release, (64 * KIB, 256 * KIB), 160,
+            self.release, (64 * units.KIB, 256 * units.KIB), 160,
             lambda size: {"object_size": size, "stripe_period": size},
             faults)
 

@@ -31,10 +31,11 @@ from os_brick_rbd_luks.tests.ceph.attach import guest
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph import host
 from os_brick_rbd_luks.tests.fakes import keymanager
+from os_brick_rbd_luks.tests import units
 
 LUKS2_PROVIDER = "os_brick_rbd_luks.encryptors.luks.RBDLuks2Encryptor"
 PROVIDER = "os_brick_rbd_luks.encryptors.luks.RBDLuksEncryptor"
-SIZE = 64 * 1024 * 1024
+SIZE = 64 * units.MIB
 
 
 class Refused:

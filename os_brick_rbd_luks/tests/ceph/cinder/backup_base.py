@@ -34,12 +34,11 @@ from os_brick_rbd_luks.operations import copying
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import units
 
 CONF = cfg.CONF
 
-MIB = 1024 * 1024
-GIB = 1024 * MIB
-PIECE = 4 * MIB
+PIECE = 4 * units.MIB
 
 OURS = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
@@ -49,8 +48,9 @@ OPTIONS = {"luks1": formatting.Options(),
 
 #: Offset in a volume of 1 GiB -> what a guest wrote there. The last one is
 #: the end of its disk, others are amid holes of an object.
-DATA = {0: b"first" * 4096, 300 * MIB + 8192: b"amid" * 1024,
-        301 * MIB - 4096: b"over" * 2048, GIB - 65536: b"last" * 16384}
+DATA = {0: b"first" * 4096, 300 * units.MIB + 8192: b"amid" * 1024,
+        301 * units.MIB - 4096: b"over" * 2048,
+        units.GIB - 65536: b"last" * 16384}
 
 
 class CinderTestCase(base.FunctionalTestCase, test.TestCase):
@@ -135,7 +135,7 @@ class CinderTestCase(base.FunctionalTestCase, test.TestCase):
         :param size: GiB
         :param length: bytes, for who does not look at the size
         """
-        length = length or size * GIB
+        length = length or size * units.GIB
         volume = self.record(size, kind and str(uuid.uuid4()))
         if kind:
             create.create(self.pool, volume.name, length, base.KEY,

@@ -25,9 +25,9 @@ from os_brick_rbd_luks.tests.ceph.cinder import keys
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import qemu
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
 
-GIB = volumes.GIB
 OURS = volumes.OURS
 UPSTREAMS = volumes.UPSTREAMS
 CLASS_PATH = volumes.CLASS_PATH
@@ -90,7 +90,7 @@ class DriverTestCase(volumes.VolumeTestCase):
         """A volume is what the database says, and nobody else's."""
         volume.refresh()
         extents = reader.filling(volume.size) if extents is None else extents
-        self.disk(volume, pool).check(volume.size * GIB, extents)
+        self.disk(volume, pool).check(volume.size * units.GIB, extents)
         self.assertEqual([self.passphrase(volume)], self.openers(
             volume.name, pool))
 

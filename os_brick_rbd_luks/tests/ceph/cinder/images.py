@@ -18,8 +18,7 @@ import os
 
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base
-
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 
 def raw(size, extents):
@@ -46,5 +45,5 @@ def converted(size, extents, disk_format):
 def spread(size, value=0x21):
     """Extents at the start, in the last MiB and at the end of an image."""
     return [reader.Extent(0, value),
-            reader.Extent(size - MIB, value + 1, 4096),
+            reader.Extent(size - units.MIB, value + 1, 4096),
             reader.Extent(size - 4096, value + 2, 4096)]

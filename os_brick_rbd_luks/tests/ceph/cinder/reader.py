@@ -18,14 +18,14 @@ Of LUKS1 that is what QEMU's own luks driver has, of LUKS2 librbd inside QEMU.
 from __future__ import annotations
 
 from os_brick_rbd_luks.tests import disk
+from os_brick_rbd_luks.tests import units
 
-GIB = disk.GIB
 Extent = disk.Extent
 
 
 def filling(gib, value=0x41):
     """See :func:`disk.filling`."""
-    return disk.filling(gib * GIB, value)
+    return disk.filling(gib * units.GIB, value)
 
 
 class Disk(disk.Disk):

@@ -23,10 +23,9 @@ from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.cinder import backup_base as base
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-MIB, GIB = base.MIB, base.GIB
-
-OFFSETS = {"luks1": 4 * MIB, "luks2": 16 * MIB}
+OFFSETS = {"luks1": 4 * units.MIB, "luks2": 16 * units.MIB}
 
 
 @ddt.ddt
@@ -38,7 +37,7 @@ class BackupTest(base.CinderTestCase):
         :param seen: of the volume that was backed up
         """
         raw, plain = seen
-        size = volume.size * GIB
+        size = volume.size * units.GIB
         self.assert_same((size + OFFSETS[kind], raw[1]),
                          self.raw(volume.name))
         found = self.plain(volume, kind)
@@ -52,7 +51,7 @@ class BackupTest(base.CinderTestCase):
     def assert_reads(self, volume, kind, data):
         with self.pool.open(volume.name, read_only=True) as image:
             image.load_encryption(kind, functional.KEY)
-            self.assertEqual(volume.size * GIB, image.size())
+            self.assertEqual(volume.size * units.GIB, image.size())
             for offset, value in data.items():
                 self.assertEqual(value, image.read(offset, len(value)))
 
@@ -61,8 +60,8 @@ class BackupTest(base.CinderTestCase):
         volume = self.volume(kind, data=base.DATA)
         before = self.seen(volume, kind)
         backup = self.back_up(volume)
-        self.write(volume, kind, {GIB - 4096: b"lost" * 1024,
-                                  700 * MIB: b"more" * 1024})
+        self.write(volume, kind, {units.GIB - 4096: b"lost" * 1024,
+                                  700 * units.MIB: b"more" * 1024})
         self.restore(backup, volume)
         self.assert_restored(before, volume, kind, base.DATA)
 
@@ -79,11 +78,12 @@ class BackupTest(base.CinderTestCase):
         volume = self.volume(kind, data=base.DATA)
         service = self.manager()
         full = self.back_up(volume, service=service)
-        more = {GIB - 32768: b"tail" * 8192, 500 * MIB: b"more" * 1024}
+        more = {units.GIB - 32768: b"tail" * 8192,
+                500 * units.MIB: b"more" * 1024}
         self.write(volume, kind, more)
         increment = self.back_up(volume, service=service, parent=full)
         later = self.seen(volume, kind)
-        self.write(volume, kind, {600 * MIB: b"late" * 1024})
+        self.write(volume, kind, {600 * units.MIB: b"late" * 1024})
         other = self.volume(kind)
         self.restore(increment, other, service=service)
         self.assert_restored(later, other, kind, more)
@@ -95,7 +95,7 @@ class BackupTest(base.CinderTestCase):
     def test_larger_volume(self, kind):
         volume = self.volume(kind, data=base.DATA)
         backup = self.back_up(volume)
-        other = self.volume(kind, 2, {2 * GIB - 4096: b"gone" * 1024})
+        other = self.volume(kind, 2, {2 * units.GIB - 4096: b"gone" * 1024})
         self.restore(backup, other)
         self.assert_restored(self.seen(volume, kind), other, kind, base.DATA)
 
@@ -106,10 +106,10 @@ class BackupTest(base.CinderTestCase):
         service = self.manager()
         full = self.back_up(volume, service=service)
         with self.pool.open(volume.name) as image:
-            resize.resize(image, 2 * GIB)
+            resize.resize(image, 2 * units.GIB)
         volume.size = 2
         volume.save()
-        more = {2 * GIB - 4096: b"grow" * 1024}
+        more = {2 * units.GIB - 4096: b"grow" * 1024}
         self.write(volume, kind, more)
         increment = self.back_up(volume, service=service, parent=full)
         other = self.volume(kind, 2)
@@ -123,7 +123,7 @@ class BackupTest(base.CinderTestCase):
     def test_target_of_another_data_offset(self, kind, there):
         volume = self.volume(kind, data=base.DATA)
         backup = self.back_up(volume)
-        other = self.volume(there, data={GIB - 4096: b"gone" * 1024})
+        other = self.volume(there, data={units.GIB - 4096: b"gone" * 1024})
         self.restore(backup, other)
         self.assert_restored(self.seen(volume, kind), other, kind, base.DATA)
 
@@ -134,12 +134,13 @@ class BackupTest(base.CinderTestCase):
         self.qemu_create(volume.name, "1G")
         self.qemu_create(other.name, "1G")
         self.qemu_io(volume.name, functional.KEY,
-                     f"write -P 7 {GIB - 65536} 65536")
+                     f"write -P 7 {units.GIB - 65536} 65536")
         self.restore(self.back_up(volume), other)
         self.assert_same(self.raw(volume.name), self.raw(other.name))
-        self.assertEqual(GIB, self.guest_size(other.name, functional.KEY))
+        self.assertEqual(units.GIB,
+                         self.guest_size(other.name, functional.KEY))
         self.qemu_io(other.name, functional.KEY,
-                     f"read -P 7 {GIB - 65536} 65536")
+                     f"read -P 7 {units.GIB - 65536} 65536")
 
     @ddt.data(*selection.cases("luks2", full=["luks1"]))
     def test_backup_of_a_snapshot(self, kind):
@@ -147,9 +148,9 @@ class BackupTest(base.CinderTestCase):
         volume = self.volume(kind, data=base.DATA)
         backup = self.back_up(volume, snapshot=self.snapshot(volume))
         with self.backups.open(f"volume-{volume.id}.backup.base") as image:
-            self.assertEqual(GIB + OFFSETS[kind], image.size())
+            self.assertEqual(units.GIB + OFFSETS[kind], image.size())
             self.assertLess(sum(length for _at, length in image.extents()),
-                            100 * MIB)
+                            100 * units.MIB)
         other = self.volume(kind)
         self.restore(backup, other)
         self.assert_restored(self.seen(volume, kind), other, kind, base.DATA)
@@ -170,7 +171,7 @@ class BackupTest(base.CinderTestCase):
     def test_target_that_is_a_clone(self):
         volume = self.volume("luks2", data=base.DATA)
         backup = self.back_up(volume)
-        source = self.volume("luks2", data={900 * MIB: b"base" * 1024})
+        source = self.volume("luks2", data={900 * units.MIB: b"base" * 1024})
         other = self.record(1, self.clone_key())
         snapshot = f"{other.name}.clone_snap"
         with self.pool.open(source.name) as image:
@@ -209,7 +210,7 @@ class BackupTest(base.CinderTestCase):
             snapshot, = image.snapshots()
             image._image.rollback_to_snap(snapshot)
             image.remove_snapshot(snapshot)
-            image.resize(2 * GIB)
+            image.resize(2 * units.GIB)
             image.create_snapshot(snapshot)
         other = self.volume("luks1")
         before = self.raw(other.name)
@@ -230,8 +231,8 @@ class PlainTest(base.CinderTestCase):
         volume = self.volume(None, data=base.DATA)
         service = self.manager(driver)
         backup = self.back_up(volume, service=service)
-        expected = self.expected(GIB, base.DATA)
-        self.write(volume, None, {GIB - 4096: b"lost" * 1024})
+        expected = self.expected(units.GIB, base.DATA)
+        self.write(volume, None, {units.GIB - 4096: b"lost" * 1024})
         self.restore(backup, volume, service=service)
         self.assert_same(expected, self.raw(volume.name))
         other = self.volume(None)
@@ -256,8 +257,8 @@ class PlainTest(base.CinderTestCase):
         other = self.volume("luks1")
         self.restore(backup, other)
         size, data = self.raw(other.name)
-        self.assertEqual(GIB + 4 * MIB, size)
-        self.assertEqual(self.expected(GIB, base.DATA)[1], data)
+        self.assertEqual(units.GIB + 4 * units.MIB, size)
+        self.assertEqual(self.expected(units.GIB, base.DATA)[1], data)
 
 
 @selection.full
@@ -272,8 +273,8 @@ class UpstreamTest(base.CinderTestCase):
         self.restore(backup, other, service=service)
         expected, found = self.raw(volume.name), self.raw(other.name)
         self.assertEqual(expected[0], found[0])
-        self.assertIn(GIB, expected[1])
-        self.assertNotIn(GIB, found[1])
+        self.assertIn(units.GIB, expected[1])
+        self.assertNotIn(units.GIB, found[1])
 
     def test_holes_become_noise(self):
         volume = self.volume("luks2", data={0: b"data" * 1024})
@@ -281,7 +282,7 @@ class UpstreamTest(base.CinderTestCase):
         backup = self.back_up(volume, service=service)
         self.restore(backup, volume, service=service)
         _size, found = self.plain(volume, "luks2")
-        self.assertIn(100 * MIB, found)
+        self.assertIn(100 * units.MIB, found)
 
 
 class ServiceTest(base.CinderTestCase):
@@ -299,7 +300,7 @@ class ServiceTest(base.CinderTestCase):
     def test_increment_on_upstreams_backup(self):
         volume = self.volume("luks2", data=base.DATA)
         full = self.back_up(volume, service=self.manager(base.UPSTREAM))
-        more = {GIB - 4096: b"more" * 1024}
+        more = {units.GIB - 4096: b"more" * 1024}
         self.write(volume, "luks2", more)
         increment = self.back_up(volume, parent=full)
         other = self.volume("luks2")

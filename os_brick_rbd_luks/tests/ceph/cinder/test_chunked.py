@@ -26,13 +26,12 @@ from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.tests.ceph.cinder import backup_base as base
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 #: The drivers do not look at the size that Cinder knows, they read it all.
-SIZE = 40 * MIB
-DATA = {0: b"first" * 4096, 9 * MIB + 8192: b"amid" * 1024,
-        10 * MIB - 4096: b"over" * 2048, SIZE - 65536: b"last" * 16384}
+SIZE = 40 * units.MIB
+DATA = {0: b"first" * 4096, 9 * units.MIB + 8192: b"amid" * 1024,
+        10 * units.MIB - 4096: b"over" * 2048, SIZE - 65536: b"last" * 16384}
 
 POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
 
@@ -84,14 +83,14 @@ class PosixTest(base.CinderTestCase):
         volume, other = self.small("luks1", data=DATA), self.small(
             "luks2")
         self.copied(volume, other)
-        self.assertEqual(SIZE + 12 * MIB, self.plain(other, "luks1")[0])
+        self.assertEqual(SIZE + 12 * units.MIB, self.plain(other, "luks1")[0])
 
     def test_holes_become_noise(self):
         volume = self.small("luks2", data=DATA)
         other = self.small("luks2")
         self.copied(volume, other)
         _size, found = self.plain(other, "luks2")
-        self.assertIn(20 * MIB, found)
+        self.assertIn(20 * units.MIB, found)
 
     def test_holes_were_filled_before(self):
         volume = self.small("luks2", data=DATA)
@@ -107,11 +106,11 @@ class PosixTest(base.CinderTestCase):
 
         Where the OSDs tell of holes; else only whole objects are zeros.
         """
-        volume = self.small("luks2", data={0: b"x" * 4 * MIB,
-                                            32 * MIB: b"y" * 4 * MIB})
+        volume = self.small("luks2", data={
+            0: b"x" * 4 * units.MIB, 32 * units.MIB: b"y" * 4 * units.MIB})
         other = self.small("luks2")
         self.copied(volume, other)
-        self.assertIn(20 * MIB, self.plain(other, "luks2")[1])
+        self.assertIn(20 * units.MIB, self.plain(other, "luks2")[1])
         self.rbd("sparsify", "--sparse-size", "4096",
                  f"volumes/{other.name}")
         with self.pool.open(other.name) as image:

@@ -26,6 +26,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -101,7 +102,7 @@ class TransferTest(base.DriverTestCase):
             self.connect(volume, "reserved")
         volume.refresh()
         self.assertIn(self.passphrase(volume), self.openers(volume.name))
-        self.disk(volume).check(base.GIB, reader.filling(1))
+        self.disk(volume).check(units.GIB, reader.filling(1))
         self.connect(volume, "reserved")
         self.check(volume)
         self.delete(volume)
@@ -155,7 +156,7 @@ class ConnectionTest(base.DriverTestCase):
         connection = self.driver.initialize_connection(
             volume, {"host": "here"})
         facts = attachment.read(connection)
-        self.assertEqual((provider, base.GIB), (facts.format, facts.size))
+        self.assertEqual((provider, units.GIB), (facts.format, facts.size))
         self.assertNotIn(self.passphrase(volume).decode(), repr(connection))
 
     def test_extended_while_somebody_has_it_open(self):
@@ -165,4 +166,4 @@ class ConnectionTest(base.DriverTestCase):
             image.write(0, image.read(0, 512))  # takes the exclusive lock
             self.extend(volume, 2)
         self.assertEqual(2, volume.size)
-        disk.check(2 * base.GIB, [])
+        disk.check(2 * units.GIB, [])

@@ -21,9 +21,9 @@ import ddt
 
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import image_base
-from os_brick_rbd_luks.tests.ceph.cinder import images
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -39,7 +39,7 @@ class UploadTest(image_base.ImageTestCase):
         path = self.glance.path(image_id)
         with open(path, "rb") as stream:
             self.assertEqual(b"LUKS\xba\xbe\0\1", stream.read(8))
-        self.assertEqual(base.GIB + 4 * images.MIB, os.path.getsize(path))
+        self.assertEqual(units.GIB + 4 * units.MIB, os.path.getsize(path))
         volume = self.of_encrypted(image_id, provider)
         self.check(volume)
         self.assert_images(source, volume)
@@ -106,7 +106,7 @@ class ReimageTest(image_base.ImageTestCase):
     @selection.full
     def test_download_ends_early(self):
         image_id = self.upload(self.filled())
-        for limit in (0, 512 * images.MIB):
+        for limit in (0, 512 * units.MIB):
             self.glance.breaks_after = limit
             self.assert_refused(image_id)
 
@@ -118,7 +118,7 @@ class MadeElsewhereTest(image_base.ImageTestCase):
         key_id = self.keys.new()
         image_id = self.glance.add(cinder_encryption_key_id=key_id)
         path = self.glance.path(image_id)
-        base.make_like_upstream(path, base.GIB, self.keys.passphrase(key_id),
+        base.make_like_upstream(path, units.GIB, self.keys.passphrase(key_id),
                                 reader.filling(1))
         self.glance.set(image_id, size=os.path.getsize(path))
         volume = self.of_encrypted(image_id, "luks")

@@ -26,8 +26,9 @@ from os_brick_rbd_luks.tests.ceph.cinder import images
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-SIZE = 32 * images.MIB
+SIZE = 32 * units.MIB
 
 
 @ddt.ddt
@@ -35,8 +36,8 @@ class DownloadTest(image_base.ImageTestCase):
 
     @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_d1_image_as_large_as_the_volume(self, provider):
-        extents = images.spread(base.GIB)
-        image_id = self.glance.add(images.raw(base.GIB, extents))
+        extents = images.spread(units.GIB)
+        image_id = self.glance.add(images.raw(units.GIB, extents))
         volume = self.of_image(image_id, provider)
         self.check(volume, extents)
         self.assertEqual([image_id], self.glance.downloads)
@@ -72,7 +73,7 @@ class DownloadTest(image_base.ImageTestCase):
     def test_image_larger_than_the_volume(self):
         for disk_format in ("raw", "qcow2"):
             image_id = self.glance.add(images.converted(
-                base.GIB + images.MIB, [], disk_format), disk_format)
+                units.GIB + units.MIB, [], disk_format), disk_format)
             volume = self.volume()
             self.assertRaises(
                 cinder_exception.CinderException, self.build, volume,
@@ -123,7 +124,7 @@ class DownloadTest(image_base.ImageTestCase):
             self.assertEqual(key_id, volume.encryption_key_id)
         # Nothing of what it had before is left.
         with self.assertRaisesRegex(AssertionError, "verification failed"):
-            self.disk(volume).check(base.GIB, reader.filling(1)[1:])
+            self.disk(volume).check(units.GIB, reader.filling(1)[1:])
 
     def test_reimage_of_a_volume_in_use(self):
         volume = self.filled()
@@ -156,8 +157,8 @@ class CephImageTest(image_base.ImageTestCase):
 
     @ddt.data("luks", "luks2")
     def test_d1_not_downloaded(self, provider):
-        extents = images.spread(base.GIB)
-        volume = self.of_image(self.rbd_image(base.GIB, extents), provider)
+        extents = images.spread(units.GIB)
+        volume = self.of_image(self.rbd_image(units.GIB, extents), provider)
         self.assertEqual([], self.glance.downloads)
         self.check(volume, extents)
         self.assertEqual(

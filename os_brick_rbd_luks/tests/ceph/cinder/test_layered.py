@@ -20,13 +20,11 @@ from __future__ import annotations
 
 import os
 
-from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import image_base
 from os_brick_rbd_luks.tests.ceph.cinder import images
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
-
-GIB = reader.GIB
+from os_brick_rbd_luks.tests import units
 
 
 @selection.needs("layers")
@@ -34,8 +32,8 @@ class LayeredTest(image_base.ImageTestCase):
 
     def setUp(self):
         super().setUp()
-        self.extents = images.spread(GIB)
-        self.image_id = self.rbd_image(GIB, self.extents)
+        self.extents = images.spread(units.GIB)
+        self.image_id = self.rbd_image(units.GIB, self.extents)
         self.source = self.of_image(self.image_id, "luks2")
         self.assertTrue(self.is_layered(self.source))
         self.check(self.source, self.extents)
@@ -160,14 +158,14 @@ class LayeredTest(image_base.ImageTestCase):
         # What was sent is a copy of its own; the volume stays as it is.
         self.assertTrue(self.is_layered(self.source))
         self.check(self.source, self.extents)
-        self.assertEqual(base.GIB + 4 * images.MIB, os.path.getsize(
+        self.assertEqual(units.GIB + 4 * units.MIB, os.path.getsize(
             self.glance.path(image_id)))
         volume = self.of_encrypted(image_id, "luks2")
         self.check(volume, self.extents)
 
     def test_reimage(self):
-        extents = images.spread(images.MIB * 32, 0x71)
-        image_id = self.glance.add(images.raw(images.MIB * 32, extents))
+        extents = images.spread(units.MIB * 32, 0x71)
+        image_id = self.glance.add(images.raw(units.MIB * 32, extents))
         self.driver.copy_image_to_encrypted_volume(
             self.context, self.source, self.glance, image_id)
         self.check(self.source, extents)

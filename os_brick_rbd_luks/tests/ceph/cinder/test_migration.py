@@ -22,6 +22,7 @@ import ddt
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
 from os_brick_rbd_luks.volume import keys
 
@@ -129,7 +130,7 @@ class MigrationTest(base.DriverTestCase):
         self.retype(volume, self.volume_type(None), self.other)
         self.assertIsNone(volume.encryption_key_id)
         with self.pool("images") as pool, pool.open(volume.name) as image:
-            self.assertEqual(base.GIB, image.size())
+            self.assertEqual(units.GIB, image.size())
             for extent in reader.filling(1):
                 self.assertEqual(
                     bytes([extent.value]) * extent.length,

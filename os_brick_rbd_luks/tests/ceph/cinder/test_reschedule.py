@@ -10,7 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """Which failures send a volume to another backend, and which end it."""
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from __future__ import annotations
 from cinder import exception as cinder_exception
 import ddt
 
-from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import image_base
 from os_brick_rbd_luks.tests.ceph.cinder import images
 from os_brick_rbd_luks.tests.ceph.cinder import scheduler
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -64,7 +63,7 @@ class RescheduleTest(image_base.ImageTestCase):
         self.assert_nothing_left()
 
     def test_an_unacceptable_image_is_so_everywhere(self):
-        image_id = self.glance.add(images.raw(base.GIB + images.MIB, []))
+        image_id = self.glance.add(images.raw(units.GIB + units.MIB, []))
         volume = self.volume()
         outcome = self.schedule(volume, image_id=image_id)
         self.assertIsInstance(outcome.error,

@@ -17,6 +17,7 @@ from __future__ import annotations
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 
 class UpstreamVolumeTest(base.DriverTestCase):
@@ -27,7 +28,7 @@ class UpstreamVolumeTest(base.DriverTestCase):
         self.made = self.volume()
         base.make_like_upstream(
             f"rbd:volumes/{self.made.name}:id=admin:conf={self.conf}",
-            base.GIB, self.passphrase(self.made), clean=self.remove_made)
+            units.GIB, self.passphrase(self.made), clean=self.remove_made)
         self.made.status = "available"
         self.made.save()
         self.disk(self.made).write(reader.filling(1))
@@ -122,7 +123,7 @@ class OurVolumeTest(base.DriverTestCase):
     def test_extend(self):
         self.upstreams.driver.extend_volume(self.made, 2)
         with self.pool() as pool, pool.open(self.made.name) as image:
-            self.assertEqual(2 * base.GIB, image.size())
+            self.assertEqual(2 * units.GIB, image.size())
         # S1: what upstream has left out comes back.
         self.extend(self.made, 2)
         self.check(self.made, reader.filling(1))

@@ -23,30 +23,30 @@ from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
-
-KIB = 1024
-MIB = KIB * KIB
+from os_brick_rbd_luks.tests import units
 
 #: Bytes of a RADOS object, and of the largest read.
-OBJECT = 4 * MIB
+OBJECT = 4 * units.MIB
 #: Bytes of the smallest read, and of the pieces that tests write.
-PIECE = 4 * KIB
+PIECE = 4 * units.KIB
 
 #: The part of an object that is read by small reads is before 1 MiB and
 #: behind this.
-LATE = OBJECT - 64 * KIB
+LATE = OBJECT - 64 * units.KIB
 
 SIZE = 5 * OBJECT
-GROWN = SIZE + OBJECT + MIB
+GROWN = SIZE + OBJECT + units.MIB
 
 
 def pieces():
     """Offsets and data of a source; all between are holes."""
     # Small pieces and small holes, small pieces far apart, large ones, no
     # object at all, and a piece at the end.
-    places = [(at, PIECE) for at in range(0, MIB, 2 * PIECE)]
-    places += [(OBJECT + at, PIECE) for at in range(0, OBJECT, 256 * KIB)]
-    places += [(2 * OBJECT, MIB), (3 * OBJECT - MIB, 64 * KIB)]
+    places = [(at, PIECE) for at in range(0, units.MIB, 2 * PIECE)]
+    places += [(OBJECT + at, PIECE)
+               for at in range(0, OBJECT, 256 * units.KIB)]
+    places += [(2 * OBJECT, units.MIB),
+               (3 * OBJECT - units.MIB, 64 * units.KIB)]
     places += [(SIZE - PIECE, PIECE)]
     return [(offset, os.urandom(length)) for offset, length in places]
 
@@ -54,7 +54,7 @@ def pieces():
 def places(size=SIZE):
     """Where a guest writes: into holes, beside data, where no object is."""
     return [start + at for start in range(0, size, OBJECT)
-            for at in (PIECE, MIB - 3 * PIECE) if start + at < size]
+            for at in (PIECE, units.MIB - 3 * PIECE) if start + at < size]
 
 
 def filled(size, *writes):
@@ -93,7 +93,7 @@ class BluestoreTestCase(clones.CloneTestCase):
             self.assertEqual(len(expected), image.size())
             for length in (PIECE, OBJECT):
                 wrong = [at for at in range(0, len(expected), length)
-                         if (at % OBJECT < MIB or at % OBJECT > LATE)
+                         if (at % OBJECT < units.MIB or at % OBJECT > LATE)
                          and image.read(at, length)
                          != expected[at:at + length]]
                 self.assertEqual([], wrong, f"reads of {length} bytes")
@@ -120,7 +120,7 @@ class BluestoreTestCase(clones.CloneTestCase):
             expected[at:at + PIECE] = b"Q" * PIECE
             commands += ["-c", f"write -P 0x51 {at} {PIECE}"]
         for at in range(0, len(expected), PIECE):
-            if not any(expected[at:at + PIECE]) and at % OBJECT < MIB:
+            if not any(expected[at:at + PIECE]) and at % OBJECT < units.MIB:
                 commands += ["-c", f"read -P 0 {at} {PIECE}"]
         done = base.run(
             "qemu-io", "--object", "secret,id=key,file=/dev/stdin",

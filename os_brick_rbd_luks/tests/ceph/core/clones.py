@@ -22,9 +22,9 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
-SIZE = 64 * MIB
+SIZE = 64 * units.MIB
 THIRD_KEY = b"3c" * 32
 LUKS1 = formatting.Options()
 LUKS2 = formatting.Options(type="luks2")

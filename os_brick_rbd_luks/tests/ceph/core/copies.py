@@ -28,9 +28,9 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
-SIZE = 24 * MIB
+SIZE = 24 * units.MIB
 
 #: Format of qemu-img -> options that make it as others do.
 FORMATS = {
@@ -144,8 +144,8 @@ class CopyTestCase(base.FunctionalTestCase):
         pool = pool or self.pool
         name = name or self.name()
         with pool.create(name, len(data)) as image:
-            for offset in range(0, len(data), 4 * MIB):
-                piece = data[offset:offset + 4 * MIB]
+            for offset in range(0, len(data), 4 * units.MIB):
+                piece = data[offset:offset + 4 * units.MIB]
                 if piece.count(0) != len(piece):
                     image.write(offset, piece)
         return name
@@ -202,7 +202,7 @@ class CopyTestCase(base.FunctionalTestCase):
             f"driver=raw,size={size},file.{luks}", stdin=key, check=False)
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
 
-    def read(self, name, key=base.KEY, kind="luks1", piece=4 * MIB,
+    def read(self, name, key=base.KEY, kind="luks1", piece=4 * units.MIB,
              pool=None):
         """All of a volume by librbd's encryption; of a plain image, kind
         None.
@@ -277,11 +277,12 @@ class SlowCopyTestCase(CopyTestCase):
 
     def setUp(self):
         super().setUp()
-        self.source = self.image_file(os.urandom(40 * MIB))
+        self.source = self.image_file(os.urandom(40 * units.MIB))
 
     def slowed_down(self, *lines):
         """A conf file with these options as well."""
-        return self.conf_with(f"rbd_qos_write_bps_limit = {4 * MIB}", *lines)
+        return self.conf_with(
+            f"rbd_qos_write_bps_limit = {4 * units.MIB}", *lines)
 
     def start_import(self, *options, conf=()):
         """An import that has written some data; its qemu-img."""
@@ -302,7 +303,7 @@ class SlowCopyTestCase(CopyTestCase):
         # librbd lists a new image before it has made all of it.
         with contextlib.suppress(exception.ImageNotFound), \
                 self.pool.open(name, read_only=True) as image:
-            return image.has_data(4 * MIB)
+            return image.has_data(4 * units.MIB)
         return False
 
 

@@ -26,8 +26,8 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import source as sources
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
+from os_brick_rbd_luks.tests import units
 
-MIB = clones.MIB
 SIZE = clones.SIZE
 THIRD_KEY = clones.THIRD_KEY
 LUKS1 = clones.LUKS1
@@ -68,17 +68,17 @@ class OwnKeyTest(clones.CloneTestCase):
         self.assertEqual(parent.image, source)
 
     def test_qemu_needs_only_the_new_one(self):
-        source, parent = self.volume(LUKS1, (0, b"Q" * MIB))
+        source, parent = self.volume(LUKS1, (0, b"Q" * units.MIB))
         name = self.name()
         clone.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY)
         self.qemu_io(name, base.NEW_KEY, "read -P 0x51 0 1M")
         self.assertFalse(self.opens_in_qemu(name, base.KEY))
         self.assertEqual(SIZE, self.guest_size(name, base.NEW_KEY))
-        self.assertLess(self.used(name), 8 * MIB)
+        self.assertLess(self.used(name), 8 * units.MIB)
 
     @ddt.data(LUKS1, LUKS2)
     def test_flattened_needs_only_the_new_one(self, options):
-        source, parent = self.volume(options, (5 * MIB, b"shared"))
+        source, parent = self.volume(options, (5 * units.MIB, b"shared"))
         name = self.name()
         clone.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
                       flatten=True, key_id="k")
@@ -86,7 +86,7 @@ class OwnKeyTest(clones.CloneTestCase):
             self.assertIsNone(image.parent())
             self.assertEqual([], chain.read(image))
         self.assertEqual(b"shared", self.read(
-            name, [base.NEW_KEY], 5 * MIB, 6, options.type))
+            name, [base.NEW_KEY], 5 * units.MIB, 6, options.type))
 
     def test_larger(self):
         source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
@@ -117,7 +117,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_clone_of_a_clone(self):
         """Of LUKS2, librbd of Ceph 16 now and then crashes when it opens one.
         """
-        _source, parent = self.volume(LUKS2, (5 * MIB, b"shared"))
+        _source, parent = self.volume(LUKS2, (5 * units.MIB, b"shared"))
         middle, name = self.name(), self.name()
         clone.own_key(self.pool, parent, middle, base.KEY, base.NEW_KEY,
                       key_id="one")
@@ -132,7 +132,7 @@ class OwnKeyTest(clones.CloneTestCase):
         clone.own_key(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
                       key_id="two", flatten=flatten)
         keys = [THIRD_KEY] if flatten else [THIRD_KEY, base.NEW_KEY, base.KEY]
-        self.assertEqual(b"shared", self.read(name, keys, 5 * MIB, 6,
+        self.assertEqual(b"shared", self.read(name, keys, 5 * units.MIB, 6,
                                               "luks2"))
 
     def test_smaller_is_refused(self):
@@ -199,7 +199,8 @@ class ImageTest(clones.CloneTestCase):
     def image(self, options=LUKS1):
         name = self.name()
         create.create(self.pool, name, SIZE, base.KEY, options)
-        self.write(name, [base.KEY], (0, b"Q" * MIB), header=options.type)
+        self.write(name, [base.KEY], (0, b"Q" * units.MIB),
+                   header=options.type)
         return name
 
     def own_key(self, source, name, key=base.KEY, **options):
@@ -240,13 +241,14 @@ class ImageTest(clones.CloneTestCase):
         source, name = self.image(), self.name()
         with self.open_pool().open(source) as user:
             user.load_encryption("luks1", base.KEY)
-            user._image.write(b"before", 2 * MIB)
+            user._image.write(b"before", 2 * units.MIB)
             self.own_key(source, name)
-            user._image.write(b"behind", 2 * MIB)
-            self.qemu_io(name, base.NEW_KEY, f"read -P 0x51 0 {MIB}")
+            user._image.write(b"behind", 2 * units.MIB)
+            self.qemu_io(name, base.NEW_KEY, f"read -P 0x51 0 {units.MIB}")
             keys = [base.NEW_KEY] if RELEASE < 18 else [base.NEW_KEY,
                                                         base.KEY]
-            self.assertEqual(b"before", self.read(name, keys, 2 * MIB, 6))
+            self.assertEqual(b"before",
+                             self.read(name, keys, 2 * units.MIB, 6))
             clone.remove(self.pool, name)
         self.assertEqual([], self.snapshots(source))
 

@@ -21,8 +21,7 @@ import rbd
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.ceph.core import base
-
-GIB = 1024 ** 3
+from os_brick_rbd_luks.tests import units
 
 
 class LifeOfAVolumeTest(base.FunctionalTestCase):
@@ -44,14 +43,14 @@ class LifeOfAVolumeTest(base.FunctionalTestCase):
         created = self.create()
         shown = self.rbd_luks("info", self.target)
         self.assertEqual(created, {name: shown[name] for name in created})
-        self.assertEqual(("luks1", "aes-xts-plain64", 512, 4 << 20, GIB),
+        self.assertEqual(("luks1", "aes-xts-plain64", 512, 4 << 20, units.GIB),
                          tuple(shown[name] for name in (
                              "type", "cipher", "key_bits", "data_offset",
                              "decrypted_size")))
         self.assertEqual({"qemu", "librbd", "cryptsetup"},
                          {name for name, engine in shown["engines"].items()
                           if engine["usable"]})
-        self.assertEqual(GIB, self.guest_size(self.image, base.KEY))
+        self.assertEqual(units.GIB, self.guest_size(self.image, base.KEY))
 
     def test_create_leaves_an_image_of_that_name_alone(self):
         with self.pool.create(self.image, 4096) as image:
@@ -65,11 +64,12 @@ class LifeOfAVolumeTest(base.FunctionalTestCase):
                              (image.size(), image.read(0, 8)))
 
     def test_format(self):
-        self.pool.create(self.image, GIB + (4 << 20)).__exit__()
+        self.pool.create(self.image, units.GIB + (4 << 20)).__exit__()
         arguments = ("format", self.target, "--passphrase-file", self.key,
                      "--iterations", "1000", "--cipher",
                      "aes-cbc-essiv:sha256")
-        self.assertEqual(GIB, self.rbd_luks(*arguments)["decrypted_size"])
+        self.assertEqual(units.GIB,
+                         self.rbd_luks(*arguments)["decrypted_size"])
         self.assertIn("--force", self.rbd_luks(*arguments, code=5))
         self.assertTrue(self.opens_in_qemu(self.image, base.KEY))
         self.rbd_luks(*arguments, "--force", "--key-size", "128")
@@ -156,7 +156,7 @@ class Luks2Test(base.FunctionalTestCase):
         new = ("--new-passphrase-file", self.file(base.NEW_KEY, "new"))
         created = self.rbd_luks("create", target, "--size", "1G", "--type",
                                 "luks2", *old, "--iterations", "1000")
-        self.assertEqual(("luks2", 4096, 16 << 20, GIB), tuple(
+        self.assertEqual(("luks2", 4096, 16 << 20, units.GIB), tuple(
             created[name] for name in ("type", "sector_size", "data_offset",
                                        "decrypted_size")))
         engines = self.rbd_luks("info", target)["engines"]
@@ -200,20 +200,20 @@ class AuditTest(base.FunctionalTestCase):
         for name in self.inner.images():
             self.inner.remove(name)
 
-    def create(self, name, size=GIB, **options):
+    def create(self, name, size=units.GIB, **options):
         create.create(self.inner, name, size, base.KEY,
                       formatting.Options(), **options)
 
     def test_rows(self):
         self.create("good")
-        self.inner.create("plain", GIB).__exit__()
-        self.create("cut", GIB - (4 << 20))
+        self.inner.create("plain", units.GIB).__exit__()
+        self.create("cut", units.GIB - (4 << 20))
         self.create("journal", features=(
             rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
             | rbd.RBD_FEATURE_JOURNALING))
-        create.create(self.inner, "luks2", GIB, base.KEY,
+        create.create(self.inner, "luks2", units.GIB, base.KEY,
                       formatting.Options(type="luks2"))
-        create.create(self.inner, "half", GIB, base.KEY,
+        create.create(self.inner, "half", units.GIB, base.KEY,
                       formatting.Options(type="luks2"))
         with self.inner.open("half") as image:
             image.write(0, b"not the magic")
@@ -236,4 +236,4 @@ class AuditTest(base.FunctionalTestCase):
         }, starts)
         self.assertEqual(("none", None), (rows["plain"]["type"],
                                           rows["plain"]["decrypted_size"]))
-        self.assertEqual(GIB, rows["upstream"]["decrypted_size"])
+        self.assertEqual(units.GIB, rows["upstream"]["decrypted_size"])

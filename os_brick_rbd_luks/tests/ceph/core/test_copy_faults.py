@@ -26,8 +26,7 @@ from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
-
-MIB = copies.MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -50,7 +49,7 @@ class KilledTest(copies.SlowCopyTestCase):
         os.kill(child, signal.SIGKILL)
         self.assertNotIn("a part of the data", self.end(process, 4))
         self.assertFalse(self.has_payload(self.image))
-        data = copies.content(5 * MIB)
+        data = copies.content(5 * units.MIB)
         self.import_(self.image_file(data), "--existing")
         self.assert_same_in_qemu(data, self.image)
 
@@ -73,7 +72,7 @@ class KilledTest(copies.SlowCopyTestCase):
         self.assert_nothing_made()
 
     def test_signal_in_a_copy_by_ourselves(self):
-        plain = self.plain_image(os.urandom(64 * MIB))
+        plain = self.plain_image(os.urandom(64 * units.MIB))
         process = self.start(
             "import", f"rbd:volumes/{plain}", self.target,
             "--passphrase-file", self.key, "--iterations", "1000", "--conf",
@@ -84,11 +83,11 @@ class KilledTest(copies.SlowCopyTestCase):
         self.assert_nothing_made()
 
     def test_signal_in_an_export(self):
-        name, path = self.volume(os.urandom(MIB)), self.path("out")
+        name, path = self.volume(os.urandom(units.MIB)), self.path("out")
         process = self.start(
             "export", f"volumes/{name}", path, "--passphrase-file", self.key,
             "--conf", self.conf_with(
-                f"rbd_qos_read_bps_limit = {MIB // 2}"))
+                f"rbd_qos_read_bps_limit = {units.MIB // 2}"))
         copies.until(lambda: os.path.exists(path + export.SUFFIX), "a file")
         process.send_signal(signal.SIGTERM)
         self.end(process, 143)
@@ -131,10 +130,10 @@ class ChangedSourceTest(copies.SlowCopyTestCase):
 
     @ddt.data(*selection.cases("truncate", full=("append", "replace")))
     def test_file(self, how):
-        os.truncate(self.source, 24 * MIB)
+        os.truncate(self.source, 24 * units.MIB)
         process, _child = self.start_import()
         if how == "truncate":
-            os.truncate(self.source, 16 * MIB)
+            os.truncate(self.source, 16 * units.MIB)
         elif how == "append":
             with open(self.source, "ab") as stream:
                 stream.write(b"more")
@@ -144,7 +143,7 @@ class ChangedSourceTest(copies.SlowCopyTestCase):
         self.assert_nothing_made()
 
     def test_image(self):
-        plain = self.plain_image(os.urandom(32 * MIB))
+        plain = self.plain_image(os.urandom(32 * units.MIB))
         with self.open_pool().open(plain):
             self.assertIn("in use", self.import_(
                 f"rbd:volumes/{plain}", code=5))
@@ -242,7 +241,7 @@ ddb.virtualHWVersion = "4"
     def test_truncated(self, kind):
         # What can be compressed, so that all of it is.
         data = b"".join(number.to_bytes(512, "big")
-                        for number in range(8 * MIB // 512))
+                        for number in range(8 * units.MIB // 512))
         path = self.image_file(data, kind)
         size = os.path.getsize(path)
         for cut in (size // 2, size - 4096):
@@ -261,7 +260,7 @@ ddb.virtualHWVersion = "4"
 
     def test_resized_qcow2_is_complete(self):
         """Its last cluster is a table, not all of which is written."""
-        data = copies.content(8 * MIB)
+        data = copies.content(8 * units.MIB)
         path = self.image_file(data, "qcow2")
         base.run("qemu-img", "resize", "-q", path, "600G")
         base.run("qemu-img", "resize", "-q", "--shrink", path, "8M")

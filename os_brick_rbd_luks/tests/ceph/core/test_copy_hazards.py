@@ -26,8 +26,8 @@ from os_brick_rbd_luks.operations import import_image
 from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
 LUKS2 = formatting.Options(type="luks2")
 
 
@@ -62,16 +62,16 @@ class CopyHazardsTest(base.FunctionalTestCase):
 
     def test_failure_empties_again(self):
         """And does not shut this very client out."""
-        name, header = self.make(16 * MIB)
+        name, header = self.make(16 * units.MIB)
         self.assertRaises(KeyboardInterrupt, self.fill, name,
-                          Interrupted(b"x" * 9 * MIB))
+                          Interrupted(b"x" * 9 * units.MIB))
         with self.pool.open(name) as image:
             self.assertFalse(image.has_data(header.data_offset))
             self.assertIsNone(image.note(transfer.NOTE))
 
     def test_failure_hurts_nobody(self):
         """Who opened the volume in the meantime goes on."""
-        name, _header = self.make(16 * MIB)
+        name, _header = self.make(16 * units.MIB)
         other = self.open_pool()
         found = []
 
@@ -86,25 +86,25 @@ class CopyHazardsTest(base.FunctionalTestCase):
         with fixtures.MonkeyPatch(
                 "os_brick_rbd_luks.image.evict.WAIT", 1.0):
             self.assertRaises(KeyboardInterrupt, self.fill, name,
-                              Opens(b"x" * MIB))
-        found[0].write(20 * MIB, b"mine")
-        self.assertEqual(b"mine", found[0].read(20 * MIB, 4))
+                              Opens(b"x" * units.MIB))
+        found[0].write(20 * units.MIB, b"mine")
+        self.assertEqual(b"mine", found[0].read(20 * units.MIB, 4))
         with self.pool.open(name, read_only=True) as image:
             self.assertEqual("import", image.note(transfer.NOTE))
 
-    @ddt.data(MIB, MIB + 4096, 5 * MIB + 8192)
+    @ddt.data(units.MIB, units.MIB + 4096, 5 * units.MIB + 8192)
     def test_nothing_old_at_the_end(self, size):
         name, header = self.make(size)
         self.fill(name, io.BytesIO(b"S" * size))
         self.fill(name, io.BytesIO(bytes(size)), force=True)
         self.assertEqual(bytes(size), self.plain(name))
 
-    @ddt.data({"stripe_unit": 4 * MIB, "stripe_count": 2},
+    @ddt.data({"stripe_unit": 4 * units.MIB, "stripe_count": 2},
               {"stripe_unit": 64 * 1024, "stripe_count": 3},
               {"stripe_unit": 64 * 1024, "stripe_count": 8}, {})
     def test_holes_however_striped(self, striping):
         """The objects of this cluster's store never keep them."""
-        name, header = self.make(64 * MIB, **striping)
+        name, header = self.make(64 * units.MIB, **striping)
         with self.pool.open(name) as image:
             holes.keep(image)
             with self.pool.open(name) as view:
@@ -115,12 +115,13 @@ class CopyHazardsTest(base.FunctionalTestCase):
     def test_rest_of_a_sector(self):
         """Also where Python encrypts, which reads it before."""
         old, name = self.name(), self.name()
-        with self.pool.create(old, MIB + 512) as image:
-            image.write(0, b"P" * (MIB + 512))
+        with self.pool.create(old, units.MIB + 512) as image:
+            image.write(0, b"P" * (units.MIB + 512))
         with source.opened(self.pool, old) as found:
             transfer.new(self.pool, name, found, transfer.Encryption(
                 base.KEY, formatting.Options(
                     type="luks2", cipher_spec="aes-cbc-plain64",
                     key_bytes=32)))
-        self.assertEqual((b"P" * (MIB + 512)).ljust(MIB + 4096, b"\0"),
-                         self.plain(name))
+        self.assertEqual(
+            (b"P" * (units.MIB + 512)).ljust(units.MIB + 4096, b"\0"),
+            self.plain(name))

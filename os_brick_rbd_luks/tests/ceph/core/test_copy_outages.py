@@ -24,8 +24,7 @@ from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
-
-MIB = copies.MIB
+from os_brick_rbd_luks.tests import units
 
 #: Seconds that the cluster of copies.OtherClusterTestCase keeps a watch.
 WATCH = 5
@@ -114,7 +113,7 @@ class FullPoolTest(copies.SlowCopyTestCase):
             pool2=name, yes_i_really_really_mean_it=True)
         self.move_to(self.open_pool(name, "admin"))
         librbd.bindings().RBD().pool_init(self.pool._ioctx, False)
-        self.quota(name, 16 * MIB)
+        self.quota(name, 16 * units.MIB)
         self.target = f"{name}/{self.image}"
         process, _child = self.start_import(conf=(
             "rados_osd_op_timeout = 5",))

@@ -20,8 +20,8 @@ import ddt
 
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
+from os_brick_rbd_luks.tests import units
 
-MIB = copies.MIB
 CINDER_S = {"mon": "profile rbd", "osd": "profile rbd pool=volumes"}
 OLD = {"mon": "allow r", "osd": "profile rbd pool=volumes"}
 READER = {"mon": "profile rbd-read-only",
@@ -47,7 +47,7 @@ class PermissionTest(copies.CopyTestCase):
 
     @ddt.data(CINDER_S, OLD)
     def test_all_within_a_pool(self, caps):
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         path, plain = self.image_file(data), self.plain_image(data)
         upstream, out = self.name(), self.path("out")
         self.qemu_create(upstream, "4M")
@@ -76,7 +76,7 @@ class PermissionTest(copies.CopyTestCase):
 
     def test_reading(self):
         """What an export, and the source of a copy, needs."""
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         name, plain, out = self.volume(data), self.plain_image(data), (
             self.path("out"))
         upstream = self.name()
@@ -104,7 +104,7 @@ class PermissionTest(copies.CopyTestCase):
             self.assertEqual([], image.watchers())
 
     def test_source_in_a_pool_that_may_be_read(self):
-        data = copies.content(5 * MIB)
+        data = copies.content(5 * units.MIB)
         images = self.open_pool("images", "admin")
         name = self.plain_image(data, f"image-{os.getpid()}", images)
         self.addCleanup(images.remove, name)
@@ -116,7 +116,7 @@ class PermissionTest(copies.CopyTestCase):
 
     def test_namespace(self):
         space, _pool = self.namespace()
-        data = copies.content(5 * MIB)
+        data = copies.content(5 * units.MIB)
         path, ours = self.image_file(data), self.conf
         self.become(mon="profile rbd",
                     osd=f"profile rbd pool=volumes namespace={space}")

@@ -33,6 +33,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 #: Re-keys that are killed in one test. Chunks run in several workers.
 KILLS = 30
@@ -41,7 +42,7 @@ IMAGES = 4
 
 #: Seconds in which a write of a re-key has been done, or not.
 MOMENT = 0.01
-SIZE = 16 * 1024 * 1024
+SIZE = 16 * units.MIB
 
 
 def rekey(conf, name, old, new, mark):

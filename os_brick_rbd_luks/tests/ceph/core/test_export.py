@@ -24,8 +24,7 @@ from os_brick_rbd_luks.operations import export
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
-
-MIB = copies.MIB
+from os_brick_rbd_luks.tests import units
 
 
 def contents(path):
@@ -43,7 +42,7 @@ class ExportTest(copies.CopyTestCase):
 
     @ddt.data("luks1", "luks2")
     def test_raw(self, kind):
-        data = copies.content(20 * MIB + 4096)
+        data = copies.content(20 * units.MIB + 4096)
         name, path = self.volume(data, "--type", kind), self.path("out")
         shown = self.export(name, path)
         self.assertEqual(("raw", len(data)), (shown["format"],
@@ -55,15 +54,15 @@ class ExportTest(copies.CopyTestCase):
 
     @ddt.data(*selection.cases("luks2", full=("luks1",)))
     def test_sparse(self, kind):
-        data = bytearray(64 * MIB)
-        data[30 * MIB:31 * MIB] = os.urandom(MIB)
+        data = bytearray(64 * units.MIB)
+        data[30 * units.MIB:31 * units.MIB] = os.urandom(units.MIB)
         name = self.volume(bytes(data), "--type", kind)
         raw, qcow2 = self.path("out.raw"), self.path("out.qcow2")
         self.export(name, raw)
         self.export(name, qcow2, "--disk-format", "qcow2")
         self.assert_same(data, contents(raw))
-        self.assertLess(allocated(raw), 4 * MIB)
-        self.assertLess(allocated(qcow2), 4 * MIB)
+        self.assertLess(allocated(raw), 4 * units.MIB)
+        self.assertLess(allocated(qcow2), 4 * units.MIB)
         self.assert_qcow2(data, qcow2)
 
     def assert_qcow2(self, data, path):
@@ -76,7 +75,7 @@ class ExportTest(copies.CopyTestCase):
         base.run("qemu-img", "compare", "-f", "raw", "-F", "qcow2",
                  self.file(data, "expected.raw"), path)
         with open(path, "rb") as stream:
-            self.assertNotIn(self.image.encode(), stream.read(MIB))
+            self.assertNotIn(self.image.encode(), stream.read(units.MIB))
 
     @ddt.data(*selection.cases("luks1", full=("luks2",)))
     def test_qcow2(self, kind):
@@ -89,7 +88,7 @@ class ExportTest(copies.CopyTestCase):
     @ddt.data(*selection.cases(("--cipher", "aes-cbc-essiv:sha256"),
                                full=(("--key-size", "128"),)))
     def test_ciphers(self, options):
-        data = copies.content(9 * MIB + 512)
+        data = copies.content(9 * units.MIB + 512)
         name, path = self.volume(data, *options), self.path("out")
         self.export(name, path)
         self.assert_same(data, contents(path))
@@ -102,18 +101,19 @@ class ExportTest(copies.CopyTestCase):
         self.qemu_create(name, "16M")
         self.qemu_io(name, base.KEY, "write -P 0x71 3M 9M",
                      "write -P 0 0 3M", "write -P 0 12M 4M")
-        expected = bytes(3 * MIB) + b"\x71" * 9 * MIB + bytes(4 * MIB)
+        expected = (bytes(3 * units.MIB) + b"\x71" * 9 * units.MIB
+                    + bytes(4 * units.MIB))
         self.export(name, path)
         self.assert_same(expected, contents(path))
         self.export(name, path + ".qcow2", "--disk-format", "qcow2")
         self.assert_qcow2(expected, path + ".qcow2")
 
     def test_snapshot_of_a_volume_in_use(self):
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         name, path = self.volume(data), self.path("out")
         with self.open_pool().open(name) as image:
             image.create_snapshot("s")
-            image.write(6 * MIB, b"later")
+            image.write(6 * units.MIB, b"later")
             self.assertIn("in use", self.export(name, path, code=5))
             self.assertFalse(os.path.lexists(path))
             self.export(f"{name}@s", path)
@@ -143,7 +143,7 @@ class ExportTest(copies.CopyTestCase):
 
     @ddt.data((), ("--encrypted",))
     def test_stdout(self, options):
-        data = copies.content(20 * MIB)
+        data = copies.content(20 * units.MIB)
         name = self.volume(data)
         done = base.run(*self.command(
             "export", f"volumes/{name}", "-", "--passphrase-file", self.key,
@@ -153,7 +153,7 @@ class ExportTest(copies.CopyTestCase):
         self.assert_same(expected, done.stdout)
 
     def test_stdout_that_is_closed_early(self):
-        name = self.volume(copies.content(20 * MIB))
+        name = self.volume(copies.content(20 * units.MIB))
         with subprocess.Popen(
                 self.command("export", f"volumes/{name}", "-",
                              "--passphrase-file", self.key),
@@ -173,12 +173,12 @@ class ExportTest(copies.CopyTestCase):
         self.rbd_luks("export", f"volumes/{name}", path, "--encrypted")
         self.rbd("export", f"volumes/{name}", theirs)
         self.assert_same(contents(theirs), contents(path))
-        self.assertLessEqual(allocated(path), allocated(theirs) + MIB)
+        self.assertLessEqual(allocated(path), allocated(theirs) + units.MIB)
         base.run("cryptsetup", "open", "--test-passphrase", "--type", kind,
                  "--key-file", self.key, path)
 
     def test_files_that_are_there(self):
-        name, path = self.volume(b"n" * MIB), self.file(b"old", "out")
+        name, path = self.volume(b"n" * units.MIB), self.file(b"old", "out")
         self.assertIn("exists already", self.export(name, path, code=5))
         self.assertEqual(b"old", contents(path))
         self.file(b"half", f"out{export.SUFFIX}")
@@ -186,18 +186,19 @@ class ExportTest(copies.CopyTestCase):
         self.assertIn("interrupted", self.export(name, path, code=5))
         self.file(b"old", "out")
         self.export(name, path, "--force")
-        self.assertEqual(b"n" * MIB, contents(path))
+        self.assertEqual(b"n" * units.MIB, contents(path))
         self.assertFalse(os.path.exists(path + export.SUFFIX))
 
     def test_wrong_passphrase(self):
-        name, path = self.volume(b"n" * MIB), self.path("out")
+        name, path = self.volume(b"n" * units.MIB), self.path("out")
         self.key = self.new_key
         self.export(name, path, code=2)
         self.assertFalse(os.path.lexists(path))
 
     def test_full_disk(self):
         """One without room for the file: an error, and no part of it."""
-        name, folder = self.volume(os.urandom(20 * MIB)), self.path("small")
+        name = self.volume(os.urandom(20 * units.MIB))
+        folder = self.path("small")
         os.mkdir(folder)
         base.run("mount", "-t", "tmpfs", "-o", "size=8M", "none", folder)
         self.addCleanup(base.run, "umount", folder)

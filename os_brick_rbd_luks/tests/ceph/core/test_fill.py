@@ -21,13 +21,13 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
+from os_brick_rbd_luks.tests import units
 
-MIB = copies.MIB
-SIZE = 32 * MIB
+SIZE = 32 * units.MIB
 
 #: Whole objects, sectors amid others, and the end.
-WRITES = {0: b"\1" * 4 * MIB, 9 * MIB: b"\2" * 4096,
-          13 * MIB - 4096: b"\3" * 8192, SIZE - 4096: b"\4" * 4096}
+WRITES = {0: b"\1" * 4 * units.MIB, 9 * units.MIB: b"\2" * 4096,
+          13 * units.MIB - 4096: b"\3" * 8192, SIZE - 4096: b"\4" * 4096}
 
 
 class FillTest(copies.CopyTestCase):
@@ -52,9 +52,9 @@ class FillTest(copies.CopyTestCase):
         path = self.path(copy)
         self.rbd("export", f"volumes/{name}", path)
         with open(path, "rb") as stream, \
-                self.pool.create(copy, 16 * MIB + SIZE) as image:
-            for offset in range(0, image.size(), 4 * MIB):
-                image.write(offset, stream.read(4 * MIB))
+                self.pool.create(copy, 16 * units.MIB + SIZE) as image:
+            for offset in range(0, image.size(), 4 * units.MIB):
+                image.write(offset, stream.read(4 * units.MIB))
         return copy
 
     def test_raw_copy_reads_the_same(self):

@@ -21,8 +21,9 @@ from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import units
 
-SIZE = 64 * 1024 * 1024
+SIZE = 64 * units.MIB
 
 
 class LibrbdImageTest(base.FunctionalTestCase):

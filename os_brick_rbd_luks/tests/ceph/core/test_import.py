@@ -26,8 +26,7 @@ from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
-
-MIB = copies.MIB
+from os_brick_rbd_luks.tests import units
 
 #: One that is copied as it is, one with tables, and one that is a stream.
 QUICK_FORMATS = ("raw", "qcow2", "vmdk-stream")
@@ -77,25 +76,27 @@ class FormatTest(copies.CopyTestCase):
 class HoleTest(copies.CopyTestCase):
     """Zeros stay zeros, also once there is something beside them."""
 
-    SIZE = 32 * MIB
+    SIZE = 32 * units.MIB
 
     def test_luks1_in_qemu(self):
         self.import_(self.image_file(bytes(self.SIZE), "qcow2"))
         self.qemu_io(self.image, base.KEY, f"read -P 0 0 {self.SIZE}",
-                     "write -P 0x61 9M 4k", f"read -P 0 {9 * MIB + 4096} 4k",
-                     f"read -P 0 {9 * MIB - 4096} 4k", "read -P 0 10M 22M")
+                     "write -P 0x61 9M 4k",
+                     f"read -P 0 {9 * units.MIB + 4096} 4k",
+                     f"read -P 0 {9 * units.MIB - 4096} 4k",
+                     "read -P 0 10M 22M")
 
     def test_luks2_in_librbd(self):
         data = bytearray(self.SIZE)
-        data[5 * MIB:5 * MIB + 9] = b"something"
+        data[5 * units.MIB:5 * units.MIB + 9] = b"something"
         for thick in ((), ("--thick",)):
             name = self.volume(bytes(data), "--type", "luks2", *thick)
             with self.pool.open(name) as image:
                 image.load_encryption("luks2", base.KEY)
-                for offset in (4096, 13 * MIB, self.SIZE - 8192):
+                for offset in (4096, 13 * units.MIB, self.SIZE - 8192):
                     image.write(offset, b"a" * 4096)
             written = bytearray(data)
-            for offset in (4096, 13 * MIB, self.SIZE - 8192):
+            for offset in (4096, 13 * units.MIB, self.SIZE - 8192):
                 written[offset:offset + 4096] = b"a" * 4096
             self.assert_same_in_librbd(bytes(written), name, kind="luks2",
                                        piece=4096)
@@ -106,8 +107,8 @@ class SizeTest(copies.CopyTestCase):
     """Nothing is cut off, and the guest gets the size that was asked for."""
 
     @ddt.data(*selection.cases(
-        (1000, "luks1"), (4 * MIB + 4096 + 512, "luks2"),
-        full=((4 * MIB + 512, "luks1"), (5 * MIB + 1000, "luks1"),
+        (1000, "luks1"), (4 * units.MIB + 4096 + 512, "luks2"),
+        full=((4 * units.MIB + 512, "luks1"), (5 * units.MIB + 1000, "luks1"),
               (1000, "luks2"))))
     @ddt.unpack
     def test_odd(self, size, kind):
@@ -120,14 +121,14 @@ class SizeTest(copies.CopyTestCase):
         if kind == "luks1":
             self.assert_same_in_qemu(data, self.image)
 
-    @ddt.data(*selection.cases(9 * MIB + 4096 + 77,
-                               full=(4 * MIB + 512,)))
+    @ddt.data(*selection.cases(9 * units.MIB + 4096 + 77,
+                               full=(4 * units.MIB + 512,)))
     def test_odd_into_an_even_one(self, size):
         data = copies.content(size)
         for kind in ("luks1", "luks2"):
             name = self.volume(data, "--size", "20M", "--type", kind)
             found = self.read(name, kind=kind)
-            self.assertEqual(20 * MIB, len(found))
+            self.assertEqual(20 * units.MIB, len(found))
             self.assert_same_in_librbd(data, name, kind=kind)
 
     def test_empty(self):
@@ -135,19 +136,19 @@ class SizeTest(copies.CopyTestCase):
         self.import_(path, code=1)
         self.assert_nothing_made()
         self.import_(path, "--size", "8M")
-        self.assertEqual(8 * MIB, self.guest_size(self.image, base.KEY))
+        self.assertEqual(8 * units.MIB, self.guest_size(self.image, base.KEY))
         self.assert_same_in_librbd(b"", self.image)
 
     @selection.full
     def test_full(self):
-        data = copies.content(8 * MIB)
+        data = copies.content(8 * units.MIB)
         for target, kind in ((self.image, "luks1"), (self.name(), "luks2")):
             self.import_(self.image_file(data), "--size", "8M", "--type",
                          kind, target=f"volumes/{target}")
             self.assert_same_in_librbd(data, target, kind=kind)
 
     def test_too_large(self):
-        data = b"x" * (8 * MIB + 1)
+        data = b"x" * (8 * units.MIB + 1)
         errors = self.import_(self.image_file(data), "--size", "8M", code=5)
         self.assertIn("the volume is to have 8388608", errors)
         self.assert_nothing_made()
@@ -162,14 +163,14 @@ class SourceTest(copies.CopyTestCase):
 
     @ddt.data("luks1", "luks2")
     def test_stream(self, kind):
-        data = copies.content(20 * MIB + 700)
+        data = copies.content(20 * units.MIB + 700)
         self.import_("-", "--size", "24M", "--type", kind, stdin=data)
         self.assert_same_in_librbd(data, self.image, kind=kind)
         if kind == "luks1":
             self.assert_same_in_qemu(data, self.image)
 
     def test_stream_that_python_encrypts(self):
-        data = copies.content(10 * MIB + 700)
+        data = copies.content(10 * units.MIB + 700)
         self.import_("-", "--size", "12M", "--cipher",
                      "aes-cbc-essiv:sha256", stdin=data)
         self.assert_same_in_qemu(data, self.image)
@@ -180,7 +181,7 @@ class SourceTest(copies.CopyTestCase):
 
     def test_slow_pipe(self):
         """One that gives a little at a time."""
-        data = copies.content(2 * MIB + 3)
+        data = copies.content(2 * units.MIB + 3)
         with self.piped(("sh", "-c", "dd bs=1000 <$0 2>/dev/null",
                          self.file(data, "slow"))) as pipe:
             done = subprocess.run(
@@ -228,7 +229,7 @@ class SourceTest(copies.CopyTestCase):
         self.assert_same_in_qemu(data, self.image)
 
     def test_encrypted_image_is_refused(self):
-        source = self.volume(copies.content(MIB))
+        source = self.volume(copies.content(units.MIB))
         self.assertIn("reencrypt", self.import_(
             f"rbd:volumes/{source}", code=1))
         self.assert_nothing_made()
@@ -241,23 +242,23 @@ class ExistingTest(copies.CopyTestCase):
         self.rbd_luks("create", self.target, "--size", "24M",
                       "--passphrase-file", self.key, "--iterations", "1000")
         with self.pool.open(self.image) as image:
-            header = image.read(0, MIB)
+            header = image.read(0, units.MIB)
         data = copies.content()
         self.import_(self.image_file(data), "--existing")
         self.assert_same_in_qemu(data, self.image)
-        other = b"other" * (2 * MIB // 5)
+        other = b"other" * (2 * units.MIB // 5)
         path = self.image_file(other)
         self.assertIn("--force", self.import_(path, "--existing", code=5))
         self.assert_same_in_qemu(data, self.image)
         self.import_(path, "--existing", "--force")
         self.assert_same_in_qemu(other, self.image)
         with self.pool.open(self.image) as image:
-            self.assertEqual(header, image.read(0, MIB))
+            self.assertEqual(header, image.read(0, units.MIB))
 
     def test_luks2_keeps_no_old_data(self):
         data = copies.content()
         self.import_(self.image_file(data), "--type", "luks2")
-        other = copies.content(3 * MIB)
+        other = copies.content(3 * units.MIB)
         self.import_(self.image_file(other), "--existing", "--force")
         self.assert_same_in_librbd(other, self.image, kind="luks2",
                                    piece=4096)
@@ -268,23 +269,24 @@ class ExistingTest(copies.CopyTestCase):
         data = copies.content()
         self.import_(self.image_file(data, "qcow2"), "--existing")
         self.assert_same_in_qemu(data, self.image)
-        self.import_("-", "--existing", "--force", stdin=data[:5 * MIB])
-        self.assert_same_in_qemu(data[:5 * MIB], self.image)
+        self.import_("-", "--existing", "--force", stdin=data[:5 * units.MIB])
+        self.assert_same_in_qemu(data[:5 * units.MIB], self.image)
 
     def test_refusals(self):
-        self.import_(self.image_file(copies.content(MIB)), "--size", "8M")
-        path = self.image_file(b"x" * (8 * MIB + 1))
+        self.import_(self.image_file(copies.content(units.MIB)),
+                     "--size", "8M")
+        path = self.image_file(b"x" * (8 * units.MIB + 1))
         self.import_(path, "--existing", "--force", code=5)
         self.import_(path, "--existing", "--size", "8M", code=1)
-        self.assert_same_in_qemu(copies.content(MIB), self.image)
+        self.assert_same_in_qemu(copies.content(units.MIB), self.image)
         with self.open_pool().open(self.image):
             self.import_(self.image_file(b"x"), "--existing", "--force",
                          code=5)
         # A longer stream is noticed too late: the volume is empty then.
         self.import_("-", "--existing", "--force", code=5,
-                     stdin=b"x" * (8 * MIB + 1))
-        self.import_(self.image_file(copies.content(MIB)), "--existing")
-        self.assert_same_in_qemu(copies.content(MIB), self.image)
+                     stdin=b"x" * (8 * units.MIB + 1))
+        self.import_(self.image_file(copies.content(units.MIB)), "--existing")
+        self.assert_same_in_qemu(copies.content(units.MIB), self.image)
 
 
 class PlaceTest(copies.CopyTestCase):
@@ -371,7 +373,7 @@ class ProgressTest(copies.CopyTestCase):
 
     def test_the_offer_on_a_terminal(self):
         half = partial.PREFIX + self.image
-        self.pool.create(half, 8 * MIB).__exit__()
+        self.pool.create(half, 8 * units.MIB).__exit__()
         code, shown = self.on_a_terminal(self.command_line(), b"n\n")
         self.assertEqual(5, code, shown)
         self.assertIn(f"{half} is what an interrupted run left", shown)

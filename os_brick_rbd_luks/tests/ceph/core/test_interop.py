@@ -28,8 +28,9 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-SIZE = 64 * 1024 * 1024
+SIZE = 64 * units.MIB
 
 
 def pattern(seed):

@@ -30,8 +30,8 @@ from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-MIB = clones.MIB
 SIZE = clones.SIZE
 
 
@@ -83,7 +83,7 @@ class LayeredTest(clones.CloneTestCase):
     @ddt.data(clones.LUKS1, clones.LUKS2)
     def test_plain_parent(self, options):
         """Not one byte is lost, holes are zeros, the parent stays."""
-        source, parent = self.plain((0, b"first"), (20 * MIB, b"middle"),
+        source, parent = self.plain((0, b"first"), (20 * units.MIB, b"middle"),
                                     (SIZE - 4, b"last"))
         name = self.layered_name()
         header = clone.layered(self.pool, parent, name, base.KEY, options)
@@ -92,11 +92,11 @@ class LayeredTest(clones.CloneTestCase):
         self.assertEqual(SIZE, self.guest_bytes(name, [base.KEY], kind))
         whole = self.read(name, [base.KEY], 0, SIZE, kind)
         self.assert_same(self.read(source, [], 0, SIZE), whole)
-        self.write(name, [base.KEY], (20 * MIB + 2, b"OWN"),
-                   (40 * MIB, b"new"), header=kind)
-        self.assertEqual(b"miOWNe", self.read(name, [base.KEY], 20 * MIB, 6,
-                                              kind))
-        self.assertEqual(b"middle", self.read(source, [], 20 * MIB, 6))
+        self.write(name, [base.KEY], (20 * units.MIB + 2, b"OWN"),
+                   (40 * units.MIB, b"new"), header=kind)
+        self.assertEqual(b"miOWNe", self.read(name, [base.KEY],
+                                              20 * units.MIB, 6, kind))
+        self.assertEqual(b"middle", self.read(source, [], 20 * units.MIB, 6))
         self.assertEqual(b"last", self.read(name, [base.KEY], SIZE - 4, 4,
                                             kind))
         # What the clone wrote is cipher text.
@@ -133,7 +133,8 @@ class LayeredTest(clones.CloneTestCase):
     @ddt.unpack
     def test_rekeyed_and_flattened(self, below, above):
         """What each layer has is encrypted anew, with one volume key."""
-        data = ((0, b"first"), (20 * MIB, b"middle"), (SIZE - 4, b"last"))
+        data = ((0, b"first"), (20 * units.MIB, b"middle"),
+                (SIZE - 4, b"last"))
         if below is None:
             _source, parent = self.plain(*data)
             keys, key_id = [base.NEW_KEY], None
@@ -143,7 +144,8 @@ class LayeredTest(clones.CloneTestCase):
         middle, name = self.layered_name(), self.name()
         clone.layered(self.pool, parent, middle, base.NEW_KEY, above,
                       passphrase=below and base.KEY, key_id=key_id)
-        self.write(middle, keys, (20 * MIB + 2, b"OWN"), header=above.type)
+        self.write(middle, keys, (20 * units.MIB + 2, b"OWN"),
+                   header=above.type)
         of_middle = self.snapshot(middle)
         if below is not None:
             # Refused before anything is made.
@@ -229,7 +231,7 @@ class LayeredTest(clones.CloneTestCase):
     def test_base_that_a_killed_run_left_is_completed(self):
         source, parent = self.plain((SIZE - 4, b"last"))
         with self.pool.open_snapshot(parent) as image:
-            base_name = bases.name_of(parent, image.identity(), 16 * MIB)
+            base_name = bases.name_of(parent, image.identity(), 16 * units.MIB)
         self.pool.clone(parent, base_name).__exit__()
         name = self.layered_name()
         clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
@@ -266,8 +268,8 @@ class LayeredTest(clones.CloneTestCase):
                       size=2 * SIZE)
         self.assertEqual(2 * SIZE, self.guest_bytes(name, [base.KEY],
                                                     "luks2"))
-        self.assertEqual(b"last" + bytes(MIB), self.read(
-            name, [base.KEY], SIZE - 4, MIB + 4, "luks2"))
+        self.assertEqual(b"last" + bytes(units.MIB), self.read(
+            name, [base.KEY], SIZE - 4, units.MIB + 4, "luks2"))
 
     def test_encrypted_parent_needs_its_passphrase(self):
         source, parent = self.volume(clones.LUKS2)
@@ -287,7 +289,7 @@ class LayeredTest(clones.CloneTestCase):
         self.assertRaises(exception.InvalidParameter, clone.layered,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS1, passphrase=base.KEY,
-                          size=SIZE + MIB)
+                          size=SIZE + units.MIB)
         self.assertNotIn(name, self.pool.images())
 
     def test_a_large_golden_image(self):
@@ -295,20 +297,20 @@ class LayeredTest(clones.CloneTestCase):
         source, parent = self.plain((0, b"boot"), size=100 << 30)
         name = self.layered_name()
         clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
-        self.assertLess(self.used(name), 40 * MIB)
+        self.assertLess(self.used(name), 40 * units.MIB)
         self.assertEqual(b"boot", self.read(name, [base.KEY], 0, 4, "luks2"))
         self.assertEqual(100 << 30, self.guest_bytes(name, [base.KEY],
                                                      "luks2"))
 
     def test_qemu_reads_it(self):
-        source, parent = self.plain((0, b"Q" * MIB),
-                                    (SIZE - MIB, b"Z" * MIB))
+        source, parent = self.plain((0, b"Q" * units.MIB),
+                                    (SIZE - units.MIB, b"Z" * units.MIB))
         name = self.layered_name()
         clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         base.run(
             "qemu-io", "--object", "secret,id=key,file=/dev/stdin",
             "--image-opts", "-c", "read -P 0x51 0 1M", "-c",
-            f"read -P 0x5a {SIZE - MIB} 1M", "-c", "read -P 0 8M 1M",
+            f"read -P 0x5a {SIZE - units.MIB} 1M", "-c", "read -P 0 8M 1M",
             f"driver=rbd,pool=volumes,image={name},user=cinder,"
             f"conf={self.conf},encrypt.format=luks-any,"
             "encrypt.key-secret=key", stdin=base.KEY)

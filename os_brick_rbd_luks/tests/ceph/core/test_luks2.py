@@ -29,9 +29,9 @@ from os_brick_rbd_luks.operations import recover
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
-SIZE = 64 * MIB
+SIZE = 64 * units.MIB
 LUKS2 = rbd.RBD_ENCRYPTION_FORMAT_LUKS2
 
 
@@ -82,15 +82,15 @@ class OursTest(Luks2TestCase):
     def test_librbd_reads_and_writes(self, size, sector):
         name = self.create(key_bytes=size, sector_size=sector)
         with self.pool.open(name) as image:
-            self.assertEqual(SIZE + 16 * MIB, image.size())
+            self.assertEqual(SIZE + 16 * units.MIB, image.size())
             image._image.encryption_load(LUKS2, base.KEY.decode())
             self.assertEqual(SIZE, image._image.size())
             image._image.write(pattern(1), 0)
-            image._image.write(pattern(2), 12 * MIB)
+            image._image.write(pattern(2), 12 * units.MIB)
             image._image.write(pattern(3), SIZE - 65536)
             # What was never written reads as zeros.
-            self.assertEqual(bytes(65536), image._image.read(MIB, 65536))
-        for seed, offset in ((1, 0), (2, 12 * MIB), (3, SIZE - 65536)):
+            self.assertEqual(bytes(65536), image._image.read(units.MIB, 65536))
+        for seed, offset in ((1, 0), (2, 12 * units.MIB), (3, SIZE - 65536)):
             self.assertEqual(pattern(seed),
                              self.decrypted(name, base.KEY, offset, 65536))
 
@@ -104,13 +104,13 @@ class OursTest(Luks2TestCase):
         with self.pool.open(name) as image:
             header = unlock.unlock(image, base.KEY).header
             self.assertEqual(0, header.data_offset % image.stripe_period())
-            self.assertGreaterEqual(header.data_offset, 16 * MIB)
+            self.assertGreaterEqual(header.data_offset, 16 * units.MIB)
             self.assertEqual(SIZE + header.data_offset, image.size())
         self.assertTrue(self.opens(name, base.KEY))
 
     def test_rekey_keeps_the_data(self):
         name = self.create()
-        self.write_by_librbd(name, base.KEY, MIB, pattern(4))
+        self.write_by_librbd(name, base.KEY, units.MIB, pattern(4))
         with self.pool.open(name) as image:
             keyslots.add(image, base.KEY, b"other", iterations=2000)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
@@ -118,7 +118,7 @@ class OursTest(Luks2TestCase):
         self.assertFalse(self.opens(name, base.KEY))
         self.assertFalse(self.opens(name, b"other"))
         self.assertEqual(pattern(4), self.read_by_librbd(
-            name, base.NEW_KEY, MIB, 65536))
+            name, base.NEW_KEY, units.MIB, 65536))
 
     def test_argon2(self):
         name = self.create(argon2=kdf.Argon2Cost(4, 65536, 2))
@@ -162,7 +162,7 @@ class OursTest(Luks2TestCase):
             stdin=base.KEY)
         self.assertNotIn(b"failed", done.stdout + done.stderr)
         self.assertEqual(b"\x5a" * 4096, self.decrypted(
-            name, base.KEY, MIB, 4096))
+            name, base.KEY, units.MIB, 4096))
 
     def test_qemu_s_own_driver_refuses(self):
         """As engines says."""
@@ -177,10 +177,10 @@ class TheirsTest(Luks2TestCase):
 
     def make(self, algorithm=rbd.RBD_ENCRYPTION_ALGORITHM_AES256):
         name = self.name()
-        with self.pool.create(name, SIZE + 16 * MIB) as image:
+        with self.pool.create(name, SIZE + 16 * units.MIB) as image:
             image._image.encryption_format(LUKS2, base.KEY.decode(),
                                            algorithm)
-            image._image.write(pattern(1), MIB)
+            image._image.write(pattern(1), units.MIB)
         return name
 
     @ddt.data(*selection.cases(
@@ -191,13 +191,13 @@ class TheirsTest(Luks2TestCase):
         name = self.make(algorithm)
         with self.pool.open(name) as image:
             header = header_io.read_header(image)
-            self.assertEqual((bits, 4096, 16 * MIB, ["argon2id"]), (
+            self.assertEqual((bits, 4096, 16 * units.MIB, ["argon2id"]), (
                 header.key_bits, header.segment.sector_size,
                 header.data_offset,
                 [slot.kdf.name for slot in header.keyslots]))
             self.assertEqual(header.pack(), image.read(0, 32768))
             self.assertEqual(SIZE, image.size() - header.data_offset)
-        self.assertEqual(pattern(1), self.decrypted(name, base.KEY, MIB,
+        self.assertEqual(pattern(1), self.decrypted(name, base.KEY, units.MIB,
                                                     65536))
         with self.pool.open(name) as image:
             saved = backup.backup(image)
@@ -206,11 +206,11 @@ class TheirsTest(Luks2TestCase):
                               image, base.KEY)
         self.assertFalse(self.opens(name, base.KEY))
         self.assertEqual(pattern(1), self.read_by_librbd(
-            name, base.NEW_KEY, MIB, 65536))
+            name, base.NEW_KEY, units.MIB, 65536))
         with self.pool.open(name) as image:
             backup.restore(image, saved)
         self.assertEqual(pattern(1), self.read_by_librbd(
-            name, base.KEY, MIB, 65536))
+            name, base.KEY, units.MIB, 65536))
 
     def test_our_layout_is_theirs(self):
         """All but keys, salts and costs."""

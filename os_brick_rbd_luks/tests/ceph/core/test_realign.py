@@ -20,8 +20,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-MIB = copies.MIB
 CBC = ("cipher-alg=aes-256,cipher-mode=cbc,ivgen-alg=essiv,"
        "ivgen-hash-alg=sha256,iter-time=10")
 
@@ -44,14 +44,14 @@ class RealignTest(copies.CopyTestCase):
         return self.rbd_luks("realign", f"volumes/{source}",
                              f"volumes/{name}", *options, code=code)
 
-    @ddt.data(*selection.cases(5 * MIB + 512, full=(20 * MIB,)))
+    @ddt.data(*selection.cases(5 * units.MIB + 512, full=(20 * units.MIB,)))
     def test_both_passphrases_and_all_data(self, size):
         data = copies.content(size)
         source = self.upstream_s(data)
         if copies.RELEASE >= 18:
             self.assertRaises(exception.ImageError, self.read, source)
         shown = self.realign(source, self.image)
-        self.assertEqual((4 * MIB, size), (shown["data_offset"],
+        self.assertEqual((4 * units.MIB, size), (shown["data_offset"],
                                            shown["decrypted_size"]))
         for key in (base.KEY, base.NEW_KEY):
             self.assertEqual(size, self.guest_size(self.image, key))
@@ -69,7 +69,7 @@ class RealignTest(copies.CopyTestCase):
                      "luks1", "--key-file", key, path)
 
     def test_a_cipher_that_only_qemu_knows(self):
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         source = self.upstream_s(data, CBC)
         self.realign(source, self.image)
         for key in (base.KEY, base.NEW_KEY):
@@ -84,26 +84,26 @@ class RealignTest(copies.CopyTestCase):
         self.qemu_io(self.image, base.KEY, "read -P 0x61 700M 64k")
         with self.pool.open(self.image) as image:
             self.assertLess(sum(length for _at, length in image.extents()),
-                            24 * MIB)
+                            24 * units.MIB)
 
     def test_snapshot_of_a_volume_in_use(self):
-        data = copies.content(6 * MIB)
+        data = copies.content(6 * units.MIB)
         source = self.upstream_s(data)
         with self.open_pool().open(source) as image:
             image.create_snapshot("s")
             self.assertIn("in use", self.realign(source, self.image, code=5))
-            image.write(5 * MIB, b"later")
+            image.write(5 * units.MIB, b"later")
             self.realign(f"{source}@s", self.image)
         self.assert_same_in_qemu(data, self.image)
 
     def test_refusals(self):
-        aligned = self.volume(copies.content(MIB))
+        aligned = self.volume(copies.content(units.MIB))
         self.assertIn("aligned already", self.realign(aligned, self.image,
                                                       code=5))
-        plain = self.plain_image(b"x" * MIB)
+        plain = self.plain_image(b"x" * units.MIB)
         self.realign(plain, self.image, code=4)
         self.assert_nothing_made()
         source = self.name()
         self.qemu_create(source, "4M")
         self.assertIn("exists already", self.realign(source, plain, code=5))
-        self.assert_same(b"x" * MIB, self.read(plain, kind=None))
+        self.assert_same(b"x" * units.MIB, self.read(plain, kind=None))

@@ -21,8 +21,7 @@ import ddt
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
-
-MIB = copies.MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -31,11 +30,11 @@ class ReencryptTest(copies.CopyTestCase):
     def start_of(self, name, offset):
         """Cipher text of the payload."""
         with self.pool.open(name, read_only=True) as image:
-            return image.read(offset, MIB)
+            return image.read(offset, units.MIB)
 
     def test_to_and_fro(self):
         """LUKS1 to LUKS2, back, to plain text and to LUKS2 again."""
-        data = copies.content(21 * MIB + 512 * 8)
+        data = copies.content(21 * units.MIB + 512 * 8)
         present, kind = self.volume(data), "luks1"
         key, new = self.key, self.new_key
         for other in ("luks2", "luks1", None, "luks2"):
@@ -58,23 +57,23 @@ class ReencryptTest(copies.CopyTestCase):
         self.assertEqual("luks2", kind)
 
     def test_another_volume_key(self):
-        data = copies.content(5 * MIB)
+        data = copies.content(5 * units.MIB)
         source, name = self.volume(data), self.name()
-        before = self.start_of(source, 4 * MIB)
+        before = self.start_of(source, 4 * units.MIB)
         self.reencrypt(f"volumes/{source}", name)
-        after = self.start_of(name, 4 * MIB)
-        same = [offset for offset in range(0, MIB, 512)
+        after = self.start_of(name, 4 * units.MIB)
+        same = [offset for offset in range(0, units.MIB, 512)
                 if before[offset:offset + 512] == after[offset:offset + 512]]
         self.assertEqual([], same)
         self.assertFalse(self.opens_in_qemu(name, base.KEY))
-        self.assertEqual(before, self.start_of(source, 4 * MIB))
+        self.assertEqual(before, self.start_of(source, 4 * units.MIB))
         self.assert_same_in_qemu(data, source)
 
     @ddt.data(*selection.cases("luks2", full=("luks1",)))
     def test_holes(self, kind):
         """What was never written in one is zeros in the other."""
-        name, data = self.name(), bytearray(32 * MIB)
-        data[9 * MIB:9 * MIB + 4096] = b"d" * 4096
+        name, data = self.name(), bytearray(32 * units.MIB)
+        data[9 * units.MIB:9 * units.MIB + 4096] = b"d" * 4096
         source = self.volume(bytes(data), "--type", "luks2")
         self.reencrypt(f"volumes/{source}", name, "--type", kind)
         self.assert_same_in_librbd(data, name, kind=kind, key=base.NEW_KEY,
@@ -89,23 +88,23 @@ class ReencryptTest(copies.CopyTestCase):
     def test_upstream_s_layout(self, options):
         source = self.name()
         self.qemu_create(source, "20M", options)
-        data = copies.content(20 * MIB)
+        data = copies.content(20 * units.MIB)
         self.import_(self.image_file(data), "--existing",
                      target=f"volumes/{source}")
         for kind in ("luks1", "luks2"):
             name = self.name()
             shown = self.reencrypt(f"volumes/{source}", name, "--type", kind)
-            self.assertEqual(20 * MIB, shown["decrypted_size"])
+            self.assertEqual(20 * units.MIB, shown["decrypted_size"])
             self.assert_same_in_librbd(data, name, kind=kind,
                                        key=base.NEW_KEY)
         self.assert_same_in_qemu(data, source)
 
     def test_plain_snapshot_of_a_volume_in_use(self):
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         source = self.plain_image(data)
         with self.open_pool().open(source) as image:
             image.create_snapshot("s")
-            image.write(5 * MIB, b"later")
+            image.write(5 * units.MIB, b"later")
             self.assertIn("in use", self.reencrypt(
                 f"volumes/{source}", self.image, code=5))
             self.assert_nothing_made()
@@ -114,20 +113,21 @@ class ReencryptTest(copies.CopyTestCase):
 
     @selection.full
     def test_sizes(self):
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         source = self.volume(data)
         self.assertIn("larger", self.reencrypt(
-            f"volumes/{source}", self.image, "--size", str(9 * MIB - 512),
-            code=5))
+            f"volumes/{source}", self.image,
+            "--size", str(9 * units.MIB - 512), code=5))
         self.assert_nothing_made()
         self.reencrypt(f"volumes/{source}", self.image, "--size", "16M")
-        self.assertEqual(16 * MIB, self.guest_size(self.image, base.NEW_KEY))
+        self.assertEqual(16 * units.MIB,
+                         self.guest_size(self.image, base.NEW_KEY))
         self.assert_same_in_qemu(data, self.image, key=base.NEW_KEY)
 
     @selection.full
     def test_odd_size(self):
         """A plain image need not have whole sectors."""
-        data = copies.content(4 * MIB + 4096 + 700)
+        data = copies.content(4 * units.MIB + 4096 + 700)
         source = self.plain_image(data)
         for kind in ("luks1", "luks2"):
             name = self.name()
@@ -136,8 +136,8 @@ class ReencryptTest(copies.CopyTestCase):
                                        key=base.NEW_KEY)
 
     def test_refusals(self):
-        source = self.volume(copies.content(MIB))
-        plain = self.plain_image(b"x" * MIB)
+        source = self.volume(copies.content(units.MIB))
+        plain = self.plain_image(b"x" * units.MIB)
         self.assertIn("rbd cp", self.reencrypt(
             f"volumes/{plain}", self.image, "--plain", code=1))
         self.assertIn("exists", self.reencrypt(
@@ -152,7 +152,7 @@ class ReencryptTest(copies.CopyTestCase):
         if copies.RELEASE >= 18:
             # Its parent's passphrase is a key manager's, or none.
             return
-        data = copies.content(9 * MIB)
+        data = copies.content(9 * units.MIB)
         source, clone = self.volume(data), self.name()
         self.rbd_luks("clone", f"volumes/{source}", f"volumes/{clone}",
                       "--own-key", "--passphrase-file", self.key,
@@ -189,7 +189,7 @@ class OtherClusterTest(copies.OtherClusterTestCase):
         name = self.name()
         self.rbd_luks("realign", "volumes/upstream", f"volumes/{name}",
                       *there)
-        self.assert_same_in_librbd(b"\x75" * 8 * MIB, name)
+        self.assert_same_in_librbd(b"\x75" * 8 * units.MIB, name)
         # Without the option it is an image of this cluster, which is none.
         self.reencrypt(encrypted, self.name(), code=4)
         self.assertTrue(os.path.exists(self.other_conf))

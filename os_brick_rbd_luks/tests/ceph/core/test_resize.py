@@ -24,8 +24,8 @@ from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
+from os_brick_rbd_luks.tests import units
 
-MIB = clones.MIB
 SIZE = clones.SIZE
 LUKS1, LUKS2 = clones.LUKS1, clones.LUKS2
 
@@ -36,7 +36,8 @@ class ResizeTest(clones.CloneTestCase):
     def create(self, options=LUKS1):
         name = self.name()
         create.create(self.pool, name, SIZE, base.KEY, options)
-        self.write(name, [base.KEY], (0, b"Q" * MIB), header=options.type)
+        self.write(name, [base.KEY], (0, b"Q" * units.MIB),
+                   header=options.type)
         return name
 
     def resize(self, name, size, **options):
@@ -57,7 +58,8 @@ class ResizeTest(clones.CloneTestCase):
     @ddt.data(LUKS1, LUKS2)
     def test_grow_and_shrink(self, options):
         name = self.create(options)
-        for size in (SIZE + 4096, 1024 * MIB, 32 * MIB, 32 * MIB - 4096):
+        for size in (SIZE + 4096, 1024 * units.MIB, 32 * units.MIB,
+                     32 * units.MIB - 4096):
             self.resize(name, size, force=True)
             self.assert_guest(name, size, options.type)
             self.assertTrue(self.opens_in_librbd(name, base.KEY,
@@ -67,7 +69,7 @@ class ResizeTest(clones.CloneTestCase):
         name = self.name()
         self.qemu_create(name, "64M")
         self.qemu_io(name, base.KEY, "write -P 0x51 0 1M")
-        for size in (100 * MIB, 48 * MIB):
+        for size in (100 * units.MIB, 48 * units.MIB):
             self.resize(name, size, force=True)
             with self.pool.open(name, read_only=True) as image:
                 facts = describe.describe_image(image)
@@ -98,7 +100,7 @@ class ResizeTest(clones.CloneTestCase):
             self.assertRaises(exception.ImageLocked, self.resize, name, SIZE,
                               force=True)
             self.assertRaises(exception.OperationRefused, self.resize, name,
-                              5 * SIZE + MIB)
+                              5 * SIZE + units.MIB)
         self.assert_guest(name, 5 * SIZE, options.type)
 
     def test_shrink_unasked(self):
@@ -137,9 +139,9 @@ class ResizeTest(clones.CloneTestCase):
         name = self.create()
         target = f"volumes/{name}"
         shown = self.rbd_luks("resize", target, "--size", "128M")
-        self.assertEqual(128 * MIB, shown["decrypted_size"])
+        self.assertEqual(128 * units.MIB, shown["decrypted_size"])
         errors = self.rbd_luks("resize", target, "--size", "64M", code=5)
         self.assertIn("--force", errors)
         self.rbd_luks("resize", target, "--size", "100", code=1)
         self.rbd_luks("resize", target, "--size", "32M", "--force")
-        self.assert_guest(name, 32 * MIB)
+        self.assert_guest(name, 32 * units.MIB)

@@ -28,10 +28,10 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 SECRET = b"nobody-would-guess-this-zebra"
 NEW_SECRET = b"nor-would-they-this-quagga"
-MIB = 1024 * 1024
 
 ONE = SECRET + b"\n"
 TWO = ONE + NEW_SECRET + b"\n"
@@ -105,7 +105,7 @@ class Things(dict):
 
     def _volume(self, **options):
         name = self._test.name()
-        create.create(self._test.pool, name, 64 * MIB, SECRET,
+        create.create(self._test.pool, name, 64 * units.MIB, SECRET,
                       formatting.Options(**options))
         return f"volumes/{name}"
 
@@ -140,8 +140,8 @@ class Things(dict):
 
     def _plain(self):
         name = self._test.name()
-        with self._test.pool.create(name, 8 * MIB) as image:
-            image.write(0, b"data" * MIB)
+        with self._test.pool.create(name, 8 * units.MIB) as image:
+            image.write(0, b"data" * units.MIB)
         return f"volumes/{name}"
 
     def _disk(self):

@@ -34,10 +34,10 @@ from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
-KIB, MIB, GIB, TIB = 1024, 1024 ** 2, 1024 ** 3, 1024 ** 4
-SIZE = 5 * GIB
-LENGTH = 64 * KIB
+SIZE = 5 * units.GIB
+LENGTH = 64 * units.KIB
 
 TYPES = ("luks1", "luks2")
 OPTIONS = {"luks1": copies.LUKS1, "luks2": copies.LUKS2}
@@ -47,14 +47,15 @@ LAYOUTS = {
     "1MiB": {"order": 20},
     "8MiB": {"order": 23},
     "32MiB": {"order": 25},
-    "striped": {"order": 22, "stripe_unit": MIB, "stripe_count": 3},
-    "finely": {"order": 22, "stripe_unit": 64 * KIB, "stripe_count": 7},
+    "striped": {"order": 22, "stripe_unit": units.MIB, "stripe_count": 3},
+    "finely": {"order": 22, "stripe_unit": 64 * units.KIB, "stripe_count": 7},
 }
 
 
 def places(size=SIZE):
     """Offset -> data: at both ends, and across 2 GiB and 4 GiB."""
-    offsets = [0, 2 * GIB - LENGTH // 2, 4 * GIB - LENGTH // 2, size - LENGTH]
+    offsets = [0, 2 * units.GIB - LENGTH // 2, 4 * units.GIB - LENGTH // 2,
+               size - LENGTH]
     return {offset: bytes([number + 1]) * LENGTH
             for number, offset in enumerate(offsets)
             if offset + LENGTH <= size}
@@ -91,7 +92,7 @@ class SizeTestCase(copies.CopyTestCase):
             for offset, piece in data.items():
                 self.assert_same(piece, image.read(offset, len(piece)))
             # One of the holes.
-            self.assertEqual(bytes(LENGTH), image.read(GIB // 2, LENGTH))
+            self.assertEqual(bytes(LENGTH), image.read(units.GIB // 2, LENGTH))
         if kind == "luks1" and len(keys) == 1:
             self.qemu_io(name, keys[0], *(
                 f"read -P {piece[0]} {offset} {len(piece)}"
@@ -142,7 +143,7 @@ class DataTest(SizeTestCase):
     def test_export(self, kind):
         name, path = self.create(kind), self.path("out")
         self.export(name, path)
-        self.assertLess(os.stat(path).st_blocks * 512, GIB)
+        self.assertLess(os.stat(path).st_blocks * 512, units.GIB)
         self.assert_file(path)
 
     def test_import_into_one_with_data(self):
@@ -187,7 +188,7 @@ class DataTest(SizeTestCase):
                       base.KEY, base.NEW_KEY)
         keys = ((base.NEW_KEY,) if copies.RELEASE < 18
                 else (base.NEW_KEY, base.KEY))
-        own = {4 * GIB - LENGTH // 2: b"own" * 1024}
+        own = {4 * units.GIB - LENGTH // 2: b"own" * 1024}
         self.assert_there(name, kind, places(), keys=keys)
         with self.pool.open(name) as image:
             image.load_encryption(kind, *keys)
@@ -208,8 +209,9 @@ class DataTest(SizeTestCase):
     @ddt.data(*selection.cases("luks2", full=("luks1",)))
     def test_resize(self, kind):
         """Over the borders, there and back."""
-        name = self.create(kind, GIB)
-        for size in (3 * GIB, SIZE, 4 * GIB + MIB, 2 * GIB - MIB):
+        name = self.create(kind, units.GIB)
+        for size in (3 * units.GIB, SIZE, 4 * units.GIB + units.MIB,
+                     2 * units.GIB - units.MIB):
             with self.pool.open(name) as image:
                 resize.resize(image, size, force=True)
             self.put(name, kind, places(size))
@@ -222,25 +224,25 @@ class HeaderTest(SizeTestCase):
 
     @ddt.data(*TYPES)
     def test_header(self, kind):
-        data = {0: b"b" * LENGTH, TIB - LENGTH: b"e" * LENGTH}
-        name = self.create(kind, TIB, data)
+        data = {0: b"b" * LENGTH, units.TIB - LENGTH: b"e" * LENGTH}
+        name = self.create(kind, units.TIB, data)
         with self.pool.open(name) as image:
-            self.assertEqual(TIB, describe.describe_image(image)[
+            self.assertEqual(units.TIB, describe.describe_image(image)[
                 "decrypted_size"])
             saved = backup.backup(image)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
             keyslots.add(image, base.NEW_KEY, b"third")
             keyslots.remove(image, base.NEW_KEY)
-        self.assert_there(name, kind, data, TIB, [b"third"])
+        self.assert_there(name, kind, data, units.TIB, [b"third"])
         self.assertFalse(self.opens_in_librbd(name, base.NEW_KEY, kind))
         with self.pool.open(name) as image:
             backup.restore(image, saved)
-        self.assert_there(name, kind, data, TIB)
+        self.assert_there(name, kind, data, units.TIB)
         with self.pool.open(name) as image:
             self.assertEqual([0], erase.erase(image))
             self.assertEqual([], describe.describe_image(image)["keyslots"])
             backup.restore(image, saved)
-        self.assert_there(name, kind, data, TIB)
+        self.assert_there(name, kind, data, units.TIB)
 
 
 @ddt.ddt
@@ -254,7 +256,7 @@ class LayoutTest(SizeTestCase):
               ("luks2", "finely"))))
     @ddt.unpack
     def test_layout(self, kind, layout):
-        name = self.create(kind, GIB, **LAYOUTS[layout])
+        name = self.create(kind, units.GIB, **LAYOUTS[layout])
         with self.pool.open(name) as image:
             period = image.stripe_period()
             self.assertEqual(0, describe.describe_image(image)[

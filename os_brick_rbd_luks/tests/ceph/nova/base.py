@@ -42,9 +42,8 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import units
 
-GIB = 1024 ** 3
-MIB = 1024 ** 2
 SIZE = base.SIZE
 
 #: From this release of libvirt on, as far as is known, a running guest can be
@@ -55,7 +54,7 @@ HOTPLUG = 11_003_000
 _HOSTS = {}
 
 #: What :meth:`NovaTestCase.filled` writes at a volume's begin and end.
-BEGIN = b"H" * (8 * MIB)
+BEGIN = b"H" * (8 * units.MIB)
 END = b"Z" * 512
 
 

@@ -25,6 +25,7 @@ from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 
 class NativeTestCase(base.NovaTestCase):
@@ -53,8 +54,8 @@ class AttachTest(NativeTestCase):
         self.check_end(said)
         self.disconnect(info)
         self.assert_nothing_left(info)
-        self.assertEqual(b"G" * base.MIB, self.read(
-            volume, 16 * base.MIB, base.MIB))
+        self.assertEqual(b"G" * units.MIB, self.read(
+            volume, 16 * units.MIB, units.MIB))
 
     @ddt.data(*selection.cases("luks", full=("luks2",)))
     def test_attach_and_detach(self, provider):
@@ -82,7 +83,7 @@ class AttachTest(NativeTestCase):
         info = self.info(volume)
         booted, instance = self.boot(info, guests.WATCHER)
         booted.wait(f"size {volume.size}")
-        self.extend(volume, 2 * base.SIZE + base.MIB)
+        self.extend(volume, 2 * base.SIZE + units.MIB)
         self.driver.extend_volume(self.context, info, instance, volume.size)
         booted.wait(f"size {volume.size}")
         self.assertEqual(2, len(guests.sizes(booted.output())))

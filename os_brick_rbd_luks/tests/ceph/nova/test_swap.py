@@ -31,6 +31,7 @@ from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests.ceph.nova import writer
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 PLAIN = ""
 DIRECTIONS = selection.cases(("luks2", "luks"), full=(
@@ -109,26 +110,26 @@ class SwapTest(SwapTestCase):
     def test_to_a_larger_one(self, old, new):
         """The guest sees the new size at once, and all of it is its own."""
         self.start(old)
-        other = self.make(new, base.GIB)
+        other = self.make(new, units.GIB)
         info = self.info(other)
         try:
             self.swap(other, info, 1)
         finally:
             # Also of a volume that the guest could not be moved to.
-            self.assertEqual(base.GIB, self.decrypted_size(other))
-        self.wait_for_size(base.GIB)
+            self.assertEqual(units.GIB, self.decrypted_size(other))
+        self.wait_for_size(units.GIB)
         if new:
-            self.assertEqual(base.GIB, attachment.read(info).size)
+            self.assertEqual(units.GIB, attachment.read(info).size)
         self.written(5)
         self.assert_complete(other)
-        self.assertEqual(base.GIB, self.decrypted_size(other))
+        self.assertEqual(units.GIB, self.decrypted_size(other))
         self.driver._disconnect_volume(self.context, info, None)
         self.assert_nothing_left(self.old_info, info)
 
     @selection.full
     def test_larger_by_a_header(self):
         """As from a volume of upstream's driver to one of ours."""
-        self.start("luks", base.SIZE - base.MIB)
+        self.start("luks", base.SIZE - units.MIB)
         other = self.make("luks")
         self.swap(other, self.info(other))
         self.wait_for_size(base.SIZE)
@@ -138,36 +139,36 @@ class SwapTest(SwapTestCase):
     @selection.full
     def test_again_after_a_crash_that_left_it_small(self):
         self.start("luks")
-        other = self.make("luks", base.GIB)
+        other = self.make("luks", units.GIB)
         with self.pool.open(other.id) as image:
-            resize.resize(image, base.SIZE - base.MIB, force=True)
+            resize.resize(image, base.SIZE - units.MIB, force=True)
         self.swap(other, self.info(other), 1)
         self.written(5)
         self.assert_complete(other)
-        self.assertEqual(base.GIB, self.decrypted_size(other))
+        self.assertEqual(units.GIB, self.decrypted_size(other))
 
     @selection.full
     def test_larger_one_that_somebody_uses(self):
         self.start("luks")
-        other = self.make("luks", base.GIB)
+        other = self.make("luks", units.GIB)
         info = self.info(other)
         with self.pool.open(other.id):
             self.assertRaises(exception.ImageLocked, self.swap, other, info,
                               1)
         self.assert_on_old(other, info)
-        self.assertEqual(base.GIB, self.decrypted_size(other))
+        self.assertEqual(units.GIB, self.decrypted_size(other))
 
     @selection.full
     def test_larger_plain_one_where_there_is_no_keyring(self):
         """A compute host need not have one; libvirt has the key."""
         self.start("luks")
-        other = self.make(PLAIN, base.GIB)
+        other = self.make(PLAIN, units.GIB)
         self.set_option("ceph_conf", self.file(
             b"[global]\nkeyring = /nowhere/keyring\n", "ceph.conf"))
         self.swap(other, self.info(other), 1)
         self.written(5)
         self.assert_complete(other)
-        self.assertEqual(base.GIB, self.decrypted_size(other))
+        self.assertEqual(units.GIB, self.decrypted_size(other))
 
     @into_luks2
     @selection.full
@@ -200,7 +201,7 @@ class SwapTest(SwapTestCase):
     @selection.full
     def test_too_small(self, new):
         self.start("luks2")
-        other = self.make(new, base.SIZE - base.MIB)
+        other = self.make(new, base.SIZE - units.MIB)
         info = self.info(other)
         error = self.assertRaises(exception.VolumeTooSmall, self.swap,
                                   other, info)
@@ -263,7 +264,7 @@ class FaultTest(SwapTestCase):
     """Cut off in the middle of a copy, which is slowed down there."""
 
     #: Bytes that take a copy a while.
-    LARGE = 512 * base.MIB
+    LARGE = 512 * units.MIB
 
     def begin(self, old="luks2", new="luks", size=LARGE):
         if new == "luks2" and libvirt.getVersion() < base.HOTPLUG:
@@ -272,10 +273,10 @@ class FaultTest(SwapTestCase):
         self.other = self.make(new, size)
         self.new_info = self.info(self.other)
         self.running = base.Background(self.swap, self.other, self.new_info,
-                                       size // base.GIB)
+                                       size // units.GIB)
         base.until(self.job, "block job")
         in_bytes = libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES
-        self.domain().blockJobSetSpeed("vda", base.MIB, in_bytes)
+        self.domain().blockJobSetSpeed("vda", units.MIB, in_bytes)
         self.written(3)
         self.assertTrue(self.job())
 
@@ -286,8 +287,8 @@ class FaultTest(SwapTestCase):
         return bool(self.domain().blockJobInfo("vda"))
 
     @ddt.data(("luks", "luks2"), ("luks2", "luks"), (PLAIN, "luks"),
-              ("luks", PLAIN), ("luks2", "luks", base.GIB),
-              ("luks", PLAIN, base.GIB))
+              ("luks", PLAIN), ("luks2", "luks", units.GIB),
+              ("luks", PLAIN, units.GIB))
     @ddt.unpack
     def test_cancelled(self, old, new, size=LARGE):
         self.begin(old, new, size)
@@ -298,7 +299,7 @@ class FaultTest(SwapTestCase):
         self.assert_on_old(self.other, self.new_info)
 
     @ddt.data(("luks", "luks2"), ("luks2", "luks"),
-              ("luks2", "luks", base.GIB))
+              ("luks2", "luks", units.GIB))
     @ddt.unpack
     def test_guest_killed(self, old, new, size=LARGE):
         self.begin(old, new, size)

@@ -25,6 +25,7 @@ from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -49,8 +50,8 @@ class UnmodifiedTest(base.NovaTestCase):
         self.check_end(said)
         self.driver._disconnect_volume(self.context, info, None)
         self.assert_no_secret_left(volume)
-        self.assertEqual(b"G" * base.MIB, self.read(
-            volume, 16 * base.MIB, base.MIB))
+        self.assertEqual(b"G" * units.MIB, self.read(
+            volume, 16 * units.MIB, units.MIB))
 
     @ddt.data("luks", attach.PROVIDER)
     @selection.full
@@ -66,8 +67,8 @@ class UnmodifiedTest(base.NovaTestCase):
         booted.wait("detached")
         self.check(booted.said(), volume)
         self.assert_no_secret_left(volume)
-        self.assertEqual(b"G" * base.MIB, self.read(
-            volume, 16 * base.MIB, base.MIB))
+        self.assertEqual(b"G" * units.MIB, self.read(
+            volume, 16 * units.MIB, units.MIB))
 
     @selection.full
     def test_extend(self):

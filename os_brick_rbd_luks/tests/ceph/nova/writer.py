@@ -19,13 +19,14 @@ import os
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
+from os_brick_rbd_luks.tests import units
 
 
 class WriterTestCase(base.NovaTestCase):
     """Has a server that writes to its volume all the while."""
 
     #: where the volume has data besides the writer's blocks, and how much
-    PLACE, LENGTH = 48 * base.MIB, 4 * base.MIB
+    PLACE, LENGTH = 48 * units.MIB, 4 * units.MIB
 
     def setUp(self):
         super().setUp()

@@ -35,10 +35,9 @@ from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.fakes import keystore
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
 
-GIB = volumes.GIB
-MIB = 1024 * 1024
 PROVIDERS = volumes.PROVIDERS
 
 #: Of the calls that an operation makes, every so many fails in a walk over
@@ -48,7 +47,7 @@ STRIDE = 7
 
 def data(gib=1, value=b"A"):
     """The first bytes of a disk, some in its middle and the last ones."""
-    size = gib * GIB
+    size = gib * units.GIB
     return {0: value * 4096, size // 2 + 4096: value * 8192,
             size - 512: value * 512}
 
@@ -175,7 +174,7 @@ class DriverTestCase(volumes.VolumeTestCase):
         volume.refresh()
         self.assert_opens(volume, pool=pool)
         with self.view(volume, pool) as view:
-            self.assertEqual(volume.size * GIB, view.size())
+            self.assertEqual(volume.size * units.GIB, view.size())
             for offset, value in (data(volume.size) if expected is None
                                   else expected).items():
                 found = view.read(offset, len(value))

@@ -27,9 +27,9 @@ from os_brick_rbd_luks.tests.fakes import glance
 from os_brick_rbd_luks.tests.fakes import programs
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
-SIZE = 8 * MIB
+SIZE = 8 * units.MIB
 
 #: What an image of SIZE bytes has in it.
 DATA = {0: b"first" * 100, SIZE - 4096: b"last" * 1024}

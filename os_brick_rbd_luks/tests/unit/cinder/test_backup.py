@@ -28,8 +28,8 @@ from os_brick_rbd_luks.backup.drivers import ceph
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import rawcopy
+from os_brick_rbd_luks.tests import units
 
-GIB = 1024 ** 3
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
 OURS = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 
@@ -39,7 +39,7 @@ REFUSED = exception.OperationRefused(reason="no copy of it")
 class Image:
     """What a handle says of its image."""
 
-    def __init__(self, size=GIB + 4096):
+    def __init__(self, size=units.GIB + 4096):
         self.size = mock.Mock(return_value=size)
 
 
@@ -122,7 +122,7 @@ class BackupDriverTest(test.TestCase):
 
     def back_up(self, backup, handle):
         self.calls.backup.side_effect = lambda *args, **kwargs: (
-            self.driver._full_backup(backup, handle, "name", GIB))
+            self.driver._full_backup(backup, handle, "name", units.GIB))
         return self.driver.backup(backup, handle, backup_metadata=False)
 
     def test_snapshot_of_an_encrypted_volume(self):
@@ -133,7 +133,7 @@ class BackupDriverTest(test.TestCase):
         self.calls.backup.assert_called_once_with(backup, self.handle,
                                                   backup_metadata=False)
         self.calls._full_backup.assert_called_once_with(
-            backup, self.handle, "name", GIB + 4096)
+            backup, self.handle, "name", units.GIB + 4096)
 
     @ddt.data(True, False)
     def test_other_backups_are_upstreams(self, is_rbd):
@@ -142,10 +142,10 @@ class BackupDriverTest(test.TestCase):
         handle = self.handle if is_rbd else object()
         self.back_up(backup, handle)
         self.calls._full_backup.assert_called_once_with(
-            backup, handle, "name", GIB)
-        self.driver._transfer_data("a", "b", "c", "d", GIB)
+            backup, handle, "name", units.GIB)
+        self.driver._transfer_data("a", "b", "c", "d", units.GIB)
         self.calls._transfer_data.assert_called_once_with(
-            "a", "b", "c", "d", GIB)
+            "a", "b", "c", "d", units.GIB)
         self.assertNotIn("refuse_clone", self.names())
 
     def test_refused_before_anything(self):
@@ -159,9 +159,9 @@ class BackupDriverTest(test.TestCase):
     def test_backup_copies_exactly(self):
         self.back_up(self.record(fake.ENCRYPTION_KEY_ID), self.handle)
         self.driver._transfer_data(self.handle, "volume", Handle(), "base",
-                                   GIB + 4096)
+                                   units.GIB + 4096)
         source, target, size = self.calls.back_up.call_args[0]
-        self.assertEqual(("volume", "base", GIB + 4096),
+        self.assertEqual(("volume", "base", units.GIB + 4096),
                          (source.name, target.name, size))
         self.assertNotIn("_transfer_data", self.names())
 
@@ -172,7 +172,7 @@ class BackupDriverTest(test.TestCase):
         backup, volume = (mock.Mock(encryption_key_id=key) for key in keys)
         self.calls._restore_volume.side_effect = lambda *args, **kwargs: (
             self.driver._transfer_data(
-                Handle(), "base", self.handle, "volume", GIB,
+                Handle(), "base", self.handle, "volume", units.GIB,
                 discard_zeros=True))
         self.calls._diff_restore_allowed.return_value = True, "point"
         # In Cinder 21 there is no fourth one.
@@ -185,14 +185,15 @@ class BackupDriverTest(test.TestCase):
     def test_encrypted(self, keys):
         self.assertEqual((False, "point"), self.restore(*keys))
         source, target, size = self.calls.restore.call_args[0]
-        self.assertEqual(("base", "volume", GIB),
+        self.assertEqual(("base", "volume", units.GIB),
                          (source.name, target.name, size))
         self.assertNotIn("_transfer_data", self.names())
 
     def test_plain(self):
         self.assertEqual((True, "point"), self.restore(None, None))
         self.calls._transfer_data.assert_called_once_with(
-            mock.ANY, "base", self.handle, "volume", GIB, discard_zeros=True)
+            mock.ANY, "base", self.handle, "volume", units.GIB,
+            discard_zeros=True)
         self.assertNotIn("restore", self.names())
 
     def test_plain_data_for_an_encrypted_volume(self):

@@ -25,6 +25,7 @@ from os_brick.initiator import linuxrbd
 from os_brick_rbd_luks.backup.drivers import ceph
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.tests.unit.cinder import imaging
+from os_brick_rbd_luks.tests import units
 
 CEPH = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
@@ -80,7 +81,7 @@ class DeviceTest(BackupTestCase):
 
     def test_layered_volume_for_ceph(self):
         # Only its keys can make all of it its own.
-        volume = self.of_image(self.in_ceph(imaging.base.GIB), "luks2")
+        volume = self.of_image(self.in_ceph(units.GIB), "luks2")
         self.device(volume)
         self.assertIsNone(self.content(volume).parent)
         self.check(volume, imaging.DATA)
@@ -90,7 +91,7 @@ class DeviceTest(BackupTestCase):
     @ddt.unpack
     def test_holes_are_written_for_others(self, provider, written):
         # To QEMU, which reads LUKS1, they are noise before and after.
-        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 32 * 1024 ** 2)
+        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 32 * units.MIB)
         volume = self.create(provider)
         content = self.content(volume)
         before = content.allocated()
@@ -102,7 +103,7 @@ class DeviceTest(BackupTestCase):
         self.assert_keys(volume)
 
     def test_clone_of_a_layered_volume_for_others(self):
-        volume = self.of_image(self.in_ceph(imaging.base.GIB), "luks2")
+        volume = self.of_image(self.in_ceph(units.GIB), "luks2")
         device = self.driver._create_temp_cloned_volume(self.context, volume)
         self.patch("cinder.volume.driver.BaseVD.get_backup_device",
                    return_value=(device, False))

@@ -19,6 +19,7 @@ import ddt
 
 from os_brick_rbd_luks.operations import owned
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests import units
 
 
 class CloneTestCase(base.DriverTestCase):
@@ -77,11 +78,11 @@ class CloneTest(CloneTestCase):
         clone = self.build(self.volume(
             type_id=source.volume_type_id, source_volid=source.id),
             source_volid=source.id)
-        self.assertEqual(base.GIB, self.content(clone).size)
+        self.assertEqual(units.GIB, self.content(clone).size)
         larger = self.build(self.volume(
             size=2, type_id=source.volume_type_id, source_volid=source.id),
             source_volid=source.id)
-        self.assertEqual(2 * base.GIB, self.content(larger).size)
+        self.assertEqual(2 * units.GIB, self.content(larger).size)
         self.assert_keys()
 
     @ddt.data("luks", "luks2")
@@ -211,7 +212,7 @@ class SnapshotTest(CloneTestCase):
         volume = self.build(self.volume(
             size=2, type_id=source.volume_type_id, snapshot_id=snapshot.id),
             snapshot_id=snapshot.id)
-        self.assertEqual(2 * base.GIB, self.content(volume).size)
+        self.assertEqual(2 * units.GIB, self.content(volume).size)
         self.delete(volume)
         self.delete_snapshot(snapshot)
         self.delete(source)

@@ -22,6 +22,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import transfers
 
 
@@ -34,7 +35,7 @@ class ConnectionTest(base.DriverTestCase):
         connection = self.driver.initialize_connection(
             volume, {"host": "here"})
         facts = attachment.read(connection)
-        self.assertEqual((provider, base.GIB), (facts.format, facts.size))
+        self.assertEqual((provider, units.GIB), (facts.format, facts.size))
         self.assertEqual(facts.discard, connection["data"]["discard"])
         self.assertNotIn(self.passphrase(volume).decode(), repr(connection))
 
@@ -69,7 +70,7 @@ class ConnectionTest(base.DriverTestCase):
         seen = set()
         self.each_call_fails(operation, check, may_work=True)
         self.assertIn(None, seen)
-        self.assertLessEqual(seen, {None, base.GIB})
+        self.assertLessEqual(seen, {None, units.GIB})
         self.assertEqual("luks", marked[0].format)
 
 

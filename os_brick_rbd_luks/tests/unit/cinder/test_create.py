@@ -18,6 +18,7 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -36,13 +37,13 @@ class CreateTest(base.DriverTestCase):
     @ddt.data("luks", "luks2")
     def test_offset_is_aligned(self, provider):
         content = self.content(self.create(provider))
-        self.assertEqual(0, (content.size - base.GIB)
+        self.assertEqual(0, (content.size - units.GIB)
                          % content.stripe_period)
 
     def test_object_size_is_the_backends(self):
         self.option(rbd_store_chunk_size=8)
         volume = self.filled()
-        self.assertEqual(8 * base.MIB, self.content(volume).object_size)
+        self.assertEqual(8 * units.MIB, self.content(volume).object_size)
         self.check(volume)
 
     @ddt.data("luks", "luks2")
@@ -55,9 +56,9 @@ class CreateTest(base.DriverTestCase):
 
     def test_plain_volumes_are_upstreams(self):
         volume = self.create(None)
-        self.assertEqual(base.GIB, self.content(volume).size)
+        self.assertEqual(units.GIB, self.content(volume).size)
         self.extend(volume, 2)
-        self.assertEqual(2 * base.GIB, self.content(volume).size)
+        self.assertEqual(2 * units.GIB, self.content(volume).size)
         self.delete(volume)
         self.assert_nothing_left()
 
@@ -92,7 +93,7 @@ class CreateTest(base.DriverTestCase):
 
         def check(worked, _name):
             self.assertFalse(worked and self.content(volume).size
-                             < 2 * base.GIB)
+                             < 2 * units.GIB)
             # The size that it had, or the new one; nothing else is lost.
             self.assert_opens(volume)
             self.extend(volume, 2)

@@ -23,8 +23,8 @@ import ddt
 from os_brick_rbd_luks.operations import flatten
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import imaging
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 SIZE = imaging.SIZE
 
 DATA = imaging.DATA
@@ -94,7 +94,7 @@ class DownloadTest(imaging.ImageTestCase):
         self.assert_keys(volume, other)
 
     def test_image_larger_than_the_volume(self):
-        image_id = self.raw({}, base.GIB + 512)
+        image_id = self.raw({}, units.GIB + 512)
         self.refused(image_id, cinder_exception.ImageUnacceptable)
         self.assert_nothing_left()
 
@@ -134,7 +134,7 @@ class DownloadTest(imaging.ImageTestCase):
         self.check(volume, DATA)
         self.assertEqual(key_id, volume.encryption_key_id)
         with self.view(volume) as view:
-            self.assertNotEqual(b"A" * 512, view.read(base.GIB - 512, 512))
+            self.assertNotEqual(b"A" * 512, view.read(units.GIB - 512, 512))
 
     def test_signed_image_is_downloaded_by_cinder(self):
         verify = self.patch("cinder.image.image_utils."
@@ -208,7 +208,7 @@ class LayeredImageTest(imaging.ImageTestCase):
 
     def setUp(self):
         super().setUp()
-        self.image_id = self.in_ceph(base.GIB)
+        self.image_id = self.in_ceph(units.GIB)
         self.source = self.of_image(self.image_id, "luks2")
 
     def is_layered(self, volume):
@@ -352,7 +352,7 @@ class EncryptedImageTest(imaging.ImageTestCase):
 
     def test_larger_than_the_volume(self):
         self.patch("os_brick_rbd_luks.volume.sizes.GIB", 2 * SIZE)
-        image_id = self.encrypted(size=2 * SIZE + MIB)
+        image_id = self.encrypted(size=2 * SIZE + units.MIB)
         volume = self.create()
         before = hashlib.sha256(self.content(volume).whole()).digest()
         self.assertRaises(
@@ -402,7 +402,7 @@ class UploadTest(imaging.ImageTestCase):
     def setUp(self):
         super().setUp()
         # A gibibyte takes Python's AES seconds, and shows nothing else.
-        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 32 * MIB)
+        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 32 * units.MIB)
 
     def upload(self, volume):
         image_id = self.glance.add(
@@ -421,12 +421,12 @@ class UploadTest(imaging.ImageTestCase):
         path = self.glance.path(image_id)
         with open(path, "rb") as stream:
             self.assertEqual(b"LUKS\xba\xbe\0\1", stream.read(8))
-        self.assertEqual(36 * MIB, os.path.getsize(path))
+        self.assertEqual(36 * units.MIB, os.path.getsize(path))
         self.assert_keys(volume, self.key_of(image_id))
         again = self.of_image(image_id, provider, key_id=self.keys.copy(
             self.key_of(image_id)))
         with self.view(again) as view:
-            self.assertEqual((32 * MIB, b"first"),
+            self.assertEqual((32 * units.MIB, b"first"),
                              (view.size(), view.read(0, 5)))
         self.assert_opens(again)
         self.assert_opens(volume)

@@ -20,15 +20,16 @@ import ddt
 
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
 from os_brick_rbd_luks.volume import keys
 
-_PIECE = 4 * base.MIB
+_PIECE = 4 * units.MIB
 
 
 def copy_volume(source, target, size_in_m, *_args, **_options):
     """As Cinder's of that name, without writing what is zeros already."""
-    size, offset = size_in_m * base.MIB, 0
+    size, offset = size_in_m * units.MIB, 0
     while offset < size:
         source.seek(offset)
         piece = source.read(min(_PIECE, size - offset))
@@ -145,7 +146,7 @@ class MigrationTest(base.DriverTestCase):
         self.retype(volume, self.volume_type(None), self.other)
         self.assertIsNone(volume.encryption_key_id)
         content = self.content(volume, "images")
-        self.assertEqual(base.GIB, content.size)
+        self.assertEqual(units.GIB, content.size)
         for offset, value in base.data().items():
             self.assertEqual(value, content.read(offset, len(value)))
         self.assert_images()

@@ -47,10 +47,9 @@ from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import guests
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 ** 2
-GIB = 1024 ** 3
-SIZE = 8 * MIB
+SIZE = 8 * units.MIB
 
 #: A server, without its disks.
 DOMAIN = """\

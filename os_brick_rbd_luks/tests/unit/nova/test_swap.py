@@ -35,6 +35,7 @@ from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
+from os_brick_rbd_luks.tests import units
 
 PLAIN = ""
 DIRECTIONS = [
@@ -109,17 +110,17 @@ class SwapTest(SwapTestCase):
     @ddt.data(*DIRECTIONS)
     @ddt.unpack
     def test_to_a_larger_one(self, old, new):
-        self.prepare(old, new, base.GIB)
+        self.prepare(old, new, units.GIB)
         self.swap(1)
-        self.assert_on_new(base.GIB)
+        self.assert_on_new(units.GIB)
         if new:
-            self.assertEqual(base.GIB, attachment.read(self.new_info).size)
+            self.assertEqual(units.GIB, attachment.read(self.new_info).size)
 
     def test_larger_by_a_header(self):
         """As from a volume of upstream's driver to one of ours."""
-        self.prepare("luks", "luks", base.SIZE + base.MIB)
+        self.prepare("luks", "luks", base.SIZE + units.MIB)
         self.swap()
-        self.assert_on_new(base.SIZE + base.MIB)
+        self.assert_on_new(base.SIZE + units.MIB)
 
     def test_plain_volumes_are_upstream_s_business(self):
         self.prepare(PLAIN, PLAIN)
@@ -148,11 +149,11 @@ class SwapTest(SwapTestCase):
         self.assert_on_new()
 
     def test_again_after_a_crash_that_left_it_small(self):
-        self.prepare("luks", "luks", base.GIB)
+        self.prepare("luks", "luks", units.GIB)
         self.pool.contents[self.new.id].resize(
-            self.new_size - base.GIB + base.SIZE)
+            self.new_size - units.GIB + base.SIZE)
         self.swap(1)
-        self.assert_on_new(base.GIB)
+        self.assert_on_new(units.GIB)
 
 
 class OldImagesTest(SwapTestCase):
@@ -182,7 +183,7 @@ class RefusedTest(SwapTestCase):
 
     @ddt.data("luks2", PLAIN)
     def test_too_small(self, new):
-        self.prepare("luks2", new, base.SIZE - base.MIB)
+        self.prepare("luks2", new, base.SIZE - units.MIB)
         error = self.assertRaises(exception.VolumeTooSmall, self.swap)
         self.assertIn(str(base.SIZE), str(error))
         self.assert_on_old()
@@ -197,7 +198,7 @@ class RefusedTest(SwapTestCase):
         self.assert_on_old()
 
     def test_larger_and_outside_ceph(self):
-        self.prepare("luks", PLAIN, base.GIB)
+        self.prepare("luks", PLAIN, units.GIB)
         info = {**self.new_info, "driver_volume_type": "iscsi"}
         driver = fixtures.MockPatchObject(self.driver, "_connect_volume")
         letting_go = fixtures.MockPatchObject(self.driver,
@@ -235,7 +236,7 @@ class RefusedTest(SwapTestCase):
 
     @ddt.data("luks", "luks2", PLAIN)
     def test_larger_one_that_somebody_uses(self, new):
-        self.prepare("luks", new, base.GIB)
+        self.prepare("luks", new, units.GIB)
         self.ceph.watchers[f"volumes/{self.new.id}"] = [
             ceph.Watcher(1, "10.0.0.8:0/1")]
         self.assertRaises(exception.ImageLocked, self.swap, 1)
@@ -264,12 +265,12 @@ class FaultTest(SwapTestCase):
                                  self.swap, *arguments)
 
     @ddt.data(*((call, size) for call in BEFORE[1:]
-                for size in (base.SIZE, base.GIB)))
+                for size in (base.SIZE, units.GIB)))
     @ddt.unpack
     def test_call(self, call, size):
         self.prepare("luks2", "luks", size)
         self.host.fail(call)
-        error = self.fails(size // base.GIB)
+        error = self.fails(size // units.GIB)
         self.assertIn("something broke", str(error))
         self.assert_on_old()
 
@@ -286,13 +287,13 @@ class FaultTest(SwapTestCase):
         self.swap()
         self.assert_on_new()
 
-    @ddt.data(("luks", "luks2"), ("luks2", "luks", base.GIB),
-              ("luks", PLAIN, base.GIB), (PLAIN, "luks"))
+    @ddt.data(("luks", "luks2"), ("luks2", "luks", units.GIB),
+              ("luks", PLAIN, units.GIB), (PLAIN, "luks"))
     @ddt.unpack
     def test_cancelled_by_somebody(self, old, new, size=base.SIZE):
         self.prepare(old, new, size)
         self.at_look(4, lambda: self.domain.end_job("vda"))
-        error = self.fails(size // base.GIB)
+        error = self.fails(size // units.GIB)
         self.assertIn("before it was complete", str(error))
         self.assert_on_old()
 
@@ -315,12 +316,12 @@ class FaultTest(SwapTestCase):
                 action()
         self.host.before["blockJobInfo"] = look
 
-    @ddt.data(("luks2", "luks"), ("luks", "luks2", base.GIB))
+    @ddt.data(("luks2", "luks"), ("luks", "luks2", units.GIB))
     @ddt.unpack
     def test_guest_dies(self, old, new, size=base.SIZE):
         self.prepare(old, new, size)
         self.at_look(3, self.domain.stop)
-        self.fails(size // base.GIB)
+        self.fails(size // units.GIB)
         self.domain.start()
         self.assert_on_old()
 
@@ -336,12 +337,12 @@ class FaultTest(SwapTestCase):
         self.assert_nothing_left(self.new_info)
         self.assertEqual([self.old.id], list(self.host.volumes()))
 
-    @ddt.data(base.SIZE, base.GIB)
+    @ddt.data(base.SIZE, units.GIB)
     def test_answer_is_lost_though_it_is_done(self, size):
         """The guest has been moved over: an error would take its disk."""
         self.prepare("luks2", "luks", size)
         self.host.lose("blockJobAbort")
-        self.swap(size // base.GIB)
+        self.swap(size // units.GIB)
         self.assert_on_new(size)
         self.assert_defined_on_new()
 
@@ -383,7 +384,7 @@ class FaultTest(SwapTestCase):
         self.assertEqual(f"volumes/{self.old.id}", self.domain.source("vda"))
 
     def test_new_one_does_not_get_its_size_again(self):
-        self.prepare("luks2", "luks", base.GIB)
+        self.prepare("luks2", "luks", units.GIB)
         # As after an error of the cluster's, once it has been made smaller.
         fit = target.Target._fit
         self.sizes = []
@@ -398,8 +399,8 @@ class FaultTest(SwapTestCase):
             f"{target.__name__}.Target._fit", once))
         self.host.fail("blockCopy")
         self.fails(1)
-        self.assertEqual([base.SIZE, base.GIB], self.sizes)
-        self.assertIn(f"give it {base.GIB} bytes", self.log.output)
+        self.assertEqual([base.SIZE, units.GIB], self.sizes)
+        self.assertIn(f"give it {units.GIB} bytes", self.log.output)
         self.assert_unchanged()
         self.assert_nothing_left(self.new_info)
 
@@ -408,22 +409,22 @@ class FaultTest(SwapTestCase):
 class AfterwardsTest(SwapTestCase):
     """It fails when the guest has been moved over: no error for Nova."""
 
-    @ddt.data(base.SIZE, base.GIB)
+    @ddt.data(base.SIZE, units.GIB)
     def test_definition_is_not_kept(self, size):
         self.prepare("luks2", "luks", size)
         self.host.fail("defineXML")
-        self.swap(size // base.GIB)
+        self.swap(size // units.GIB)
         self.assert_on_new(size)
         self.assertIn("hard-reboot it", self.log.output)
 
     @ddt.data("luks", "luks2", PLAIN)
     def test_guest_does_not_see_the_size(self, new):
-        self.prepare("luks2", new, base.GIB)
+        self.prepare("luks2", new, units.GIB)
         self.host.fail("blockResize")
         self.swap(1)
         self.assert_on_new()
         self.assert_defined_on_new()
-        self.assertIn(f"has {base.SIZE} bytes still, not {base.GIB}",
+        self.assertIn(f"has {base.SIZE} bytes still, not {units.GIB}",
                       self.log.output)
 
     def test_old_one_is_not_let_go(self):

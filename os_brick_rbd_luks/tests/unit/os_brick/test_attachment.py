@@ -20,10 +20,10 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
-
-FACTS = attachment.native("luks1", 4 * MIB, 1028 * MIB, "volume-id")
+FACTS = attachment.native("luks1", 4 * units.MIB, 1028 * units.MIB,
+                          "volume-id")
 
 
 def connection(**data):
@@ -42,8 +42,9 @@ class NativeTest(testtools.TestCase):
             "discard": False}, FACTS.as_dict())
 
     def test_luks2_is_for_librbd(self):
-        facts = attachment.native("luks2", 16 * MIB, 1040 * MIB, "v")
-        self.assertEqual(("luks2", "librbd", 1024 * MIB),
+        facts = attachment.native("luks2", 16 * units.MIB, 1040 * units.MIB,
+                                  "v")
+        self.assertEqual(("luks2", "librbd", 1024 * units.MIB),
                          (facts.format, facts.engine, facts.size))
 
     def test_other_headers_have_no_reader(self):
@@ -81,7 +82,8 @@ class MarkTest(testtools.TestCase):
     def test_twice(self):
         info = connection()
         attachment.mark(info, FACTS)
-        larger = attachment.native("luks1", 4 * MIB, 2052 * MIB, "volume-id")
+        larger = attachment.native("luks1", 4 * units.MIB, 2052 * units.MIB,
+                                   "volume-id")
         attachment.mark(info, larger)
         self.assertEqual(larger, attachment.read(info))
 

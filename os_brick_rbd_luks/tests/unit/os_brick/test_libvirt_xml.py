@@ -21,10 +21,10 @@ import testtools
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import libvirt_xml
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
-QEMU = attachment.native("luks1", 4 * MIB, 5 * MIB, "volume-1")
-LIBRBD = attachment.native("luks2", 16 * MIB, 17 * MIB, "volume-1")
+QEMU = attachment.native("luks1", 4 * units.MIB, 5 * units.MIB, "volume-1")
+LIBRBD = attachment.native("luks2", 16 * units.MIB, 17 * units.MIB, "volume-1")
 
 #: What no text may do to the XML around it.
 HOSTILE = "a'\"<&>b"
@@ -95,7 +95,7 @@ class DiskTest(testtools.TestCase):
         self.assertIsNone(self.disk(**options).find("source/auth"))
 
     def test_every_layer_has_a_secret(self):
-        facts = attachment.Native("luks-any", "librbd", 0, MIB,
+        facts = attachment.Native("luks-any", "librbd", 0, units.MIB,
                                   ("child", "parent"))
         self.assertEqual(["child", "parent"], [
             secret.get("usage") for secret in self.disk(facts).findall(

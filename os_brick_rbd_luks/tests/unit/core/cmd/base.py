@@ -35,8 +35,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 from os_brick_rbd_luks.tests import opened
-
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 OLD = b"old-secret-7f3a"
 NEW = b"new-secret-91bc"
@@ -119,7 +118,7 @@ class CommandTestCase(testtools.TestCase):
         with open(path or self.path, "rb") as stream:
             return stream.read()
 
-    def make_volume(self, *passphrases, size=MIB, options=QUICK):
+    def make_volume(self, *passphrases, size=units.MIB, options=QUICK):
         """A volume in the file, with OLD if no passphrase is given."""
         first, *others = passphrases or (OLD,)
         store = rawfile.FileStore()
@@ -128,7 +127,7 @@ class CommandTestCase(testtools.TestCase):
             for passphrase in others:
                 keyslots.add(image, first, passphrase)
 
-    def make_pool_volume(self, name="v", pool="volumes", size=MIB):
+    def make_pool_volume(self, name="v", pool="volumes", size=units.MIB):
         store = self.cluster.pools[pool]
         create.create(store, name, size, OLD, QUICK)
         return store.contents[name]

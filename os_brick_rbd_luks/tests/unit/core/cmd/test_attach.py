@@ -20,6 +20,7 @@ import ddt
 
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.tests.unit.core.cmd import base
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -89,7 +90,7 @@ class AttachXMLTest(base.CommandTestCase):
                       self.error(4, "attach-xml", "volumes/v"))
 
     def test_not_luks(self):
-        with self.pool.create("v", 5 * base.MIB):
+        with self.pool.create("v", 5 * units.MIB):
             pass
         self.assertIn("no LUKS header",
                       self.error(4, "attach-xml", "volumes/v"))
@@ -102,9 +103,9 @@ class AttachXMLTest(base.CommandTestCase):
 
     def test_size_does_not_matter(self):
         """It is not in the XML, so it may change afterwards."""
-        create.create(self.pool, "v", 2 * base.MIB, base.OLD, base.QUICK)
+        create.create(self.pool, "v", 2 * units.MIB, base.OLD, base.QUICK)
         first, _errors = self.run_command("attach-xml", "volumes/v")
-        self.pool.contents["v"].resize(20 * base.MIB)
+        self.pool.contents["v"].resize(20 * units.MIB)
         second, _errors = self.run_command("attach-xml", "volumes/v")
         self.assertEqual(first, second)
 

@@ -25,9 +25,7 @@ from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core import exceptions
-
-GIB = 1024 ** 3
-
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -65,11 +63,12 @@ class TargetTest(testtools.TestCase):
 @ddt.ddt
 class SizeTest(testtools.TestCase):
 
-    @ddt.data(("10G", 10 * GIB), ("512M", GIB // 2), ("1.5T", 1536 * GIB),
-              ("10GiB", 10 * GIB), ("10GB", 10 * GIB), ("10Gi", 10 * GIB),
+    @ddt.data(("10G", 10 * units.GIB), ("512M", units.GIB // 2),
+              ("1.5T", 1536 * units.GIB), ("10GiB", 10 * units.GIB),
+              ("10GB", 10 * units.GIB), ("10Gi", 10 * units.GIB),
               ("4K", 4096), ("2P", 2 ** 51), ("512", 512), ("512B", 512),
-              ("1099511627776", 2 ** 40), ("0", 0), ("-1G", -GIB),
-              (".5G", GIB // 2))
+              ("1099511627776", 2 ** 40), ("0", 0), ("-1G", -units.GIB),
+              (".5G", units.GIB // 2))
     @ddt.unpack
     def test_good(self, text, expected):
         self.assertEqual(expected, base.size(text))

@@ -27,8 +27,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 class CloneTestCase(base.CommandTestCase):
@@ -42,7 +41,7 @@ class CloneTestCase(base.CommandTestCase):
         self.make_pool_volume(name, pool).freeze("s")
 
     def plain(self, name="golden", pool="volumes"):
-        with self.cluster.pools[pool].create(name, MIB):
+        with self.cluster.pools[pool].create(name, units.MIB):
             pass
         self.cluster.pools[pool].contents[name].freeze("s")
 
@@ -77,7 +76,7 @@ class CloneTest(CloneTestCase):
         self.encrypted()
         facts = self.json(*self.argv("--own-key", *self.key))
         self.assertEqual(
-            ("luks1", MIB, 5 * MIB, False, [1]),
+            ("luks1", units.MIB, 5 * units.MIB, False, [1]),
             (facts["type"], facts["decrypted_size"], facts["image_size"],
              facts["clone"], [slot["keyslot"]
                               for slot in facts["keyslots"]]))
@@ -97,7 +96,7 @@ class CloneTest(CloneTestCase):
     def test_layered_over_plain(self):
         self.plain()
         facts = self.json(*self.argv("--layered", "--type", "luks2"))
-        self.assertEqual(("luks2", MIB, 17 * MIB, True), (
+        self.assertEqual(("luks2", units.MIB, 17 * units.MIB, True), (
             facts["type"], facts["decrypted_size"], facts["image_size"],
             facts["clone"]))
         self.assertTrue(self.opens(base.NEW))
@@ -106,7 +105,7 @@ class CloneTest(CloneTestCase):
     def test_layered_over_encrypted(self):
         self.encrypted()
         facts = self.json(*self.argv("--layered", *self.key))
-        self.assertEqual(("luks1", MIB, 5 * MIB, True), (
+        self.assertEqual(("luks1", units.MIB, 5 * units.MIB, True), (
             facts["type"], facts["decrypted_size"], facts["image_size"],
             facts["clone"]))
         self.assertTrue(self.opens(base.NEW))
@@ -122,8 +121,8 @@ class CloneTest(CloneTestCase):
     def test_size(self, way):
         self.encrypted()
         facts = self.json(*self.argv(way, "--size", "3M", *self.key))
-        self.assertEqual((3 * MIB, 7 * MIB), (facts["decrypted_size"],
-                                              facts["image_size"]))
+        self.assertEqual((3 * units.MIB, 7 * units.MIB),
+                         (facts["decrypted_size"], facts["image_size"]))
 
     @ddt.data("--own-key", "--layered")
     def test_smaller(self, way):
@@ -135,7 +134,7 @@ class CloneTest(CloneTestCase):
     @ddt.data("--own-key", "--layered")
     def test_no_whole_sectors(self, way):
         self.encrypted()
-        error = self.error(1, *self.argv(way, "--size", str(MIB + 1),
+        error = self.error(1, *self.argv(way, "--size", str(units.MIB + 1),
                                          *self.key))
         self.assertIn("is not a multiple of 512 bytes", error)
         self.assertEqual(["golden"], self.pool.images())
@@ -290,7 +289,7 @@ class ImageTest(CloneTestCase):
     def test_image(self, way):
         self.make_pool_volume("golden")
         facts = self.clone(way, *self.key)
-        self.assertEqual(MIB, facts["decrypted_size"])
+        self.assertEqual(units.MIB, facts["decrypted_size"])
         self.assertTrue(self.opens(base.NEW))
         self.assertEqual(["v.clone_snap"], self.snapshots())
         self.assertEqual("volumes/golden@v.clone_snap",

@@ -18,20 +18,19 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks.cmd import columns
-
-KIB, MIB, GIB, TIB = (1024 ** power for power in range(1, 5))
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
 class ColumnsTest(testtools.TestCase):
 
     @ddt.data((None, "-"), (0, "0 bytes"), (1, "1 bytes"),
-              (1023, "1023 bytes"), (KIB, "1 KiB (1024 bytes)"),
-              (4 * MIB, "4 MiB (4194304 bytes)"),
-              (MIB - 1, "1024 KiB (1048575 bytes)"),
-              (GIB * 3 // 2, "1.5 GiB (1610612736 bytes)"),
-              (10 * TIB, "10 TiB (10995116277760 bytes)"),
-              (1020 * GIB, "1020 GiB (1095216660480 bytes)"),
+              (1023, "1023 bytes"), (units.KIB, "1 KiB (1024 bytes)"),
+              (4 * units.MIB, "4 MiB (4194304 bytes)"),
+              (units.MIB - 1, "1024 KiB (1048575 bytes)"),
+              (units.GIB * 3 // 2, "1.5 GiB (1610612736 bytes)"),
+              (10 * units.TIB, "10 TiB (10995116277760 bytes)"),
+              (1020 * units.GIB, "1020 GiB (1095216660480 bytes)"),
               (2 ** 60, "1024 PiB (1152921504606846976 bytes)"))
     @ddt.unpack
     def test_size(self, value, text):

@@ -22,6 +22,7 @@ from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.operations import backup
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.unit.core.cmd import base
+from os_brick_rbd_luks.tests import units
 
 
 class HeaderTestCase(base.CommandTestCase):
@@ -97,7 +98,7 @@ class RestoreTest(HeaderTestCase):
         facts = self.json(*self.restore())
         self.assertEqual([0], [slot["keyslot"]
                                for slot in facts["keyslots"]])
-        self.assertEqual(base.MIB, facts["decrypted_size"])
+        self.assertEqual(units.MIB, facts["decrypted_size"])
         self.assertEqual(0, self.keyslot(base.OLD))
 
     def test_other_volume(self):

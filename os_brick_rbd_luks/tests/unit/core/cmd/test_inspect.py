@@ -25,8 +25,7 @@ from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -40,7 +39,8 @@ class InfoTest(base.CommandTestCase):
              "data_offset", "image_size", "decrypted_size", "clone",
              "keyslots", "engines"], list(facts))
         self.assertEqual(
-            (self.target, "luks1", 4 * MIB, 5 * MIB, MIB, [0, 1]),
+            (self.target, "luks1", 4 * units.MIB, 5 * units.MIB, units.MIB,
+             [0, 1]),
             (facts["image"], facts["type"], facts["data_offset"],
              facts["image_size"], facts["decrypted_size"],
              [slot["keyslot"] for slot in facts["keyslots"]]))
@@ -238,7 +238,7 @@ class AuditTest(base.CommandTestCase):
     def setUp(self):
         super().setUp()
         self.make_pool_volume("good")
-        with self.pool.create("plain", 8 * MIB):
+        with self.pool.create("plain", 8 * units.MIB):
             pass
         damaged = self.make_pool_volume("damaged")
         damaged.write(108, bytes(4))
@@ -252,8 +252,8 @@ class AuditTest(base.CommandTestCase):
              "problems"], list(rows[0]))
         self.assertEqual(
             [("volumes/damaged", "luks1", None, 1),
-             ("volumes/good", "luks1", MIB, 0),
-             ("volumes/journaled", "luks1", MIB, 1),
+             ("volumes/good", "luks1", units.MIB, 0),
+             ("volumes/journaled", "luks1", units.MIB, 1),
              ("volumes/plain", "none", None, 0)],
             [(row["image"], row["type"], row["decrypted_size"],
               len(row["problems"])) for row in rows])

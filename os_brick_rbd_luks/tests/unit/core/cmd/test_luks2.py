@@ -24,8 +24,8 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.cmd import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 COST = kdf.Argon2Cost(1, 64, 1)
 FLAGS = ("--type", "luks2", *base.QUICK_FLAGS)
 
@@ -57,11 +57,11 @@ class Luks2Test(Luks2TestCase):
     def test_create(self):
         facts = self.create("--type", "luks2")
         self.assertEqual(
-            ("luks2", 4096, 16 * MIB, MIB, [], None, False),
+            ("luks2", 4096, 16 * units.MIB, units.MIB, [], None, False),
             tuple(facts[name] for name in (
                 "type", "sector_size", "data_offset", "decrypted_size",
                 "requirements", "damaged_copy", "clone")))
-        self.assertEqual(17 * MIB, os.path.getsize(self.path))
+        self.assertEqual(17 * units.MIB, os.path.getsize(self.path))
         shown = self.json("info", self.target)
         self.assertEqual(facts, {name: shown[name] for name in facts})
         self.assertFalse(shown["engines"]["qemu"]["usable"])
@@ -90,9 +90,9 @@ class Luks2Test(Luks2TestCase):
         self.assertEqual(0, self.keyslot(base.OLD))
 
     def test_format(self):
-        self.file(bytes(20 * MIB), "volume")
+        self.file(bytes(20 * units.MIB), "volume")
         facts = self.json("format", self.target, *self.key, *FLAGS)
-        self.assertEqual(("luks2", 4 * MIB), (facts["type"],
+        self.assertEqual(("luks2", 4 * units.MIB), (facts["type"],
                                               facts["decrypted_size"]))
         self.assertIn("LUKS2 header already", self.error(
             5, "format", self.target, *self.key, *FLAGS))
@@ -133,7 +133,7 @@ class Luks2Test(Luks2TestCase):
     def test_backup_and_restore(self):
         self.create()
         saved = os.path.join(self.folder, "saved")
-        self.assertEqual(16 * MIB, self.json(
+        self.assertEqual(16 * units.MIB, self.json(
             "header", "backup", self.target, "--file", saved)["size"])
         self.json("rekey", self.target, *self.key, *self.new)
         self.json("header", "restore", self.target, "--file", saved)

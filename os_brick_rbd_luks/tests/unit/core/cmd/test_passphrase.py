@@ -24,6 +24,7 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.unit.core.cmd import base
+from os_brick_rbd_luks.tests import units
 
 KEY_ID = "8f1d2e3c-0000-4000-8000-123456789abc"
 KEY = bytes(range(200, 232))
@@ -125,7 +126,7 @@ class SourceTest(PassphraseTestCase):
     def test_too_long(self):
         error = self.error(
             1, "create", self.target, "--size", "1M", *base.QUICK_FLAGS,
-            "--passphrase-file", self.file(b"x" * (8 * base.MIB + 10)))
+            "--passphrase-file", self.file(b"x" * (8 * units.MIB + 10)))
         self.assertIn("passphrase length", error)
         self.assertFalse(os.path.exists(self.path))
 

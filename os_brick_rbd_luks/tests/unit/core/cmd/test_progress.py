@@ -24,8 +24,7 @@ import testtools
 from os_brick_rbd_luks.cmd import progress
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests.unit.core.cmd import transfers
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -60,14 +59,15 @@ class ProgressTest(testtools.TestCase):
             self.assertIsNone(report)
 
     def test_lines(self):
-        said = self.said((2, 4 * MIB, 10 * MIB), (5, 10 * MIB, 10 * MIB),
+        said = self.said((2, 4 * units.MIB, 10 * units.MIB),
+                         (5, 10 * units.MIB, 10 * units.MIB),
                          formatter="json")
         self.assertEqual(
-            [{"progress": {"bytes": 4 * MIB, "total": 10 * MIB,
-                           "bytes_per_second": 2 * MIB,
+            [{"progress": {"bytes": 4 * units.MIB, "total": 10 * units.MIB,
+                           "bytes_per_second": 2 * units.MIB,
                            "seconds_left": 3.0}},
-             {"progress": {"bytes": 10 * MIB, "total": 10 * MIB,
-                           "bytes_per_second": 2 * MIB,
+             {"progress": {"bytes": 10 * units.MIB, "total": 10 * units.MIB,
+                           "bytes_per_second": 2 * units.MIB,
                            "seconds_left": 0.0}}],
             [json.loads(line) for line in said.splitlines()])
 
@@ -77,12 +77,12 @@ class ProgressTest(testtools.TestCase):
         self.assertEqual(1, json.loads(said)["progress"]["bytes"])
 
     def test_no_total(self):
-        said = self.said((2, 4 * MIB, None), formatter="json")
+        said = self.said((2, 4 * units.MIB, None), formatter="json")
         found = json.loads(said)["progress"]
         self.assertEqual((None, None), (found["total"],
                                         found["seconds_left"]))
         self.assertEqual("\r4 MiB  2 MiB/s\033[K\n", self.said(
-            (2, 4 * MIB, None), tty=True))
+            (2, 4 * units.MIB, None), tty=True))
 
     def test_nothing_done(self):
         found = json.loads(self.said((2, 0, 5), formatter="json"))
@@ -103,8 +103,8 @@ class ProgressTest(testtools.TestCase):
         self.assertEqual(
             "\r 40 %  4 MiB of 10 MiB  2 MiB/s  3 s left\033[K"
             "\r100 %  10 MiB of 10 MiB  2 MiB/s\033[K\n",
-            self.said((2, 4 * MIB, 10 * MIB), (5, 10 * MIB, 10 * MIB),
-                      tty=True))
+            self.said((2, 4 * units.MIB, 10 * units.MIB),
+                      (5, 10 * units.MIB, 10 * units.MIB), tty=True))
 
     def test_line_of_nothing_is_not_ended(self):
         self.assertEqual("", self.said(tty=True))
@@ -131,7 +131,7 @@ class ProgressTest(testtools.TestCase):
         self.assertTrue(errors.getvalue().endswith("\n"))
 
     @ddt.data((0, "0 bytes"), (1023, "1023 bytes"), (1024, "1 KiB"),
-              (1536 * MIB, "1.5 GiB"), (1 << 70, "1024 EiB"))
+              (1536 * units.MIB, "1.5 GiB"), (1 << 70, "1024 EiB"))
     @ddt.unpack
     def test_readable(self, size, expected):
         self.assertEqual(expected, progress._readable(size))
@@ -143,8 +143,8 @@ class CommandsTest(transfers.TransferTestCase):
 
     def commands(self):
         self.make_encrypted(content=transfers.DATA)
-        self.pool._made["object_size"] = 8 * MIB
-        self.pool._made["stripe_period"] = 8 * MIB
+        self.pool._made["object_size"] = 8 * units.MIB
+        self.pool._made["stripe_period"] = 8 * units.MIB
         yield ("import", "-", "volumes/i", "--size", "1M", *self.key,
                *self.fast)
         yield ("export", "volumes/v", self.path, *self.key)

@@ -26,8 +26,8 @@ from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests.unit.core.cmd import transfers
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 DATA = transfers.DATA
 LUKS2 = formatting.Options(type="luks2")
 
@@ -73,9 +73,9 @@ class ReencryptTest(ReencryptTestCase):
         self.make_encrypted(content=DATA)
         before = self.pool.contents["v"].whole()
         facts = self.json(*self.argv("--type", kind))
-        self.assertEqual((kind, MIB), (facts["type"],
+        self.assertEqual((kind, units.MIB), (facts["type"],
                                        facts["decrypted_size"]))
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
         self.assertNotEqual(self.volume_key("v", base.OLD),
                             self.volume_key("w", base.NEW))
         self.assert_same_bytes(before, self.pool.contents["v"].whole())
@@ -84,7 +84,7 @@ class ReencryptTest(ReencryptTestCase):
     def test_luks2_source(self):
         self.make_encrypted(content=DATA, options=LUKS2)
         self.json(*self.argv())
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
 
     def test_table(self):
         self.make_encrypted(content=DATA)
@@ -101,8 +101,9 @@ class ReencryptTest(ReencryptTestCase):
         self.run_command("reencrypt", "volumes/v", "volumes/w", *self.fast,
                          "--type", "luks2", *flags)
         self.assertEqual(["New passphrase: ", "Once more: "], self.asked)
-        self.assert_filled(DATA[:250 * 1000], 2 * MIB if flags else 62 * 4096,
-                           "w", sector=4096, passphrase=base.NEW)
+        self.assert_filled(DATA[:250 * 1000],
+                           2 * units.MIB if flags else 62 * 4096, "w",
+                           sector=4096, passphrase=base.NEW)
 
     def test_encrypted_to_plain(self):
         """Only the old one is."""
@@ -110,11 +111,11 @@ class ReencryptTest(ReencryptTestCase):
         self.prompts(base.OLD.decode())
         output, _errors = self.run_command(
             "reencrypt", "volumes/v", "volumes/w", "--plain", "-f", "json")
-        self.assertEqual({"type": "none", "image_size": MIB,
-                          "decrypted_size": MIB},
+        self.assertEqual({"type": "none", "image_size": units.MIB,
+                          "decrypted_size": units.MIB},
                          json.loads(output))
         self.assertEqual(["Passphrase: "], self.asked)
-        self.assert_same_bytes(DATA.ljust(MIB, b"\0"),
+        self.assert_same_bytes(DATA.ljust(units.MIB, b"\0"),
                                self.pool.contents["w"].whole())
 
     def test_plain_to_plain(self):
@@ -124,7 +125,7 @@ class ReencryptTest(ReencryptTestCase):
         self.assert_nothing_made("v")
 
     def test_thick_plain(self):
-        self.make_encrypted(content=bytes(8 * MIB), size=8 * MIB)
+        self.make_encrypted(content=bytes(8 * units.MIB), size=8 * units.MIB)
         self.json(*self.argv("--plain"))
         self.assertEqual([], self.pool.contents["w"].allocated())
         self.pool.remove("w")
@@ -143,7 +144,7 @@ class ReencryptTest(ReencryptTestCase):
         self.json("reencrypt", "volumes/v", "volumes/w", *self.fast,
                   "--passphrase-file", "-", "--new-passphrase-file", "-",
                   stdin=b"\n".join((base.OLD, base.NEW)))
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
 
     def test_wrong_passphrase_asks_for_no_other(self):
         self.make_encrypted(content=DATA)
@@ -154,20 +155,20 @@ class ReencryptTest(ReencryptTestCase):
 
     def test_smaller(self):
         self.make_encrypted(content=DATA)
-        self.assertIn(f"volumes/v has {MIB} bytes", self.error(
+        self.assertIn(f"volumes/v has {units.MIB} bytes", self.error(
             5, *self.argv("--size", "512K")))
         self.assert_nothing_made("v")
 
     def test_larger(self):
         self.make_encrypted(content=DATA)
-        self.assertEqual(3 * MIB, self.json(*self.argv(
+        self.assertEqual(3 * units.MIB, self.json(*self.argv(
             "--size", "3M"))["decrypted_size"])
 
     def test_snapshot(self):
         self.make_encrypted(content=DATA).freeze("s")
         self.pool.contents["v"].watchers.append("client.7")
         self.json(*self.argv(source="volumes/v@s"))
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
 
     def test_in_use(self):
         self.make_encrypted().watchers.append("client.7 at 10.0.0.1")
@@ -179,14 +180,14 @@ class ReencryptTest(ReencryptTestCase):
         for force in ((), ("--force",)):
             self.assertIn("volumes/v exists already", self.error(
                 5, *self.argv(*force, target="volumes/v")))
-        self.assert_holds(DATA, MIB)
+        self.assert_holds(DATA, units.MIB)
 
     def test_half_made(self):
         self.make_encrypted(content=DATA)
         self.leave_half_made("w")
         self.assertIn("--force", self.error(5, *self.argv()))
         self.json(*self.argv("--force"))
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
         self.assert_nothing_made("v", "w")
 
     def test_half_made_is_offered(self):
@@ -195,7 +196,7 @@ class ReencryptTest(ReencryptTestCase):
         self.tty = self.errors_tty = True
         _output, errors = self.run_command(*self.argv(), stdin=b"y\n")
         self.assertIn("[y/N]", errors)
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
 
     def test_places(self):
         self.make_encrypted()
@@ -228,7 +229,7 @@ class ReencryptTest(ReencryptTestCase):
                              "/near.conf", "--id", "us"))
         self.assertEqual([("/near.conf", "us", "ceph"),
                           ("/far.conf", "me", "far")], self.connections)
-        self.assert_holds(DATA, MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "w", passphrase=base.NEW)
         self.assert_nothing_made("w")
 
     def test_the_same_cluster(self):
@@ -245,7 +246,7 @@ class ReencryptTest(ReencryptTestCase):
         self.make_encrypted(content=DATA, pool="far")
         self.json(*self.argv("--source-conf", "/far.conf",
                              target="volumes/v"))
-        self.assert_holds(DATA, MIB, "v", passphrase=base.NEW)
+        self.assert_holds(DATA, units.MIB, "v", passphrase=base.NEW)
 
 
 @ddt.ddt
@@ -253,7 +254,7 @@ class LayersTest(ReencryptTestCase):
     """Of clones with a header of their own."""
 
     def make_clone(self, kind="luks2"):
-        self.make_plain("golden", DATA.ljust(8 * MIB, b"\0"))
+        self.make_plain("golden", DATA.ljust(8 * units.MIB, b"\0"))
         self.pool.contents["golden"].freeze("s")
         clone.layered(self.pool, self.pool.parent("golden", "s"), "v",
                       base.OLD, formatting.Options(type=kind))
@@ -266,17 +267,17 @@ class LayersTest(ReencryptTestCase):
         """Also what it has where the clone has its header."""
         self.make_clone(kind)
         self.reencrypt()
-        self.assert_holds(DATA, 8 * MIB, "w", passphrase=base.NEW)
+        self.assert_holds(DATA, 8 * units.MIB, "w", passphrase=base.NEW)
 
     def test_and_what_the_clone_wrote(self):
         self.make_clone()
         with self.pool.open("v") as image:
             image.load_encryption("luks2", base.OLD)
-            image.write(6 * MIB, b"own")
+            image.write(6 * units.MIB, b"own")
         self.reencrypt("--plain")
         found = self.pool.contents["w"].whole()
         self.assert_same_bytes(DATA, found[:len(DATA)])
-        self.assertEqual(b"own", found[6 * MIB:6 * MIB + 3])
+        self.assertEqual(b"own", found[6 * units.MIB:6 * units.MIB + 3])
 
     def test_not_to_be_filled(self):
         """Data below would be seen in it."""
@@ -284,7 +285,7 @@ class LayersTest(ReencryptTestCase):
         error = self.error(5, "import", "-", "volumes/v", "--existing",
                            "--force", *self.key)
         self.assertIn("flatten it first", error)
-        self.assert_holds(DATA, 8 * MIB)
+        self.assert_holds(DATA, 8 * units.MIB)
 
 
 @ddt.ddt
@@ -297,8 +298,8 @@ class RealignTest(ReencryptTestCase):
         super().setUp()
         self.make_encrypted(content=DATA)
         # Where its payload is not aligned any more.
-        self.pool._made["object_size"] = 8 * MIB
-        self.pool._made["stripe_period"] = 8 * MIB
+        self.pool._made["object_size"] = 8 * units.MIB
+        self.pool._made["stripe_period"] = 8 * units.MIB
 
     def realigned(self, *flags, **places):
         return self.json(*self.argv(*flags, **places))
@@ -306,9 +307,9 @@ class RealignTest(ReencryptTestCase):
     def test_same_keys(self):
         self.prompts()
         facts = self.realigned()
-        self.assertEqual((8 * MIB, MIB), (facts["data_offset"],
+        self.assertEqual((8 * units.MIB, units.MIB), (facts["data_offset"],
                                           facts["decrypted_size"]))
-        self.assert_holds(DATA, MIB, "w")
+        self.assert_holds(DATA, units.MIB, "w")
         self.assertEqual(self.volume_key("v", base.OLD),
                          self.volume_key("w", base.OLD))
         self.assertEqual([], self.asked)
@@ -330,19 +331,19 @@ class RealignTest(ReencryptTestCase):
     def test_there_already(self):
         self.assertIn("volumes/v exists already", self.error(
             5, *self.argv(target="volumes/v")))
-        self.assert_holds(DATA, MIB)
+        self.assert_holds(DATA, units.MIB)
 
     def test_half_made(self):
         self.leave_half_made("w")
         self.assertIn("--force", self.error(5, *self.argv()))
         self.realigned("--force")
-        self.assert_holds(DATA, MIB, "w")
+        self.assert_holds(DATA, units.MIB, "w")
 
     def test_half_made_is_offered(self):
         self.leave_half_made("w")
         self.tty = self.errors_tty = True
         self.run_command(*self.argv(), stdin=b"y\n")
-        self.assert_holds(DATA, MIB, "w")
+        self.assert_holds(DATA, units.MIB, "w")
 
     def test_plain(self):
         self.make_plain("p")
@@ -361,7 +362,7 @@ class RealignTest(ReencryptTestCase):
         self.assert_nothing_made("v")
 
     def test_own_header_of_a_clone(self):
-        self.make_plain("golden", bytes(MIB))
+        self.make_plain("golden", bytes(units.MIB))
         self.pool.contents["golden"].freeze("s")
         clone.layered(self.pool, self.pool.parent("golden", "s"), "c",
                       base.OLD, LUKS2)
@@ -382,7 +383,7 @@ class RealignTest(ReencryptTestCase):
         self.realigned("--source-conf", "/far.conf")
         self.assertEqual(["ceph", "ceph"],
                          [name for _conf, _user, name in self.connections])
-        self.assert_holds(DATA, MIB, "w")
+        self.assert_holds(DATA, units.MIB, "w")
 
     def test_no_passphrase_options(self):
         self.assertIn("unrecognized arguments", self.usage_error(

@@ -20,8 +20,7 @@ import ddt
 
 from os_brick_rbd_luks.operations import create
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -33,8 +32,8 @@ class ResizeTest(base.CommandTestCase):
     def test_grow(self):
         self.make_pool_volume()
         facts = self.resize("3M")
-        self.assertEqual((3 * MIB, 7 * MIB), (facts["decrypted_size"],
-                                              facts["image_size"]))
+        self.assertEqual((3 * units.MIB, 7 * units.MIB),
+                         (facts["decrypted_size"], facts["image_size"]))
         self.assertEqual({name: self.json("info", "volumes/v")[name]
                           for name in facts}, facts)
 
@@ -48,15 +47,15 @@ class ResizeTest(base.CommandTestCase):
     def test_shrink(self):
         self.make_pool_volume()
         error = self.error(5, "resize", "volumes/v", "--size", "512K")
-        self.assertIn(f"from {MIB} to {MIB // 2} bytes", error)
+        self.assertIn(f"from {units.MIB} to {units.MIB // 2} bytes", error)
         self.assertIn("--force", error)
         facts = self.resize("512K", "--force")
-        self.assertEqual(MIB // 2, facts["decrypted_size"])
+        self.assertEqual(units.MIB // 2, facts["decrypted_size"])
 
     def test_in_use(self):
         content = self.make_pool_volume()
         content.watchers.append("client.7 at 10.0.0.1")
-        self.assertEqual(16 * MIB, self.resize("16M")["decrypted_size"])
+        self.assertEqual(16 * units.MIB, self.resize("16M")["decrypted_size"])
         self.assertIn("client.7", self.error(
             5, "resize", "volumes/v", "--size", "1M", "--force"))
 
@@ -69,7 +68,7 @@ class ResizeTest(base.CommandTestCase):
     def test_file(self):
         self.make_volume()
         facts = self.resize("2M", target=self.target)
-        self.assertEqual(2 * MIB, facts["decrypted_size"])
+        self.assertEqual(2 * units.MIB, facts["decrypted_size"])
         self.assertEqual(facts["image_size"], os.stat(self.path).st_size)
 
     @ddt.data("0", "-512", "1000")
@@ -86,13 +85,14 @@ class ResizeTest(base.CommandTestCase):
             4, "resize", "volumes/v", "--size", "1M"))
 
     def test_no_volume(self):
-        with self.pool.create("v", MIB):
+        with self.pool.create("v", units.MIB):
             pass
         self.assertIn("no LUKS header", self.error(
             4, "resize", "volumes/v", "--size", "1M"))
 
     def test_luks2(self):
-        create.create(self.pool, "v", MIB, base.OLD,
+        create.create(self.pool, "v", units.MIB, base.OLD,
                       base.QUICK.__class__(type="luks2"))
-        self.error(1, "resize", "volumes/v", "--size", str(2 * MIB + 512))
-        self.assertEqual(2 * MIB, self.resize("2M")["decrypted_size"])
+        self.error(1, "resize", "volumes/v",
+                   "--size", str(2 * units.MIB + 512))
+        self.assertEqual(2 * units.MIB, self.resize("2M")["decrypted_size"])

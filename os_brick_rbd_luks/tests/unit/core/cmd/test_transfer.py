@@ -31,8 +31,8 @@ from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests.unit.core.cmd import transfers
 from os_brick_rbd_luks.tests.unit.core.operations import inspector
+from os_brick_rbd_luks.tests import units
 
-MIB = transfers.MIB
 DATA = transfers.DATA
 
 
@@ -41,20 +41,21 @@ class ImportStreamTest(transfers.TransferTestCase):
 
     def test_new(self):
         facts = self.imported("--size", "1M", stdin=DATA)
-        self.assertEqual(("luks1", MIB, 5 * MIB), (
+        self.assertEqual(("luks1", units.MIB, 5 * units.MIB), (
             facts["type"], facts["decrypted_size"], facts["image_size"]))
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
         self.assert_nothing_made("v")
 
     def test_luks2(self):
         facts = self.imported("--size", "1M", "--type", "luks2", stdin=DATA)
-        self.assertEqual(("luks2", MIB), (facts["type"],
+        self.assertEqual(("luks2", units.MIB), (facts["type"],
                                           facts["decrypted_size"]))
-        self.assert_filled(DATA, MIB, sector=4096)
+        self.assert_filled(DATA, units.MIB, sector=4096)
 
     def test_namespace(self):
         self.imported("--size", "1M", stdin=DATA, target="volumes/space/v")
-        self.assert_filled(DATA, MIB, pool=self.cluster.pools["volumes/space"])
+        self.assert_filled(DATA, units.MIB,
+                           pool=self.cluster.pools["volumes/space"])
 
     def test_table(self):
         output, errors = self.run_command(*self.argv("--size", "1M"),
@@ -69,16 +70,16 @@ class ImportStreamTest(transfers.TransferTestCase):
         self.assertEqual(("/x.conf", "me", "far"), self.cluster.connected)
 
     def test_exactly(self):
-        self.imported("--size", "1M", stdin=b"x" * MIB)
-        self.assert_holds(b"x" * MIB, MIB)
+        self.imported("--size", "1M", stdin=b"x" * units.MIB)
+        self.assert_holds(b"x" * units.MIB, units.MIB)
 
     def test_empty(self):
         self.imported("--size", "1M")
-        self.assertEqual(MIB, len(self.plain()))
+        self.assertEqual(units.MIB, len(self.plain()))
 
     def test_too_much(self):
         error = self.error(5, *self.argv("--size", "1M"),
-                           stdin=b"x" * (MIB + 1))
+                           stdin=b"x" * (units.MIB + 1))
         self.assertIn("the stream has more than 1048576 bytes", error)
         self.assert_nothing_made()
 
@@ -112,7 +113,7 @@ class ImportStreamTest(transfers.TransferTestCase):
         os.close(writing)
         self.imported("--size", "1M", stdin=DATA,
                       key=("--passphrase-fd", str(reading)))
-        self.assert_filled(DATA, MIB, passphrase=base.NEW)
+        self.assert_filled(DATA, units.MIB, passphrase=base.NEW)
 
     def test_no_terminal_for_the_passphrase(self):
         error = self.error(2, *self.argv("--size", "1M", key=()),
@@ -129,7 +130,7 @@ class ImportStreamTest(transfers.TransferTestCase):
 
     def test_raw(self):
         self.imported("--size", "1M", "--disk-format", "raw", stdin=DATA)
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
     @ddt.data("-", "rbd:volumes/p")
     def test_disk_format(self, place):
@@ -144,7 +145,7 @@ class ImportStreamTest(transfers.TransferTestCase):
         for force in ((), ("--force",)):
             self.assertIn("volumes/v exists already", self.error(
                 5, *self.argv("--size", "1M", *force), stdin=b"x"))
-        self.assert_holds(DATA, MIB)
+        self.assert_holds(DATA, units.MIB)
 
     def test_file_target(self):
         error = self.error(1, *self.argv("--size", "1M",
@@ -192,7 +193,7 @@ class ImportStreamTest(transfers.TransferTestCase):
         """There is nothing that somebody would have to remove."""
         self.assertEqual(("", ""), self.interrupted(after=True))
         self.assert_nothing_made("v")
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
     # half-made
 
@@ -207,7 +208,7 @@ class ImportStreamTest(transfers.TransferTestCase):
     def test_half_made_forced(self):
         self.leave_half_made()
         self.imported("--size", "1M", "--force", stdin=DATA)
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
         self.assert_nothing_made("v")
 
     def test_half_made_by_one_that_lives(self):
@@ -224,7 +225,7 @@ class ImportStreamTest(transfers.TransferTestCase):
         self.make_encrypted()
         header = self.pool.contents["v"].read(0, 4096)
         facts = self.imported("--existing", stdin=DATA)
-        self.assertEqual(MIB, facts["decrypted_size"])
+        self.assertEqual(units.MIB, facts["decrypted_size"])
         self.assert_same_bytes(DATA, self.plain()[:len(DATA)])
         self.assert_same_bytes(header, self.pool.contents["v"].read(0, 4096))
         self.assertEqual({}, self.pool.contents["v"].notes)
@@ -240,7 +241,7 @@ class ImportStreamTest(transfers.TransferTestCase):
         error = self.error(5, *self.argv("--existing"), stdin=b"x" * 512)
         self.assertIn("volumes/v: it holds data", error)
         self.assertIn("--force", error)
-        self.assert_holds(DATA, MIB)
+        self.assert_holds(DATA, units.MIB)
 
     def test_existing_forced(self):
         self.make_encrypted(content=DATA)
@@ -252,10 +253,10 @@ class ImportStreamTest(transfers.TransferTestCase):
     def test_existing_too_small(self):
         self.make_encrypted()
         error = self.error(5, *self.argv("--existing"),
-                           stdin=b"x" * (MIB + 1))
+                           stdin=b"x" * (units.MIB + 1))
         self.assertIn("the stream has more", error)
         with self.pool.open("v", read_only=True) as opened:
-            self.assertFalse(opened.has_data(4 * MIB))
+            self.assertFalse(opened.has_data(4 * units.MIB))
         self.assertEqual({}, self.pool.contents["v"].notes)
 
     def test_existing_wrong_passphrase(self):
@@ -294,7 +295,7 @@ class ImportAskingTest(transfers.TransferTestCase):
         self.prompts(base.NEW.decode(), base.NEW.decode())
         self.run_import("--size", "1M")
         self.assertEqual(["New passphrase: ", "Once more: "], self.asked)
-        self.assert_filled(DATA, MIB, passphrase=base.NEW)
+        self.assert_filled(DATA, units.MIB, passphrase=base.NEW)
 
     def test_two_that_differ(self):
         self.prompts(base.NEW.decode(), base.OLD.decode())
@@ -323,7 +324,7 @@ class ImportAskingTest(transfers.TransferTestCase):
                                           stdin=answer.encode())
         self.assertIn(f"volumes/{partial.PREFIX}v is what an interrupted run "
                       "left.\nRemove it and begin anew? [y/N] ", errors)
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
     @ddt.data("n\n", "\n", "", "yesterday\n")
     def test_half_made_stays(self, answer):
@@ -348,7 +349,7 @@ class ImportAskingTest(transfers.TransferTestCase):
         self.errors_tty = True
         _output, errors = self.run_import("--size", "1M", "--force")
         self.assertNotIn("[y/N]", errors)
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
 
 @ddt.ddt
@@ -364,7 +365,7 @@ class ImportImageTest(transfers.TransferTestCase):
     def test_larger(self):
         self.make_plain()
         self.imported("--size", "1M", source="rbd:volumes/p")
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
     def test_smaller(self):
         self.make_plain()
@@ -378,12 +379,12 @@ class ImportImageTest(transfers.TransferTestCase):
         with self.pool.open("p") as opened:
             opened.write(0, b"later")
         self.imported("--size", "1M", source="rbd:volumes/p@s")
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
     def test_namespace(self):
         self.make_plain(pool="volumes/space")
         self.imported("--size", "1M", source="rbd:volumes/space/p")
-        self.assert_filled(DATA, MIB)
+        self.assert_filled(DATA, units.MIB)
 
     def test_in_use(self):
         self.make_plain().watchers.append("client.7 at 10.0.0.1")
@@ -401,7 +402,7 @@ class ImportImageTest(transfers.TransferTestCase):
         self.make_encrypted(content=DATA)
         self.assertIn("is encrypted", self.error(1, *self.argv(
             "--existing", "--force", source="rbd:volumes/v")))
-        self.assert_holds(DATA, MIB)
+        self.assert_holds(DATA, units.MIB)
 
     @ddt.data("rbd:", "rbd:p", "rbd:volumes/p@", "rbd:file:/p")
     def test_no_source(self, place):
@@ -517,9 +518,9 @@ class ExportTest(transfers.TransferTestCase):
     def test_raw(self):
         self.make_encrypted(content=DATA)
         facts = self.exported()
-        self.assertEqual({"file": self.out, "format": "raw", "size": MIB},
-                         facts)
-        self.assert_same_bytes(DATA.ljust(MIB, b"\0"),
+        self.assertEqual(
+            {"file": self.out, "format": "raw", "size": units.MIB}, facts)
+        self.assert_same_bytes(DATA.ljust(units.MIB, b"\0"),
                                self.content(self.out))
         self.assertEqual(0o600, os.stat(self.out).st_mode & 0o777)
 
@@ -556,7 +557,7 @@ class ExportTest(transfers.TransferTestCase):
         for flags in ((), ("-f", "json")):
             output, _errors = self.run_command(*self.argv(*flags, file="-"))
             self.assertEqual("", output)
-            self.assert_same_bytes(DATA.ljust(MIB, b"\0"), self.binary)
+            self.assert_same_bytes(DATA.ljust(units.MIB, b"\0"), self.binary)
 
     def test_stdout_is_closed(self):
         self.make_encrypted(content=DATA)
@@ -578,7 +579,7 @@ class ExportTest(transfers.TransferTestCase):
         content = self.make_encrypted(content=DATA)
         self.prompts()
         facts = self.exported("--encrypted", key=())
-        self.assertEqual(("encrypted", 5 * MIB), (facts["format"],
+        self.assertEqual(("encrypted", 5 * units.MIB), (facts["format"],
                                                   facts["size"]))
         self.assert_same_bytes(content.whole(), self.content(self.out))
         self.assertEqual([], self.asked)
@@ -598,7 +599,7 @@ class ExportTest(transfers.TransferTestCase):
         self.make_encrypted(content=DATA)
 
         def save(come, path, *, size, report, environment):
-            self.assertEqual(("volumes", "v", MIB), (
+            self.assertEqual(("volumes", "v", units.MIB), (
                 come["pool"], come["image"], size))
             with open(path, "wb") as stream:
                 stream.write(b"QFI")
@@ -606,7 +607,8 @@ class ExportTest(transfers.TransferTestCase):
         with mock.patch.object(qemu, "save_qcow2", autospec=True,
                                side_effect=save):
             facts = self.exported("--disk-format", "qcow2")
-        self.assertEqual(("qcow2", MIB), (facts["format"], facts["size"]))
+        self.assertEqual(("qcow2", units.MIB),
+                         (facts["format"], facts["size"]))
         self.assertEqual(b"QFI", self.content(self.out))
 
     @ddt.data(("--encrypted",), ())

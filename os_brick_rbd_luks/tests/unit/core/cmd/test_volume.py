@@ -24,8 +24,7 @@ from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.core.cmd import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 class VolumeTestCase(base.CommandTestCase):
@@ -49,11 +48,11 @@ class CreateTest(VolumeTestCase):
         facts = self.create("--iterations", "1000")
         self.assert_facts(
             facts, type="luks1", cipher="aes-xts-plain64", key_bits=512,
-            hash="sha256", data_offset=4 * MIB, image_size=5 * MIB,
-            decrypted_size=MIB)
+            hash="sha256", data_offset=4 * units.MIB, image_size=5 * units.MIB,
+            decrypted_size=units.MIB)
         self.assertEqual([{"keyslot": 0, "state": "active", "kdf": "pbkdf2",
                            "iterations": 1000}], facts["keyslots"])
-        self.assertEqual(5 * MIB, os.path.getsize(self.path))
+        self.assertEqual(5 * units.MIB, os.path.getsize(self.path))
         self.assertEqual(0, self.keyslot(base.OLD))
 
     def test_facts_are_those_of_info(self):
@@ -196,7 +195,7 @@ class CreateTest(VolumeTestCase):
 @ddt.ddt
 class FormatTest(VolumeTestCase):
 
-    def make_file(self, size=5 * MIB):
+    def make_file(self, size=5 * units.MIB):
         with rawfile.FileStore().create(self.path, size):
             pass
 
@@ -206,8 +205,9 @@ class FormatTest(VolumeTestCase):
     def test_empty_file(self):
         self.make_file()
         facts = self.json(*self.format())
-        self.assert_facts(facts, decrypted_size=MIB, image_size=5 * MIB,
-                          cipher="aes-cbc-plain64", key_bits=128)
+        self.assert_facts(facts, decrypted_size=units.MIB,
+                          image_size=5 * units.MIB, cipher="aes-cbc-plain64",
+                          key_bits=128)
         self.assertEqual(0, self.keyslot(base.OLD))
 
     def test_default_iterations_are_measured(self):
@@ -222,7 +222,7 @@ class FormatTest(VolumeTestCase):
         else:
             self.make_file()
             with rawfile.FileStore().open(self.path) as image:
-                image.write(5 * MIB - 1, b"x")
+                image.write(5 * units.MIB - 1, b"x")
         before = self.content()
         self.assertIn("--force", self.error(5, *self.format()))
         self.assert_same_bytes(before, self.content())
@@ -233,11 +233,11 @@ class FormatTest(VolumeTestCase):
         self.assertIn(self.path, self.error(4, *self.format()))
 
     def test_too_small(self):
-        self.make_file(4 * MIB)
+        self.make_file(4 * units.MIB)
         self.assertIn(self.path, self.error(4, *self.format()))
 
     def test_locked_by_another_client(self):
-        with self.pool.create("v", 5 * MIB) as image:
+        with self.pool.create("v", 5 * units.MIB) as image:
             image.content.watchers.append("client.4 at 10.0.0.1")
         error = self.error(5, "format", "volumes/v", *self.key,
                            *base.QUICK_FLAGS)
@@ -246,7 +246,7 @@ class FormatTest(VolumeTestCase):
     def test_bad_cipher_is_a_bad_parameter(self):
         self.make_file()
         self.error(1, "format", self.target, *self.key, "--cipher", "nonsense")
-        self.assertEqual(5 * MIB, self.content().count(0))
+        self.assertEqual(5 * units.MIB, self.content().count(0))
 
 
 class EraseTest(VolumeTestCase):

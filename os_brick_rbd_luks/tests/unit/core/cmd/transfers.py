@@ -21,8 +21,8 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.tests.unit.core.cmd import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 XTS = formatting.Options()
 
 #: Data of an image: not zeros, of another length than any sector divides.
@@ -78,8 +78,8 @@ class TransferTestCase(base.CommandTestCase):
             opened.write(0, content)
         return store.contents[name]
 
-    def make_encrypted(self, name="v", content=b"", size=MIB, options=XTS,
-                       pool="volumes"):
+    def make_encrypted(self, name="v", content=b"", size=units.MIB,
+                       options=XTS, pool="volumes"):
         store = self.cluster.pools[pool]
         create.create(store, name, size, base.OLD, options)
         if content:

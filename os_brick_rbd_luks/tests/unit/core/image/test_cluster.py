@@ -26,8 +26,8 @@ from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import modules
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
 NAME = "volumes/volume-1"
 
 
@@ -83,7 +83,7 @@ class CephTestCase(testtools.TestCase):
         self.ceph = self.useFixture(ceph.Ceph("volumes", "volumes/space"))
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
         for pool in self.ceph.pools.values():
-            with pool.create("volume-1", 5 * MIB) as image:
+            with pool.create("volume-1", 5 * units.MIB) as image:
                 image.write(0, pool.name.encode())
 
     def refused(self, expected, call, *args, **kwargs):
@@ -102,7 +102,7 @@ class AttachedTest(CephTestCase):
 
     def test_image(self):
         with brick.attached(properties()) as image:
-            self.assertEqual((NAME, 5 * MIB, b"volumes"),
+            self.assertEqual((NAME, 5 * units.MIB, b"volumes"),
                              (image.name, image.size(), image.read(0, 7)))
         self.assertTrue(self.ceph.nothing_is_open())
         connection, = self.ceph.history
@@ -160,7 +160,7 @@ class AttachedTest(CephTestCase):
         """A compute host need not have one: the monitors are known."""
         self.ceph.default_conf = False
         with brick.attached(properties()) as image:
-            self.assertEqual(5 * MIB, image.size())
+            self.assertEqual(5 * units.MIB, image.size())
 
     def test_conf_file(self):
         path = os.path.join(self.useFixture(fixtures.TempDir()).path, "conf")
@@ -181,7 +181,7 @@ class AttachedTest(CephTestCase):
     def test_key(self):
         self.ceph.keyrings.clear()
         with brick.attached(properties(), key=self.ceph.key) as image:
-            self.assertEqual(5 * MIB, image.size())
+            self.assertEqual(5 * units.MIB, image.size())
 
     @ddt.data(True, False)
     def test_no_keyring(self, auth_enabled):

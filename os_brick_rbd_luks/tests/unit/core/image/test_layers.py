@@ -34,9 +34,8 @@ from os_brick_rbd_luks.tests.contracts import clone as clones
 from os_brick_rbd_luks.tests.contracts import image as images
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
+from os_brick_rbd_luks.tests import units
 
-GIB = 1024 ** 3
-MIB = 1024 * 1024
 SIZE = clones.SIZE
 OLD, NEW, OTHER = b"old passphrase", b"new passphrase", b"other passphrase"
 STORE = {"object_size": clones.OBJECT, "stripe_period": clones.OBJECT}
@@ -254,12 +253,15 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
     @ddt.data(
         # 3 GiB and a little, from within a piece on: no piece is larger than
         # 1 GiB, and all but the last end where a stripe period does.
-        (4 * MIB, 4 * MIB, 3 * GIB + 5, [
-            (4 * MIB, GIB - 4 * MIB), (GIB, GIB), (2 * GIB, GIB),
-            (3 * GIB, 4 * MIB + 5)]),
-        (96 * MIB, 0, GIB, [(0, 960 * MIB), (960 * MIB, 64 * MIB)]),
-        (3 * GIB, 5, 2 * GIB, [(5, GIB - 5), (GIB, GIB), (2 * GIB, 5)]),
-        (4 * MIB, 0, 0, []))
+        (4 * units.MIB, 4 * units.MIB, 3 * units.GIB + 5, [
+            (4 * units.MIB, units.GIB - 4 * units.MIB),
+            (units.GIB, units.GIB), (2 * units.GIB, units.GIB),
+            (3 * units.GIB, 4 * units.MIB + 5)]),
+        (96 * units.MIB, 0, units.GIB, [
+            (0, 960 * units.MIB), (960 * units.MIB, 64 * units.MIB)]),
+        (3 * units.GIB, 5, 2 * units.GIB, [
+            (5, units.GIB - 5), (units.GIB, units.GIB), (2 * units.GIB, 5)]),
+        (4 * units.MIB, 0, 0, []))
     @ddt.unpack
     def test_zero_in_pieces(self, period, offset, length, pieces):
         image = self.open()
@@ -275,7 +277,8 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
         with mock.patch.object(
                 image._image, "discard", autospec=True, side_effect=[
                     None, self.ceph.rbd.Timeout("x")]) as discard:
-            self.assertRaises(exception.ImageIOError, image.zero, 0, 3 * GIB)
+            self.assertRaises(exception.ImageIOError, image.zero,
+                              0, 3 * units.GIB)
         self.assertEqual(2, discard.call_count)
 
     def test_extents_with_fancy_striping(self):
@@ -464,8 +467,8 @@ class LoadEncryptionTest(LibrbdTestCase):
             if kind == "own":
                 keyslots.own(image, OLD, new)
             else:
-                image.resize({"luks1": 4 * MIB, "luks2": 16 * MIB}[kind]
-                             + 2 * clones.OBJECT)
+                offsets = {"luks1": 4 * units.MIB, "luks2": 16 * units.MIB}
+                image.resize(offsets[kind] + 2 * clones.OBJECT)
                 formatting.format_clone(image, new,
                                         formatting.Options(type=kind))
 

@@ -28,8 +28,9 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests import units
 
-SIZE = 8 * 1024 * 1024
+SIZE = 8 * units.MIB
 
 
 @ddt.ddt

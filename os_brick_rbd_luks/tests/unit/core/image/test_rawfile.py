@@ -27,8 +27,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.tests.contracts import image as contract
-
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 
 class RawFileContractTest(contract.ImageContract, testtools.TestCase):
@@ -50,7 +49,7 @@ class RawFileTest(testtools.TestCase):
         self.path = os.path.join(self.folder, "volume")
         self.store = rawfile.FileStore()
 
-    def make(self, size=8 * MIB):
+    def make(self, size=8 * units.MIB):
         image = self.store.create(self.path, size)
         self.addCleanup(image.__exit__, None, None, None)
         return image
@@ -59,15 +58,15 @@ class RawFileTest(testtools.TestCase):
         self.assertEqual(f"file:{self.path}", self.make().name)
 
     def test_stripe_period_is_rbd_s_default(self):
-        self.assertEqual(4 * MIB, self.make().stripe_period())
+        self.assertEqual(4 * units.MIB, self.make().stripe_period())
 
     def test_no_features(self):
         self.assertEqual(frozenset(), self.make().features())
 
     def test_new_file_is_sparse_and_private(self):
-        self.make(1024 * MIB)
+        self.make(1024 * units.MIB)
         found = os.stat(self.path)
-        self.assertLess(found.st_blocks * 512, MIB)
+        self.assertLess(found.st_blocks * 512, units.MIB)
         self.assertEqual(0o600, stat.S_IMODE(found.st_mode))
 
     def test_extents_of_zeros_are_no_data(self):
@@ -91,14 +90,14 @@ class RawFileTest(testtools.TestCase):
 
         with mock.patch.object(os, "lseek", autospec=True, side_effect=lseek):
             self.assertFalse(image.has_data())
-            image.write(8 * MIB - 1, b"x")
+            image.write(8 * units.MIB - 1, b"x")
             self.assertTrue(image.has_data())
 
     def test_failed_create_leaves_no_file(self):
         self.useFixture(fixtures.MonkeyPatch("os.ftruncate", mock.Mock(
             side_effect=OSError(errno.ENOSPC, "No space left on device"))))
         error = self.assertRaises(exception.ImageFull, self.store.create,
-                                  self.path, MIB)
+                                  self.path, units.MIB)
         self.assertIn(self.path, str(error))
         self.assertEqual([], os.listdir(self.folder))
 
@@ -120,7 +119,7 @@ class RawFileTest(testtools.TestCase):
                 ("os.pwrite", lambda: image.write(0, b"x")),
                 ("os.pread", lambda: image.read(0, 1)),
                 ("os.fsync", image.flush),
-                ("os.ftruncate", lambda: image.resize(MIB)),
+                ("os.ftruncate", lambda: image.resize(units.MIB)),
                 ("os.unlink", lambda: self.store.remove(self.path))):
             with fixtures.MonkeyPatch(function, failing):
                 error = self.assertRaises(expected, call)
@@ -154,10 +153,10 @@ class RawFileTest(testtools.TestCase):
 
     def test_files_are_closed(self):
         before = os.listdir("/proc/self/fd")
-        with self.store.create(self.path, MIB):
+        with self.store.create(self.path, units.MIB):
             pass
         self.assertRaises(exception.ImageExists, self.store.create,
-                          self.path, MIB)
+                          self.path, units.MIB)
         self.assertRaises(exception.InvalidParameter, self.store.open,
                           self.folder, read_only=True)
         with self.store.open(self.path, read_only=True):

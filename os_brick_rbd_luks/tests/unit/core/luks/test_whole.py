@@ -20,6 +20,7 @@ import testtools
 from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base as luks1
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as luks2
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -28,7 +29,7 @@ class WholeTest(testtools.TestCase):
     def volume(self, base):
         return base.add(base.sample(base.OLD), base.OTHER, keyslot=7)
 
-    @ddt.data((luks1, 4096 + 7 * 65536 + 64000), (luks2, luks2.MIB))
+    @ddt.data((luks1, 4096 + 7 * 65536 + 64000), (luks2, units.MIB))
     @ddt.unpack
     def test_join(self, base, end):
         volume = self.volume(base)

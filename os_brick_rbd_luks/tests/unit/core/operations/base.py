@@ -25,9 +25,9 @@ from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import opened
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
-SIZE = 8 * MIB
+SIZE = 8 * units.MIB
 
 OLD = b"old passphrase"
 NEW = b"new passphrase"

@@ -24,11 +24,10 @@ from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster
 from os_brick_rbd_luks.tests.fakes import layered
 from os_brick_rbd_luks.tests.unit.core.operations import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 #: Decrypted bytes of all sources.
-SIZE = MIB
+SIZE = units.MIB
 
 OBJECT = 65536
 
@@ -37,7 +36,7 @@ LUKS2 = dataclasses.replace(base.QUICK, type="luks2")
 FORMATS = {"luks1": LUKS1, "luks2": LUKS2}
 
 #: Bytes of a header and of all that comes before the payload.
-OFFSETS = {"plain": 0, "luks1": 4 * MIB, "luks2": 16 * MIB}
+OFFSETS = {"plain": 0, "luks1": 4 * units.MIB, "luks2": 16 * units.MIB}
 
 #: Offset and data of what sources hold; the rest are zeros.
 WRITES = ((0, b"first"), (SIZE // 2 - 3, b"middle"), (SIZE - 4, b"last"))

@@ -27,7 +27,6 @@ from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 
-MIB = clones.MIB
 SIZE = clones.SIZE
 THIRD = b"third passphrase"
 

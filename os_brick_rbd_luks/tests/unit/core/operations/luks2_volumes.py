@@ -18,9 +18,9 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
-SIZE = 20 * MIB
+SIZE = 20 * units.MIB
 QUICK = formatting.Options(type="luks2", cipher_spec="aes-cbc-plain64",
                            key_bytes=16)
 

@@ -26,15 +26,13 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
-
-MIB = base.MIB
-GIB = 1024 * MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
 class AuditTest(base.OperationsTestCase):
 
-    def make(self, size=GIB, **store):
+    def make(self, size=units.GIB, **store):
         store = stores.MemoryStore(**store)
         create.create(store, "volume-1", size, base.OLD, base.QUICK)
         return store.open("volume-1")
@@ -49,7 +47,9 @@ class AuditTest(base.OperationsTestCase):
     def test_good_volume(self):
         report = self.assert_problems(self.make())
         self.assertEqual(
-            audit.Report("luks1", GIB + 4 * MIB, GIB, [0], []), report)
+            audit.Report("luks1", units.GIB + 4 * units.MIB, units.GIB, [0],
+                         []),
+            report)
 
     def test_nothing_is_written(self):
         image = self.make()
@@ -57,35 +57,35 @@ class AuditTest(base.OperationsTestCase):
         audit.audit(image)
         self.assertEqual([], image.content.log)
 
-    @ddt.data(0, 8, 592, GIB)
+    @ddt.data(0, 8, 592, units.GIB)
     def test_plain_image(self, size):
         self.assertEqual(audit.Report("none", size, None, [], []),
                          audit.audit(self.make_image(size)))
 
     def test_cut_tail(self):
         """As upstream makes it: the image has the size of the volume."""
-        image = self.make_volume(size=GIB)
+        image = self.make_volume(size=units.GIB)
         report = self.assert_problems(image, "cut tail")
-        self.assertEqual(GIB - 4 * MIB, report.decrypted_size)
-        self.assertIn(str(4 * MIB), report.problems[0])
+        self.assertEqual(units.GIB - 4 * units.MIB, report.decrypted_size)
+        self.assertIn(str(4 * units.MIB), report.problems[0])
 
     def test_tail_is_not_cut_with_a_payload_at_a_whole_gib(self):
-        image = self.make(stripe_period=GIB)
+        image = self.make(stripe_period=units.GIB)
         report = self.assert_problems(image)
-        self.assertEqual((2 * GIB, GIB),
+        self.assertEqual((2 * units.GIB, units.GIB),
                          (report.image_size, report.decrypted_size))
 
     def test_image_of_no_whole_gib(self):
-        self.assert_problems(self.make(GIB - 4 * MIB + 512))
+        self.assert_problems(self.make(units.GIB - 4 * units.MIB + 512))
 
     def test_unaligned_payload(self):
         image = self.make()
-        image.content.stripe_period = 16 * MIB
+        image.content.stripe_period = 16 * units.MIB
         report = self.assert_problems(image, "unaligned payload")
-        self.assertIn(str(16 * MIB), report.problems[0])
+        self.assertIn(str(16 * units.MIB), report.problems[0])
 
     def test_payload_of_cryptsetup_on_a_default_image(self):
-        image = self.make_volume(size=GIB)
+        image = self.make_volume(size=units.GIB)
         image.content.write(104, (4040).to_bytes(4, "big"))
         self.assert_problems(image, "cut tail", "unaligned payload")
 
@@ -132,7 +132,7 @@ class AuditTest(base.OperationsTestCase):
 
     def test_payload_behind_the_end(self):
         image = self.make_volume()
-        image.resize(MIB)
+        image.resize(units.MIB)
         self.assert_problems(image, "damaged header")
 
     def test_header_that_asks_for_too_much(self):
@@ -154,9 +154,9 @@ class AuditTest(base.OperationsTestCase):
         self.assertEqual((name, None), (report.type, report.decrypted_size))
 
     def test_several_problems(self):
-        image = self.make_volume(size=GIB,
+        image = self.make_volume(size=units.GIB,
                                  features=frozenset({"journaling"}))
-        image.content.stripe_period = 16 * MIB
+        image.content.stripe_period = 16 * units.MIB
         self.patch_keyslot(image, 0, "iterations", bytes(4))
         self.assert_problems(image, "damaged keyslot 0", "no keyslot",
                              "cut tail", "unaligned payload", "journaling")

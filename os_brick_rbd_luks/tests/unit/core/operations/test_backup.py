@@ -24,6 +24,7 @@ from os_brick_rbd_luks.operations import backup
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 
 class BackupTest(base.OperationsTestCase):
@@ -86,12 +87,12 @@ class OverNothingTest(base.OperationsTestCase):
     @ddt.data("luks1", "luks2")
     def test_relocated(self, header_type):
         options = dataclasses.replace(base.QUICK, type=header_type)
-        source = self.make_volume(base.OLD, base.NEW, size=20 * base.MIB,
+        source = self.make_volume(base.OLD, base.NEW, size=20 * units.MIB,
                                   options=options)
         before = source.content.whole()
         header = header_io.read_header(source)
-        moved = header.relocate(header.data_offset + base.MIB)
-        target = self.make_image(24 * base.MIB)
+        moved = header.relocate(header.data_offset + units.MIB)
+        target = self.make_image(24 * units.MIB)
         target.content.write(moved.data_offset, b"payload")
         header_io.apply(target, backup.over_nothing(
             moved, backup.read_areas(source, header),

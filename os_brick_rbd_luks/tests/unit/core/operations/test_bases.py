@@ -20,8 +20,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base as images
 from os_brick_rbd_luks.operations import bases
 from os_brick_rbd_luks.tests.unit.core.operations import clones
-
-MIB = clones.MIB
+from os_brick_rbd_luks.tests import units
 
 
 class BasesTestCase(clones.CloneTestCase):
@@ -32,7 +31,7 @@ class BasesTestCase(clones.CloneTestCase):
         self.name = self.base_name(self.parent, 4)
 
     def provide(self, parent=None):
-        return bases.provide(self.store, parent or self.parent, 4 * MIB)
+        return bases.provide(self.store, parent or self.parent, 4 * units.MIB)
 
     def content(self):
         return self.store.contents[self.name]
@@ -43,23 +42,23 @@ class BasesTestCase(clones.CloneTestCase):
     def assert_complete(self):
         content = self.content()
         self.assertEqual(
-            (clones.SIZE + 4 * MIB, self.parent, ["base"], {}, 0),
+            (clones.SIZE + 4 * units.MIB, self.parent, ["base"], {}, 0),
             (content.size, content.parent, content.snapshots,
              content.objects, content.handles))
         self.assertEqual({"rbd_luks.base": content.image_id},
                          content.notes)
-        self.assertEqual(clones.SIZE + 4 * MIB,
+        self.assertEqual(clones.SIZE + 4 * units.MIB,
                          content.frozen["base"].size)
-        self.assert_same_bytes(clones.expected() + bytes(4 * MIB),
+        self.assert_same_bytes(clones.expected() + bytes(4 * units.MIB),
                                content.frozen["base"].whole())
 
 
 @ddt.ddt
 class NameTest(clones.CloneTestCase):
 
-    @ddt.data((("volumes", "", "image", "s"), "id1@2", 16 * MIB,
+    @ddt.data((("volumes", "", "image", "s"), "id1@2", 16 * units.MIB,
                "rbd-luks-base.image.s.16M.c1b0b25c1dfd"),
-              (("images", "space", "i-1", "snap"), "id7@4", 4 * MIB,
+              (("images", "space", "i-1", "snap"), "id7@4", 4 * units.MIB,
                "rbd-luks-base.i-1.snap.4M.321a1cce4538"))
     @ddt.unpack
     def test_name(self, parent, identity, padding, expected):
@@ -69,8 +68,9 @@ class NameTest(clones.CloneTestCase):
 
     def test_every_padding_has_one(self):
         parent = images.Parent("p", "", "i", "s")
-        self.assertEqual(3, len({bases.name_of(parent, "1@1", padding * MIB)
-                                 for padding in (4, 12, 16)}))
+        self.assertEqual(3, len({
+            bases.name_of(parent, "1@1", padding * units.MIB)
+            for padding in (4, 12, 16)}))
 
     def test_every_snapshot_has_one(self):
         """Whatever is called alike, the digest is another."""
@@ -81,7 +81,7 @@ class NameTest(clones.CloneTestCase):
                  (("pn", "", "i", "s"), "1@1"),
                  (("p", "", "i.s", "t"), "1@3"),
                  (("p", "", "i", "s.t"), "1@4"))
-        found = {bases.name_of(images.Parent(*parent), identity, 4 * MIB)
+        found = {bases.name_of(images.Parent(*parent), identity, 4 * units.MIB)
                  for parent, identity in cases}
         self.assertEqual(len(cases), len(found))
         self.assertEqual(len(cases), len({name.rpartition(".")[2]
@@ -118,8 +118,8 @@ class ProvideTest(BasesTestCase):
     def test_half_made_is_completed(self, steps):
         """A run was killed after so many steps."""
         image = self.store.clone(self.parent, self.name)
-        for step in (lambda: image.resize(clones.SIZE + 2 * MIB),
-                     lambda: image.resize(clones.SIZE + 4 * MIB),
+        for step in (lambda: image.resize(clones.SIZE + 2 * units.MIB),
+                     lambda: image.resize(clones.SIZE + 4 * units.MIB),
                      lambda: image.set_note(bases.NOTE, image.identity()),
                      lambda: image.create_snapshot("base"))[:steps]:
             step()

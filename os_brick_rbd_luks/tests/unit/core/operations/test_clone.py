@@ -33,8 +33,8 @@ from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 from os_brick_rbd_luks.tests.unit.core.operations import cloning
+from os_brick_rbd_luks.tests import units
 
-MIB = cloning.MIB
 SIZE = cloning.SIZE
 THIRD = cloning.THIRD
 PAIRS = cloning.PAIRS
@@ -246,7 +246,7 @@ class OwnKeyTest(cloning.CloneTestCase):
 
     def test_existing_image_stays(self):
         parent = self.source("luks1")
-        self.store.create("clone", MIB).__exit__()
+        self.store.create("clone", units.MIB).__exit__()
         error = self.refused(exception.ImageExists, self.own_key, parent)
         self.assertIn("clone", str(error))
 
@@ -313,7 +313,7 @@ class LayeredTest(cloning.CloneTestCase):
             content.parent)
         if padding:
             self.assertEqual(
-                SIZE + clones.OFFSETS[below] + padding * MIB,
+                SIZE + clones.OFFSETS[below] + padding * units.MIB,
                 self.store.contents[name].size)
             self.assertEqual({}, self.store.contents[name].objects)
         if below != "plain":
@@ -354,9 +354,9 @@ class LayeredTest(cloning.CloneTestCase):
     @ddt.unpack
     def test_stripe_periods(self, below, above, period, padding):
         """They decide where a payload begins; sources may have any."""
-        parent = self.source(below, stripe_period=period * MIB)
+        parent = self.source(below, stripe_period=period * units.MIB)
         header = self.layered(parent, above, **self.key_for(below))
-        self.assertEqual(0, header.data_offset % (period * MIB))
+        self.assertEqual(0, header.data_offset % (period * units.MIB))
         self.assertEqual(
             [self.base_name(parent, padding)] if padding else [],
             self.bases())
@@ -372,7 +372,7 @@ class LayeredTest(cloning.CloneTestCase):
         self.assertIn("multiple of 65536", str(error))
         # Nothing is cut.
         self.layered(parent, "luks1", passphrase=base.OLD,
-                     size=SIZE + 12 * MIB + 512)
+                     size=SIZE + 12 * units.MIB + 512)
 
     @ddt.data("luks1", "luks2")
     def test_nothing_of_the_source_is_in_the_header(self, kind):
@@ -535,7 +535,7 @@ class LayeredTest(cloning.CloneTestCase):
 
     def test_existing_image_stays(self):
         parent = self.source()
-        self.store.create("clone", MIB).__exit__()
+        self.store.create("clone", units.MIB).__exit__()
         self.refused(exception.ImageExists, self.layered, parent)
 
     def test_missing_snapshot(self):

@@ -22,6 +22,7 @@ from os_brick_rbd_luks.operations import clone_snapshot
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 from os_brick_rbd_luks.tests.unit.core.operations import cloning
+from os_brick_rbd_luks.tests import units
 
 FULL = cloning.FULL
 SNAPSHOT = "clone.clone_snap"
@@ -126,7 +127,7 @@ class TakenTest(SnapshotTestCase):
 
     def test_existing_image_stays(self):
         self.image()
-        self.store.create("clone", clones.MIB).__exit__()
+        self.store.create("clone", units.MIB).__exit__()
         self.refused(exception.ImageExists, self.of_image, self.own_key)
 
     def test_missing_image(self):

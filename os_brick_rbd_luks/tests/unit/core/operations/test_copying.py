@@ -28,6 +28,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base as images
 from os_brick_rbd_luks.operations import copying
 from os_brick_rbd_luks.tests import properties
+from os_brick_rbd_luks.tests import units
 
 SETTINGS = properties.examples(20)
 
@@ -385,8 +386,8 @@ class CopyInTest(CopyingTestCase):
 
     def test_window_of_real_sizes(self):
         """All that is under way, twice, is below 64 MiB."""
-        self.assertLessEqual(copying._WINDOW * 4 * 1024 * 1024 * 2,
-                             64 * 1024 * 1024)
+        self.assertLessEqual(copying._WINDOW * 4 * units.MIB * 2,
+                             64 * units.MIB)
 
 
 @ddt.ddt

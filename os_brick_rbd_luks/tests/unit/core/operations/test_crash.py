@@ -32,15 +32,16 @@ from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 #: Object size, atomicity, and the bytes at which a write is cut off. Key
 #: material is 64000 bytes long, the header 592, a record of it 48. That a
 #: header opens at any byte is known from the tests of its plans: here each
 #: cut costs a whole operation that finishes the work.
 STORES = (
-    ({"object_size": 4 * base.MIB, "atomic": True}, ()),
+    ({"object_size": 4 * units.MIB, "atomic": True}, ()),
     ({"object_size": 16384, "atomic": True}, (30000,)),
-    ({"object_size": 4 * base.MIB, "atomic": False},
+    ({"object_size": 4 * units.MIB, "atomic": False},
      selection.cases(1, 212, 230, 258, 591, 40000,
                      full=(*range(208, 592, 8), 210, 255, 63999))),
 )

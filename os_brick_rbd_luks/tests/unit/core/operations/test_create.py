@@ -25,15 +25,13 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
-
-MIB = base.MIB
-GIB = 1024 * MIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
 class CreateTest(base.OperationsTestCase):
 
-    def create(self, store, size=MIB, passphrase=base.OLD,
+    def create(self, store, size=units.MIB, passphrase=base.OLD,
                options=base.QUICK, **image_options):
         return create.create(store, "volume-1", size, passphrase, options,
                              **image_options)
@@ -42,8 +40,8 @@ class CreateTest(base.OperationsTestCase):
         with store.open("volume-1", read_only=True) as image:
             return describe.describe_image(image)
 
-    @ddt.data(512, 1024, MIB, 4 * MIB, GIB - 512, GIB, 10 * GIB,
-              2 ** 50 + 512)
+    @ddt.data(512, 1024, units.MIB, 4 * units.MIB, units.GIB - 512, units.GIB,
+              10 * units.GIB, 2 ** 50 + 512)
     def test_decrypted_size_is_the_one_asked_for(self, size):
         store = stores.MemoryStore()
         header = self.create(store, size)
@@ -51,16 +49,16 @@ class CreateTest(base.OperationsTestCase):
         self.assertEqual(size, facts["decrypted_size"])
         self.assertEqual(size + header.data_offset, facts["image_size"])
 
-    @ddt.data(*itertools.product((65536, 4 * MIB, 8 * MIB, 20 * MIB),
-                                 repeat=2))
+    @ddt.data(*itertools.product(
+        (65536, 4 * units.MIB, 8 * units.MIB, 20 * units.MIB), repeat=2))
     @ddt.unpack
     def test_store_may_stripe_otherwise_than_announced(self, announced,
                                                        actual):
         store = stores.MemoryStore(stripe_period=actual,
                                   announced_stripe_period=announced)
-        self.create(store, 3 * MIB)
+        self.create(store, 3 * units.MIB)
         facts = self.facts(store)
-        self.assertEqual(3 * MIB, facts["decrypted_size"])
+        self.assertEqual(3 * units.MIB, facts["decrypted_size"])
         self.assertEqual(0, facts["data_offset"] % actual)
 
     def test_result_is_the_header(self):
@@ -91,12 +89,12 @@ class CreateTest(base.OperationsTestCase):
 
     def test_image_options_reach_the_store(self):
         store = stores.MemoryStore()
-        self.create(store, stripe_period=8 * MIB,
+        self.create(store, stripe_period=8 * units.MIB,
                     features=frozenset({"layering"}))
-        self.assertEqual(8 * MIB, self.facts(store)["data_offset"])
+        self.assertEqual(8 * units.MIB, self.facts(store)["data_offset"])
         self.assertEqual({"layering"}, store.contents["volume-1"].features)
 
-    @ddt.data(-512, -1, 0, 1, 511, 513, GIB + 1)
+    @ddt.data(-512, -1, 0, 1, 511, 513, units.GIB + 1)
     def test_bad_size(self, size):
         store = stores.MemoryStore()
         error = self.assertRaises(exception.InvalidParameter, self.create,
@@ -117,12 +115,12 @@ class CreateTest(base.OperationsTestCase):
 
     def test_existing_image_stays_as_it_is(self):
         store = stores.MemoryStore()
-        with store.create("volume-1", MIB) as image:
+        with store.create("volume-1", units.MIB) as image:
             image.write(0, b"precious")
         error = self.assertRaises(exception.ImageExists, self.create, store)
         self.assertIn("volume-1", str(error))
         with store.open("volume-1") as image:
-            self.assertEqual(MIB, image.size())
+            self.assertEqual(units.MIB, image.size())
             self.assertEqual(b"precious", image.read(0, 8))
 
     @ddt.data(exception.ImageFull(action="write"),
@@ -146,8 +144,8 @@ class CreateTest(base.OperationsTestCase):
         return False
 
     def test_failed_resize_leaves_no_image(self):
-        store = stores.MemoryStore(stripe_period=8 * MIB,
-                                  announced_stripe_period=4 * MIB)
+        store = stores.MemoryStore(stripe_period=8 * units.MIB,
+                                  announced_stripe_period=4 * units.MIB)
         error = exception.ImageFull(action="resize")
 
         def create_full(*arguments):
@@ -169,7 +167,7 @@ class CreateTest(base.OperationsTestCase):
             0, exception.ImageFull(action="write")))
         self.assertRaises(exception.ImageFull, self.create, store)
         self.create(store)
-        self.assertEqual(MIB, self.facts(store)["decrypted_size"])
+        self.assertEqual(units.MIB, self.facts(store)["decrypted_size"])
 
     def test_first_error_is_told_when_the_store_is_gone(self):
         """A store that fails cannot remove the image either."""

@@ -34,7 +34,6 @@ from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 
-MIB = base.MIB
 OBJECT = clones.OBJECT
 XTS1 = formatting.Options()
 XTS2 = formatting.Options(type="luks2")

@@ -21,6 +21,7 @@ from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 
 class DescribeTest(base.OperationsTestCase):
@@ -30,8 +31,8 @@ class DescribeTest(base.OperationsTestCase):
         self.assertEqual({
             "type": "luks1", "uuid": "some-uuid",
             "cipher": "aes-xts-plain64", "key_bits": 512, "hash": "sha256",
-            "data_offset": 4 * base.MIB, "image_size": 8 * base.MIB,
-            "decrypted_size": 4 * base.MIB, "clone": False,
+            "data_offset": 4 * units.MIB, "image_size": 8 * units.MIB,
+            "decrypted_size": 4 * units.MIB, "clone": False,
             "keyslots": [{"keyslot": 0, "state": "active", "kdf": "pbkdf2",
                           "iterations": 1000}],
         }, describe.describe_image(image))

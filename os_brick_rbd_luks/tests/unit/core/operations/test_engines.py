@@ -24,15 +24,19 @@ from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 ALL = engines.Host(qemu=None, librbd=18, cryptsetup=None)
 PACIFIC = engines.Host(qemu=None, librbd=16, cryptsetup=None)
 NONE = engines.Host(qemu="no QEMU", librbd=None, cryptsetup="no cryptsetup")
-RBD = engines.Store(is_rbd=True, journaling=False, stripe_period=4 * MIB)
-FILE = engines.Store(is_rbd=False, journaling=False, stripe_period=4 * MIB)
-JOURNALED = engines.Store(is_rbd=True, journaling=True, stripe_period=4 * MIB)
-WIDE = engines.Store(is_rbd=True, journaling=False, stripe_period=16 * MIB)
+RBD = engines.Store(is_rbd=True, journaling=False,
+                    stripe_period=4 * units.MIB)
+FILE = engines.Store(is_rbd=False, journaling=False,
+                     stripe_period=4 * units.MIB)
+JOURNALED = engines.Store(is_rbd=True, journaling=True,
+                          stripe_period=4 * units.MIB)
+WIDE = engines.Store(is_rbd=True, journaling=False,
+                     stripe_period=16 * units.MIB)
 
 XTS = ("aes-xts-plain64", 64)
 XTS_128 = ("aes-xts-plain64", 32)
@@ -40,7 +44,7 @@ CBC = ("aes-cbc-essiv:sha256", 32)
 CBC_PLAIN = ("aes-cbc-plain64", 16)
 
 
-def header(cipher, data_offset=4 * MIB):
+def header(cipher, data_offset=4 * units.MIB):
     spec, key_bytes = cipher
     return luks1.Luks1Header.build(
         bytes(key_bytes), cipher_spec=spec, hash_name="sha256",
@@ -52,21 +56,21 @@ class EnginesTest(base.OperationsTestCase):
 
     #: cipher, data offset, store, host, words of librbd's reason
     @ddt.data(
-        (XTS, 4 * MIB, RBD, ALL, None),
-        (XTS, 4 * MIB, RBD, PACIFIC, None),
-        (XTS_128, 4 * MIB, RBD, ALL, None),
-        (XTS, 8 * MIB, RBD, ALL, None),
-        (XTS, 4 * MIB, RBD, NONE, "Ceph 16 or newer"),
-        (XTS, 4 * MIB, FILE, ALL, "not an RBD image"),
-        (CBC, 4 * MIB, RBD, ALL, "aes-cbc-essiv:sha256"),
-        (CBC_PLAIN, 4 * MIB, RBD, PACIFIC, "aes-cbc-plain64"),
-        (XTS, 4 * MIB, JOURNALED, ALL, "journaling"),
-        (XTS, 4 * MIB, JOURNALED, PACIFIC, "journaling"),
-        (XTS, 4 * MIB, WIDE, ALL, "not aligned"),
-        (XTS, 4 * MIB, WIDE, PACIFIC, None),
+        (XTS, 4 * units.MIB, RBD, ALL, None),
+        (XTS, 4 * units.MIB, RBD, PACIFIC, None),
+        (XTS_128, 4 * units.MIB, RBD, ALL, None),
+        (XTS, 8 * units.MIB, RBD, ALL, None),
+        (XTS, 4 * units.MIB, RBD, NONE, "Ceph 16 or newer"),
+        (XTS, 4 * units.MIB, FILE, ALL, "not an RBD image"),
+        (CBC, 4 * units.MIB, RBD, ALL, "aes-cbc-essiv:sha256"),
+        (CBC_PLAIN, 4 * units.MIB, RBD, PACIFIC, "aes-cbc-plain64"),
+        (XTS, 4 * units.MIB, JOURNALED, ALL, "journaling"),
+        (XTS, 4 * units.MIB, JOURNALED, PACIFIC, "journaling"),
+        (XTS, 4 * units.MIB, WIDE, ALL, "not aligned"),
+        (XTS, 4 * units.MIB, WIDE, PACIFIC, None),
         (XTS, 4040 * 512, RBD, ALL, "not aligned"),
         (XTS, 4040 * 512, RBD, PACIFIC, None),
-        (XTS, 16 * MIB, WIDE, ALL, None))
+        (XTS, 16 * units.MIB, WIDE, ALL, None))
     @ddt.unpack
     def test_librbd(self, cipher, data_offset, store, host, reason):
         found = engines.engines(header(cipher, data_offset), store,
@@ -103,7 +107,7 @@ class Luks2Test(base.OperationsTestCase):
 
     def header(self, clone=False, **segment):
         volume = headers.bare("aes-xts-plain64", 64, clone=clone,
-                              data_offset=16 * MIB)
+                              data_offset=16 * units.MIB)
         tree = headers.tree(volume)
         tree["segments"]["0"].update(segment)
         return luks2.Luks2Header.parse(headers.craft(volume.header, tree))
@@ -119,7 +123,7 @@ class Luks2Test(base.OperationsTestCase):
                 self.refusals(self.header(), host))
 
     @ddt.data((JOURNALED, "journaling"), (FILE, "not an RBD image"),
-              (dataclasses.replace(RBD, stripe_period=12 * MIB),
+              (dataclasses.replace(RBD, stripe_period=12 * units.MIB),
                "not aligned"))
     @ddt.unpack
     def test_store(self, store, reason):
@@ -135,11 +139,12 @@ class Luks2Test(base.OperationsTestCase):
             "librbd"])
 
     def test_several_segments_and_requirements(self):
-        volume = headers.bare("aes-xts-plain64", 64, data_offset=16 * MIB)
+        volume = headers.bare("aes-xts-plain64", 64,
+                              data_offset=16 * units.MIB)
         tree = headers.tree(volume)
         tree["segments"]["0"]["size"] = "4096"
         tree["segments"]["1"] = {"type": "linear", "size": "dynamic",
-                                 "offset": str(17 * MIB)}
+                                 "offset": str(17 * units.MIB)}
         of = luks2.Luks2Header.parse(headers.craft(volume.header, tree))
         self.assertIn("several segments", self.refusals(of)["librbd"])
         tree["config"]["requirements"] = {"mandatory": ["later"]}
@@ -152,9 +157,8 @@ class Luks2Test(base.OperationsTestCase):
         self.assertIn("Ceph 18", self.refusals(of, PACIFIC)["librbd"])
         first = luks1.Luks1Header.build(
             bytes(64), cipher_spec="aes-xts-plain64", hash_name="sha256",
-            data_offset=4 * MIB, uuid="uuid", clone=True)
+            data_offset=4 * units.MIB, uuid="uuid", clone=True)
         self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(first)))
-
 
     def test_deep_clone(self):
         deep = dataclasses.replace(RBD, deep_clone=True)
@@ -167,9 +171,10 @@ class Luks2Test(base.OperationsTestCase):
 class StoreTest(base.OperationsTestCase):
 
     def test_pool(self):
-        image = self.make_image(stripe_period=8 * MIB, features=frozenset(
-            {"layering", "journaling"}))
-        self.assertEqual(engines.Store(True, True, 8 * MIB),
+        image = self.make_image(
+            stripe_period=8 * units.MIB,
+            features=frozenset({"layering", "journaling"}))
+        self.assertEqual(engines.Store(True, True, 8 * units.MIB),
                          engines.Store.of(image))
 
     def test_file(self):

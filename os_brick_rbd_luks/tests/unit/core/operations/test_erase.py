@@ -21,6 +21,7 @@ from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -50,9 +51,9 @@ class EraseTest(base.OperationsTestCase):
 
     def test_payload_is_not_touched(self):
         image = self.make_volume()
-        image.content.write(4 * base.MIB, b"payload")
+        image.content.write(4 * units.MIB, b"payload")
         erase.erase(image)
-        self.assertEqual(b"payload", image.read(4 * base.MIB, 7))
+        self.assertEqual(b"payload", image.read(4 * units.MIB, 7))
 
     def test_areas_before_header(self):
         image = self.make_volume(base.OLD, base.NEW)

@@ -25,7 +25,6 @@ from os_brick_rbd_luks.operations import holes
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 
-MIB = clones.MIB
 SECTOR = 4096
 KINDS = {"luks1": clones.LUKS1, "luks2": formatting.Options(type="luks2")}
 

@@ -26,8 +26,7 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 #: Magic of a secondary LUKS2 header, and where cryptsetup looks for one.
 SKUL = b"SKUL\xba\xbe\0\2"
@@ -49,7 +48,7 @@ class FormatTest(base.OperationsTestCase):
     def test_defaults(self):
         header = formatting.format_image(self.make_image(), base.OLD)
         self.assertEqual(
-            ("luks1", "aes-xts-plain64", 512, "sha256", 4 * MIB),
+            ("luks1", "aes-xts-plain64", 512, "sha256", 4 * units.MIB),
             (header.type, header.cipher_spec, header.key_bits,
              header.hash_name, header.data_offset))
         self.assertEqual([1000], [slot.kdf.iterations
@@ -84,8 +83,9 @@ class FormatTest(base.OperationsTestCase):
                    for _number in range(2)]
         self.assert_same_bytes(volumes[0], volumes[1])
 
-    @ddt.data((65536, 4 * MIB), (4 * MIB, 4 * MIB), (8 * MIB, 8 * MIB),
-              (3 * MIB, 6 * MIB), (20 * MIB, 20 * MIB))
+    @ddt.data((65536, 4 * units.MIB), (4 * units.MIB, 4 * units.MIB),
+              (8 * units.MIB, 8 * units.MIB), (3 * units.MIB, 6 * units.MIB),
+              (20 * units.MIB, 20 * units.MIB))
     @ddt.unpack
     def test_data_offset_is_a_multiple_of_the_stripe_period(
             self, period, expected):
@@ -97,7 +97,7 @@ class FormatTest(base.OperationsTestCase):
         image = self.make_image()
         formatting.format_image(image, base.OLD, base.QUICK)
         self.assertTrue(all(
-            event.offset + event.length <= 4 * MIB
+            event.offset + event.length <= 4 * units.MIB
             for event in self.kinds(image, "write")))
 
     def test_header_is_the_last_write(self):
@@ -133,16 +133,16 @@ class FormatTest(base.OperationsTestCase):
             exception.AlreadyFormatted)
         self.assertTrue(self.opens(image, base.OLD))
 
-    @ddt.data(0, 4 * MIB - 1, 4 * MIB, base.SIZE - 1)
+    @ddt.data(0, 4 * units.MIB - 1, 4 * units.MIB, base.SIZE - 1)
     def test_data_is_refused_wherever_it_is(self, offset):
         image = self.make_image()
         image.content.write(offset, b"precious")
         error = self.assert_untouched(
             image, lambda: formatting.format_image(image, base.OLD),
             exception.ImageNotEmpty)
-        self.assertEqual(4 * MIB, error.length)
+        self.assertEqual(4 * units.MIB, error.length)
 
-    @ddt.data(512, 592, 4096, 4 * MIB - 512, 4 * MIB)
+    @ddt.data(512, 592, 4096, 4 * units.MIB - 512, 4 * units.MIB)
     def test_too_small(self, size):
         for force in (False, True):
             image = self.make_image(size)
@@ -150,24 +150,24 @@ class FormatTest(base.OperationsTestCase):
                 image, lambda image=image, force=force:
                 formatting.format_image(image, base.OLD, force=force),
                 exception.ImageTooSmall)
-            self.assertEqual((size, 4 * MIB), (error.size, error.needed))
+            self.assertEqual((size, 4 * units.MIB), (error.size, error.needed))
 
     @ddt.data(1, 100, 511, 513)
     def test_size_of_no_whole_sectors(self, odd):
-        image = self.make_image(4 * MIB + odd)
+        image = self.make_image(4 * units.MIB + odd)
         self.assert_untouched(
             image, lambda: formatting.format_image(image, base.OLD),
             exception.InvalidParameter)
 
     def test_too_small_for_its_stripe_period(self):
-        image = self.make_image(5 * MIB, stripe_period=8 * MIB)
+        image = self.make_image(5 * units.MIB, stripe_period=8 * units.MIB)
         error = self.assert_untouched(
             image, lambda: formatting.format_image(image, base.OLD),
             exception.ImageTooSmall)
-        self.assertEqual(8 * MIB, error.needed)
+        self.assertEqual(8 * units.MIB, error.needed)
 
     def test_smallest(self):
-        image = self.make_image(4 * MIB + 512)
+        image = self.make_image(4 * units.MIB + 512)
         formatting.format_image(image, base.OLD, base.QUICK)
         self.assertTrue(self.opens(image, base.OLD))
 
@@ -194,7 +194,7 @@ class FormatTest(base.OperationsTestCase):
 
     @ddt.data(
         (b"", base.QUICK, exception.InvalidParameter),
-        (b"x" * (8 * MIB + 1), base.QUICK, exception.InvalidParameter),
+        (b"x" * (8 * units.MIB + 1), base.QUICK, exception.InvalidParameter),
         (b"x", formatting.Options(iterations=999),
          exception.InvalidParameter),
         (b"x", formatting.Options(iterations=50_000_001),
@@ -216,7 +216,7 @@ class FormatTest(base.OperationsTestCase):
         self.assertRaises(expected, formatting.check, passphrase, options)
 
     def test_good_parameters(self):
-        self.assertIsNone(formatting.check(b"x" * 8 * MIB,
+        self.assertIsNone(formatting.check(b"x" * 8 * units.MIB,
                                            formatting.Options()))
 
     def test_format_new_refuses_a_header_all_the_same(self):
@@ -230,7 +230,7 @@ class ForceTest(base.OperationsTestCase):
 
     def test_nothing_old_is_left_before_the_payload(self):
         image = self.make_image()
-        noise = os.urandom(4 * MIB)
+        noise = os.urandom(4 * units.MIB)
         image.content.write(0, noise)
         header = formatting.format_image(image, base.OLD, base.QUICK,
                                          force=True)
@@ -269,9 +269,9 @@ class ForceTest(base.OperationsTestCase):
 
     def test_payload_is_not_touched(self):
         image = self.make_image()
-        image.content.write(4 * MIB, b"payload")
+        image.content.write(4 * units.MIB, b"payload")
         formatting.format_image(image, base.OLD, base.QUICK, force=True)
-        self.assertEqual(b"payload", image.read(4 * MIB, 7))
+        self.assertEqual(b"payload", image.read(4 * units.MIB, 7))
 
     def test_bad_parameters_destroy_nothing(self):
         image = self.make_volume()
@@ -293,10 +293,10 @@ class ForceTest(base.OperationsTestCase):
 class FormatCloneTest(base.OperationsTestCase):
     """A clone gets a header of its own in the place of what it shares."""
 
-    def make_clone(self, size=20 * MIB, **options):
+    def make_clone(self, size=20 * units.MIB, **options):
         """A clone of an image that is full of data."""
         store = stores.MemoryStore(**{
-            "object_size": MIB, "stripe_period": MIB, **options})
+            "object_size": units.MIB, "stripe_period": units.MIB, **options})
         with store.create("source", size):
             store.contents["source"].write(0, b"\xee" * size)
             store.contents["source"].freeze("s")
@@ -304,7 +304,7 @@ class FormatCloneTest(base.OperationsTestCase):
         self.addCleanup(clone.__exit__)
         return clone
 
-    @ddt.data(("luks1", 4 * MIB), ("luks2", 16 * MIB))
+    @ddt.data(("luks1", 4 * units.MIB), ("luks2", 16 * units.MIB))
     @ddt.unpack
     def test_header_is_the_clone_s_own(self, kind, offset):
         image = self.make_clone()
@@ -337,7 +337,7 @@ class FormatCloneTest(base.OperationsTestCase):
         self.assert_same_bytes(b"\xee" * rest,
                                image.read(header.data_offset, rest))
         self.assertTrue(all(
-            (number + 1) * MIB <= header.data_offset
+            (number + 1) * units.MIB <= header.data_offset
             for number in image.content.objects))
 
     def test_parent_stays(self):
@@ -350,15 +350,17 @@ class FormatCloneTest(base.OperationsTestCase):
 
     def test_parent_s_header_goes(self):
         """No keyslot and no second copy of it is left in the clone."""
-        store = stores.MemoryStore(object_size=MIB, stripe_period=MIB)
+        store = stores.MemoryStore(object_size=units.MIB,
+                                   stripe_period=units.MIB)
         luks2 = dataclasses.replace(base.QUICK, type="luks2")
-        with store.create("source", 20 * MIB) as source:
+        with store.create("source", 20 * units.MIB) as source:
             formatting.format_new(source, base.OLD, luks2)
             source.create_snapshot("s")
         with store.clone(store.parent("source", "s"), "volume-1") as image:
             header = formatting.format_clone(image, base.NEW, base.QUICK)
             self.assertEqual("luks1", header.type)
-            self.assertEqual((), detect.secondaries(image.read(0, 4 * MIB)))
+            self.assertEqual(
+                (), detect.secondaries(image.read(0, 4 * units.MIB)))
             self.assertNotIn(SKUL, image.content.whole())
             self.assertFalse(self.opens(image, base.OLD))
 
@@ -369,7 +371,8 @@ class FormatCloneTest(base.OperationsTestCase):
         self.assertEqual((0, 592), writes[-1][1:])
         self.assertEqual(1, sum(write.offset == 0 for write in writes))
 
-    @ddt.data((4 * MIB, "luks1"), (512, "luks1"), (16 * MIB, "luks2"))
+    @ddt.data((4 * units.MIB, "luks1"), (512, "luks1"),
+              (16 * units.MIB, "luks2"))
     @ddt.unpack
     def test_too_small(self, size, kind):
         image = self.make_clone(size)
@@ -379,7 +382,7 @@ class FormatCloneTest(base.OperationsTestCase):
             exception.ImageTooSmall)
 
     def test_size_of_no_whole_sectors(self):
-        image = self.make_clone(5 * MIB + 100)
+        image = self.make_clone(5 * units.MIB + 100)
         self.assert_untouched(
             image, lambda: formatting.format_clone(image, base.OLD,
                                                    base.QUICK),

@@ -24,6 +24,7 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 PLAN = plans.Plan(
     (plans.Write(0, bytes(4)),),
@@ -72,15 +73,15 @@ class ReadHeaderTest(base.OperationsTestCase):
 
     def test_payload_behind_the_end(self):
         image = self.make_volume()
-        image.resize(4 * base.MIB - 512)
+        image.resize(4 * units.MIB - 512)
         error = self.assertRaises(exception.CorruptHeader,
                                   header_io.read_header, image)
         self.assertEqual(("payload_offset", 104), (error.field, error.offset))
 
     def test_payload_of_nothing(self):
         image = self.make_volume()
-        image.resize(4 * base.MIB)
-        self.assertEqual(4 * base.MIB,
+        image.resize(4 * units.MIB)
+        self.assertEqual(4 * units.MIB,
                          header_io.read_header(image).data_offset)
 
 

@@ -31,8 +31,6 @@ from os_brick_rbd_luks.tests.unit.core.operations import inspector
 
 INSPECTOR = inspector.INSPECTOR
 
-MIB = files.MIB
-
 SAFE = {"qcow2": (files.qcow2(), "qcow2"),
         "qcow2 of version 2": (files.qcow2(version=2), "qcow2"),
         "vmdk": (files.vmdk(), "vmdk"),

@@ -31,6 +31,7 @@ from os_brick_rbd_luks.tests.fakes import programs
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 from os_brick_rbd_luks.tests.unit.core.operations import transfers
+from os_brick_rbd_luks.tests import units
 
 SIZE = clones.SIZE
 
@@ -161,7 +162,7 @@ class StreamTest(transfers.TransferTestCase):
             exception.VolumeTooSmall, transfer.existing, self.store, "v",
             self.source(b"x" * (SIZE + 1)), base.OLD)
         with self.store.open("v") as image:
-            self.assertFalse(image.has_data(4 * base.MIB))
+            self.assertFalse(image.has_data(4 * units.MIB))
         transfer.existing(self.store, "v", self.source(), base.OLD)
         self.assert_same_bytes(clones.expected(), self.seen("v"))
 

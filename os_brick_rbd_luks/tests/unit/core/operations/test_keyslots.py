@@ -26,6 +26,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 LUKS2 = dataclasses.replace(base.QUICK, type="luks2")
 EIGHT = tuple(f"passphrase {number}".encode() for number in range(8))
@@ -222,7 +223,7 @@ class OwnTest(KeyslotsTestCase):
     def make(self, kind, *passphrases):
         if kind == "luks1":
             return self.make_volume(*passphrases)
-        return self.make_volume(*passphrases, size=20 * base.MIB,
+        return self.make_volume(*passphrases, size=20 * units.MIB,
                                 options=LUKS2)
 
     @ddt.data("luks1", "luks2")
@@ -342,7 +343,7 @@ class KeepOnlyTest(KeyslotsTestCase):
     @ddt.data(base.QUICK, LUKS2)
     def test_all_others_go(self, options):
         image = self.make_volume(base.OLD, base.OTHER, base.NEW,
-                                 size=32 * base.MIB, options=options)
+                                 size=32 * units.MIB, options=options)
         image.content.snapshots.append("s")
         self.assertEqual((None, None, ["s"]),
                          keyslots.keep_only(image, base.NEW))

@@ -36,8 +36,8 @@ from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
+from os_brick_rbd_luks.tests import units
 
-MIB = luks2_volumes.MIB
 SIZE = luks2_volumes.SIZE
 QUICK = luks2_volumes.QUICK
 
@@ -52,7 +52,7 @@ class FormatTest(luks2_volumes.Luks2TestCase):
         header = formatting.format_image(
             image, base.OLD, formatting.Options(type="luks2"))
         self.assertEqual(
-            ("luks2", "aes-xts-plain64", 512, "sha256", 16 * MIB, 4096),
+            ("luks2", "aes-xts-plain64", 512, "sha256", 16 * units.MIB, 4096),
             (header.type, header.cipher_spec, header.key_bits,
              header.hash_name, header.data_offset,
              header.segment.sector_size))
@@ -73,13 +73,15 @@ class FormatTest(luks2_volumes.Luks2TestCase):
         self.assertTrue(self.opens(image, base.OLD))
         self.assertFalse(self.opens(image, base.NEW))
 
-    @ddt.data((65536, 16), (4 * MIB, 16), (3 * MIB, 18), (24 * MIB, 24))
+    @ddt.data((65536, 16), (4 * units.MIB, 16), (3 * units.MIB, 18),
+              (24 * units.MIB, 24))
     @ddt.unpack
     def test_data_offset_is_a_multiple_of_the_stripe_period(self, period,
                                                             expected):
-        image = self.make_image(expected * MIB + 4096, stripe_period=period)
+        image = self.make_image(expected * units.MIB + 4096,
+                                stripe_period=period)
         header = formatting.format_image(image, base.OLD, QUICK)
-        self.assertEqual(expected * MIB, header.data_offset)
+        self.assertEqual(expected * units.MIB, header.data_offset)
 
     def test_header_is_the_last_write(self):
         """Both copies at once: there is none to fall back on."""
@@ -92,7 +94,7 @@ class FormatTest(luks2_volumes.Luks2TestCase):
     def test_payload_is_not_touched(self):
         image = self.make_image()
         formatting.format_image(image, base.OLD, QUICK)
-        self.assertTrue(all(offset + len(data) <= 16 * MIB
+        self.assertTrue(all(offset + len(data) <= 16 * units.MIB
                             for offset, data in image.content.written))
 
     @ddt.data(
@@ -116,7 +118,7 @@ class FormatTest(luks2_volumes.Luks2TestCase):
             image, passphrase, options), expected)
         store = stores.MemoryStore()
         self.assertRaises(exception.RBDLuksError, create.create, store, "v",
-                          MIB, passphrase, options)
+                          units.MIB, passphrase, options)
         self.assertEqual([], store.images())
 
     @ddt.data(0, 16384, 32768)
@@ -141,26 +143,27 @@ class FormatTest(luks2_volumes.Luks2TestCase):
         self.assertTrue(self.opens(image, base.NEW))
         self.assertEqual(kind, header_io.read_header(image).type)
         if kind == "luks1":
-            self.assertEqual((), detect.secondaries(image.read(0, 8 * MIB)))
+            self.assertEqual(
+                (), detect.secondaries(image.read(0, 8 * units.MIB)))
 
     def test_force_over_a_large_header(self):
         """Both copies go first, wherever the second one is."""
         image = self.make_image()
-        volume = headers.bare(data_offset=16 * MIB, hdr_size=MIB)
+        volume = headers.bare(data_offset=16 * units.MIB, hdr_size=units.MIB)
         self.patch_header(image, 0, volume.header.pack())
         formatting.format_image(image, base.NEW, QUICK, force=True)
         writes = [write[1:] for write in self.kinds(image, "write")]
-        self.assertEqual([(0, 4096), (MIB, 4096)], writes[:2])
+        self.assertEqual([(0, 4096), (units.MIB, 4096)], writes[:2])
 
     def test_create(self):
         store = stores.MemoryStore()
-        header = create.create(store, "v", 3 * MIB, base.OLD, QUICK)
+        header = create.create(store, "v", 3 * units.MIB, base.OLD, QUICK)
         with store.open("v") as image:
-            self.assertEqual(3 * MIB + 16 * MIB, image.size())
-            self.assertEqual(3 * MIB, describe.describe(
+            self.assertEqual(3 * units.MIB + 16 * units.MIB, image.size())
+            self.assertEqual(3 * units.MIB, describe.describe(
                 header, image.size())["decrypted_size"])
 
-    @ddt.data((512, 512), (4096, None), (MIB + 512, 512))
+    @ddt.data((512, 512), (4096, None), (units.MIB + 512, 512))
     @ddt.unpack
     def test_create_in_sectors(self, size, sector):
         options = dataclasses.replace(QUICK, sector_size=sector)
@@ -196,10 +199,10 @@ class ReadTest(luks2_volumes.Luks2TestCase):
             done, _header = self.reads(image)
             self.assertEqual([(0, 32768)], done)
 
-    @ddt.data(32768, MIB, 4 * MIB)
+    @ddt.data(32768, units.MIB, 4 * units.MIB)
     def test_larger_headers(self, size):
         image = self.make_image()
-        volume = headers.bare(data_offset=16 * MIB, hdr_size=size)
+        volume = headers.bare(data_offset=16 * units.MIB, hdr_size=size)
         self.patch_header(image, 0, volume.header.pack())
         done, header = self.reads(image)
         self.assertEqual([(0, 32768), (0, 2 * size)], done)
@@ -232,11 +235,11 @@ class ReadTest(luks2_volumes.Luks2TestCase):
 
     def test_payload_behind_the_end(self):
         image = self.make_volume()
-        image.resize(16 * MIB - 512)
+        image.resize(16 * units.MIB - 512)
         error = self.assertRaises(exception.CorruptHeader,
                                   header_io.read_header, image)
         self.assertEqual("segments.0.offset", error.field)
-        image.resize(16 * MIB)
+        image.resize(16 * units.MIB)
         header_io.read_header(image)
 
     def test_plan_expects_both_copies(self):
@@ -408,8 +411,8 @@ class DescribeTest(luks2_volumes.Luks2TestCase):
         self.assertEqual({
             "type": "luks2", "uuid": "some-uuid",
             "cipher": "aes-xts-plain64", "key_bits": 512, "hash": "sha256",
-            "data_offset": 16 * MIB, "image_size": SIZE,
-            "decrypted_size": SIZE - 16 * MIB, "clone": False,
+            "data_offset": 16 * units.MIB, "image_size": SIZE,
+            "decrypted_size": SIZE - 16 * units.MIB, "clone": False,
             "sector_size": 4096, "tokens": 0, "flags": [],
             "requirements": [], "seqid": 3, "damaged_copy": None,
             "keyslots": [
@@ -454,7 +457,7 @@ class AuditTest(luks2_volumes.Luks2TestCase):
 
     def test_good(self):
         report = audit.audit(self.make_volume())
-        self.assertEqual(("luks2", SIZE - 16 * MIB, [0], []),
+        self.assertEqual(("luks2", SIZE - 16 * units.MIB, [0], []),
                          (report.type, report.decrypted_size,
                           report.keyslots, report.problems))
 
@@ -502,8 +505,8 @@ class BackupTest(luks2_volumes.Luks2TestCase):
         """That is up to the payload."""
         image = self.make_volume(base.OLD, base.NEW)
         saved = backup.backup(image)
-        self.assertEqual(16 * MIB, len(saved))
-        self.assert_same_bytes(image.read(0, 16 * MIB), saved)
+        self.assertEqual(16 * units.MIB, len(saved))
+        self.assert_same_bytes(image.read(0, 16 * units.MIB), saved)
 
     def test_undoes_a_rekey(self):
         image = self.make_volume()
@@ -600,7 +603,7 @@ class BackupTest(luks2_volumes.Luks2TestCase):
 
     def test_too_small(self):
         saved = backup.backup(self.make_volume())
-        for size in (32768, 16 * MIB):
+        for size in (32768, 16 * units.MIB):
             image = self.make_image(size)
             for force in (False, True):
                 self.assert_untouched(
@@ -662,6 +665,6 @@ class CloneTest(luks2_volumes.Luks2TestCase):
             self.assertEqual(detect.MAGIC, image.read(0, 6))
             self.assertTrue(self.opens(image, base.OLD))
             image = self.make_clone(kind)
-            self.patch_header(image, 0, saved[:4 * MIB])
+            self.patch_header(image, 0, saved[:4 * units.MIB])
             backup.restore(image, flattened)
             self.assertEqual(detect.CLONE_MAGIC, image.read(0, 6))

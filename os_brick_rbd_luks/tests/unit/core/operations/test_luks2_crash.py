@@ -31,12 +31,13 @@ from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import luks2_volumes
+from os_brick_rbd_luks.tests import units
 
 #: Object size, atomicity, and the bytes at which a write is cut off.
 STORES = (
-    ({"object_size": 4 * base.MIB, "atomic": True}, ()),
+    ({"object_size": 4 * units.MIB, "atomic": True}, ()),
     ({"object_size": 4096, "atomic": True}, (5000, 9000)),
-    ({"object_size": 4 * base.MIB, "atomic": False},
+    ({"object_size": 4 * units.MIB, "atomic": False},
      selection.cases(20, 24, 470, 5000, 40000,
                      full=(1, 8, 447, 448, 511, 512, 4095, 4096, 4097,
                            *range(4100, 5000, 64), 16383, 63999))),

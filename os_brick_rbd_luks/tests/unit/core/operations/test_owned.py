@@ -17,6 +17,7 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.operations import owned
 from os_brick_rbd_luks.tests.unit.core.operations import clones
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -49,7 +50,7 @@ class OwnedTest(clones.CloneTestCase):
 
     def test_a_copied_note_is_another_image_s(self):
         owned.write(self.image, ["one"])
-        self.store.create("w", clones.MIB).__exit__()
+        self.store.create("w", units.MIB).__exit__()
         with self.store.open("w") as other:
             other.set_note(owned.NOTE, self.image.note(owned.NOTE))
             self.assertEqual([], owned.read(other))

@@ -26,8 +26,8 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import store as stores
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
 PARTIAL = "rbd-luks-partial.new"
 
 
@@ -40,7 +40,7 @@ class PartialTest(testtools.TestCase):
         self.store = stores.MemoryStore(name="volumes")
 
     def make(self, name):
-        partial.create(self.store, name, MIB)
+        partial.create(self.store, name, units.MIB)
 
     def run_new(self, make=None, work=lambda name: None, **options):
         with partial.new(self.store, "new", make or self.make,
@@ -50,7 +50,7 @@ class PartialTest(testtools.TestCase):
 
     def leave(self, *watchers):
         """What a killed run leaves."""
-        with self.store.create(PARTIAL, MIB) as image:
+        with self.store.create(PARTIAL, units.MIB) as image:
             image.write(0, b"old")
         self.store.contents[PARTIAL].watchers[:] = watchers
 
@@ -180,7 +180,7 @@ class RunningTest(testtools.TestCase):
 
     def fill(self, pool, work, **options):
         with partial.new(pool, "new", lambda name: partial.create(
-                pool, name, MIB), **options) as name, \
+                pool, name, units.MIB), **options) as name, \
                 pool.open(name) as image:
             work(image)
 

@@ -30,6 +30,7 @@ from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 #: Bytes of the payload.
 SIZE = 16 * 512
@@ -51,7 +52,7 @@ writes = strategies.tuples(strategies.just("write"), offsets,
 
 def make(spec="aes-xts-plain64", length=64, size=SIZE, filled=True):
     """A volume's plain text, all zeros, and its image."""
-    image = stores.MemoryStore().create("volume-1", 4 * base.MIB + size)
+    image = stores.MemoryStore().create("volume-1", 4 * units.MIB + size)
     formatting.format_new(image, base.OLD, formatting.Options(
         cipher_spec=spec, key_bytes=length))
     opened = unlock.unlock(image, base.OLD)
@@ -73,7 +74,7 @@ class ModelTest(testtools.TestCase):
         @SETTINGS
         @hypothesis.given(strategies.lists(strategies.one_of(reads, writes),
                                            max_size=6),
-                          strategies.sampled_from([512, 1024, 4 * base.MIB]))
+                          strategies.sampled_from([512, 1024, 4 * units.MIB]))
         def check(steps, chunk):
             plaintext._CHUNK = chunk
             plain.write(0, bytes(SIZE))

@@ -29,8 +29,8 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.operations import progress
 from os_brick_rbd_luks.operations import qemu
 from os_brick_rbd_luks.tests.fakes import programs
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
 #: With all that a shell, a list of options or text could take as its own.
 SECRETS = (b"correct horse, battery=staple", bytes(range(256)),
            "p\u00e4ss".encode(), b"")
@@ -146,7 +146,7 @@ def fill(**options):
         {"driver": "rbd", "pool": "volumes", "image": "volume-1",
          **{f"secret.{number}": base.Secret(secret)
             for number, secret in enumerate(SECRETS)}},
-        **{"size": 100 * MIB, "sparse": False, **options})
+        **{"size": 100 * units.MIB, "sparse": False, **options})
 
 
 @ddt.ddt
@@ -202,12 +202,12 @@ class FillTest(QemuTestCase):
             environment.get(name)
             for name in ("OTHER", "CEPH_ARGS", "MALLOC_ARENA_MAX")))
 
-    @ddt.data((0, 600), (100 * MIB, 625), (1024 ** 4, 600 + 262144))
+    @ddt.data((0, 600), (100 * units.MIB, 625), (1024 ** 4, 600 + 262144))
     @ddt.unpack
     def test_limits(self, size, seconds):
         fill(size=size)
         run = self.only_run()
-        self.assertEqual((4096 * MIB, seconds),
+        self.assertEqual((4096 * units.MIB, seconds),
                          (run.address_space, run.cpu_time))
 
     def test_ends_with_its_parent(self):
@@ -219,7 +219,7 @@ class FillTest(QemuTestCase):
         self.programs.plan("convert", progress=[0, 12.5, 99.99])
         fill(report=self.report)
         self.assertTrue(self.only_run().has("-p"))
-        size = 100 * MIB
+        size = 100 * units.MIB
         # Its thread may come behind the end.
         self.assertIn((size, size), self.reports)
         self.assertTrue({*self.reports} >= {(0, size), (size // 8, size)},
@@ -241,7 +241,7 @@ class FillTest(QemuTestCase):
         error = self.assertRaises(exception.CopyFailed, fill,
                                   report=self.report)
         self.assertEqual("no", error.reason)
-        self.assertNotIn((100 * MIB, 100 * MIB), self.reports)
+        self.assertNotIn((100 * units.MIB, 100 * units.MIB), self.reports)
 
     @ddt.data(signal.SIGKILL, signal.SIGXCPU)
     def test_killed(self, number):
@@ -302,7 +302,7 @@ class SaveQcow2Test(QemuTestCase):
         qemu.save_qcow2(
             {"driver": "rbd", "pool": "volumes", "image": "volume-1",
              "encrypt.key-secret": base.Secret(SECRETS[0])}, "/a/b.qcow2",
-            **{"size": 100 * MIB, **options})
+            **{"size": 100 * units.MIB, **options})
 
     def test_commands(self):
         self.save(environment={"CEPH_ARGS": "--x=1"})
@@ -326,7 +326,7 @@ class SaveQcow2Test(QemuTestCase):
         self.save(report=self.report)
         self.assertEqual([False, True], [run.has("-p")
                                          for run in self.programs.runs()])
-        size = 100 * MIB
+        size = 100 * units.MIB
         self.assertEqual(set(), {(size // 2, size), (size, size)}.difference(
             self.reports))
 
@@ -346,11 +346,12 @@ class LookTest(QemuTestCase):
                "file.filename": "/a"}
 
     def test_info(self):
-        self.assertEqual({"virtual-size": MIB}, qemu.info(self.OPTIONS))
+        self.assertEqual({"virtual-size": units.MIB}, qemu.info(self.OPTIONS))
         run = self.only_run()
         self.assertEqual(("info", [self.OPTIONS]), (run.verb, run.nodes()))
         self.assertTrue(run.has("--output=json", "--image-opts"))
-        self.assertEqual((1024 * MIB, 30), (run.address_space, run.cpu_time))
+        self.assertEqual((1024 * units.MIB, 30),
+                         (run.address_space, run.cpu_time))
         self.assertEqual("--pdeathsig KILL", run.environment["SETPRIV"])
 
     def test_info_fails(self):

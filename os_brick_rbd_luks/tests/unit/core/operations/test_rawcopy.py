@@ -27,8 +27,8 @@ from os_brick_rbd_luks.operations import rawcopy
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
+from os_brick_rbd_luks.tests import units
 
-MIB = clones.MIB
 SECTOR = 4096
 KINDS = {"luks1": clones.LUKS1, "luks2": formatting.Options(type="luks2")}
 
@@ -94,11 +94,11 @@ class RawcopyTest(clones.CloneTestCase):
     def test_restore_to_a_larger_one(self, kind, there):
         """Whatever data offset it had, and whatever data."""
         self.source(kind)
-        self.volume("target", there, 3 * MIB)
+        self.volume("target", there, 3 * units.MIB)
         content = self.store.contents["target"]
         content.write(0, b"\xff" * content.size)
-        self.copy(rawcopy.restore, "source", "target", 3 * MIB)
-        self.assertEqual(clones.OFFSETS[kind] + 3 * MIB, content.size)
+        self.copy(rawcopy.restore, "source", "target", 3 * units.MIB)
+        self.assertEqual(clones.OFFSETS[kind] + 3 * units.MIB, content.size)
         expected = self.whole("source")
         self.assert_same_bytes(expected.ljust(content.size, b"\0"),
                                content.whole())

@@ -30,13 +30,13 @@ from os_brick_rbd_luks.operations import source
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
-SIZE = MIB
+SIZE = units.MIB
 OBJECT = 65536
 #: Of the header that qemu-img writes, and of a LUKS2 one that is as odd.
-UPSTREAM = {"luks1": 2068480, "luks2": 16 * MIB - 512 * 9}
-ALIGNED = {"luks1": 4 * MIB, "luks2": 16 * MIB}
+UPSTREAM = {"luks1": 2068480, "luks2": 16 * units.MIB - 512 * 9}
+ALIGNED = {"luks1": 4 * units.MIB, "luks2": 16 * units.MIB}
 PARTIAL = partial.PREFIX + "new"
 
 
@@ -129,7 +129,7 @@ class RealignTest(base.OperationsTestCase):
         self.volume()
         self.realign()
         content = self.store.contents["new"]
-        first = 4 * MIB // OBJECT
+        first = 4 * units.MIB // OBJECT
         self.assertLess(sum(1 for number in content.objects
                             if number >= first), SIZE // OBJECT)
 
@@ -137,24 +137,25 @@ class RealignTest(base.OperationsTestCase):
         """Announced or not."""
         self.volume()
         for number, options in enumerate((
-                {"stripe_period": 8 * MIB},
-                {"stripe_period": 8 * MIB, "announced_stripe_period": MIB})):
+                {"stripe_period": 8 * units.MIB},
+                {"stripe_period": 8 * units.MIB,
+                 "announced_stripe_period": units.MIB})):
             store = stores.MemoryStore(name=f"other{number}", **options)
             header = self.realign(store)
-            self.assertEqual(8 * MIB, header.data_offset)
+            self.assertEqual(8 * units.MIB, header.data_offset)
             content = store.contents["new"]
-            self.assertEqual(8 * MIB + SIZE, content.size)
+            self.assertEqual(8 * units.MIB + SIZE, content.size)
             self.assert_same_bytes(self.cipher_text("old",
                                                     UPSTREAM["luks1"]),
-                                   content.whole()[8 * MIB:])
+                                   content.whole()[8 * units.MIB:])
             with store.open("new") as image:
                 self.assertTrue(self.opens(image, base.OTHER))
 
     def test_aligned_for_other_objects(self):
         """To a multiple of this pool's stripe period it may be already."""
-        self.volume(offset=8 * MIB)
+        self.volume(offset=8 * units.MIB)
         header = self.realign()
-        self.assertEqual(4 * MIB, header.data_offset)
+        self.assertEqual(4 * units.MIB, header.data_offset)
 
     @ddt.data("luks1", "luks2")
     def test_aligned(self, kind):
@@ -178,7 +179,7 @@ class RealignTest(base.OperationsTestCase):
         content.watchers.append("client.9 at x")
         with source.opened_raw(self.store, "old", "s") as volume:
             realign.realign(volume, self.store, "new")
-        self.assert_same_bytes(data, self.cipher_text("new", 4 * MIB))
+        self.assert_same_bytes(data, self.cipher_text("new", 4 * units.MIB))
 
     # failures
 

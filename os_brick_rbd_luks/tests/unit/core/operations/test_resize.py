@@ -33,8 +33,8 @@ from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 OPTIONS = {
     "luks1": clones.LUKS1, "luks2": clones.LUKS2,
     "luks2 of 512": dataclasses.replace(clones.LUKS2, sector_size=512)}
@@ -44,7 +44,7 @@ UPSTREAM = 4040 * 512
 
 class ResizeTestCase(clones.CloneTestCase):
 
-    def volume(self, kind="luks1", size=4 * MIB):
+    def volume(self, kind="luks1", size=4 * units.MIB):
         create.create(self.store, "volume", size, base.OLD, OPTIONS[kind])
         self.fill("volume", base.OLD)
         return self.store.contents["volume"]
@@ -73,9 +73,10 @@ class ResizeTestCase(clones.CloneTestCase):
 @ddt.ddt
 class ResizeTest(ResizeTestCase):
 
-    @ddt.data(("luks1", 4 * MIB + 512), ("luks1", 5 * MIB),
-              ("luks1", 100 * MIB), ("luks2", 4 * MIB + 4096),
-              ("luks2", 100 * MIB), ("luks2 of 512", 4 * MIB + 512))
+    @ddt.data(("luks1", 4 * units.MIB + 512), ("luks1", 5 * units.MIB),
+              ("luks1", 100 * units.MIB), ("luks2", 4 * units.MIB + 4096),
+              ("luks2", 100 * units.MIB),
+              ("luks2 of 512", 4 * units.MIB + 512))
     @ddt.unpack
     def test_grow(self, kind, size):
         content = self.volume(kind)
@@ -92,23 +93,23 @@ class ResizeTest(ResizeTestCase):
     def test_nothing_is_written(self):
         content = self.volume()
         content.log.clear()
-        self.resize(8 * MIB)
-        self.resize(2 * MIB, force=True)
+        self.resize(8 * units.MIB)
+        self.resize(2 * units.MIB, force=True)
         self.assertEqual(
-            [("lock", 0), ("resize", 12 * MIB), ("unlock", 0), ("lock", 0),
-             ("resize", 6 * MIB), ("unlock", 0)],
+            [("lock", 0), ("resize", 12 * units.MIB), ("unlock", 0),
+             ("lock", 0), ("resize", 6 * units.MIB), ("unlock", 0)],
             [(event.kind, event.length) for event in content.log])
 
     @ddt.data(*OPTIONS)
     def test_shrink(self, kind):
         self.volume(kind)
-        size = MIB - 4096
+        size = units.MIB - 4096
         self.resize(size, force=True)
         self.assertEqual(size, self.sizes()[1])
         self.assert_same_bytes(clones.expected()[:size],
                                self.guest("volume", base.OLD))
         # What was cut off does not come back.
-        self.resize(MIB)
+        self.resize(units.MIB)
         self.assertNotIn(b"last", self.guest("volume", base.OLD))
 
     def test_shrink_with_snapshots(self):
@@ -125,7 +126,7 @@ class ResizeTest(ResizeTestCase):
         content = self.volume()
         content.watchers.append("client.7 at 10.0.0.1")
         before = self.state()
-        self.resize(4 * MIB, **options)
+        self.resize(4 * units.MIB, **options)
         self.assert_state(before)
         self.assertNotIn("resize", [event.kind for event in content.log])
 
@@ -133,37 +134,37 @@ class ResizeTest(ResizeTestCase):
         """Its payload is where no stripe period ends."""
         content = self.volume()
         content.write(104, (UPSTREAM // 512).to_bytes(4, "big"))
-        content.resize(4 * MIB + UPSTREAM)
-        for size in (8 * MIB, 4 * MIB):
+        content.resize(4 * units.MIB + UPSTREAM)
+        for size in (8 * units.MIB, 4 * units.MIB):
             self.resize(size, force=True)
             self.assertEqual((UPSTREAM, size), self.sizes())
 
     def test_cut_tail(self):
         """Cinder's driver makes the image as large as the guest's disk."""
         content = self.volume()
-        content.resize(4 * MIB)
-        self.resize(4 * MIB)
-        self.assertEqual(8 * MIB, content.size)
+        content.resize(4 * units.MIB)
+        self.resize(4 * units.MIB)
+        self.assertEqual(8 * units.MIB, content.size)
 
     @ddt.data(True, False)
     def test_file(self, growing):
         path = os.path.join(self.useFixture(fixtures.TempDir()).path, "v")
         store = rawfile.FileStore()
-        create.create(store, path, MIB, base.OLD, clones.LUKS1)
-        size = 2 * MIB if growing else MIB // 2
+        create.create(store, path, units.MIB, base.OLD, clones.LUKS1)
+        size = 2 * units.MIB if growing else units.MIB // 2
         with store.open(path) as image:
             if not growing:
                 self.assertRaises(exception.WouldShrink, resize.resize,
                                   image, size)
             resize.resize(image, size, force=not growing)
             self.assertTrue(self.opens(image, base.OLD))
-        self.assertEqual(size + 4 * MIB, os.stat(path).st_size)
+        self.assertEqual(size + 4 * units.MIB, os.stat(path).st_size)
 
     # refusals
 
     @ddt.data(*((kind, size) for kind, sector in (
         ("luks1", 512), ("luks2", 4096), ("luks2 of 512", 512))
-        for size in (0, -sector, sector - 1, 8 * MIB + sector // 2)))
+        for size in (0, -sector, sector - 1, 8 * units.MIB + sector // 2)))
     @ddt.unpack
     def test_no_whole_sectors(self, kind, size):
         self.volume(kind)
@@ -171,39 +172,40 @@ class ResizeTest(ResizeTestCase):
         sector = 4096 if kind == "luks2" else 512
         self.assertIn(f"multiple of {sector} bytes", error)
 
-    @ddt.data(512, 4 * MIB - 512)
+    @ddt.data(512, 4 * units.MIB - 512)
     def test_shrink_unasked(self, size):
         self.volume()
         error = self.refused(exception.WouldShrink, size)
-        self.assertIn(f"from {4 * MIB} to {size} bytes", error)
+        self.assertIn(f"from {4 * units.MIB} to {size} bytes", error)
         self.assertIn("--force", error)
 
     def test_shrink_while_open(self):
         self.volume().watchers.append("client.7 at 10.0.0.1")
-        error = self.refused(exception.ImageLocked, MIB, force=True)
+        error = self.refused(exception.ImageLocked, units.MIB, force=True)
         self.assertIn("client.7", error)
 
     def test_no_header(self):
         self.source()
-        self.refused(exception.NotLuks, 2 * MIB, "source")
+        self.refused(exception.NotLuks, 2 * units.MIB, "source")
 
     def test_truncated_image(self):
         """Where the payload should begin is nothing."""
         content = self.volume()
-        content.resize(3 * MIB)
-        self.refused(exception.CorruptHeader, MIB)
+        content.resize(3 * units.MIB)
+        self.refused(exception.CorruptHeader, units.MIB)
 
-    @ddt.data(({"size": str(MIB)}, "fixed size"),
+    @ddt.data(({"size": str(units.MIB)}, "fixed size"),
               ({"iv_tweak": "8"}, "IVs that begin with 8"),
               ({"integrity": {"type": "hmac(sha256)"}}, "integrity"))
     @ddt.unpack
     def test_odd_payload(self, changes, said):
         content = self.volume("luks2")
-        crafted = headers.bare("aes-xts-plain64", 64, data_offset=16 * MIB)
+        crafted = headers.bare("aes-xts-plain64", 64,
+                               data_offset=16 * units.MIB)
         tree = headers.tree(crafted)
         tree["segments"]["0"].update(changes)
         content.write(0, headers.craft(crafted.header, tree))
-        for size in (MIB, 8 * MIB):
+        for size in (units.MIB, 8 * units.MIB):
             self.assertIn(said, self.refused(exception.OperationRefused,
                                              size, force=True))
 
@@ -215,12 +217,12 @@ class ResizeTest(ResizeTestCase):
             raise exception.ImageLocked(holders="another header operation")
 
         content.before_lock = lock
-        self.refused(exception.ImageLocked, 8 * MIB)
+        self.refused(exception.ImageLocked, 8 * units.MIB)
 
     @ddt.data("read", "resize", "lock")
     def test_failure(self, call):
         self.volume()
-        for size in (8 * MIB, MIB):
+        for size in (8 * units.MIB, units.MIB):
             self.store.steps.faults[call] = exception.ImageFull(
                 action="resize")
             self.refused(exception.ImageFull, size, force=True)
@@ -228,7 +230,7 @@ class ResizeTest(ResizeTestCase):
     def test_read_only(self):
         self.volume()
         with self.store.open("volume", read_only=True) as image:
-            for size in (8 * MIB, MIB):
+            for size in (8 * units.MIB, units.MIB):
                 self.assertRaises(exception.ImageReadOnly, resize.resize,
                                   image, size, force=True)
 
@@ -238,7 +240,7 @@ class PlainTest(ResizeTestCase):
     def setUp(self):
         super().setUp()
         # What a guest's own encryption may look like is data.
-        self.store.create("volume", 4 * MIB).__exit__()
+        self.store.create("volume", 4 * units.MIB).__exit__()
         with self.store.open("volume") as image:
             image.write(0, b"LUKS\xba\xbe")
 
@@ -247,7 +249,7 @@ class PlainTest(ResizeTestCase):
             resize.resize_plain(image, size)
 
     def test_to_any_size(self):
-        for size in (8 * MIB, 8 * MIB, 2 * MIB):
+        for size in (8 * units.MIB, 8 * units.MIB, 2 * units.MIB):
             self.resize(size)
             with self.store.open("volume") as image:
                 self.assertEqual(size, image.size())
@@ -256,8 +258,8 @@ class PlainTest(ResizeTestCase):
     def test_while_open(self):
         self.store.contents["volume"].watchers.append("client.7")
         self.assertIn("client.7",
-                      self.refused(exception.ImageLocked, 2 * MIB))
-        self.resize(8 * MIB)
+                      self.refused(exception.ImageLocked, 2 * units.MIB))
+        self.resize(8 * units.MIB)
 
 
 @ddt.ddt
@@ -278,29 +280,31 @@ class CloneTest(ResizeTestCase):
     @ddt.data(("plain", "luks1", None), ("plain", "luks2", None),
               ("luks1", "luks2", None), ("luks2", "luks1", None),
               ("luks1", "own key", None), ("luks2", "own key", None),
-              ("plain", "luks2", 2 * MIB), ("luks1", "own key", 2 * MIB))
+              ("plain", "luks2", 2 * units.MIB),
+              ("luks1", "own key", 2 * units.MIB))
     @ddt.unpack
     def test_grow_and_shrink(self, below, above, first):
         keys = self.clone(below, above, first)
-        for size in (4 * MIB, MIB, 3 * MIB, MIB // 2, 2 * MIB):
+        for size in (4 * units.MIB, units.MIB, 3 * units.MIB,
+                     units.MIB // 2, 2 * units.MIB):
             self.resize(size, force=True)
             self.assertEqual(size, self.sizes()[1])
-            kept = clones.expected()[:MIB if size >= MIB else size]
-            if size == 2 * MIB:
-                kept = kept[:MIB // 2]
+            kept = clones.expected()[:units.MIB if size >= units.MIB else size]
+            if size == 2 * units.MIB:
+                kept = kept[:units.MIB // 2]
             self.assert_same_bytes(kept.ljust(size, b"\0"),
                                    self.guest("volume", *keys))
 
     def test_grow_with_snapshots(self):
         keys = self.clone("plain", "luks2")
         self.snapshot("volume")
-        self.resize(2 * MIB + 4096)
-        self.assert_same_bytes(clones.expected(2 * MIB + 4096),
+        self.resize(2 * units.MIB + 4096)
+        self.assert_same_bytes(clones.expected(2 * units.MIB + 4096),
                                self.guest("volume", *keys))
 
     def test_shrink_that_cuts_an_object(self):
         self.clone("plain", "luks2")
-        error = self.refused(exception.OperationRefused, MIB - 4096,
+        error = self.refused(exception.OperationRefused, units.MIB - 4096,
                              force=True)
         self.assertIn(f"multiple of {clones.OBJECT} bytes", error)
 
@@ -308,19 +312,19 @@ class CloneTest(ResizeTestCase):
         self.clone("luks1", "luks2")
         self.snapshot("volume")
         self.snapshot("volume", "t")
-        error = self.refused(exception.OperationRefused, MIB // 2,
+        error = self.refused(exception.OperationRefused, units.MIB // 2,
                              force=True)
         self.assertIn("snapshots s, t", error)
-        self.refused(exception.WouldShrink, MIB // 2)
+        self.refused(exception.WouldShrink, units.MIB // 2)
 
     def test_source_of_a_clone(self):
         """Cinder's users extend volumes that have clones."""
         self.volume()
         with clone_snapshot.taken(self.store, "volume", "c") as parent:
             clone.own_key(self.store, parent, "c", base.OLD, base.NEW)
-        self.resize(8 * MIB)
-        self.resize(MIB, force=True)
-        self.assertEqual((MIB, 4 * MIB), (self.sizes()[1],
+        self.resize(8 * units.MIB)
+        self.resize(units.MIB, force=True)
+        self.assertEqual((units.MIB, 4 * units.MIB), (self.sizes()[1],
                                           self.sizes("c")[1]))
 
 
@@ -342,7 +346,7 @@ class OpenElsewhereTest(ResizeTestCase):
         pool, other = self.open_pool(), self.open_pool()
         options = dataclasses.replace(OPTIONS[kind], key_bytes=32,
                                       cipher_spec="aes-xts-plain64")
-        create.create(pool, "volume", 4 * MIB, base.OLD, options)
+        create.create(pool, "volume", 4 * units.MIB, base.OLD, options)
         user = other.open("volume")
         self.addCleanup(user.__exit__)
         if decrypts:
@@ -359,7 +363,7 @@ class OpenElsewhereTest(ResizeTestCase):
     def test_grow(self, release, kind, decrypts):
         image = self.start(release, kind, decrypts)
         content = self.ceph.content("volumes/volume")
-        for size in (64 * MIB, 100 * MIB):
+        for size in (64 * units.MIB, 100 * units.MIB):
             content.log.clear()
             resize.resize(image, size)
             self.assertEqual(size + clones.OFFSETS[kind], image.size())
@@ -368,25 +372,25 @@ class OpenElsewhereTest(ResizeTestCase):
             # Never too large, not for a moment.
             self.assertEqual(sorted(sizes), sizes)
 
-    @ddt.data(512, 4 * MIB, 16 * MIB)
+    @ddt.data(512, 4 * units.MIB, 16 * units.MIB)
     def test_too_little(self, more):
         """To those who count the header this would be less than now."""
         image = self.start(18)
-        size = 4 * MIB + more - more % 4096
-        if size == 4 * MIB:
+        size = 4 * units.MIB + more - more % 4096
+        if size == 4 * units.MIB:
             size += 4096
         error = self.assertRaises(exception.OperationRefused, resize.resize,
                                   image, size)
-        self.assertIn(f"by more than {16 * MIB} bytes", str(error))
-        self.assertEqual(20 * MIB, image.size())
-        resize.resize(image, 20 * MIB + 4096)
-        self.assertEqual(36 * MIB + 4096, image.size())
+        self.assertIn(f"by more than {16 * units.MIB} bytes", str(error))
+        self.assertEqual(20 * units.MIB, image.size())
+        resize.resize(image, 20 * units.MIB + 4096)
+        self.assertEqual(36 * units.MIB + 4096, image.size())
 
     def test_shrink(self):
         image = self.start(18)
-        self.assertRaises(exception.ImageLocked, resize.resize, image, MIB,
-                          force=True)
-        self.assertEqual(20 * MIB, image.size())
+        self.assertRaises(exception.ImageLocked, resize.resize, image,
+                          units.MIB, force=True)
+        self.assertEqual(20 * units.MIB, image.size())
 
     def test_owner_that_comes_meanwhile(self):
         """An inexact size is no success."""
@@ -396,5 +400,5 @@ class OpenElsewhereTest(ResizeTestCase):
         self.ceph.pools["volumes"].steps.before["resize"] = (
             lambda: setattr(content, "owner", owner))
         error = self.assertRaises(exception.ImageIOError, resize.resize,
-                                  image, 64 * MIB)
-        self.assertIn(f"has {96 * MIB} bytes now", str(error))
+                                  image, 64 * units.MIB)
+        self.assertIn(f"has {96 * units.MIB} bytes now", str(error))

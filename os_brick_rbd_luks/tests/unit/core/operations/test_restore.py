@@ -23,6 +23,7 @@ from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.unit.core.operations import base
+from os_brick_rbd_luks.tests import units
 
 EIGHT = tuple(f"passphrase {number}".encode() for number in range(8))
 LATER = tuple(f"later passphrase {number}".encode() for number in range(8))
@@ -89,19 +90,19 @@ class RestoreTest(RestoreTestCase):
 
     def test_payload_is_not_touched(self):
         image, saved = self.make_volume_and_backup()
-        image.content.write(4 * base.MIB, b"payload")
+        image.content.write(4 * units.MIB, b"payload")
         keyslots.rekey(image, base.OLD, base.NEW)
         backup.restore(image, saved)
         backup.restore(image, saved, force=True)
-        self.assertTrue(all(offset + len(data) <= 4 * base.MIB
+        self.assertTrue(all(offset + len(data) <= 4 * units.MIB
                             for offset, data in image.content.written))
-        self.assertEqual(b"payload", image.read(4 * base.MIB, 7))
+        self.assertEqual(b"payload", image.read(4 * units.MIB, 7))
 
     def test_backup_may_be_longer_than_needed(self):
         """cryptsetup saves up to the payload."""
         image, saved = self.make_volume_and_backup()
         keyslots.rekey(image, base.OLD, base.NEW)
-        backup.restore(image, saved + bytes(4 * base.MIB - len(saved)))
+        backup.restore(image, saved + bytes(4 * units.MIB - len(saved)))
         self.assert_opens(image, [base.OLD], [base.NEW])
 
     @ddt.data(7, 8, 40, 72, 104, 108, 164, 255)
@@ -209,11 +210,11 @@ class RefusalTest(RestoreTestCase):
 
     def test_image_too_small(self):
         _image, saved = self.make_volume_and_backup()
-        for size in (512, 4096, 4 * base.MIB):
+        for size in (512, 4096, 4 * units.MIB):
             for force in (False, True):
                 error = self.refused(self.make_image(size), saved,
                                      exception.ImageTooSmall, force)
-                self.assertEqual((size, 4 * base.MIB),
+                self.assertEqual((size, 4 * units.MIB),
                                  (error.size, error.needed))
 
     @ddt.data(0, 1, 591, 592, 4096, 4096 + 63999)

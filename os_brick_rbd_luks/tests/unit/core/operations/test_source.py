@@ -28,11 +28,10 @@ from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 from os_brick_rbd_luks.tests.unit.core.operations import sources
+from os_brick_rbd_luks.tests import units
 
 SIZE = sources.SIZE
 XTS = sources.XTS
-
-MIB = base.MIB
 
 
 @ddt.ddt
@@ -166,7 +165,7 @@ class VolumeSourceTest(sources.SourceTestCase):
         self.make(kind, "below")
         # librbd counts the header among what they have in common.
         if kind == "plain":
-            self.store.contents["below"].resize(4 * MIB + SIZE)
+            self.store.contents["below"].resize(4 * units.MIB + SIZE)
         image = self.store.clone(self.snapshot("below"), "source")
         with image:
             if own:

@@ -25,12 +25,12 @@ from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.operations import base
 from os_brick_rbd_luks.tests.unit.core.operations import clones
 from os_brick_rbd_luks.tests.unit.core.operations import transfers
+from os_brick_rbd_luks.tests import units
 
 SIZE = transfers.SIZE
 XTS = transfers.XTS
 Source = transfers.Source
 
-MIB = base.MIB
 PARTIAL = partial.PREFIX + "new"
 #: Whatever is worth removing what was made for.
 ERRORS = (exception.CopyFailed(reason="x"),
@@ -340,9 +340,8 @@ class ExistingTest(transfers.TransferTestCase):
             if self.store.steps.done[-1] == "close":
                 continue  # all was done by then
             with self.store.open("v") as image:
-                self.assertFalse(image.has_data(16 * MIB if kind == "luks2"
-                                                else 4 * MIB),
-                                 (number, name))
+                offset = (16 if kind == "luks2" else 4) * units.MIB
+                self.assertFalse(image.has_data(offset), (number, name))
 
     @ddt.data("wait_alone", "zero")
     def test_cannot_be_emptied(self, step):
@@ -381,7 +380,7 @@ class ExistingTest(transfers.TransferTestCase):
         """Its first object is the header's as well, and stays."""
         self.volume("luks1", data=b"old")
         content = self.store.contents["v"]
-        content.object_size = content.stripe_period = 3 * MIB
+        content.object_size = content.stripe_period = 3 * units.MIB
         content.release = self.store.release = 16
         whole = content.copy()
         content.objects.clear()

@@ -29,8 +29,7 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.connectors import rbd
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 class ConnectorTestCase(base.EncryptorsTestCase):
@@ -82,7 +81,8 @@ class ConnectTest(ConnectorTestCase):
         self.assertIs(linuxrbd.RBDVolumeIOWrapper, type(found["path"]))
         self.assertEqual({"path", attachment.KEY}, set(found))
         self.assertEqual(
-            attachment.Native("luks", "qemu", 4 * MIB, MIB, (base.VOLUME,)),
+            attachment.Native("luks", "qemu", 4 * units.MIB, units.MIB,
+                              (base.VOLUME,)),
             attachment.read({"data": found}))
         json.dumps(found[attachment.KEY])
         self.assertEqual(b"LUKS", found["path"].read(4))
@@ -190,14 +190,14 @@ class ExtendTest(ConnectorTestCase):
 
     def test_encrypted(self):
         content = self.make_volume()
-        self.assertEqual(MIB, self.extend())
-        content.resize(12 * MIB)
-        self.assertEqual(8 * MIB, self.extend())
+        self.assertEqual(units.MIB, self.extend())
+        content.resize(12 * units.MIB)
+        self.assertEqual(8 * units.MIB, self.extend())
 
     def test_not_encrypted(self):
         self.make_volume()
         found = self.connector.extend_volume(self.data(encrypted=False))
-        self.assertEqual(5 * MIB, found)
+        self.assertEqual(5 * units.MIB, found)
         self.assertEqual(([], []), (self.ceph.images, self.conf_files()))
 
     def test_not_luks(self):
@@ -228,7 +228,7 @@ class ExtendTest(ConnectorTestCase):
 
     def test_not_local_after_all(self):
         self.make_volume()
-        self.assertEqual(MIB, self.extend(rbd.RBDLuksConnector(
+        self.assertEqual(units.MIB, self.extend(rbd.RBDLuksConnector(
             None, do_local_attach=True), do_local_attach=False))
 
 

@@ -33,8 +33,7 @@ from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt
-
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 VOLUME = "6d5b8a9e-3a53-4c45-a3a9-8a7d0a6f1c0e"
 NAME = f"volumes/volume-{VOLUME}"
@@ -79,16 +78,16 @@ class EncryptorsTestCase(testtools.TestCase):
 
     # images
 
-    def make_volume(self, passphrase=HEX, options=XTS, size=MIB, name=NAME,
-                    **store):
+    def make_volume(self, passphrase=HEX, options=XTS, size=units.MIB,
+                    name=NAME, **store):
         """A volume with one keyslot; what the cluster has of it."""
         pool, _slash, image = name.rpartition("/")
-        with self.ceph.pools[pool].create(image, size + 4 * MIB,
+        with self.ceph.pools[pool].create(image, size + 4 * units.MIB,
                                           **store) as made:
             formatting.format_new(made, passphrase, options)
         return self.ceph.content(name)
 
-    def make_image(self, size=5 * MIB, data=b"", name=NAME, **store):
+    def make_image(self, size=5 * units.MIB, data=b"", name=NAME, **store):
         """An image without a header."""
         pool, _slash, image = name.rpartition("/")
         with self.ceph.pools[pool].create(image, size, **store) as made:

@@ -29,8 +29,8 @@ from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
+from os_brick_rbd_luks.tests import units
 
-MIB = base.MIB
 PLAIN = b"the plain text of the volume, from its first byte on" * 20
 
 
@@ -104,7 +104,7 @@ class Both:
         self.attach()
         self.assertTrue(self.is_plain())
         self.path.seek(-3, 2)
-        self.assertEqual(MIB - 3, self.path.tell())
+        self.assertEqual(units.MIB - 3, self.path.tell())
         self.assertEqual(3, len(self.path.read(100)))
         self.assertEqual(b"", self.path.read(1))
 
@@ -140,7 +140,8 @@ class Both:
         self.attach()
         self.detach()
         self.assertEqual(before, self.start(4096))
-        self.assertEqual(5 * MIB, self.path.seek(0, 2) or self.path.tell())
+        self.assertEqual(5 * units.MIB,
+                         self.path.seek(0, 2) or self.path.tell())
         self.detach()
         self.assertEqual(before, self.start(4096))
 
@@ -189,13 +190,13 @@ class Both:
 
     def test_extend(self):
         content = self.make(**self.volume)
-        self.assertEqual(MIB, self.extend())
+        self.assertEqual(units.MIB, self.extend())
         self.attach()
-        self.assertEqual(MIB, self.extend())
-        content.resize(12 * MIB)
-        self.assertEqual(8 * MIB, self.extend())
+        self.assertEqual(units.MIB, self.extend())
+        content.resize(12 * units.MIB)
+        self.assertEqual(8 * units.MIB, self.extend())
         self.detach()
-        self.assertEqual(8 * MIB, self.extend())
+        self.assertEqual(8 * units.MIB, self.extend())
 
     def test_wrong_key(self):
         self.make(**self.volume)
@@ -348,7 +349,7 @@ class PythonTest(HandleTestCase):
         self.attach()
         self.assertTrue(self.is_plain())
         self.assertIn("not aligned", self.log.output)
-        self.assertEqual(5 * MIB - 4040 * 512, self.extend())
+        self.assertEqual(5 * units.MIB - 4040 * 512, self.extend())
 
     def test_nothing_of_the_image_is_within_reach(self):
         """What the view does not know would be done to the cipher text."""
@@ -371,7 +372,7 @@ class PythonTest(HandleTestCase):
     def test_beyond_the_end(self):
         self.make(**self.volume)
         self.attach()
-        self.path.seek(MIB - 1)
+        self.path.seek(units.MIB - 1)
         self.assertRaises(exception.ImageTooSmall, self.path.write, b"xy")
 
     def test_image_is_closed_directly(self):
@@ -396,7 +397,7 @@ class PrepareTest(HandleTestCase):
         content = self.make_image()
         self.open()
         self.attach()
-        self.assertEqual(MIB, self.extend())
+        self.assertEqual(units.MIB, self.extend())
         self.path.write(PLAIN)
         self.path.flush()
         self.assertEqual(PLAIN, self.read_plain(content, len(PLAIN)))

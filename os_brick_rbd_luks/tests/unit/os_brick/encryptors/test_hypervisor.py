@@ -29,8 +29,7 @@ from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
-
-MIB = base.MIB
+from os_brick_rbd_luks.tests import units
 
 
 class HypervisorTestCase(base.EncryptorsTestCase):
@@ -73,7 +72,8 @@ class AttachTest(HypervisorTestCase):
         self.make_volume()
         self.attach()
         self.assertEqual(
-            attachment.Native("luks", "qemu", 4 * MIB, MIB, (base.VOLUME,)),
+            attachment.Native("luks", "qemu", 4 * units.MIB, units.MIB,
+                              (base.VOLUME,)),
             attachment.read(self.info))
         kept, = self.daemon.secrets.values()
         self.assertEqual((base.VOLUME, base.HEX, True, True), (
@@ -161,7 +161,7 @@ class AttachTest(HypervisorTestCase):
                       sectors.to_bytes(4, "big"))
         self.attach()
         facts = attachment.read(self.info)
-        self.assertEqual((sectors * 512, 5 * MIB - sectors * 512),
+        self.assertEqual((sectors * 512, 5 * units.MIB - sectors * 512),
                          (facts.data_offset, facts.size))
 
     def test_options_name_libvirt_and_the_conf_file(self):
@@ -258,7 +258,7 @@ class BlankTest(HypervisorTestCase):
         content = self.make_image()
         self.attach()
         self.opens(content, base.HEX)
-        self.assertEqual(MIB, attachment.read(self.info).size)
+        self.assertEqual(units.MIB, attachment.read(self.info).size)
         self.assertIn("was blank and is formatted now", self.log.output)
 
     @ddt.data(b"x", bytes(512))
@@ -270,8 +270,8 @@ class BlankTest(HypervisorTestCase):
         self.assertEqual(data, content.read(0, len(data)))
 
     def test_data_at_the_end(self):
-        content = self.make_image(size=20 * MIB)
-        images.MemoryImage(content).write(20 * MIB - 1, b"x")
+        content = self.make_image(size=20 * units.MIB)
+        images.MemoryImage(content).write(20 * units.MIB - 1, b"x")
         self.refused(exception.OperationRefused)
         self.assertEqual(1, len(content.objects))
 
@@ -289,7 +289,7 @@ class BlankTest(HypervisorTestCase):
         self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
 
     def test_too_small(self):
-        self.make_image(size=4 * MIB)
+        self.make_image(size=4 * units.MIB)
         self.refused(exception.ImageTooSmall)
 
     def test_open_elsewhere(self):
@@ -391,19 +391,19 @@ class ExtendTest(HypervisorTestCase):
     def test_attached(self):
         content = self.make_volume()
         self.attach()
-        content.resize(12 * MIB)
-        self.assertEqual(8 * MIB, self.extend())
-        self.assertEqual(8 * MIB, attachment.read(self.info).size)
+        content.resize(12 * units.MIB)
+        self.assertEqual(8 * units.MIB, self.extend())
+        self.assertEqual(8 * units.MIB, attachment.read(self.info).size)
 
     def test_not_attached(self):
         """As Nova does it with a connection of its own making: no mark."""
         self.make_volume()
-        self.assertEqual(MIB, self.extend())
+        self.assertEqual(units.MIB, self.extend())
         self.assert_nothing_left()
 
     def test_needs_no_key(self):
         self.make_volume()
-        self.assertEqual(MIB, self.encryptor(
+        self.assertEqual(units.MIB, self.encryptor(
             self.info, key_id=None).extend_volume(self.context))
 
     def test_never_formats(self):
@@ -433,7 +433,7 @@ class KeyringTest(HypervisorTestCase):
         self.keep()
         self.attach()
         self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
-        self.assertEqual(MIB, self.extend())
+        self.assertEqual(units.MIB, self.extend())
         self.assertNotIn(self.ceph.key, self.log.output + repr(self.info))
 
     def test_libvirt_has_none(self):
@@ -470,7 +470,7 @@ class PrepareCopyTest(HypervisorTestCase):
         self.ceph.pools["volumes"]._made["features"] = frozenset(
             {"fast-diff", "layering"})
         self.content = self.make_volume(
-            size=32 * MIB, options=dataclasses.replace(
+            size=32 * units.MIB, options=dataclasses.replace(
                 base.XTS, type=cls._HEADER_TYPE))
         self.encryptor(self.info, cls).prepare_copy()
 

@@ -29,6 +29,7 @@ from os_brick_rbd_luks.encryptors import luks
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
+from os_brick_rbd_luks.tests import units
 
 CLASSES = (luks.RBDLuksEncryptor, luks.RBDLuks2Encryptor)
 
@@ -334,7 +335,7 @@ class BlankTest(base.EncryptorsTestCase):
                    cls=luks.RBDLuks2Encryptor)
         self.assertFalse(content.objects)
         self.assertEqual({}, self.daemon.volumes())
-        content.resize(20 * 1024 * 1024)
+        content.resize(20 * units.MIB)
         self.attach(cls=luks.RBDLuks2Encryptor)
         self.assertEqual(b"LUKS\xba\xbe\0\2", content.read(0, 8))
 

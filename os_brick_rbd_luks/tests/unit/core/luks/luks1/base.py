@@ -21,7 +21,6 @@ from typing import NamedTuple
 from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import layout
 
-MIB = 1024 * 1024
 UUID = "c0ffee00-1111-4222-8333-444455556666"
 
 #: The quickest cipher there is.

@@ -20,6 +20,7 @@ import testtools
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import disk as disks
+from os_brick_rbd_luks.tests import units
 
 
 class DiskTest(testtools.TestCase):
@@ -105,7 +106,7 @@ class CrashTest(testtools.TestCase):
             volume, change.plan, [base.OTHER], [base.OLD, base.NEW]))
 
     @ddt.data(("aes-xts-plain64", 64, 2068480),
-              ("aes-cbc-essiv:sha256", 32, 4 * base.MIB))
+              ("aes-cbc-essiv:sha256", 32, 4 * units.MIB))
     @ddt.unpack
     def test_replace_with_other_ciphers(self, spec, size, data_offset):
         volume = base.sample(base.OLD, spec=spec, size=size,

@@ -30,13 +30,14 @@ from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
+from os_brick_rbd_luks.tests import units
 
 #: Iterations that a header may ask for in these tests.
 ITERATIONS = 2000
 
 #: Bytes that reading any header may take at once. The largest area is of a
 #: 512-byte key, 2 MB.
-MEMORY = 64 * base.MIB
+MEMORY = 64 * units.MIB
 
 
 class FuzzTest(testtools.TestCase):

@@ -25,6 +25,7 @@ from os_brick_rbd_luks.luks.luks1 import header
 from os_brick_rbd_luks.luks.luks1 import layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
+from os_brick_rbd_luks.tests import units
 
 COMBINATIONS = [(spec, size, name) for spec, sizes in cipher.SUPPORTED.items()
                 for size in sizes for name in kdf.WRITABLE_HASHES]
@@ -44,7 +45,7 @@ class BuildTest(testtools.TestCase):
         self.assertEqual(name, parsed.hash_name)
         self.assertEqual(base.UUID, parsed.uuid)
         self.assertEqual("luks1", parsed.type)
-        self.assertEqual(4 * base.MIB, parsed.data_offset)
+        self.assertEqual(4 * units.MIB, parsed.data_offset)
         self.assertEqual(layout.keyslot_offsets(size), tuple(
             block.key_material_offset * 512
             for block in parsed.phdr.key_blocks))
@@ -79,7 +80,7 @@ class BuildTest(testtools.TestCase):
         error = self.assertRaises(
             exception.UnsupportedHeader, header.Luks1Header.build,
             bytes(size), cipher_spec=spec, hash_name=name,
-            data_offset=4 * base.MIB, uuid=base.UUID)
+            data_offset=4 * units.MIB, uuid=base.UUID)
         self.assertIn(said, error.what)
         self.assertRaises(exception.UnsupportedHeader, header.check_format,
                           spec, size, name)
@@ -204,7 +205,7 @@ class CloneTest(testtools.TestCase):
         volume = base.bare()
         of = header.Luks1Header.build(
             volume.key, cipher_spec="aes-cbc-plain64", hash_name="sha256",
-            data_offset=4 * base.MIB, uuid=base.UUID, clone=True)
+            data_offset=4 * units.MIB, uuid=base.UUID, clone=True)
         self.volume = base.add(base.Volume(of, {}, volume.key), base.OLD)
 
     def test_recognised(self):

@@ -19,9 +19,7 @@ import testtools
 
 from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import layout
-
-KIB = 1024
-MIB = 1024 * KIB
+from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
@@ -43,10 +41,13 @@ class LayoutTest(testtools.TestCase):
         self.assertEqual(end, offsets[-1] + pitch)
         self.assertLessEqual(end, layout.data_offset(1))
 
-    @ddt.data((4 * MIB, 4 * MIB), (64 * KIB, 4 * MIB), (1 * MIB, 4 * MIB),
-              (8 * MIB, 8 * MIB), (32 * MIB, 32 * MIB),
-              (3 * 4 * MIB, 12 * MIB), (3 * MIB, 6 * MIB),
-              (5 * 64 * KIB, 13 * 5 * 64 * KIB), (4096, 4 * MIB))
+    @ddt.data((4 * units.MIB, 4 * units.MIB), (64 * units.KIB, 4 * units.MIB),
+              (1 * units.MIB, 4 * units.MIB), (8 * units.MIB, 8 * units.MIB),
+              (32 * units.MIB, 32 * units.MIB),
+              (3 * 4 * units.MIB, 12 * units.MIB),
+              (3 * units.MIB, 6 * units.MIB),
+              (5 * 64 * units.KIB, 13 * 5 * 64 * units.KIB),
+              (4096, 4 * units.MIB))
     @ddt.unpack
     def test_data_offset(self, stripe_period, expected):
         self.assertEqual(expected, layout.data_offset(stripe_period))

@@ -32,6 +32,7 @@ from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import keyring
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import vectors
 
 #: Where the areas of 16-byte keys end, and of 64-byte ones.
@@ -66,7 +67,7 @@ class RelocateTest(testtools.TestCase):
     def test_it_is_not_the_same_volume(self):
         """A backup of before has the old data offset: it must not fit."""
         of = base.sample(base.OLD).header
-        self.assertFalse(of.same_volume(of.relocate(8 * base.MIB)))
+        self.assertFalse(of.same_volume(of.relocate(8 * units.MIB)))
 
     @ddt.data(*[(spec, size) for spec, sizes in cipher.SUPPORTED.items()
                 for size in sizes])
@@ -80,10 +81,10 @@ class RelocateTest(testtools.TestCase):
             UPSTREAM, b"\0") + cipher.SectorCipher(
                 spec, volume.key).encrypt(plain))
         found = header.Luks1Header.parse(old)
-        moved = found.relocate(4 * base.MIB)
+        moved = found.relocate(4 * units.MIB)
         start = whole.join(moved, whole.areas(
             found, old[:found.keyslots_end]))
-        new = start.ljust(4 * base.MIB, b"\0") + old[found.data_offset:]
+        new = start.ljust(4 * units.MIB, b"\0") + old[found.data_offset:]
         read = header.Luks1Header.parse(new)
         areas = whole.areas(read, new)
         for number, passphrase in enumerate((base.OLD, base.NEW)):
@@ -95,14 +96,14 @@ class RelocateTest(testtools.TestCase):
     def test_every_keyslot(self, number):
         volume = base.add(base.sample(base.OLD) if number else base.bare(),
                           base.NEW, keyslot=number)
-        moved = base.Volume(volume.header.relocate(8 * base.MIB),
+        moved = base.Volume(volume.header.relocate(8 * units.MIB),
                             volume.areas, volume.key)
         self.assertEqual(volume.key, moved.opens(base.NEW, number))
 
     def test_damaged_keyslots_and_order_stay(self):
         torn = keyring.damage(keyring.make(
             {0: "a", 5: "b"}, order=(3, 2, 1, 0, 7, 6, 5, 4)), 5)
-        moved = torn.header.relocate(base.MIB)
+        moved = torn.header.relocate(units.MIB)
         self.assertEqual(torn.header.keyslots, moved.keyslots)
         self.assertEqual(torn.areas, whole.areas(
             moved, whole.join(moved, torn.areas)))
@@ -117,11 +118,11 @@ class RelocateTest(testtools.TestCase):
         data = (pathlib.Path(vectors.__path__[0])
                 / "luks1-qemu.bin").read_bytes()
         found = header.Luks1Header.parse(data)
-        moved = found.relocate(4 * base.MIB).pack()
+        moved = found.relocate(4 * units.MIB).pack()
         self.assertEqual(data[:104], moved[:104])
         self.assertEqual(data[108:ondisk.SIZE], moved[108:])
 
-    @ddt.data((1, "multiple"), (4 * base.MIB + 511, "multiple"),
+    @ddt.data((1, "multiple"), (4 * units.MIB + 511, "multiple"),
               (0, "keyslot areas"), (-512, "keyslot areas"),
               (512, "keyslot areas"), (END - 512, "keyslot areas"),
               (2 ** 41, "room"), (2 ** 64, "room"))
@@ -143,7 +144,7 @@ class RelocateTest(testtools.TestCase):
         of = header.Luks1Header(dataclasses.replace(
             base.sample(base.OLD).header.phdr, magic=detect.CLONE_MAGIC))
         error = self.assertRaises(exception.UnsupportedHeader, of.relocate,
-                                  8 * base.MIB)
+                                  8 * units.MIB)
         self.assertIn("clone", error.what)
 
     def test_a_detached_header_is_refused(self):

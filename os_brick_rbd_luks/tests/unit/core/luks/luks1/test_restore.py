@@ -26,16 +26,15 @@ from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import disk as disks
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import keyring as rings
-
-MIB = 1024 * 1024
+from os_brick_rbd_luks.tests import units
 
 #: 64-byte keys and the payload where upstream's driver puts it: 4040
 #: sectors, no room behind the areas.
 UPSTREAM = {"spec": "aes-xts-plain64", "size": 64, "data_offset": 2068480}
-OURS = {"spec": "aes-xts-plain64", "size": 64, "data_offset": 4 * MIB}
+OURS = {"spec": "aes-xts-plain64", "size": 64, "data_offset": 4 * units.MIB}
 TIGHT = {"data_offset": rings.TIGHT}
 ROOM_FOR_ONE = {"data_offset": rings.TIGHT + 65536}
-ROOMY = {"data_offset": 4 * MIB}
+ROOMY = {"data_offset": 4 * units.MIB}
 
 #: Present and backup keyslots by number; equal letters are equal keyslots.
 CASES = {

@@ -30,6 +30,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks import spellings
+from os_brick_rbd_luks.tests import units
 
 
 class SecretsTest(testtools.TestCase):
@@ -105,10 +106,10 @@ class SecretsTest(testtools.TestCase):
         yield lambda: full.header.add(full.key, base.NEW)
         yield lambda: header.Luks1Header.build(
             volume.key, cipher_spec="aes-ecb", hash_name="sha256",
-            data_offset=4 * base.MIB, uuid=base.UUID)
+            data_offset=4 * units.MIB, uuid=base.UUID)
         yield lambda: header.Luks1Header.build(
             volume.key[:15], cipher_spec="aes-cbc-plain64",
-            hash_name="sha256", data_offset=4 * base.MIB, uuid=base.UUID)
+            hash_name="sha256", data_offset=4 * units.MIB, uuid=base.UUID)
 
     def test_every_error(self):
         count = 0

@@ -24,15 +24,15 @@ from os_brick_rbd_luks.luks.luks2 import copies
 from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import jsontext
 from os_brick_rbd_luks.luks.luks2 import ondisk
+from os_brick_rbd_luks.tests import units
 
-MIB = 1024 * 1024
 UUID = "c0ffee00-1111-4222-8333-444455556666"
 
 #: The quickest volume there is: a short key has a short area.
 QUICK = ("aes-cbc-plain64", 16)
 
 #: Room for 15 keyslots of such a volume.
-DATA_OFFSET = MIB
+DATA_OFFSET = units.MIB
 
 #: Both copies of a header as they are by default.
 BOTH = 32768

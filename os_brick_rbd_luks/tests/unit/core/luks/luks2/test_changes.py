@@ -28,6 +28,7 @@ from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
+from os_brick_rbd_luks.tests import units
 
 
 def offsets(plan):
@@ -103,18 +104,18 @@ class AddTest(testtools.TestCase):
 
     def test_until_the_keyslots_area_is_full(self):
         volume = base.bare()
-        count = (base.MIB - 32768) // 65536
+        count = (units.MIB - 32768) // 65536
         for number in range(count):
             volume = base.add(volume, b"%d" % number)
         ends = [slot.offset + slot.length
                 for slot in volume.header.keyslots]
-        self.assertLessEqual(max(ends), base.MIB)
+        self.assertLessEqual(max(ends), units.MIB)
         error = self.assertRaises(exception.NoFreeKeyslot, base.add, volume,
                                   b"more")
         self.assertEqual(count, error.count)
 
     def test_until_the_numbers_are_used_up(self):
-        volume = base.bare(data_offset=4 * base.MIB, hdr_size=32768)
+        volume = base.bare(data_offset=4 * units.MIB, hdr_size=32768)
         for number in range(32):
             volume = base.add(volume, b"%d" % number)
         self.assertEqual(list(range(32)), [

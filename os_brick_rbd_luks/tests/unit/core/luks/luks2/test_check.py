@@ -28,6 +28,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+from os_brick_rbd_luks.tests import units
 
 CORRUPT = exception.CorruptHeader
 LIMIT = exception.HeaderLimitExceeded
@@ -127,7 +128,7 @@ TABLE = (
     case("keyslots area no multiple of a block", "config.keyslots_size",
          "65537", CORRUPT),
     case("keyslots area beyond the limit", "config.keyslots_size",
-         str(128 * base.MIB + 4096), LIMIT),
+         str(128 * units.MIB + 4096), LIMIT),
     case("huge keyslots area", "config.keyslots_size",
          str(2 ** 64 - 4096), LIMIT),
     case("keyslots area reaches into the payload", "config.keyslots_size",

@@ -26,6 +26,7 @@ from os_brick_rbd_luks.luks.luks2 import copies
 from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+from os_brick_rbd_luks.tests import units
 
 PRIMARY, SECONDARY = ondisk.PRIMARY, ondisk.SECONDARY
 START = {PRIMARY: 0, SECONDARY: 16384}
@@ -323,14 +324,14 @@ class SizeTest(testtools.TestCase):
 
     @ddt.data(*[16384 << power for power in range(9)])
     def test_size(self, size):
-        volume = base.bare(data_offset=16 * base.MIB, hdr_size=size)
+        volume = base.bare(data_offset=16 * units.MIB, hdr_size=size)
         volume = base.add(volume, base.OLD)
         packed = volume.header.pack()
         self.assertEqual(2 * size, len(packed))
         parsed = header.Luks2Header.parse(packed)
         self.assertEqual(volume.header, parsed)
         self.assertEqual(2 * size, parsed.keyslot(0).offset)
-        self.assertEqual(16 * base.MIB, parsed.keyslots_end)
+        self.assertEqual(16 * units.MIB, parsed.keyslots_end)
         for place, which in ((0, PRIMARY), (size, SECONDARY)):
             found = header.Luks2Header.parse(flip(packed, place))
             self.assertEqual(which, found.ailment.which)
@@ -357,8 +358,8 @@ class SizeTest(testtools.TestCase):
 
     def test_secondary_at_another_place_than_the_primary_says(self):
         """The primary copy's size is what a damaged one may have."""
-        small = base.bare(data_offset=16 * base.MIB, hdr_size=16384)
-        large = base.bare(data_offset=16 * base.MIB, hdr_size=32768)
+        small = base.bare(data_offset=16 * units.MIB, hdr_size=16384)
+        large = base.bare(data_offset=16 * units.MIB, hdr_size=32768)
         data = bytearray(small.header.pack() + bytes(32768))
         data[32768:65536] = large.header.pack()[32768:]
         data[20] ^= 1

@@ -31,10 +31,10 @@ from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.tests import hostile
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+from os_brick_rbd_luks.tests import units
 
 #: Bytes that reading any header may take at once.
-MEMORY = 128 * base.MIB
-
+MEMORY = 128 * units.MIB
 
 #: Values for members, most of which no member may have.
 VALUES = strategies.one_of(
@@ -124,14 +124,14 @@ class FuzzTest(testtools.TestCase):
         self.assertTrue(self.check(self.packed))
 
     def test_largest_header(self):
-        of = base.bare(data_offset=16 * base.MIB, hdr_size=4 * base.MIB)
-        text = b'{"a":"' + b"x" * (4 * base.MIB - 4096 - 9) + b'"}'
+        of = base.bare(data_offset=16 * units.MIB, hdr_size=4 * units.MIB)
+        text = b'{"a":"' + b"x" * (4 * units.MIB - 4096 - 9) + b'"}'
         data = base.craft(of.header, text)
         self.check_memory(data)
         self.assertRaises(exception.HeaderLimitExceeded,
                           header.Luks2Header.parse, data)
 
     def test_many_small_objects(self):
-        of = base.bare(data_offset=16 * base.MIB, hdr_size=base.MIB)
+        of = base.bare(data_offset=16 * units.MIB, hdr_size=units.MIB)
         self.check_memory(base.craft(of.header, b'{"a":[' + b"[]," * 100000
                                      + b"[]]}"))

@@ -28,6 +28,7 @@ from os_brick_rbd_luks.luks.luks2 import header
 from os_brick_rbd_luks.luks.luks2 import layout
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+from os_brick_rbd_luks.tests import units
 
 FORMATS = [(spec, size) for spec, sizes in cipher.SUPPORTED.items()
            for size in sizes]
@@ -40,28 +41,28 @@ class BuildTest(testtools.TestCase):
                 for name in ("sha256", "sha512") for sector in (512, 4096)])
     @ddt.unpack
     def test_every_format(self, spec, size, name, sector):
-        volume = base.add(base.bare(spec, size, name, 16 * base.MIB,
+        volume = base.add(base.bare(spec, size, name, 16 * units.MIB,
                                     sector_size=sector), base.OLD)
         of = volume.header
         self.assertEqual(
-            (spec, size * 8, name, sector, 16 * base.MIB, "luks2", base.UUID),
+            (spec, size * 8, name, sector, 16 * units.MIB, "luks2", base.UUID),
             (of.cipher_spec, of.key_bits, of.hash_name,
              of.segment.sector_size, of.data_offset, of.type, of.uuid))
         self.assertEqual(volume.key, volume.opens(base.OLD, 0))
         self.assertEqual(of, header.Luks2Header.parse(of.pack()))
 
     def test_as_librbd_and_cryptsetup_lay_it_out(self):
-        of = base.bare(data_offset=16 * base.MIB).header
+        of = base.bare(data_offset=16 * units.MIB).header
         self.assertEqual(
-            (16384, 12288, 16 * base.MIB - 32768, 16 * base.MIB),
+            (16384, 12288, 16 * units.MIB - 32768, 16 * units.MIB),
             (of.primary.hdr_size, of.metadata.json_size,
              of.metadata.keyslots_size, of.keyslots_end))
         self.assertEqual(32768, len(of.pack()))
 
     @ddt.data(1, 16, 24, 128, 200)
     def test_keyslots_area(self, mib):
-        of = base.bare(data_offset=mib * base.MIB).header
-        self.assertEqual(min(mib * base.MIB - 32768, 128 * base.MIB),
+        of = base.bare(data_offset=mib * units.MIB).header
+        self.assertEqual(min(mib * units.MIB - 32768, 128 * units.MIB),
                          of.metadata.keyslots_size)
 
     def test_a_new_volume_has_no_keyslot(self):
@@ -99,7 +100,7 @@ class BuildTest(testtools.TestCase):
         self.assertRaises(
             exception.CorruptHeader, header.Luks2Header.build, bytes(16),
             cipher_spec="aes-cbc-plain64", hash_name="sha256",
-            data_offset=base.MIB, uuid=uuid)
+            data_offset=units.MIB, uuid=uuid)
 
 
 @ddt.ddt
@@ -177,7 +178,7 @@ class KeyslotsTest(testtools.TestCase):
         self.assertTrue(of.erase([0, 1]).header.same_volume(of))
         self.assertFalse(of.same_volume(base.bare(seed=2).header))
         self.assertFalse(of.same_volume("a header"))
-        for path, value in (("offset", str(2 * base.MIB)),
+        for path, value in (("offset", str(2 * units.MIB)),
                             ("iv_tweak", "8"), ("sector_size", 512),
                             ("encryption", "aes-xts-plain64")):
             tree = base.tree(volume)
@@ -224,8 +225,8 @@ class LayoutTest(testtools.TestCase):
               (64, 64))
     @ddt.unpack
     def test_data_offset(self, period, expected):
-        unit = base.MIB if period < 65536 else 1
-        self.assertEqual(expected * base.MIB,
+        unit = units.MIB if period < 65536 else 1
+        self.assertEqual(expected * units.MIB,
                          layout.data_offset(period * unit))
 
     @ddt.data((16, 65536), (32, 131072), (64, 258048), (512, 2048000))

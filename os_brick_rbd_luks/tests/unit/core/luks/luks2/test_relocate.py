@@ -31,10 +31,11 @@ from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import vectors
 
 #: As aligned as the sectors that volumes here have.
-MOVED = 16 * base.MIB
+MOVED = 16 * units.MIB
 
 
 @ddt.ddt
@@ -90,7 +91,7 @@ class RelocateTest(testtools.TestCase):
 
         From an offset that is odd even for its sectors.
         """
-        start = 2 * base.MIB + 512
+        start = 2 * units.MIB + 512
         volume = base.sample(base.OLD, spec=spec, size=size,
                              sector_size=sector, data_offset=start)
         volume = base.add(volume, base.NEW, keyslot=9,
@@ -116,9 +117,9 @@ class RelocateTest(testtools.TestCase):
     def test_every_header_size(self, power):
         size = 16384 << power
         before = base.bare(hdr_size=size,
-                           data_offset=2 * size + base.MIB).header
+                           data_offset=2 * size + units.MIB).header
         moved = before.relocate(MOVED)
-        self.assertEqual(2 * size + base.MIB, moved.keyslots_end)
+        self.assertEqual(2 * size + units.MIB, moved.keyslots_end)
         self.assertEqual(2 * size, len(moved.pack()))
         self.assert_only_moved(before, moved)
 
@@ -183,7 +184,7 @@ class RelocateTest(testtools.TestCase):
         data = (pathlib.Path(vectors.__path__[0])
                 / "luks2-cryptsetup.bin").read_bytes()
         found = header.Luks2Header.parse(data)
-        self.assert_only_moved(found, found.relocate(64 * base.MIB))
+        self.assert_only_moved(found, found.relocate(64 * units.MIB))
 
     @ddt.data((base.DATA_OFFSET + 512, "4096"), (MOVED + 1, "4096"),
               (0, "keyslot areas"), (-4096, "keyslot areas"),
@@ -211,7 +212,7 @@ class RelocateTest(testtools.TestCase):
     @ddt.data(
         ("several segments", lambda tree: tree["segments"].update({
             "0": {**tree["segments"]["0"], "size": "4096"},
-            "1": {"type": "linear", "offset": str(4 * base.MIB),
+            "1": {"type": "linear", "offset": str(4 * units.MIB),
                   "size": "dynamic"}})),
         ("integrity", lambda tree: tree["segments"]["0"].update(
             integrity={"type": "hmac(sha256)"})),
@@ -243,8 +244,8 @@ class RelocateTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         length = 12287 - len(volume.header.metadata.text) - 7
         full = self.crafted(lambda tree: tree.update(x="x" * length))
-        self.assertEqual(2 * base.MIB, full.relocate(
-            2 * base.MIB).data_offset)
+        self.assertEqual(2 * units.MIB, full.relocate(
+            2 * units.MIB).data_offset)
         error = self.assertRaises(exception.UnsupportedHeader, full.relocate,
                                   MOVED)
         self.assertIn("room", error.what)

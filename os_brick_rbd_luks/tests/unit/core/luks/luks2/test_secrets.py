@@ -27,6 +27,7 @@ from os_brick_rbd_luks.luks.luks2 import slots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks import spellings
+from os_brick_rbd_luks.tests import units
 
 
 class SecretsTest(testtools.TestCase):
@@ -83,7 +84,7 @@ class SecretsTest(testtools.TestCase):
         yield lambda: of.replace(7, volume.key, base.NEW)
         yield lambda: header.Luks2Header.build(
             volume.key, cipher_spec="aes-ecb", hash_name="sha256",
-            data_offset=base.MIB, uuid=base.UUID)
+            data_offset=units.MIB, uuid=base.UUID)
 
     def test_every_error(self):
         count = 0
