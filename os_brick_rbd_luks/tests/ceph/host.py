@@ -23,17 +23,14 @@ import os
 import pathlib
 import shutil
 import tempfile
-import time
 
 import fixtures
 import libvirt
 
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import waiting
 
 TOOL = pathlib.Path(__file__).parents[3] / "tools/libvirt"
-
-#: Seconds until libvirtd knows its guests again.
-PATIENCE = 60
 
 
 class Host(fixtures.Fixture):
@@ -133,13 +130,11 @@ class Host(fixtures.Fixture):
             opened.close()
 
     def _wait_for(self, guests):
-        deadline = time.monotonic() + PATIENCE
-        while self.guests() != guests:
-            if time.monotonic() > deadline:
-                raise AssertionError(
-                    f"libvirtd has {self.guests()}, not {guests}; its log is "
-                    f"{self.folder}/libvirtd.log")
-            time.sleep(0.05)
+        waiting.until(
+            self.guests,
+            f"the guests {guests} of libvirtd, whose log is "
+            f"{self.folder}/libvirtd.log",
+            lambda found: found == guests)
 
     def _tool(self, verb):
         base.run(str(TOOL), verb, self.folder)

@@ -25,7 +25,6 @@ import fcntl
 import functools
 import os
 import shutil
-import time
 
 import fixtures
 from openstack import exceptions
@@ -38,6 +37,7 @@ from os_brick_rbd_luks.tests.services import reader
 from os_brick_rbd_luks.tests.services import store
 from os_brick_rbd_luks.tests.services import watcher
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 #: Seconds that an operation may take on a busy machine.
 PATIENCE = 240
@@ -131,10 +131,8 @@ class IntegrationTestCase(testtools.TestCase):
 
     def eventually(self, expected, found):
         """Fail unless *found* gives that soon: Cinder deletes afterwards."""
-        deadline = time.monotonic() + 30
-        while (now := found()) != expected and time.monotonic() < deadline:
-            time.sleep(0.5)
-        self.assertEqual(expected, now)
+        waiting.until(found, repr(expected), lambda now: now == expected,
+                      seconds=30, pause=0.5)
 
     def _expect(self):
         self.eventually(self.before, self.state)
@@ -213,17 +211,19 @@ class IntegrationTestCase(testtools.TestCase):
         proxy = (cloud or self.user).block_storage
         kind = type(thing).__name__.lower()
         get = getattr(proxy, f"get_{kind}")
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            thing = get(thing.id)
-            if thing.status == status:
-                return thing
-            if (thing.status.startswith("error")
-                    or time.monotonic() > deadline):
+
+        def is_ready(now):
+            if now.status == status:
+                return True
+            if now.status.startswith("error"):
                 raise AssertionError(
-                    f"{kind} {thing.id}: {thing.status}, not {status}: "
-                    f"{self.messages(thing)}")
-            time.sleep(0.2)
+                    f"{kind} {now.id}: {now.status}, not {status}: "
+                    f"{self.messages(now)}")
+            return False
+
+        return waiting.until(lambda: get(thing.id),
+                             f"{kind} {thing.id} to be {status}", is_ready,
+                             PATIENCE, pause=0.2)
 
     def settled(self, volume, ends=("success", "error", None)):
         """Wait until a migration is over, and the volume is available.
@@ -232,17 +232,17 @@ class IntegrationTestCase(testtools.TestCase):
             of the database are exchanged, it is None for a moment
         :returns: the migration's status
         """
-        deadline = time.monotonic() + PATIENCE
-        while True:
-            found = self.about(volume, self.admin)
-            status = found["os-vol-mig-status-attr:migstat"]
-            if (found["status"] in ("available", "in-use")
-                    and status in ends):
-                return status
-            if (found["status"].startswith("error")
-                    or time.monotonic() > deadline):
+        migration = "os-vol-mig-status-attr:migstat"
+
+        def is_over(found):
+            if found["status"].startswith("error"):
                 raise AssertionError(f"{volume.id}: {found}")
-            time.sleep(0.2)
+            return (found["status"] in ("available", "in-use")
+                    and found[migration] in ends)
+
+        return waiting.until(lambda: self.about(volume, self.admin),
+                             f"{volume.id}, whose migration is over",
+                             is_over, PATIENCE, pause=0.2)[migration]
 
     def messages(self, thing):
         """What Cinder tells the user of a failure."""
@@ -256,24 +256,27 @@ class IntegrationTestCase(testtools.TestCase):
         cloud = cloud or self.user
         kind = type(thing).__name__.lower()
         proxy = cloud.image if kind == "image" else cloud.block_storage
-        deadline = time.monotonic() + PATIENCE
         asked = False
-        while time.monotonic() < deadline:
+
+        def status():
+            nonlocal asked
             try:
-                now = getattr(proxy, f"get_{kind}")(thing.id)
+                now = getattr(proxy, f"get_{kind}")(thing.id).status
             except exceptions.NotFoundException:
-                return
-            if now.status in ("error_deleting", "deleted", "killed"):
-                break
+                return None
+            if now in ("error_deleting", "deleted", "killed"):
+                raise AssertionError(f"{kind} {thing.id} is not deleted: "
+                                     f"{now} {self.messages(thing)}")
             if not asked:
                 # Whoever works on it ends first.
                 with contextlib.suppress(exceptions.BadRequestException):
                     getattr(proxy, f"delete_{kind}")(thing.id,
                                                      ignore_missing=True)
                     asked = True
-            time.sleep(0.2)
-        raise AssertionError(f"{kind} {thing.id} is not deleted: "
-                             f"{now.status} {self.messages(thing)}")
+            return now
+
+        waiting.until(status, f"the end of {kind} {thing.id}",
+                      lambda now: now is None, PATIENCE, pause=0.2)
 
     def make_type(self, name, provider=None, **extra_specs):
         """The name of a volume type that goes with the test."""

@@ -27,6 +27,7 @@ from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
 from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 
 class KilledTestCase(images.ImageTestCase):
@@ -42,13 +43,10 @@ class KilledTestCase(images.ImageTestCase):
 
     def outcome(self, volume):
         """The status in which a volume stays."""
-        deadline = time.monotonic() + 60
-        while True:
-            status = self.about(volume)["status"]
-            if (status in ("available", "error")
-                    or time.monotonic() > deadline):
-                return status
-            time.sleep(0.2)
+        return waiting.until(lambda: self.about(volume)["status"],
+                             f"an end of the work on {volume.id}",
+                             lambda status: status in ("available", "error"),
+                             pause=0.2)
 
 
 @selection.full
@@ -99,9 +97,8 @@ class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
         key = self.key_id(volume)
         self.user.block_storage.retype_volume(
             volume, "ours2-luks2", migration_policy="on-demand")
-        deadline = time.monotonic() + base.PATIENCE
-        while not self.temporary(volume) and time.monotonic() < deadline:
-            time.sleep(0.1)
+        waiting.until(lambda: self.temporary(volume), "a volume to copy to",
+                      seconds=base.PATIENCE)
         time.sleep(0.5)
         self.kill()
         proxy = self.admin.block_storage

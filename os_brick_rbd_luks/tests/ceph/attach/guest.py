@@ -23,8 +23,7 @@ import subprocess
 import time
 from xml.sax import saxutils
 
-#: Seconds for a boot without KVM, on a busy machine.
-PATIENCE = 120
+from os_brick_rbd_luks.tests import waiting
 
 #: Tells a disk's size, and what its first 8 MiB and its last sector are, and
 #: writes a MiB behind its first 16.
@@ -149,22 +148,13 @@ class Guest:
 
     def wait(self, text="guest-is-done"):
         """Wait for *text*; all that the guest wrote."""
-        deadline = time.monotonic() + PATIENCE
-        while text not in self.output():
-            if time.monotonic() > deadline:
-                raise AssertionError(f"no {text!r} from the guest:\n"
-                                     f"{self.output()}")
-            time.sleep(0.1)
-        return self.output()
+        return waiting.until(self.output, f"{text!r} from the guest",
+                             lambda output: text in output)
 
     def finish(self):
         """Wait for its end; what it wrote, as ``key value`` lines."""
         self.wait()
-        deadline = time.monotonic() + PATIENCE
-        while self.is_running():
-            if time.monotonic() > deadline:
-                raise AssertionError("the guest does not power off")
-            time.sleep(0.1)
+        waiting.until(lambda: not self.is_running(), "the guest's power off")
         return self.said()
 
     def said(self):

@@ -20,7 +20,6 @@ import os
 import shutil
 import subprocess
 import sys
-import time
 
 import fixtures
 import testtools
@@ -30,6 +29,7 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests import qemu
+from os_brick_rbd_luks.tests import waiting
 
 _NUMBERS = itertools.count()
 
@@ -90,16 +90,17 @@ class FunctionalTestCase(testtools.TestCase):
             with self.pool.open(name) as image:
                 for snapshot in image.snapshots():
                     image._image.remove_snap(snapshot)
-            deadline = time.monotonic() + 60
-            while True:
+
+            def removed():
+                # A killed client's watch ends by itself after a while.
                 try:
                     self.pool.remove(name)
-                    return
-                except exception.ImageLocked:
-                    # A killed client's watch ends by itself after a while.
-                    if time.monotonic() > deadline:
-                        raise
-                    time.sleep(0.5)
+                except exception.ImageLocked as error:
+                    return str(error)
+                return None
+
+            waiting.until(removed, f"the removal of {name}",
+                          lambda error: error is None, pause=0.5)
 
     def clone(self, parent, snapshot, child):
         """A copy-on-write clone, which needs no protected snapshot."""

@@ -20,7 +20,6 @@ import os
 import random
 import subprocess
 import tempfile
-import time
 
 import os_brick_rbd_luks
 from os_brick_rbd_luks import exception
@@ -29,6 +28,7 @@ from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 SIZE = 24 * units.MIB
 
@@ -55,18 +55,6 @@ LUKS2 = formatting.Options(type="luks2")
 
 #: Seconds until what must happen has happened on a busy machine.
 PATIENCE = 90
-
-
-def until(condition, what):
-    """Wait for *condition*, and give what it gave."""
-    deadline = time.monotonic() + PATIENCE
-    while True:
-        found = condition()
-        if found:
-            return found
-        if time.monotonic() > deadline:
-            raise AssertionError(f"in vain: {what}")
-        time.sleep(0.05)
 
 
 def content(size=SIZE):
@@ -293,11 +281,12 @@ class SlowCopyTestCase(CopyTestCase):
         self.wait_for_data(self.image if "--existing" in options
                            else partial.PREFIX + self.image)
         # Not before: another one looks at the source first.
-        return process, until(lambda: qemu_img(process), "qemu-img")
+        return process, waiting.until(lambda: qemu_img(process), "qemu-img")
 
     def wait_for_data(self, name):
-        until(lambda: name in self.pool.images() and self.has_payload(name),
-              f"data in {name}")
+        waiting.until(
+            lambda: name in self.pool.images() and self.has_payload(name),
+            f"data in {name}")
 
     def has_payload(self, name):
         # librbd lists a new image before it has made all of it.

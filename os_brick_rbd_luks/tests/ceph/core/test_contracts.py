@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 
 import fixtures
 
@@ -33,6 +32,7 @@ from os_brick_rbd_luks.tests.contracts import block as blocks
 from os_brick_rbd_luks.tests.contracts import clone as clones
 from os_brick_rbd_luks.tests.contracts import image as images
 from os_brick_rbd_luks.tests.fakes import faults as faulty
+from os_brick_rbd_luks.tests import waiting
 
 #: Of the objects of new images; the contracts count on 64 KiB.
 ORDER = {"rbd_default_order": "16"}
@@ -47,12 +47,15 @@ class ImageTest(images.ImageContract, base.FunctionalTestCase):
     def lock_expires(self, image, lock):
         with fixtures.MonkeyPatch(f"{librbd.__name__}.LOCK_DURATION", 1):
             lock.renew()
-        deadline = time.monotonic() + 60
-        while json.loads(base.run(
+
+        def lockers():
+            return json.loads(base.run(
                 "rados", "-c", self.conf, "--id", self.user, "-p", "volumes",
                 "lock", "info", f"rbd_header.{image.identity()}",
-                librbd.LOCK_NAME, "--format", "json").stdout)["lockers"]:
-            self.assertLess(time.monotonic(), deadline)
+                librbd.LOCK_NAME, "--format", "json").stdout)["lockers"]
+
+        waiting.until(lockers, "the end of the lock",
+                      lambda found: not found)
         return True
 
 

@@ -27,14 +27,15 @@ from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 
 @ddt.ddt
 class KilledTest(copies.SlowCopyTestCase):
 
     def assert_gone(self, pid):
-        copies.until(lambda: copies.program(pid) != "qemu-img",
-                     "the end of qemu-img")
+        waiting.until(lambda: copies.program(pid), "the end of qemu-img",
+                      lambda program: program != "qemu-img")
 
     def test_qemu_img(self):
         process, child = self.start_import()
@@ -88,7 +89,7 @@ class KilledTest(copies.SlowCopyTestCase):
             "export", f"volumes/{name}", path, "--passphrase-file", self.key,
             "--conf", self.conf_with(
                 f"rbd_qos_read_bps_limit = {units.MIB // 2}"))
-        copies.until(lambda: os.path.exists(path + export.SUFFIX), "a file")
+        waiting.until(lambda: os.path.exists(path + export.SUFFIX), "a file")
         process.send_signal(signal.SIGTERM)
         self.end(process, 143)
         self.assertEqual([], [name for name in os.listdir(self.temp)
@@ -106,7 +107,8 @@ class KilledTest(copies.SlowCopyTestCase):
         # While the dead ones' watches last, they might be alive.
         self.assertIn("in use", self.import_(self.source, code=5))
         with self.pool.open(name, read_only=True) as image:
-            copies.until(lambda: not image.watchers(), "end of the watches")
+            waiting.until(image.watchers, "the end of the watches",
+                          lambda found: not found)
         errors = self.import_(self.source, code=5)
         self.assertIn(f"volumes/{name}", errors)
         self.assertIn("--force", errors)

@@ -25,6 +25,7 @@ from os_brick_rbd_luks.operations import partial
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 #: Seconds that the cluster of copies.OtherClusterTestCase keeps a watch.
 WATCH = 5
@@ -89,13 +90,14 @@ class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
         errors = self.end(process, 4)
         self.assertIn(f"volumes/{self.image}: ", errors)
         self.assertIn("timed out", errors)
-        copies.until(self.answers, "an answer of the OSD")
+        waiting.until(self.answers, "an answer of the OSD")
         name = partial.PREFIX + self.image
         self.assertNotIn(self.image, self.pool.images())
         if name in self.pool.images():
             self.assertIn("cannot remove the half-made image", errors)
             with self.pool.open(name, read_only=True) as image:
-                copies.until(lambda: not image.watchers(), "their end")
+                waiting.until(image.watchers, "the end of the watches",
+                              lambda found: not found)
         self.import_(self.source, "--force")
         self.assert_copied()
 
@@ -128,7 +130,7 @@ class FullPoolTest(copies.SlowCopyTestCase):
             self.assertIn("cannot remove the half-made image", errors)
             self.assertIn("--force", self.import_(self.source, code=5))
         self.quota(name, 0)
-        copies.until(lambda: not self.is_full(name), "room in the pool")
+        waiting.until(lambda: not self.is_full(name), "room in the pool")
         self.import_(self.source, "--force", "--iterations", "1000")
         self.assertEqual([self.image], self.pool.images())
         with open(self.source, "rb") as stream:

@@ -34,6 +34,7 @@ from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 SIZE = 64 * units.MIB
 
@@ -220,11 +221,8 @@ class FullPoolTest(base.FunctionalTestCase):
         """Set the quota and wait until cluster and client act by it."""
         self.command(prefix="osd pool set-quota", pool=self.pool_name,
                      field="max_objects", val=str(count))
-        deadline = time.monotonic() + 60
-        while self.is_full() != bool(count):
-            self.assertLess(time.monotonic(), deadline,
-                            "the quota never took effect")
-            time.sleep(0.2)
+        waiting.until(self.is_full, f"a quota of {count} to take effect",
+                      lambda full: full == bool(count), pause=0.2)
         # The client holds its writes back by the map that it has.
         self.full._handle.wait_for_latest_osdmap()
 

@@ -18,7 +18,6 @@ import contextlib
 import hashlib
 import os
 import threading
-import time
 from unittest import mock
 
 from castellan.common.objects import symmetric_key
@@ -283,12 +282,3 @@ class Background(threading.Thread):
             raise AssertionError("it does not end")
         if self.error is not None:
             raise self.error
-
-
-def until(condition, what, patience=60):
-    """Wait for something to become true."""
-    deadline = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"no {what}")
-        time.sleep(0.05)

@@ -28,9 +28,9 @@ from nova import utils as nova_utils
 from nova.virt.libvirt import driver as upstream
 
 from os_brick_rbd_luks.tests.ceph import host
-from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import writer
 from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import waiting
 
 
 class MigrationTestCase(writer.WriterTestCase):
@@ -136,7 +136,8 @@ class MigrationTestCase(writer.WriterTestCase):
     def assert_moved(self):
         """The server is on the other host only, with its secret."""
         # Nova knows that it has moved a moment before libvirt lets it go.
-        base.until(lambda: self.booted.uuid not in self.domains(), "end here")
+        waiting.until(self.domains, "the end here",
+                      lambda domains: self.booted.uuid not in domains)
         self.assertEqual([], self.secrets(self.old.id))
         with self.there():
             self.assertIn(self.booted.uuid, self.domains())

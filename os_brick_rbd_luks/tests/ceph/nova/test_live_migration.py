@@ -24,6 +24,7 @@ from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import hosts
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import waiting
 
 
 @ddt.ddt
@@ -71,7 +72,7 @@ class LiveMigrationTest(hosts.MigrationTestCase):
         self.set_option("live_migration_bandwidth", 1, "libvirt")
         running = base.Background(self.migrate, received)
         domain = self.libvirt().lookupByUUIDString(self.booted.uuid)
-        base.until(lambda: domain.jobInfo()[0], "migration")
+        waiting.until(lambda: domain.jobInfo()[0], "a migration")
         self.driver.live_migration_abort(self.instance)
         # Nova raises what libvirt said from release 34 on.
         with contextlib.suppress(libvirt.libvirtError):

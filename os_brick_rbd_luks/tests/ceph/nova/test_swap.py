@@ -32,6 +32,7 @@ from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests.ceph.nova import writer
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 PLAIN = ""
 DIRECTIONS = selection.cases(("luks2", "luks"), full=(
@@ -193,8 +194,8 @@ class SwapTest(SwapTestCase):
         domain = self.libvirt().lookupByUUIDString(self.booted.uuid)
         domain.create()
         self.addCleanup(self.undefine, self.booted)
-        base.until(lambda: guests.acknowledged(self.booted.output())[:1]
-                   == [1], "start", 120)
+        waiting.until(lambda: guests.acknowledged(self.booted.output())[:1],
+                      "the guest's start", lambda first: first == [1])
         domain.destroy()
 
     @ddt.data("luks2", PLAIN)
@@ -274,7 +275,7 @@ class FaultTest(SwapTestCase):
         self.new_info = self.info(self.other)
         self.running = base.Background(self.swap, self.other, self.new_info,
                                        size // units.GIB)
-        base.until(self.job, "block job")
+        waiting.until(self.job, "a block job")
         in_bytes = libvirt.VIR_DOMAIN_BLOCK_JOB_SPEED_BANDWIDTH_BYTES
         self.domain().blockJobSetSpeed("vda", units.MIB, in_bytes)
         self.written(3)
@@ -353,7 +354,8 @@ class RestartTest(SwapTestCase):
                                "run/libvirtd.pid")) as stream:
             pid = int(stream.read())
         os.kill(pid, signal.SIGKILL)
-        base.until(lambda: not os.path.exists(f"/proc/{pid}"), "end")
+        waiting.until(lambda: not os.path.exists(f"/proc/{pid}"),
+                      "the end of libvirtd")
         self.host.start()
         # By a connection that is not broken.
         self.booted.domain = self.domain()

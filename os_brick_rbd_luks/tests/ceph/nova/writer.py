@@ -20,6 +20,7 @@ from os_brick_rbd_luks.operations import header_io
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 
 class WriterTestCase(base.NovaTestCase):
@@ -53,13 +54,14 @@ class WriterTestCase(base.NovaTestCase):
     def written(self, more):
         """Wait until the guest has written some more blocks."""
         wanted = len(guests.acknowledged(self.booted.output())) + more
-        base.until(lambda: len(guests.acknowledged(
-            self.booted.output())) >= wanted, "more blocks", 120)
+        waiting.until(
+            lambda: len(guests.acknowledged(self.booted.output())),
+            f"{wanted} blocks", lambda count: count >= wanted)
 
     def wait_for_size(self, size):
         """Wait until the guest sees that its disk has *size* bytes."""
-        base.until(lambda: guests.sizes(self.booted.output())[-1:] == [size],
-                   "new size", 120)
+        waiting.until(lambda: guests.sizes(self.booted.output())[-1:],
+                      f"a size of {size}", lambda last: last == [size])
 
     def swap(self, new, info, resize_to=0):
         """Move the server to another volume, as Nova does."""

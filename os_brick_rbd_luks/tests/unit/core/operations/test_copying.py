@@ -29,6 +29,7 @@ from os_brick_rbd_luks.image import base as images
 from os_brick_rbd_luks.operations import copying
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 SETTINGS = properties.examples(20)
 
@@ -358,13 +359,14 @@ class CopyInTest(CopyingTestCase):
             go.wait(20)
 
         def look():
-            for _attempt in range(200):
-                if stream.asked >= copying._WINDOW:
-                    break
-                time.sleep(0.005)
-            time.sleep(0.05)
-            seen.append(stream.asked)
-            go.set()
+            # Sooner than the writes end by themselves.
+            try:
+                waiting.until(lambda: stream.asked >= copying._WINDOW,
+                              "a full window", seconds=10, pause=0.005)
+                time.sleep(0.05)
+                seen.append(stream.asked)
+            finally:
+                go.set()
 
         thread = threading.Thread(target=look)
         thread.start()
