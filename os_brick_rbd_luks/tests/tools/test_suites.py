@@ -158,7 +158,7 @@ class GroupTest(SuitesTestCase):
                     return results.Result(suite.name)
 
             class Child:
-                def __init__(self, command):
+                def __init__(self, command, grace):
                     told.append(command)
 
                 def __enter__(self):
