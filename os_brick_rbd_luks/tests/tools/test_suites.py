@@ -194,6 +194,27 @@ class GroupTest(SuitesTestCase):
             ["servers", "system"], system="debian13", servers=("ceph",)))
 
 
+class SignalsTest(SuitesTestCase):
+
+    def test_what_is_ignored_here_is_not_in_tests(self):
+        self.assertEqual([True, False], self.python("""
+            import json, re, signal, subprocess
+
+            def ignored():
+                status = subprocess.run(
+                    ["cat", "/proc/self/status"], capture_output=True,
+                    text=True).stdout
+                mask = int(re.search(r"SigIgn:\\s*(\\w+)", status)[1], 16)
+                return bool(mask >> (signal.SIGINT - 1) & 1)
+
+            from suites import signals
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            told = [ignored()]
+            signals.catch()
+            print(json.dumps([*told, ignored()]))
+            """))
+
+
 class CommandTest(SuitesTestCase):
 
     def run_command(self, *command, minutes=1):
