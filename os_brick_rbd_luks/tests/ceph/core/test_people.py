@@ -37,7 +37,7 @@ class PeopleTestCase(testtools.TestCase):
         if "RBD_LUKS_TEST_KEYS" not in os.environ:
             if not shutil.which("ceph-mon"):
                 self.skipTest("Ceph (ceph-mon) is not installed")
-            self.fail("no key manager: run the tests by tools/functional")
+            self.fail("no key manager: run these by tools/test")
 
 
 class WallTest(PeopleTestCase):
