@@ -34,9 +34,9 @@ from oslo_config import cfg
 from benchmarks import common
 from benchmarks import header
 from os_brick_rbd_luks.connectors import rbd as connectors
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks import opts
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.fakes import keymanager
 
 GIB = 1024 ** 3

@@ -28,10 +28,10 @@ import time
 
 from benchmarks import common
 from benchmarks import header
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
 
 GIB = header.GIB
 NEW = b"9e" * 32
@@ -43,7 +43,7 @@ def source(size, options=None):
     """A pool and the snapshot of an image with a little data in it."""
     with cluster.connect() as handle, handle.pool("volumes") as pool:
         if options:
-            create.create(pool, "source", size, header.KEY, options)
+            creating.create(pool, "source", size, header.KEY, options)
         else:
             pool.create("source", size).__exit__()
         with pool.open("source") as image:
@@ -54,7 +54,7 @@ def source(size, options=None):
         finally:
             for name in pool.images():
                 if name.startswith("clone"):
-                    clone.remove(pool, name)
+                    cloning.remove(pool, name)
             with pool.open("source") as image:
                 image.remove_snapshot("s")
             pool.remove("source")
@@ -70,7 +70,7 @@ def plain(size, count):
 def own_key(kind, size, count):
     """Ours: the source's volume key, another passphrase."""
     with source(size, formatting.Options(type=kind)) as (pool, parent):
-        return common.measure(lambda number: clone.own_key(
+        return common.measure(lambda number: cloning.own_key(
             pool, parent, f"clone{number}", header.KEY, NEW), count)
 
 
@@ -94,16 +94,16 @@ def layered(size, count):
     for _number in range(count):
         with source(size) as (pool, parent):
             times += common.measure(lambda number, pool=pool, parent=parent:
-                                    clone.layered(pool, parent, "clone", NEW,
-                                                  LUKS2), 1)
+                                    cloning.layered(pool, parent, "clone", NEW,
+                                                    LUKS2), 1)
     return times
 
 
 def layered_again(size, count):
     """As :func:`layered`, where the base is there already."""
     with source(size) as (pool, parent):
-        clone.layered(pool, parent, "clone", NEW, LUKS2)
-        return common.measure(lambda number: clone.layered(
+        cloning.layered(pool, parent, "clone", NEW, LUKS2)
+        return common.measure(lambda number: cloning.layered(
             pool, parent, f"clone{number}", NEW, LUKS2), count)
 
 
@@ -124,7 +124,7 @@ def librbd(size, count):
 def space(size):
     """Bytes that a layered clone takes, by ``rbd du``; and its base."""
     with source(size) as (pool, parent):
-        clone.layered(pool, parent, "clone", NEW, LUKS2)
+        cloning.layered(pool, parent, "clone", NEW, LUKS2)
         used = {}
         for name in pool.images():
             told = json.loads(common.run("rbd", "du", "--format", "json",

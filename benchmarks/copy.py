@@ -32,13 +32,13 @@ import time
 
 from benchmarks import common
 from benchmarks import header
+from os_brick_rbd_luks.copies import exporting
+from os_brick_rbd_luks.copies import importing
+from os_brick_rbd_luks.copies import realign
+from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import export
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import import_image
-from os_brick_rbd_luks.operations import realign
-from os_brick_rbd_luks.operations import source
-from os_brick_rbd_luks.operations import transfer
 from os_brick_rbd_luks.tests import qemu
 
 MIB = 1024 ** 2
@@ -170,7 +170,7 @@ class Ours(Way):
 
     def source(self):
         """Where the data comes from."""
-        return import_image.FileSource(self.path)
+        return importing.FileSource(self.path)
 
 
 class OursLuks2(Ours):
@@ -190,7 +190,7 @@ class Stream(OursLuks2):
 
     def source(self):
         """The image is on stdin, as it were."""
-        return import_image.StreamSource(open(self.path, "rb"))
+        return importing.StreamSource(open(self.path, "rb"))
 
 
 class Volume(Way):
@@ -200,12 +200,12 @@ class Volume(Way):
 
     def prepare(self, pool, scratch):
         """Import the image."""
-        transfer.new(pool, "source", import_image.FileSource(self.path),
+        transfer.new(pool, "source", importing.FileSource(self.path),
                      encryption(self.type))
 
     def __call__(self, pool, scratch):
         """Copy it with another volume key."""
-        with source.opened(pool, "source", passphrase=KEY) as found:
+        with sources.opened(pool, "source", passphrase=KEY) as found:
             transfer.new(pool, "v", found, transfer.Encryption(
                 NEW, formatting.Options(type="luks2")))
 
@@ -215,8 +215,8 @@ class Export(Volume):
 
     def __call__(self, pool, scratch):
         """Copy."""
-        with source.opened(pool, "source", passphrase=KEY) as found:
-            export.to_file(found, os.path.join(scratch, "v.raw"))
+        with sources.opened(pool, "source", passphrase=KEY) as found:
+            exporting.to_file(found, os.path.join(scratch, "v.raw"))
 
 
 class Realign(Volume):
@@ -228,7 +228,7 @@ class Realign(Volume):
 
     def __call__(self, pool, scratch):
         """Copy."""
-        with source.opened_raw(pool, "v") as found:
+        with sources.opened_raw(pool, "v") as found:
             realign.realign(found, pool, "aligned")
 
 

@@ -39,11 +39,11 @@ import time
 
 from benchmarks import common
 from benchmarks import header
+from os_brick_rbd_luks.copies import qemu_img
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import qemu
 
 MIB = 1024 ** 2
 GIB = 1024 ** 3
@@ -84,7 +84,7 @@ def make(pool, name, how, size):
     elif how == "upstream":
         header.qemu_create_rbd(pool, name, size, "iter-time=10")
     else:
-        create.create(pool, name, size, KEY, how)
+        creating.create(pool, name, size, KEY, how)
     # For each read, QEMU's NBD server asks the rbd driver where data is, and
     # that asks librbd if the image has this feature: a small read costs at
     # least twice as much then. A guest's disk does not ask.
@@ -107,8 +107,8 @@ def node(pool, name, engine):
 @contextlib.contextmanager
 def exported(options):
     """A daemon that exports the node: its process id and fio's options."""
-    secrets = qemu.Secrets()
-    rendered = qemu.render(options, secrets.name)
+    secrets = qemu_img.Secrets()
+    rendered = qemu_img.render(options, secrets.name)
     with tempfile.TemporaryDirectory() as folder:
         path, ready = (os.path.join(folder, name) for name in ("s", "pid"))
         # Its pid file is there as soon as the export is.

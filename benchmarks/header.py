@@ -28,11 +28,11 @@ import tempfile
 import time
 
 from benchmarks import common
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 
 GIB = 1024 ** 3
 KEY = b"6b" * 32
@@ -64,9 +64,9 @@ LUKS2 = formatting.Options(type="luks2")
 
 
 def ours(size, count, options=formatting.Options()):
-    """Our ``operations.create``, in process."""
+    """Our ``headers.creating``, in process."""
     with pool() as opened:
-        return common.measure(lambda number: create.create(
+        return common.measure(lambda number: creating.create(
             opened, f"i{number}", size, KEY, options), count)
 
 
@@ -175,7 +175,7 @@ def rate(threads, count):
     with pool() as opened, concurrent.futures.ThreadPoolExecutor(
             threads) as executor:
         start = time.perf_counter()
-        list(executor.map(lambda number: create.create(
+        list(executor.map(lambda number: creating.create(
             opened, f"i{number}", 10 * GIB, KEY), range(count)))
         return [time.perf_counter() - start]
 
@@ -188,15 +188,15 @@ def header_of(way, opened):
         with opened.create("h", GIB) as image:
             librbd_format(image, way.partition(" ")[2] or "LUKS1")
     else:
-        create.create(opened, "h", GIB, KEY, LUKS2 if "LUKS2" in way
-                      else formatting.Options())
+        creating.create(opened, "h", GIB, KEY, LUKS2 if "LUKS2" in way
+                        else formatting.Options())
     return opened.open("h")
 
 
-def unlocking(way, count):
+def unlock(way, count):
     """Unlock a header that *way* made, with our code."""
     with pool() as opened, header_of(way, opened) as image:
-        return common.measure(lambda _number: unlock.unlock(image, KEY),
+        return common.measure(lambda _number: unlocking.unlock(image, KEY),
                               count)
 
 
@@ -233,7 +233,7 @@ def main():
     print(f"header alone {results['header_only']['median'] * 1e3:.1f} ms, "
           f"LUKS2 {results['header_only_luks2']['median'] * 1e3:.1f} ms; "
           f"8 threads make {results['rate_8_threads']:.0f} volumes/s")
-    for verb, function, count in (("unlock", unlocking, 7),
+    for verb, function, count in (("unlock", unlock, 7),
                                   ("rekey", rekeying, 5)):
         for way in ("ours", "ours LUKS2", "librbd", "librbd LUKS2", "QEMU"):
             result = common.isolated(

@@ -36,7 +36,7 @@ import atheris
 
 with atheris.instrument_imports(include=["os_brick_rbd_luks"]):
     from os_brick_rbd_luks.luks import limits
-    from os_brick_rbd_luks.luks.luks2 import header
+    from os_brick_rbd_luks.luks.luks2 import header as luks2
     from os_brick_rbd_luks.luks.luks2 import ondisk
     from os_brick_rbd_luks.tests import hostile
 
@@ -51,7 +51,7 @@ KEY = bytes(range(16))
 
 def build():
     """A header with two keyslots and a token, with a cheap key."""
-    built = header.Luks2Header.build(
+    built = luks2.Luks2Header.build(
         KEY, cipher_spec="aes-cbc-plain64", hash_name="sha256",
         data_offset=1 << 20, uuid="c0ffee00-1111-4222-8333-444455556666",
         random=bytes)

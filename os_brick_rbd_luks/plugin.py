@@ -22,10 +22,11 @@ Source: ``os_brick.encryptors`` (the two maps) and
 
 from __future__ import annotations
 
-import threading
-from typing import Any, Callable, Dict, List, Optional
+from typing import Any, Dict
 
 from oslo_utils import importutils
+
+from os_brick_rbd_luks.services import registration
 
 _PACKAGE = "os_brick_rbd_luks"
 
@@ -42,80 +43,22 @@ _ARCHITECTURES = ("x86_64", "s390x", "ppc64")
 _OTHERS: Dict[str, str] = {}
 
 
-class Registration:
-    """Names that others look up, which are ours until that is undone."""
-
-    def __init__(self, put_all: Callable[[Registration], None]) -> None:
-        """Nothing is changed yet.
-
-        :param put_all: calls :meth:`put` for each of the names
-        """
-        self._put_all = put_all
-        self._mutex = threading.Lock()
-        #: What undoes the registration; None while there is none.
-        self._undo: Optional[List[Callable[[], None]]] = None
-
-    def register(self) -> None:
-        """Put all in its place; to do it again does nothing."""
-        with self._mutex:
-            if self._undo is not None:
-                return
-            self._undo = []
-            try:
-                self._put_all(self)
-            except BaseException:
-                self._undo_all()
-                raise
-
-    def unregister(self) -> None:
-        """Undo :meth:`register`; without one, nothing is done."""
-        with self._mutex:
-            self._undo_all()
-
-    def _undo_all(self) -> None:
-        for undo in reversed(self._undo or []):
-            undo()
-        self._undo = None
-
-    def put(self, mapping: Dict[str, Any], key: str, value: Any) -> None:
-        """Let *mapping* have *value*, for as long as we are registered."""
-        missing = object()
-        before = mapping.get(key, missing)
-
-        def undo() -> None:
-            if mapping.get(key) != value:
-                # Somebody else changed it since: theirs stays.
-                return
-            if before is missing:
-                del mapping[key]
-            else:
-                mapping[key] = before
-
-        mapping[key] = value
-        self.at_undo(undo)
-
-    def at_undo(self, function: Callable[[], None]) -> None:
-        """Call *function* when the registration is undone."""
-        assert self._undo is not None  # noqa: S101 (put_all calls it)
-        self._undo.append(function)
-
-
-def _put_all(registration: Registration) -> None:
+def _put_all(registered: registration.Registration) -> None:
     from os_brick import encryptors
     from os_brick.initiator import connector
     formats = encryptors.FORMAT_TO_FRONTEND_ENCRYPTOR_MAP
     for name, path in ENCRYPTORS.items():
         _OTHERS[name] = formats[name]
-        registration.put(formats, name, f"{_PACKAGE}.plugin.{name}_encryptor")
-        registration.put(encryptors.LEGACY_PROVIDER_CLASS_TO_FORMAT_MAP,
+        registered.put(formats, name, f"{_PACKAGE}.plugin.{name}_encryptor")
+        registered.put(encryptors.LEGACY_PROVIDER_CLASS_TO_FORMAT_MAP,
                          path, name)
     for architecture in _ARCHITECTURES:
         mapping = connector.get_connector_mapping(architecture)
         if "RBD" in mapping:
-            registration.put(mapping, "RBD", CONNECTOR)
+            registered.put(mapping, "RBD", CONNECTOR)
 
 
-_REGISTRATION = Registration(_put_all)
+_REGISTRATION = registration.Registration(_put_all)
 
 
 def register() -> None:

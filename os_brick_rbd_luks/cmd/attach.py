@@ -17,10 +17,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import command
 
 
-class AttachXML(base.Command):
+class AttachXML(command.Command):
     """Print the libvirt disk of an encrypted volume, for debugging.
 
     For 'virsh attach-device' and the like. The passphrase is not in it:
@@ -30,7 +30,7 @@ class AttachXML(base.Command):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, device, secrets."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument(
             "--usage", metavar="ID",
             help="usage id of the passphrase's secret (default: the image's "
@@ -47,26 +47,26 @@ class AttachXML(base.Command):
         """Read the header and print."""
         from os_brick_rbd_luks import attachment
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.image import cluster as clusters
-        from os_brick_rbd_luks import libvirt_xml
-        from os_brick_rbd_luks.operations import chain
-        from os_brick_rbd_luks.operations import header_io
+        from os_brick_rbd_luks.headers import header_io
+        from os_brick_rbd_luks.image import cluster
+        from os_brick_rbd_luks.layers import chain
+        from os_brick_rbd_luks.libvirt import xml
         target = args.target
         if target.pool is None:
             raise exception.InvalidParameter(
                 name="target", value=f"file:{target.name}",
                 reason="is a file; only RBD images are attached natively")
-        with self.cluster(args) as cluster:
-            with cluster.pool(target.pool, target.namespace) as pool, \
+        with self.connected(args) as connected:
+            with connected.pool(target.pool, target.namespace) as pool, \
                     pool.open(target.name, read_only=True) as image:
                 header = header_io.read_header(image)
                 name, size = image.name, image.size()
-                below = len(chain.needed(image, clusters.librbd_encryption()))
-            monitors = cluster.monitors()
+                below = len(chain.needed(image, cluster.librbd_encryption()))
+            monitors = connected.monitors()
         usage = args.usage or _without_prefix(target.name)
         facts = attachment.native(header.type, header.data_offset, size,
                                   usage, clone=header.clone, layers=below)
-        print(libvirt_xml.disk(
+        print(xml.disk(
             name, monitors, facts, target=args.device, user=args.ceph_user,
             secret_uuid=args.ceph_secret), file=self.app.stdout)
         return 0

@@ -18,17 +18,17 @@ import argparse
 import contextlib
 from typing import Any, ContextManager, Optional, TYPE_CHECKING
 
-from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
-from os_brick_rbd_luks.cmd import copies
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import copy_options
+from os_brick_rbd_luks.cmd import create
 from os_brick_rbd_luks.cmd import passphrase
-from os_brick_rbd_luks.cmd import volume
 
 if TYPE_CHECKING:
-    from os_brick_rbd_luks.image import base as images
+    from os_brick_rbd_luks.image import base
 
 
-class Clone(base.ShowOne):
+class Clone(command.ShowOne):
     """Make a copy-on-write clone with a passphrase of its own.
 
     Of an image, which may be in use, a snapshot CLONE.clone_snap is taken
@@ -44,32 +44,32 @@ class Clone(base.ShowOne):
         """Arguments: source, image, way, format, both passphrases."""
         parser = super().get_parser(prog_name)
         parser.add_argument(
-            "source", type=base.source, metavar="SOURCE",
+            "source", type=command.source, metavar="SOURCE",
             help="POOL[/NAMESPACE]/IMAGE, or a snapshot of it: IMAGE@SNAPSHOT")
-        base.add_target(parser)
+        command.add_target(parser)
         way = parser.add_mutually_exclusive_group(required=True)
         way.add_argument("--own-key", action="store_true",
                          help="the source's volume key, another passphrase")
         way.add_argument("--layered", action="store_true",
                          help="a header and volume key of its own (Ceph 18)")
         parser.add_argument(
-            "--size", type=base.size, metavar="SIZE",
+            "--size", type=command.size, metavar="SIZE",
             help="decrypted size if it is to be larger than the source's")
         parser.add_argument(
             "--flatten", action="store_true",
             help="with --own-key: copy all data, so that librbd never needs "
                  "the source's passphrase")
-        volume.add_format_options(parser)
+        create.add_format_options(parser)
         passphrase.add_options(parser)
         passphrase.add_options(parser, new=True)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Clone, and show the clone."""
+        from os_brick_rbd_luks.clones import cloning
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.operations import clone
-        from os_brick_rbd_luks.operations import describe
-        from os_brick_rbd_luks.operations import header_io
+        from os_brick_rbd_luks.headers import describe
+        from os_brick_rbd_luks.headers import header_io
         source, snapshot = args.source
         if args.target.pool is None:
             raise exception.InvalidParameter(
@@ -80,8 +80,8 @@ class Clone(base.ShowOne):
                 name="--flatten", value="--layered", reason="is for "
                 "--own-key; a clone with its own key needs no flattening")
         passphrases = passphrase.Passphrases(args)
-        with self.cluster(args) as cluster, cluster.pool(
-                source.pool, source.namespace) as pool, cluster.pool(
+        with self.connected(args) as connected, connected.pool(
+                source.pool, source.namespace) as pool, connected.pool(
                 args.target.pool, args.target.namespace) as store:
             with pool.open_layered(source.name, read_only=True,
                                    snapshot=snapshot) as image:
@@ -90,33 +90,33 @@ class Clone(base.ShowOne):
             if args.own_key or encrypted:
                 key = passphrases.get()
             new = passphrases.get(new=True, confirm=True)
-            options = volume.format_options(
+            options = create.format_options(
                 args, passphrases.is_random_key(new=True))
             common = {"size": args.size, "key_id": args.key_id}
             with _parent(pool, source.name, snapshot,
                          args.target.name) as parent:
                 if args.layered:
-                    clone.layered(store, parent, args.target.name, new,
-                                  options, passphrase=key or None, **common)
+                    cloning.layered(store, parent, args.target.name, new,
+                                    options, passphrase=key or None, **common)
                 else:
-                    clone.own_key(store, parent, args.target.name, key, new,
-                                  flatten=args.flatten, options=options,
-                                  fetch=copies.fetch(args), **common)
+                    cloning.own_key(store, parent, args.target.name, key, new,
+                                    flatten=args.flatten, options=options,
+                                    fetch=copy_options.fetch(args), **common)
             with store.open(args.target.name, read_only=True) as image:
                 facts = describe.describe_image(image)
-        return volume.summary(facts)
+        return create.summary(facts)
 
 
-def _parent(pool: images.CloneStore, image: str, snapshot: Optional[str],
-            name: str) -> ContextManager[images.Parent]:
+def _parent(pool: base.CloneStore, image: str, snapshot: Optional[str],
+            name: str) -> ContextManager[base.Parent]:
     """What clone *name* is made of: a snapshot, or one that is taken now."""
-    from os_brick_rbd_luks.operations import clone_snapshot
+    from os_brick_rbd_luks.clones import clone_snapshot
     if snapshot is None:
         return clone_snapshot.taken(pool, image, name)
     return contextlib.nullcontext(pool.parent(image, snapshot))
 
 
-class Remove(base.ShowOne):
+class Remove(command.ShowOne):
     """Remove an image, and what there is only for it.
 
     For a clone that is its padded base, if no other clone needs that, and the
@@ -126,26 +126,26 @@ class Remove(base.ShowOne):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument("--force", action="store_true",
                             help="do not ask")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Ask, and remove."""
+        from os_brick_rbd_luks.clones import cloning
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.operations import clone
         target = args.target
         if target.pool is None:
             raise exception.InvalidParameter(
                 name="target", value=f"file:{target.name}",
                 reason="is a file; remove it as such")
         name = "/".join(part for part in target if part)
-        with self.cluster(args) as cluster, cluster.pool(
+        with self.connected(args) as connected, connected.pool(
                 target.pool, target.namespace) as store, \
                 exception.about(name):
             store.open(target.name, read_only=True).__exit__()
             if not args.force:
-                volume.confirm(name, "removed")
-            clone.remove(store, target.name)
+                create.confirm(name, "removed")
+            cloning.remove(store, target.name)
         return (("removed",), (columns.Lines([name]),))

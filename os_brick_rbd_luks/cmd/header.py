@@ -19,9 +19,9 @@ import contextlib
 import os
 from typing import Any, Iterator
 
-from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
-from os_brick_rbd_luks.cmd import volume
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import create
 
 #: No header backup is larger: LUKS2 has at most two copies of 4 MiB and
 #: 128 MiB of keyslots, and LUKS1 less.
@@ -41,7 +41,7 @@ def _file_errors(action: str, path: str) -> Iterator[None]:
             reason=error.strerror or str(error)) from error
 
 
-class Backup(base.ShowOne):
+class Backup(command.ShowOne):
     """Save the header and its keyslots to a file.
 
     The file and a passphrase of its time open the volume: keep it safe.
@@ -50,16 +50,16 @@ class Backup(base.ShowOne):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, file."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument("--file", required=True, metavar="FILE",
                             help="file to make; it must not exist")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Write the file, readable by its owner only."""
-        from os_brick_rbd_luks.operations import backup
+        from os_brick_rbd_luks.headers import header_backup
         with self.image(args, read_only=True) as image:
-            data = backup.backup(image)
+            data = header_backup.backup(image)
         with _file_errors("write", args.file):
             descriptor = os.open(
                 args.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -75,13 +75,13 @@ class Backup(base.ShowOne):
                 (image.name, args.file, columns.Size(len(data))))
 
 
-class Restore(base.ShowOne):
+class Restore(command.ShowOne):
     """Put a saved header and its keyslots back."""
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, file."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument("--file", required=True, metavar="FILE",
                             help="file that 'header backup' or 'cryptsetup "
                                  "luksHeaderBackup' made")
@@ -91,19 +91,19 @@ class Restore(base.ShowOne):
                  "backup's volume")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Write the header."""
-        from os_brick_rbd_luks.operations import backup
-        from os_brick_rbd_luks.operations import describe
+        from os_brick_rbd_luks.headers import describe
+        from os_brick_rbd_luks.headers import header_backup
         with _file_errors("read", args.file), open(
                 args.file, "rb") as stream:
             data = stream.read(_MAX_BACKUP)
         with self.image(args) as image:
-            backup.restore(image, data, force=args.force)
-            return volume.summary(describe.describe_image(image))
+            header_backup.restore(image, data, force=args.force)
+            return create.summary(describe.describe_image(image))
 
 
-class Repair(base.ShowOne):
+class Repair(command.ShowOne):
     """Rewrite the damaged copy of a LUKS2 header from the good one.
 
     Passphrases stay as they are. LUKS1 has one copy only.
@@ -112,16 +112,16 @@ class Repair(base.ShowOne):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument(
             "--force", action="store_true",
             help="although the image begins like something else than a "
                  "header")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Write the copy."""
-        from os_brick_rbd_luks.operations import recover
+        from os_brick_rbd_luks.headers import recover
         with self.image(args) as image:
             return (("image", "repaired_copy"),
                     (image.name, recover.repair(image, force=args.force)))

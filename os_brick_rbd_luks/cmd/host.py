@@ -19,8 +19,8 @@ from typing import Optional
 
 from oslo_concurrency import processutils
 
+from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import engines
 
 
 def probe(is_rbd: bool) -> engines.Host:

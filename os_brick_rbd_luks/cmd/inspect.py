@@ -19,33 +19,33 @@ from typing import Any, Dict, Iterator, Tuple
 
 from cliff import lister
 
-from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import create
 from os_brick_rbd_luks.cmd import passphrase
-from os_brick_rbd_luks.cmd import volume
 
 
-class Info(base.ShowOne):
+class Info(command.ShowOne):
     """Show a volume's header, and which programs can open it here."""
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Read the header and probe the host."""
         from os_brick_rbd_luks.cmd import host
-        from os_brick_rbd_luks.operations import describe
-        from os_brick_rbd_luks.operations import engines
-        from os_brick_rbd_luks.operations import header_io
+        from os_brick_rbd_luks.headers import describe
+        from os_brick_rbd_luks.headers import engines
+        from os_brick_rbd_luks.headers import header_io
         with self.image(args, read_only=True) as image:
             header = header_io.read_header(image)
             facts = describe.describe(header, image.size())
             store = engines.Store.of(image)
             facts.update(_layers(image))
-        names, values = volume.summary(facts)
+        names, values = create.summary(facts)
         openers = engines.engines(header, store, host.probe(store.is_rbd))
         return (("image", *names, "engines"),
                 (image.name, *values, columns.Engines(openers)))
@@ -57,7 +57,7 @@ def _layers(image: Any) -> Dict[str, Any]:
     A note that cannot be used is told in place of the keys.
     """
     from os_brick_rbd_luks import exception
-    from os_brick_rbd_luks.operations import chain
+    from os_brick_rbd_luks.layers import chain
     if not hasattr(image, "parent"):
         return {}
     parent = image.parent()
@@ -69,34 +69,34 @@ def _layers(image: Any) -> Dict[str, Any]:
             "parent_keys": columns.Lines(keys)}
 
 
-class Verify(base.ShowOne):
+class Verify(command.ShowOne):
     """Test whether a passphrase opens a volume."""
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, keyslot, passphrase."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument("--keyslot", type=int, metavar="N",
                             help="try this keyslot only")
         passphrase.add_options(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Open a keyslot; a wrong passphrase exits with 2."""
-        from os_brick_rbd_luks.operations import unlock
+        from os_brick_rbd_luks.headers import unlocking
         with self.image(args, read_only=True) as image:
-            opened = unlock.unlock(image, passphrase.Passphrases(args).get(),
-                                   args.keyslot)
+            opened = unlocking.unlock(
+                image, passphrase.Passphrases(args).get(), args.keyslot)
             return (("image", "keyslot"), (image.name, opened.keyslot))
 
 
-class Audit(base.CephMixin, lister.Lister):  # type: ignore[misc]
+class Audit(command.CephMixin, lister.Lister):  # type: ignore[misc]
     """Inspect every image of a pool and say which have a problem."""
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: pool."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("pool", type=base.pool,
+        parser.add_argument("pool", type=command.pool,
                             metavar="POOL[/NAMESPACE]")
         return parser
 
@@ -108,8 +108,8 @@ class Audit(base.CephMixin, lister.Lister):  # type: ignore[misc]
 
     def _rows(self, args: argparse.Namespace) -> Iterator[Tuple[Any, ...]]:
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.operations import audit
-        with self.cluster(args) as cluster, cluster.pool(*args.pool) as pool:
+        from os_brick_rbd_luks.headers import audit
+        with self.connected(args) as connected, connected.pool(*args.pool) as pool:
             for name in pool.images():
                 try:
                     with pool.open(name, read_only=True) as image:

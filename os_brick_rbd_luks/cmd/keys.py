@@ -19,19 +19,19 @@ import argparse
 import logging
 from typing import Any, Dict, TYPE_CHECKING
 
-from os_brick_rbd_luks.cmd import base
 from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import create
 from os_brick_rbd_luks.cmd import passphrase
-from os_brick_rbd_luks.cmd import volume
 
 if TYPE_CHECKING:
-    from os_brick_rbd_luks.image import base as images
-    from os_brick_rbd_luks.operations import keyslots
+    from os_brick_rbd_luks.headers import keyslots
+    from os_brick_rbd_luks.image import base
 
 LOG = logging.getLogger(__name__)
 
 
-def _shown(image: images.Image, result: keyslots.Result) -> volume.Row:
+def _shown(image: base.Image, result: keyslots.Result) -> create.Row:
     if result.stale_snapshots:
         LOG.warning(
             "%s: the removed passphrase still opens the snapshots made "
@@ -41,35 +41,35 @@ def _shown(image: images.Image, result: keyslots.Result) -> volume.Row:
              columns.Lines(result.stale_snapshots)))
 
 
-class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
+class _NewPassphrase(command.ShowOne, metaclass=abc.ABCMeta):
     """A command that sets a new passphrase with the help of a present one."""
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, both passphrases."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
-        volume.add_cost(parser)
+        command.add_target(parser)
+        create.add_cost(parser)
         passphrase.add_options(parser)
         passphrase.add_options(parser, new=True)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Read both passphrases and change the keyslots."""
-        from os_brick_rbd_luks.operations import unlock
+        from os_brick_rbd_luks.headers import unlocking
         passphrases = passphrase.Passphrases(args)
         with self.image(args) as image:
             old = passphrases.get()
             # A wrong one should not cost a new one its calibration.
-            opened = unlock.unlock(image, old)
+            opened = unlocking.unlock(image, old)
             new = passphrases.get(new=True, confirm=True)
-            cost = volume.cost(
+            cost = create.cost(
                 args, passphrases.is_random_key(new=True),
                 opened.header.type, opened.header.keyslot_hash,
                 len(opened.volume_key))
             return _shown(image, self.change(args, image, old, new, cost))
 
     @abc.abstractmethod
-    def change(self, args: argparse.Namespace, image: images.Image,
+    def change(self, args: argparse.Namespace, image: base.Image,
                old: bytes, new: bytes, cost: Dict[str, Any]
                ) -> keyslots.Result:
         """Do what the command is for."""
@@ -78,11 +78,11 @@ class _NewPassphrase(base.ShowOne, metaclass=abc.ABCMeta):
 class Rekey(_NewPassphrase):
     """Replace a passphrase by a new one."""
 
-    def change(self, args: argparse.Namespace, image: images.Image,
+    def change(self, args: argparse.Namespace, image: base.Image,
                old: bytes, new: bytes, cost: Dict[str, Any]
                ) -> keyslots.Result:
         """Add the new passphrase, then erase the old one."""
-        from os_brick_rbd_luks.operations import keyslots
+        from os_brick_rbd_luks.headers import keyslots
         return keyslots.rekey(image, old, new, **cost)
 
 
@@ -96,15 +96,15 @@ class KeyAdd(_NewPassphrase):
                             help="keyslot to fill (default: a free one)")
         return parser
 
-    def change(self, args: argparse.Namespace, image: images.Image,
+    def change(self, args: argparse.Namespace, image: base.Image,
                old: bytes, new: bytes, cost: Dict[str, Any]
                ) -> keyslots.Result:
         """Fill a keyslot."""
-        from os_brick_rbd_luks.operations import keyslots
+        from os_brick_rbd_luks.headers import keyslots
         return keyslots.add(image, old, new, keyslot=args.keyslot, **cost)
 
 
-class KeyRemove(base.ShowOne):
+class KeyRemove(command.ShowOne):
     """Remove a passphrase.
 
     Without --keyslot: the passphrase given. With it: that keyslot, and the
@@ -115,7 +115,7 @@ class KeyRemove(base.ShowOne):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, keyslot, passphrase."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument("--keyslot", type=int, metavar="N",
                             help="keyslot whose passphrase is not known")
         parser.add_argument("--force", action="store_true",
@@ -123,9 +123,9 @@ class KeyRemove(base.ShowOne):
         passphrase.add_options(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Erase a keyslot."""
-        from os_brick_rbd_luks.operations import keyslots
+        from os_brick_rbd_luks.headers import keyslots
         passphrases = passphrase.Passphrases(args)
         with self.image(args) as image:
             if args.keyslot is None:

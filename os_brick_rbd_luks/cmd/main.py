@@ -23,7 +23,7 @@ from typing import Any, List, Optional
 from cliff import app
 from cliff import commandmanager
 
-from os_brick_rbd_luks.cmd import base
+from os_brick_rbd_luks.cmd import command
 
 #: As the shell counts a death by signal: 128 + SIGINT, 128 + SIGTERM.
 EXIT_INTERRUPTED = 130
@@ -49,7 +49,7 @@ class RBDLuksApp(app.App):  # type: ignore[misc]
 
     def build_option_parser(self, *args: Any, **kwargs: Any) -> Any:
         """Bad arguments exit with 1, as everywhere in this command."""
-        return base.exit_1_on_error(
+        return command.exit_1_on_error(
             super().build_option_parser(*args, **kwargs))
 
     def configure_logging(self) -> None:
@@ -64,7 +64,7 @@ class RBDLuksApp(app.App):  # type: ignore[misc]
             self.command_manager.find_command(list(argv))
         except ValueError:
             super().run_subcommand(argv)
-            return base.EXIT_PARAMETERS
+            return command.EXIT_PARAMETERS
         return int(super().run_subcommand(argv))
 
 

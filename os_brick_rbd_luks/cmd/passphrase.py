@@ -130,12 +130,12 @@ class Passphrases:
 
     def _from_key_manager(self, key_id: str) -> bytes:
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks import secret
+        from os_brick_rbd_luks.services import key_manager
         if not self._args.config_file:
             raise exception.PassphraseUnavailable(
                 source=f"key {key_id}",
                 reason="--config-file does not say which key manager")
-        return secret.fetch(key_id, self._args.config_file)
+        return key_manager.fetch(key_id, self._args.config_file)
 
 
 def _chomp(value: bytes) -> bytes:

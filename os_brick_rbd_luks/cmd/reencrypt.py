@@ -16,21 +16,21 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from os_brick_rbd_luks.cmd import base
-from os_brick_rbd_luks.cmd import copies
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import copy_options
+from os_brick_rbd_luks.cmd import create
 from os_brick_rbd_luks.cmd import passphrase
-from os_brick_rbd_luks.cmd import progress
-from os_brick_rbd_luks.cmd import volume
+from os_brick_rbd_luks.cmd import progress_bar
 
 
 def _add_images(parser: Any) -> None:
-    parser.add_argument("source", type=base.source, metavar="SOURCE",
+    parser.add_argument("source", type=command.source, metavar="SOURCE",
                         help="POOL[/NAMESPACE]/IMAGE[@SNAPSHOT]; it is never "
                              "written")
-    base.add_target(parser)
+    command.add_target(parser)
 
 
-class Reencrypt(base.ShowOne):
+class Reencrypt(command.ShowOne):
     """Copy a volume into a new one with another volume key.
 
     Encrypted to encrypted, also from LUKS1 to LUKS2 and back; plain to
@@ -44,52 +44,52 @@ class Reencrypt(base.ShowOne):
         _add_images(parser)
         parser.add_argument("--plain", action="store_true",
                             help="the new image is not encrypted")
-        copies.add_size(parser)
-        copies.add_thick(parser)
-        copies.add_force(parser, "")
-        copies.add_source_cluster(parser)
-        volume.add_format_options(parser)
+        copy_options.add_size(parser)
+        copy_options.add_thick(parser)
+        copy_options.add_force(parser, "")
+        copy_options.add_source_cluster(parser)
+        create.add_format_options(parser)
         passphrase.add_options(parser)
         passphrase.add_options(parser, new=True)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Copy, and show the new volume."""
+        from os_brick_rbd_luks.copies import sources
+        from os_brick_rbd_luks.copies import transfer
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.operations import describe
-        from os_brick_rbd_luks.operations import source
-        from os_brick_rbd_luks.operations import transfer
-        copies.refuse_file(args.target)
+        from os_brick_rbd_luks.headers import describe
+        copy_options.refuse_file(args.target)
         there, snapshot = args.source
         passphrases = passphrase.Passphrases(args)
         with self.pool(args, args.target) as pool, \
-                copies.source_pool(self, args, there) as from_pool:
-            key = (passphrases.get() if source.is_encrypted(
+                copy_options.source_pool(self, args, there) as from_pool:
+            key = (passphrases.get() if sources.is_encrypted(
                 from_pool, there.name, snapshot) else None)
             if key is None and args.plain:
                 raise exception.InvalidParameter(
                     name="--plain", value=there.name,
                     reason="is plain already; copy it with 'rbd cp'")
-            with source.opened(from_pool, there.name, snapshot, key,
-                               copies.fetch(args)) as found:
+            with sources.opened(from_pool, there.name, snapshot, key,
+                                copy_options.fetch(args)) as found:
                 encryption = None if args.plain else transfer.Encryption(
                     passphrases.get(new=True, confirm=True),
-                    volume.format_options(
+                    create.format_options(
                         args, passphrases.is_random_key(new=True)))
-                with progress.shown(args) as report:
-                    copies.offering(lambda restart: transfer.new(
+                with progress_bar.shown(args) as report:
+                    copy_options.offering(lambda restart: transfer.new(
                         pool, args.target.name, found, encryption,
                         size=args.size, thick=args.thick, restart=restart,
                         report=report), args.force)
             with pool.open(args.target.name, read_only=True) as image:
                 if args.plain:
-                    return volume.summary({
+                    return create.summary({
                         "type": "none", "image_size": image.size(),
                         "decrypted_size": image.size()})
-                return volume.summary(describe.describe_image(image))
+                return create.summary(describe.describe_image(image))
 
 
-class Realign(base.ShowOne):
+class Realign(command.ShowOne):
     """Copy a volume into a new image where librbd opens it.
 
     librbd of Ceph 18 and newer refuses volumes of Cinder's own driver, whose
@@ -101,23 +101,23 @@ class Realign(base.ShowOne):
         """Arguments: both images."""
         parser = super().get_parser(prog_name)
         _add_images(parser)
-        copies.add_force(parser, "")
-        copies.add_source_cluster(parser)
+        copy_options.add_force(parser, "")
+        copy_options.add_source_cluster(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Copy, and show the new volume."""
-        from os_brick_rbd_luks.operations import describe
-        from os_brick_rbd_luks.operations import realign
-        from os_brick_rbd_luks.operations import source
-        copies.refuse_file(args.target)
+        from os_brick_rbd_luks.copies import realign
+        from os_brick_rbd_luks.copies import sources
+        from os_brick_rbd_luks.headers import describe
+        copy_options.refuse_file(args.target)
         there, snapshot = args.source
         with self.pool(args, args.target) as pool, \
-                copies.source_pool(self, args, there) as from_pool, \
-                source.opened_raw(from_pool, there.name, snapshot) as found:
-            with progress.shown(args) as report:
-                copies.offering(lambda restart: realign.realign(
+                copy_options.source_pool(self, args, there) as from_pool, \
+                sources.opened_raw(from_pool, there.name, snapshot) as found:
+            with progress_bar.shown(args) as report:
+                copy_options.offering(lambda restart: realign.realign(
                     found, pool, args.target.name, restart=restart,
                     report=report), args.force)
             with pool.open(args.target.name, read_only=True) as image:
-                return volume.summary(describe.describe_image(image))
+                return create.summary(describe.describe_image(image))

@@ -17,11 +17,11 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from os_brick_rbd_luks.cmd import base
-from os_brick_rbd_luks.cmd import volume
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import create
 
 
-class Resize(base.ShowOne):
+class Resize(command.ShowOne):
     """Resize a volume; a guest sees exactly the size asked for.
 
     It can grow while it is in use. It needs no passphrase.
@@ -30,9 +30,9 @@ class Resize(base.ShowOne):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: image, size."""
         parser = super().get_parser(prog_name)
-        base.add_target(parser)
+        command.add_target(parser)
         parser.add_argument(
-            "--size", required=True, type=base.size, metavar="SIZE",
+            "--size", required=True, type=command.size, metavar="SIZE",
             help="decrypted size, as in 10G or 512M (powers of 1024)")
         parser.add_argument(
             "--force", action="store_true",
@@ -40,10 +40,10 @@ class Resize(base.ShowOne):
                  "new end is lost")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> volume.Row:
+    def take_action(self, args: argparse.Namespace) -> create.Row:
         """Resize the volume and show it."""
-        from os_brick_rbd_luks.operations import describe
-        from os_brick_rbd_luks.operations import resize
+        from os_brick_rbd_luks.headers import describe
+        from os_brick_rbd_luks.headers import resizing
         with self.image(args) as image:
-            resize.resize(image, args.size, force=args.force)
-            return volume.summary(describe.describe_image(image))
+            resizing.resize(image, args.size, force=args.force)
+            return create.summary(describe.describe_image(image))

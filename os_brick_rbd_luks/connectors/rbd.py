@@ -24,13 +24,13 @@ from os_brick.initiator.connectors import rbd
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
 

@@ -27,12 +27,12 @@ from typing import Any, Callable, List, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import decryption
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import plaintext
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.services import threads
 
 #: Handle -> what makes it a handle on cipher text again. Another encryptor
 #: object than the one that attached a handle may have to detach it.

@@ -25,14 +25,14 @@ from typing import Any, Dict, List, Tuple
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import layers
-from os_brick_rbd_luks import libvirt_secret
-from os_brick_rbd_luks.operations import decryption
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.libvirt import secrets
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Hypervisor:
         self._connection_info = connection_info
         self._data = connection_info["data"]
         self._options = opts.options()
-        self._secrets = libvirt_secret.Secrets(self._options.libvirt_uri)
+        self._secrets = secrets.Secrets(self._options.libvirt_uri)
 
     def attach(self, passphrase: bytes, options: preparing.Options,
                fetch: decryption.Fetch) -> None:
@@ -118,7 +118,7 @@ class Hypervisor:
                                header_io.read_header(image))[0]
 
     @staticmethod
-    def _facts(image: layers.LayeredImage, usage: str, header: Any
+    def _facts(image: rbd_image.LayeredImage, usage: str, header: Any
                ) -> Tuple[attachment.Native, List[str]]:
         keys = preparing.keys_below(image, cluster.librbd_encryption())
         facts = attachment.native(
@@ -127,7 +127,7 @@ class Hypervisor:
         return facts, keys[:len(facts.secrets) - 1]
 
     def _image(self, read_only: bool
-               ) -> contextlib.AbstractContextManager[layers.LayeredImage]:
+               ) -> contextlib.AbstractContextManager[rbd_image.LayeredImage]:
         """The volume's image, by its own connection."""
         return brick.attached_on_host(
             self._data, self._options.ceph_conf, self._secrets.ceph_key,

@@ -34,9 +34,9 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import handle
 from os_brick_rbd_luks.encryptors import hypervisor
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import secret
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.services import key_manager
+from os_brick_rbd_luks.services import opts
 
 Native = Union[handle.Handle, hypervisor.Hypervisor]
 
@@ -109,7 +109,8 @@ class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
             self._dm_crypt().attach_volume(context, **kwargs)
             return
         with exception.about(self._name()):
-            fetch = functools.partial(secret.get, self._key_manager, context)
+            fetch = functools.partial(
+                key_manager.get, self._key_manager, context)
             self._native().attach(
                 fetch(self.encryption_key_id),
                 functools.partial(self._format_options,

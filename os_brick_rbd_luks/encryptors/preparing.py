@@ -18,12 +18,12 @@ import logging
 from typing import Any, Callable, List, Optional
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import decryption
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import decryption
 
 LOG = logging.getLogger(__name__)
 
@@ -55,7 +55,7 @@ def header(image: base.Image, passphrase: bytes,
     except exception.NotLuks:
         return _format(image, passphrase, options)
     if sum(slot.cost for slot in found.keyslots) <= CHEAP:
-        unlock.unlock_header(image, found, passphrase)
+        unlocking.unlock_header(image, found, passphrase)
     return found
 
 

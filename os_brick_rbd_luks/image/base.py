@@ -29,6 +29,9 @@ LOG = logging.getLogger(__name__)
 #: Bytes of a RADOS object of an image, unless somebody chose otherwise.
 DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
 
+#: Bytes of zeros that are worth a hole.
+GRAIN = 64 * 1024
+
 
 @dataclasses.dataclass(frozen=True)
 class Secret:

@@ -24,9 +24,9 @@ from oslo_utils import netutils
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.image import qemu
+from os_brick_rbd_luks.image import qemu_options
+from os_brick_rbd_luks.image import rbd_image
 
 
 def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -50,7 +50,7 @@ def key_option(keyring: Optional[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
                      find_key: Callable[[str], str], *, read_only: bool
-                     ) -> Iterator[layers.LayeredImage]:
+                     ) -> Iterator[rbd_image.LayeredImage]:
     """As :func:`attached`, on a compute host, which need not have a keyring.
 
     What libvirt keeps for QEMU serves as well.
@@ -78,7 +78,7 @@ def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
 @contextlib.contextmanager
 def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
              key: Optional[str] = None, read_only: bool = True
-             ) -> Iterator[layers.LayeredImage]:
+             ) -> Iterator[rbd_image.LayeredImage]:
     """Open the image of an attachment, over a connection of its own.
 
     Source: ``os_brick.initiator.connectors.rbd`` (``_get_rbd_handle``) for
@@ -109,18 +109,18 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
         yield image
 
 
-def over_handle(handle: Any, name: str) -> layers.LayeredImage:
+def over_handle(handle: Any, name: str) -> rbd_image.LayeredImage:
     """The image of an ``RBDVolumeIOWrapper``, which stays its owner's.
 
     :param handle: of os-brick's RBD connector
     """
     volume = handle.rbd_image
-    return layers.LayeredImage(
+    return rbd_image.LayeredImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
         volume.client.client.get_instance_id())
 
 
-def over_bare_handle(handle: Any, name: str) -> layers.LayeredImage:
+def over_bare_handle(handle: Any, name: str) -> rbd_image.LayeredImage:
     """As :func:`over_handle`, also of a handle that has only an ``rbd.Image``.
 
     Cinder's backup drivers make such, of images that they open themselves.
@@ -130,8 +130,8 @@ def over_bare_handle(handle: Any, name: str) -> layers.LayeredImage:
     volume = _bare(handle.rbd_image)
     if hasattr(volume, "client"):
         return over_handle(handle, name)
-    return layers.LayeredImage(volume, None, name,
-                               f"client.{handle.rbd_user}")
+    return rbd_image.LayeredImage(volume, None, name,
+                                  f"client.{handle.rbd_user}")
 
 
 @contextlib.contextmanager
@@ -140,7 +140,7 @@ def pool_of(handle: Any) -> Iterator[cluster.Pool]:
     handle = _bare(handle)
     client = handle.rbd_image.client.client
     with cluster.Cluster(
-            client, f"client.{handle.rbd_user}", qemu.Client.of(
+            client, f"client.{handle.rbd_user}", qemu_options.Client.of(
                 client, handle.rbd_conf or None, handle.rbd_user, None)
             ).pool(handle.rbd_pool) as pool:
         yield pool

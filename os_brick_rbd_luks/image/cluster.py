@@ -27,10 +27,10 @@ import weakref
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import evict
-from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
-from os_brick_rbd_luks.image import qemu
+from os_brick_rbd_luks.image import qemu_options
+from os_brick_rbd_luks.image import rbd_image
 
 if TYPE_CHECKING:
     import rados
@@ -105,7 +105,7 @@ def connect(conf: Optional[str] = None, user: Optional[str] = None,
                 conf=source, user=f"client.{user}") from error
         except rados.Error as error:
             raise unreachable(error) from error
-        connected = Cluster(handle, f"client.{user}", qemu.Client.of(
+        connected = Cluster(handle, f"client.{user}", qemu_options.Client.of(
             handle, conf, user, cluster))
         try:
             yield connected
@@ -145,11 +145,11 @@ class Cluster:
     """A connection to a cluster."""
 
     def __init__(self, handle: rados.Rados, user: str,
-                 client: qemu.Client) -> None:
+                 client: qemu_options.Client) -> None:
         self._handle = handle
         self._user = user
         self._client = client
-        self._opened: weakref.WeakSet[layers.LayeredImage] = (
+        self._opened: weakref.WeakSet[rbd_image.LayeredImage] = (
             weakref.WeakSet())
 
     def close_images(self) -> None:
@@ -203,8 +203,8 @@ class Pool:
 
     def __init__(self, handle: rados.Rados, ioctx: rados.Ioctx, name: str,
                  user: str, pools: Callable[[str, str], ContextManager[Pool]],
-                 client: qemu.Client,
-                 opened: weakref.WeakSet[layers.LayeredImage]) -> None:
+                 client: qemu_options.Client,
+                 opened: weakref.WeakSet[rbd_image.LayeredImage]) -> None:
         self.name = name
         self._pools = pools
         self._opened = opened
@@ -236,7 +236,7 @@ class Pool:
         return int(max(count, 1) << order)
 
     def create(self, name: str, size: int, **options: Any
-               ) -> layers.LayeredImage:
+               ) -> rbd_image.LayeredImage:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
 
         :param options: ``order``, ``features``, ``stripe_unit``,
@@ -257,18 +257,18 @@ class Pool:
             raise
 
     def open(self, name: str, read_only: bool = False
-             ) -> layers.LayeredImage:
+             ) -> rbd_image.LayeredImage:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         return self.open_layered(name, read_only)
 
     def open_layered(self, name: str, read_only: bool = False,
-                     snapshot: Optional[str] = None) -> layers.LayeredImage:
+                     snapshot: Optional[str] = None) -> rbd_image.LayeredImage:
         """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         full = f"{name}@{snapshot}" if snapshot else name
         read_only = read_only or bool(snapshot)
         with self._translated("open", full):
             image = opening.open_image(self._ioctx, name, snapshot, read_only)
-        opened = layers.LayeredImage(
+        opened = rbd_image.LayeredImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
             self._handle.get_instance_id(), read_only)
         self._opened.add(opened)
@@ -280,17 +280,17 @@ class Pool:
         pool, _slash, namespace = self.name.partition("/")
         return base.Parent(pool, namespace, image, snapshot)
 
-    def open_snapshot(self, parent: base.Parent) -> layers.LayeredImage:
+    def open_snapshot(self, parent: base.Parent) -> rbd_image.LayeredImage:
         """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         with self._pools(parent.pool, parent.namespace) as pool:
             return pool.open_layered(parent.image, snapshot=parent.snapshot)
 
-    def open_source(self, parent: base.Parent) -> layers.LayeredImage:
+    def open_source(self, parent: base.Parent) -> rbd_image.LayeredImage:
         """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
         with self._pools(parent.pool, parent.namespace) as pool:
             return pool.open_layered(parent.image)
 
-    def clone(self, parent: base.Parent, name: str) -> layers.LayeredImage:
+    def clone(self, parent: base.Parent, name: str) -> rbd_image.LayeredImage:
         """See :class:`~os_brick_rbd_luks.image.base.CloneStore`; parents need
         no protection.
         """
@@ -364,7 +364,7 @@ class Pool:
         return self._client.environment()
 
 
-def _close(images: Iterable[layers.LayeredImage]) -> None:
+def _close(images: Iterable[rbd_image.LayeredImage]) -> None:
     for image in [*images]:
         with contextlib.suppress(exception.ImageError):
             image.__exit__()

@@ -23,7 +23,7 @@ from typing import Callable
 
 from os_brick_rbd_luks.luks import af
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 
 
 def round_up(value: int, multiple: int) -> int:
@@ -52,12 +52,12 @@ class Parameters:
     #: bytes of the volume key
     key_bytes: int
     stripes: int
-    kdf: kdf.KDF
+    kdf: kdfs.KDF
 
     def _cipher(self, passphrase: bytes) -> cipher.SectorCipher:
         # Before the derivation, which may take seconds.
         cipher.check(self.cipher_spec, self.cipher_key_bytes)
-        kdf.check_hash(self.hash_name)
+        kdfs.check_hash(self.hash_name)
         key = self.kdf.derive(passphrase, self.cipher_key_bytes)
         return cipher.SectorCipher(self.cipher_spec, key)
 

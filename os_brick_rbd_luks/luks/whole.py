@@ -23,7 +23,7 @@ from __future__ import annotations
 
 from typing import Dict, Mapping, Protocol, Tuple
 
-from os_brick_rbd_luks.luks import keyslot
+from os_brick_rbd_luks.luks import keyslot_views
 
 Areas = Dict[int, bytes]
 
@@ -32,7 +32,7 @@ class Header(Protocol):
     """What it depends on of a header."""
 
     @property
-    def keyslots(self) -> Tuple[keyslot.Keyslot, ...]:
+    def keyslots(self) -> Tuple[keyslot_views.Keyslot, ...]:
         """The keyslots that have an area."""
 
     @property

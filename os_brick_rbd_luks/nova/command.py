@@ -23,8 +23,8 @@ def main() -> None:
     # too late once other modules are loaded.
     from nova.cmd import compute
 
-    from os_brick_rbd_luks.nova import registration
-    registration.register()
+    from os_brick_rbd_luks.nova import loading
+    loading.register()
     # oslo.config looks for NAME.conf, which operators call nova-compute.conf.
     sys.argv[0] = "nova-compute"
     compute.main()

@@ -29,8 +29,8 @@ from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import engines
 
 Version = Tuple[int, int, int]
 

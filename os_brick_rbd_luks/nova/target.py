@@ -26,13 +26,13 @@ from typing import Any, Callable, Dict
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.image import brick
-from os_brick_rbd_luks.image import layers
-from os_brick_rbd_luks import libvirt_secret
+from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.nova import requirements
-from os_brick_rbd_luks.operations import resize
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
 
@@ -62,16 +62,16 @@ class Target:
     def _fit(self, size: int) -> None:
         with self._image() as image:
             if attachment.read(self._info):
-                resize.resize(image, size, force=True)
+                resizing.resize(image, size, force=True)
             else:
-                resize.resize_plain(image, size)
+                resizing.resize_plain(image, size)
 
     def _image(self) -> contextlib.AbstractContextManager[
-            layers.LayeredImage]:
+            rbd_image.LayeredImage]:
         options = opts.options()
         return brick.attached_on_host(
             self._info["data"], options.ceph_conf,
-            libvirt_secret.Secrets(options.libvirt_uri).ceph_key,
+            secrets.Secrets(options.libvirt_uri).ceph_key,
             read_only=False)
 
     def restore(self) -> None:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 from typing import Callable, Iterable, Iterator, NamedTuple
 
-from os_brick_rbd_luks.luks import plan as plans
+from os_brick_rbd_luks.luks import plans
 from os_brick_rbd_luks.tests import selection
 
 #: Not at all: before the write and behind it.

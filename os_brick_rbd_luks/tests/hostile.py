@@ -15,11 +15,11 @@
 from __future__ import annotations
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import describe
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks.luks2 import header
-from os_brick_rbd_luks.luks.luks2 import restore
-from os_brick_rbd_luks.operations import describe
-from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.tests import units
 
 #: What a header may ask for while it is tried with thousands of them.
@@ -44,7 +44,7 @@ def use(data):
     except exception.RBDLuksError as error:
         _printable(error)
         return False
-    if not isinstance(parsed, header.Luks2Header):
+    if not isinstance(parsed, luks2.Luks2Header):
         return False
     _facts(parsed)
     try:
@@ -71,7 +71,7 @@ def _facts(parsed):
         end = slot.offset + slot.length
         assert end <= parsed.keyslots_end
     # What was accepted is written back as it was.
-    again = header.Luks2Header.parse(parsed.pack())
+    again = luks2.Luks2Header.parse(parsed.pack())
     assert again.metadata == parsed.metadata
     if parsed.ailment is None and not any(
             parsed.found[start + 264:start + 448].strip(b"\0")
@@ -96,6 +96,6 @@ def _change(parsed):
     for slot in parsed.keyslots[:1]:
         changed = parsed.erase([slot.number]).header
         assert slot.number not in [left.number for left in changed.keyslots]
-        assert header.Luks2Header.parse(changed.pack()) == changed
+        assert luks2.Luks2Header.parse(changed.pack()) == changed
     areas = {slot.number: bytes(slot.length) for slot in parsed.keyslots}
-    restore.over_header(parsed, areas, parsed, areas)
+    luks2_restore.over_header(parsed, areas, parsed, areas)

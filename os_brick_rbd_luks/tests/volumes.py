@@ -34,9 +34,9 @@ from cinder.volume import volume_types
 import fixtures
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests import selection
 
 OURS = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
@@ -323,7 +323,7 @@ class InProcess:
 
 def _opens(image, passphrase, keyslot):
     try:
-        unlock.unlock(image, passphrase, keyslot)
+        unlocking.unlock(image, passphrase, keyslot)
     except exception.WrongPassphrase:
         return False
     return True

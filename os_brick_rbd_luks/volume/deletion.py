@@ -27,16 +27,16 @@ from cinder import context as cinder_context
 from cinder import exception as cinder_exception
 from cinder import objects
 
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import flatten
-from os_brick_rbd_luks.operations import owned
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.layers import owned_keys
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import keys as volume_keys
 from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
@@ -78,7 +78,7 @@ def delete(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
 def _look(backend: store.Backend, name: str) -> _Found:
     try:
         with backend.image(name, read_only=True) as image:
-            return _Found(image.parent(), owned.read(image))
+            return _Found(image.parent(), owned_keys.read(image))
     except exception.ImageNotFound:
         return _Found()
 
@@ -134,7 +134,7 @@ def _tidy(backend: store.Backend, parent: Optional[base.Parent],
           name: str) -> None:
     try:
         with backend.store() as pool:
-            flatten.release_parents(pool, parent, name)
+            flattening.release_parents(pool, parent, name)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
         LOG.warning("%s: deleted, but what it was made of is left: %s", name,
@@ -175,7 +175,7 @@ def remove(pool: cluster.Pool, name: str) -> None:
     with pool.open_layered(name, read_only=True) as image:
         parent = image.parent()
     pool.remove(name)
-    flatten.release_parents(pool, parent, name)
+    flattening.release_parents(pool, parent, name)
 
 
 def _undo(backend: store.Backend, name: str) -> None:

@@ -31,28 +31,28 @@ from cinder.volume.drivers import rbd
 from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
-from os_brick_rbd_luks.volume import attach
-from os_brick_rbd_luks.volume import backups
-from os_brick_rbd_luks.volume import create
+from os_brick_rbd_luks.volume import backup_sources
+from os_brick_rbd_luks.volume import connection
+from os_brick_rbd_luks.volume import creation
 from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import driver_opts
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import flow
+from os_brick_rbd_luks.volume import glance_images
 from os_brick_rbd_luks.volume import image_copy
-from os_brick_rbd_luks.volume import images
-from os_brick_rbd_luks.volume import keys as volume_keys
-from os_brick_rbd_luks.volume import layers
 from os_brick_rbd_luks.volume import migration
-from os_brick_rbd_luks.volume import opts
+from os_brick_rbd_luks.volume import own_headers
+from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import rekey
-from os_brick_rbd_luks.volume import revert
+from os_brick_rbd_luks.volume import reverting
 from os_brick_rbd_luks.volume import sizes
 from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import transfers
 from os_brick_rbd_luks.volume import uploads
+from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
-cfg.CONF.register_opts(opts.DRIVER_OPTS,
+cfg.CONF.register_opts(driver_opts.DRIVER_OPTS,
                        group=configuration.SHARED_CONF_GROUP)
 
 
@@ -63,14 +63,14 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Take what upstream's driver takes."""
         super().__init__(*args, **kwargs)
-        self.configuration.append_config_values(opts.DRIVER_OPTS)
+        self.configuration.append_config_values(driver_opts.DRIVER_OPTS)
         #: the volume that a thread makes or deletes just now
         self._present = threading.local()
 
     @classmethod
     def get_driver_options(cls) -> List[Any]:
         """Upstream's options, and ours."""
-        return [*super().get_driver_options(), *opts.DRIVER_OPTS]
+        return [*super().get_driver_options(), *driver_opts.DRIVER_OPTS]
 
     def do_setup(self, context: Any) -> None:
         """As upstream's; os-brick and the manager's flow learn of us."""
@@ -109,9 +109,9 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         self._refuse_journal(volume)
         backend = self._backend()
         if migration.is_copied_as_it_is(volume):
-            create.create_blank(volume, backend)
+            creation.create_blank(volume, backend)
         else:
-            create.create(volume, backend, self._keys(volume))
+            creation.create(volume, backend, self._keys(volume))
         with deletion.image_removed_on_error(backend, volume.name):
             return self._setup_volume(volume) or {}
 
@@ -132,8 +132,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                              ) -> Optional[Dict[str, Any]]:
         """Clone a volume; an encrypted clone gets a key of its own."""
         update: Optional[Dict[str, Any]]
-        if (src_vref.encryption_key_id and layers.may_exist()
-                and layers.needs_keys(self._backend(), src_vref.name)):
+        if (src_vref.encryption_key_id and own_headers.may_exist()
+                and own_headers.needs_keys(self._backend(), src_vref.name)):
             update = self._clone_layers(volume, src_vref)
         else:
             update = super().create_cloned_volume(volume, src_vref)
@@ -146,7 +146,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         flat = (volume.use_quota
                 and depth >= self.configuration.rbd_max_clone_depth)
         backend = self._backend()
-        layers.clone(volume, source, flat, backend, self._keys(source))
+        own_headers.clone(volume, source, flat, backend, self._keys(source))
         with deletion.image_removed_on_error(backend, volume.name):
             return self._setup_volume(volume) or {}
 
@@ -221,19 +221,19 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         return {**update, "encryption_key_id": volume.encryption_key_id}
 
     def _image(self, context: Any, service: Any, meta: Dict[str, Any],
-               location: Any) -> images.Image:
-        return images.Image(context, service, meta,
-                            images.parents(self, meta, location))
+               location: Any) -> glance_images.Image:
+        return glance_images.Image(context, service, meta,
+                                   glance_images.parents(self, meta, location))
 
     def _may_clone(self, volume: Any) -> bool:
         """Whether a volume may be a copy-on-write clone of an image."""
         return (self.configuration.rbd_luks_clone_images
                 and image_copy.is_layered_here(volume_keys.options(volume)))
 
-    def _copy_image(self, volume: Any, image: images.Image) -> None:
+    def _copy_image(self, volume: Any, image: glance_images.Image) -> None:
         backend, keys = self._backend(), self._keys(volume)
         if not image.meta.get("cinder_encryption_key_id"):
-            layers.make_plain(volume, backend, keys)
+            own_headers.make_plain(volume, backend, keys)
             image_copy.fill(volume, image, backend, keys)
             return
         is_new = image_copy.take(volume, image, backend, keys)
@@ -279,8 +279,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
 
     def _make_independent(self, volume: Any) -> None:
         if volume.encryption_key_id:
-            layers.make_independent(volume, self._backend(),
-                                    self._keys(volume))
+            own_headers.make_independent(volume, self._backend(),
+                                         self._keys(volume))
 
     def _flatten(self, pool: str, volume_name: str) -> None:
         volume = self._volume_to_flatten(volume_name)
@@ -288,16 +288,16 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             super()._flatten(pool, volume_name)
         else:
             present = self._present.volume
-            layers.do_flatten(volume, self._backend(), self._keys(volume),
-                              is_new=volume is present)
+            own_headers.do_flatten(volume, self._backend(), self._keys(volume),
+                                   is_new=volume is present)
 
     def _volume_to_flatten(self, name: str) -> Any:
         """The volume of an image that upstream's way would spoil, or None."""
         present = getattr(self._present, "volume", None)
-        if (present is None or not layers.may_exist()
-                or not layers.needs_keys(self._backend(), name)):
+        if (present is None or not own_headers.may_exist()
+                or not own_headers.needs_keys(self._backend(), name)):
             return None
-        return layers.volume_of(name, present)
+        return own_headers.volume_of(name, present)
 
     # Delete, snapshots
 
@@ -337,8 +337,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         if not volume.encryption_key_id:
             upstream()
             return
-        revert.revert(volume, snapshot.name, self._backend(),
-                      self._keys(volume), upstream)
+        reverting.revert(volume, snapshot.name, self._backend(),
+                         self._keys(volume), upstream)
 
     def _create_temp_volume_from_snapshot(
             self, context: Any, volume: Any, snapshot: Any,
@@ -360,19 +360,19 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                               ) -> Dict[str, Any]:
         """As upstream's, with the mark of native encryption."""
         if volume.encryption_key_id:
-            transfers.rekey_if_noted(volume, self._backend(),
+            ownership.rekey_if_noted(volume, self._backend(),
                                      self._keys(volume))
-        connection: Dict[str, Any] = super().initialize_connection(
+        found: Dict[str, Any] = super().initialize_connection(
             volume, connector)
         if volume.encryption_key_id:
-            attach.mark(connection, volume, self._backend())
-        return connection
+            connection.mark(found, volume, self._backend())
+        return found
 
     def accept_transfer(self, context: Any, volume: Any, new_user: str,
                         new_project: str) -> Any:
         """Note that the former owner knows the passphrase."""
         if volume["encryption_key_id"]:
-            transfers.note(volume["name"], self._backend())
+            ownership.note(volume["name"], self._backend())
         return super().accept_transfer(context, volume, new_user, new_project)
 
     # Retype, migrate, backup, manage
@@ -416,7 +416,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         """As upstream's, and complete: a backup is a copy as it is."""
         device, is_snapshot = super().get_backup_device(context, backup)
         if not is_snapshot:
-            backups.prepare(context, backup, device, self._backend())
+            backup_sources.prepare(context, backup, device, self._backend())
         return device, is_snapshot
 
     def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:

@@ -17,25 +17,25 @@ import contextlib
 import logging
 from typing import Any
 
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import resizing
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import resize
-from os_brick_rbd_luks.operations import source as sources
-from os_brick_rbd_luks.operations import transfer
-from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import images
-from os_brick_rbd_luks.volume import keys as volume_keys
-from os_brick_rbd_luks.volume import layers
+from os_brick_rbd_luks.volume import glance_images
+from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import sizes
 from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
@@ -45,10 +45,10 @@ _INCOMING = ".incoming"
 
 def is_layered_here(options: formatting.Options) -> bool:
     """Whether a clone of a plain image can be a volume of that type."""
-    return options.type == "luks2" and layers.may_exist()
+    return options.type == "luks2" and own_headers.may_exist()
 
 
-def layered(volume: Any, image: images.Image, backend: store.Backend,
+def layered(volume: Any, image: glance_images.Image, backend: store.Backend,
             keys: volume_keys.Keys) -> None:
     """Make *volume* a copy-on-write clone of a raw image.
 
@@ -64,10 +64,10 @@ def _layered(backend: store.Backend, parent: base.Parent, name: str,
              passphrase: bytes, options: formatting.Options, size: int
              ) -> None:
     with backend.store() as pool:
-        clone.layered(pool, parent, name, passphrase, options, size=size)
+        cloning.layered(pool, parent, name, passphrase, options, size=size)
 
 
-def fill(volume: Any, image: images.Image, backend: store.Backend,
+def fill(volume: Any, image: glance_images.Image, backend: store.Backend,
          keys: volume_keys.Keys) -> None:
     """Encrypt a plain *image* into *volume*, in the place of what it has.
 
@@ -76,7 +76,7 @@ def fill(volume: Any, image: images.Image, backend: store.Backend,
     """
     with errors.of_image(image.id):
         passphrase = keys.passphrase(volume.encryption_key_id)
-        with images.opened(image, backend) as source:
+        with glance_images.opened(image, backend) as source:
             threads.call(_fill, backend, volume.name, source, passphrase)
 
 
@@ -88,7 +88,7 @@ def _fill(backend: store.Backend, name: str, source: transfer.Source,
                           force=True)
 
 
-def take(volume: Any, image: images.Image, backend: store.Backend,
+def take(volume: Any, image: glance_images.Image, backend: store.Backend,
          keys: volume_keys.Keys) -> bool:
     """Make an encrypted *image*, as Cinder uploads it, the one of *volume*.
 
@@ -101,7 +101,7 @@ def take(volume: Any, image: images.Image, backend: store.Backend,
     with errors.of_image(image.id):
         options = volume_keys.options(volume)
         own = keys.passphrase(volume.encryption_key_id)
-        with images.opened(image, backend) as source:
+        with glance_images.opened(image, backend) as source:
             threads.call(_receive, backend, volume.name, source)
         try:
             is_copy = threads.call(_opens, backend, volume.name, own)
@@ -128,7 +128,7 @@ def _receive(backend: store.Backend, name: str, source: transfer.Source
 def _opens(backend: store.Backend, name: str, passphrase: bytes) -> bool:
     with backend.image(name + _INCOMING, read_only=True) as image:
         try:
-            unlock.unlock(image, passphrase)
+            unlocking.unlock(image, passphrase)
         except exception.WrongPassphrase:
             return False
     return True
@@ -150,7 +150,7 @@ def _replace(backend: store.Backend, name: str, passphrase: bytes,
         if header.type != options.type:
             _convert(pool, incoming, passphrase, options, size, backend.order)
         with pool.open_layered(incoming) as image:
-            resize.resize(image, size)
+            resizing.resize(image, size)
         with contextlib.suppress(exception.ImageNotFound):
             deletion.remove(pool, name)
         pool.rename(incoming, name)

@@ -30,8 +30,8 @@ from cinder import objects
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
-from os_brick_rbd_luks.operations import copying
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import sizes
 from os_brick_rbd_luks.volume import store

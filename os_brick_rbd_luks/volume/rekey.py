@@ -27,15 +27,15 @@ from typing import Any, List
 from oslo_utils import excutils
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import holes
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import owned
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import threads
-from os_brick_rbd_luks.volume import keys as volume_keys
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import owned_keys
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class _Layers:
     #: it has the header of its parent, and librbd of Ceph 18 and newer will
     #: ask for the parent's passphrase: the old one
     needs_old: bool = False
-    #: see :func:`~os_brick_rbd_luks.operations.chain.read`, of that parent
+    #: see :func:`~os_brick_rbd_luks.layers.chain.read`, of that parent
     parent_keys: List[str] = dataclasses.field(default_factory=list)
     #: the keys that it needs already: no matter of its own passphrase
     present: List[str] = dataclasses.field(default_factory=list)
@@ -116,15 +116,15 @@ def _is_deleted(name: str, keys: volume_keys.Keys, key_id: str) -> bool:
 def _note(backend: store.Backend, name: str, key_ids: List[str]) -> None:
     """Note keys on an image, beside those that are noted."""
     with backend.image(name) as image:
-        owned.write(image, list(dict.fromkeys(filter(
-            None, [*owned.read(image), *key_ids]))))
+        owned_keys.write(image, list(dict.fromkeys(filter(
+            None, [*owned_keys.read(image), *key_ids]))))
 
 
 def _forget(backend: store.Backend, name: str, key_ids: List[str]) -> None:
     """Let keys be noted no more; the others are still owned."""
     with backend.image(name) as image:
-        owned.write(image, [key_id for key_id in owned.read(image)
-                            if key_id not in key_ids])
+        owned_keys.write(image, [key_id for key_id in owned_keys.read(image)
+                                 if key_id not in key_ids])
 
 
 def _layers(backend: store.Backend, name: str) -> _Layers:

@@ -21,13 +21,13 @@ from typing import Any, Optional
 
 from cinder import exception as cinder_exception
 
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.operations import engines
-from os_brick_rbd_luks.operations import flatten
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import resize as resizing
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import store
 
@@ -55,7 +55,7 @@ def _resize(backend: store.Backend, name: str, size: int) -> None:
         with pool.open_layered(name) as image:
             parent = _flatten_for(pool, image, size)
             resizing.resize(image, size)
-        flatten.release_parents(pool, parent, name)
+        flattening.release_parents(pool, parent, name)
 
 
 def _flatten_for(pool: base.CloneStore, image: base.LayeredImage, size: int

@@ -22,7 +22,7 @@ from typing import Any, Dict, Iterator, Optional
 
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import layers
+from os_brick_rbd_luks.image import rbd_image
 
 
 class Backend:
@@ -50,7 +50,7 @@ class Backend:
 
     @contextlib.contextmanager
     def image(self, name: str, read_only: bool = False
-              ) -> Iterator[layers.LayeredImage]:
+              ) -> Iterator[rbd_image.LayeredImage]:
         """Connect, and open one image of the volumes' pool.
 
         :raises ImageNotFound: there is none of that name

@@ -18,14 +18,14 @@ import contextlib
 import io
 from typing import Any
 
-from os_brick_rbd_luks.operations import decryption
-from os_brick_rbd_luks.operations import luks1_view
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.copies import luks1_view
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import keys as volume_keys
-from os_brick_rbd_luks.volume import layers
+from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import volume_keys
 
 
 def is_sent_as_luks1(volume: Any, backend: store.Backend) -> bool:
@@ -53,7 +53,7 @@ def send_as_luks1(context: Any, volume: Any, image_service: Any,
     base_image = (volume.glance_metadata or {}).get("image_id")
     with errors.translated(), contextlib.ExitStack() as stack:
         passphrase = keys.passphrase(volume.encryption_key_id)
-        below, _own = threads.call(layers.keys_of, backend, volume.name)
+        below, _own = threads.call(own_headers.keys_of, backend, volume.name)
         found = {key_id: keys.passphrase(key_id)
                  for key_id in below if key_id}
         # The image may be closed only by a thread that may wait.

@@ -35,12 +35,12 @@ from cinder.backup.drivers import ceph
 from cinder import exception as cinder_exception
 from cinder import interface
 
+from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
-from os_brick_rbd_luks.operations import flatten
-from os_brick_rbd_luks.operations import rawcopy
-from os_brick_rbd_luks import threads
+from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
 
@@ -166,7 +166,7 @@ def _release(handle: Any, parent: base.Parent, name: str) -> None:
     """
     try:
         with brick.pool_of(handle) as pool:
-            flatten.release_parents(pool, parent, name)
+            flattening.release_parents(pool, parent, name)
     except exception.RBDLuksError as error:
         LOG.warning("%s: cannot tidy up; if this snapshot has no clone, "
                     "remove it by hand: %s", parent, error)

@@ -27,15 +27,15 @@ from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks import digest
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import digests
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
-from os_brick_rbd_luks.luks import keyslot as views
-from os_brick_rbd_luks.luks.luks1 import check
-from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.luks import keyslot_views
+from os_brick_rbd_luks.luks.luks1 import check as luks1_check
+from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks import payload
-from os_brick_rbd_luks.luks import plan
+from os_brick_rbd_luks.luks import plans
 
 Random = Callable[[int], bytes]
 
@@ -44,7 +44,7 @@ class Change(NamedTuple):
     """What a change of a header gives."""
 
     header: Luks1Header
-    plan: plan.Plan
+    plan: plans.Plan
     #: the keyslot that was filled, -1 if none was
     keyslot: int = -1
 
@@ -65,13 +65,13 @@ class Luks1Header:
         if len(data) < ondisk.SIZE:
             raise exception.NotLuks()
         phdr = ondisk.unpack(data)
-        check.check(phdr)
+        luks1_check.check(phdr)
         return cls(phdr)
 
     @classmethod
     def build(cls, volume_key: bytes, *, cipher_spec: str, hash_name: str,
               data_offset: int, uuid: str, clone: bool = False,
-              digest_iterations: int = kdf.MIN_ITERATIONS,
+              digest_iterations: int = kdfs.MIN_ITERATIONS,
               random: Random = os.urandom) -> Luks1Header:
         """A header without keyslots.
 
@@ -81,7 +81,7 @@ class Luks1Header:
         """
         check_format(cipher_spec, len(volume_key), hash_name)
         name, mode = cipher_spec.split("-", 1)
-        salt = random(digest.SALT_SIZE)
+        salt = random(digests.SALT_SIZE)
         phdr = ondisk.Phdr(
             magic=detect.CLONE_MAGIC if clone else detect.MAGIC, version=1,
             cipher_name=name.encode().ljust(32, b"\0"),
@@ -89,14 +89,14 @@ class Luks1Header:
             hash_spec=hash_name.encode().ljust(32, b"\0"),
             payload_offset=data_offset // cipher.SECTOR,
             key_bytes=len(volume_key),
-            mk_digest=digest.make(hash_name, volume_key, salt,
-                                  digest_iterations),
+            mk_digest=digests.make(hash_name, volume_key, salt,
+                                   digest_iterations),
             mk_digest_salt=salt, mk_digest_iter=digest_iterations,
             uuid=uuid.encode().ljust(40, b"\0"),
             key_blocks=tuple(
                 _free_block(offset // cipher.SECTOR)
-                for offset in layout.keyslot_offsets(len(volume_key))))
-        check.check(phdr)
+                for offset in luks1_layout.keyslot_offsets(len(volume_key))))
+        luks1_check.check(phdr)
         return cls(phdr)
 
     @property
@@ -112,18 +112,18 @@ class Luks1Header:
     @property
     def uuid(self) -> str:
         """The volume's UUID, as text."""
-        return check.text(self.phdr, "uuid")
+        return luks1_check.text(self.phdr, "uuid")
 
     @property
     def cipher_spec(self) -> str:
         """As dm-crypt writes it: ``aes-xts-plain64``."""
-        return "-".join(check.text(self.phdr, field)
+        return "-".join(luks1_check.text(self.phdr, field)
                         for field in ("cipher_name", "cipher_mode"))
 
     @property
     def hash_name(self) -> str:
         """The hash of keyslots and digest, in lower case."""
-        return check.text(self.phdr, "hash_spec").lower()
+        return luks1_check.text(self.phdr, "hash_spec").lower()
 
     @property
     def keyslot_hash(self) -> str:
@@ -141,11 +141,12 @@ class Luks1Header:
         return self.phdr.payload_offset * cipher.SECTOR
 
     @property
-    def keyslots(self) -> Tuple[views.Keyslot, ...]:
+    def keyslots(self) -> Tuple[keyslot_views.Keyslot, ...]:
         """The keyslots in use, damaged ones included, by number."""
         return tuple(
-            views.Keyslot(number, self._kdf(block), *self._area(number),
-                             check.damage(block))
+            keyslot_views.Keyslot(
+                number, self._kdf(block), *self._area(number),
+                luks1_check.damage(block))
             for number, block in enumerate(self.phdr.key_blocks)
             if block.active != ondisk.KEY_DISABLED)
 
@@ -174,7 +175,7 @@ class Luks1Header:
         return (block.key_material_offset * cipher.SECTOR,
                 keymaterial.area_bytes(self.phdr.key_bytes, block.stripes))
 
-    def keyslot(self, number: int) -> views.Keyslot:
+    def keyslot(self, number: int) -> keyslot_views.Keyslot:
         """The keyslot of that number.
 
         :raises KeyslotNotFound: it is not in use, or there is none such
@@ -217,12 +218,12 @@ class Luks1Header:
 
     def verify_volume_key(self, key: bytes) -> bool:
         """Whether *key* is this volume's."""
-        return digest.verify(self.hash_name, key, self.phdr.mk_digest_salt,
-                             self.phdr.mk_digest_iter, self.phdr.mk_digest)
+        return digests.verify(self.hash_name, key, self.phdr.mk_digest_salt,
+                              self.phdr.mk_digest_iter, self.phdr.mk_digest)
 
     def add(self, volume_key: bytes, passphrase: bytes, *,
-            iterations: int = kdf.MIN_ITERATIONS,
-            argon2: Optional[kdf.Argon2Cost] = None,
+            iterations: int = kdfs.MIN_ITERATIONS,
+            argon2: Optional[kdfs.Argon2Cost] = None,
             keyslot: Optional[int] = None,
             random: Random = os.urandom) -> Change:
         """Let *passphrase* open the volume too: key material, then header.
@@ -240,12 +241,12 @@ class Luks1Header:
         number = self._free_keyslot(keyslot)
         block = dataclasses.replace(
             self.phdr.key_blocks[number], active=ondisk.KEY_ENABLED,
-            iterations=iterations, salt=random(digest.SALT_SIZE))
+            iterations=iterations, salt=random(digests.SALT_SIZE))
         area = self._parameters(block).seal(volume_key, passphrase, random)
         header = self.with_blocks({number: block})
         return Change(header, self.plan((
-            (plan.Write(self._area(number)[0], area),),
-            (plan.Write(0, header.pack()),))), number)
+            (plans.Write(self._area(number)[0], area),),
+            (plans.Write(0, header.pack()),))), number)
 
     def erase(self, numbers: Iterable[int], *,
               random: Random = os.urandom) -> Change:
@@ -258,9 +259,9 @@ class Luks1Header:
             slot.number: _free_block(slot.offset // cipher.SECTOR)
             for slot in slots})
         return Change(header, self.plan((
-            tuple(plan.Write(slot.offset, random(slot.length))
+            tuple(plans.Write(slot.offset, random(slot.length))
                   for slot in slots),
-            (plan.Write(0, header.pack()),))))
+            (plans.Write(0, header.pack()),))))
 
     def shred(self, *, random: Random = os.urandom) -> Change:
         """Destroy all keyslots and what lies in unused ones' areas.
@@ -273,13 +274,13 @@ class Luks1Header:
             number: _free_block(offset // cipher.SECTOR)
             for number, (offset, _length) in enumerate(areas)})
         return Change(header, self.plan((
-            tuple(plan.Write(offset, random(length))
+            tuple(plans.Write(offset, random(length))
                   for offset, length in areas),
-            (plan.Write(0, header.pack()),))))
+            (plans.Write(0, header.pack()),))))
 
     def replace(self, number: int, volume_key: bytes, passphrase: bytes, *,
-                iterations: int = kdf.MIN_ITERATIONS,
-                argon2: Optional[kdf.Argon2Cost] = None,
+                iterations: int = kdfs.MIN_ITERATIONS,
+                argon2: Optional[kdfs.Argon2Cost] = None,
                 random: Random = os.urandom) -> Change:
         """Put *passphrase* in the place of keyslot *number*'s.
 
@@ -294,9 +295,9 @@ class Luks1Header:
         return Change(erased.header, added.plan.then(erased.plan),
                       added.keyslot)
 
-    def plan(self, stages: Tuple[plan.Stage, ...]) -> plan.Plan:
+    def plan(self, stages: Tuple[plans.Stage, ...]) -> plans.Plan:
         """A plan that holds only while this header is on the image."""
-        return plan.Plan((plan.Write(0, self.pack()),), stages)
+        return plans.Plan((plans.Write(0, self.pack()),), stages)
 
     def relocate(self, data_offset: int) -> Luks1Header:
         """The header of the same volume on an image with its payload there.
@@ -325,8 +326,8 @@ class Luks1Header:
             self.cipher_spec, self.phdr.key_bytes, self.hash_name,
             self.phdr.key_bytes, block.stripes, self._kdf(block))
 
-    def _kdf(self, block: ondisk.KeyBlock) -> kdf.Pbkdf2:
-        return kdf.Pbkdf2(self.hash_name, block.iterations, block.salt)
+    def _kdf(self, block: ondisk.KeyBlock) -> kdfs.Pbkdf2:
+        return kdfs.Pbkdf2(self.hash_name, block.iterations, block.salt)
 
     def _free_keyslot(self, wanted: Optional[int]) -> int:
         used = [slot.number for slot in self.keyslots]
@@ -346,7 +347,7 @@ class Luks1Header:
 
 
 def _free_block(key_material_offset: int) -> ondisk.KeyBlock:
-    return ondisk.KeyBlock(ondisk.KEY_DISABLED, 0, bytes(digest.SALT_SIZE),
+    return ondisk.KeyBlock(ondisk.KEY_DISABLED, 0, bytes(digests.SALT_SIZE),
                            key_material_offset, ondisk.STRIPES)
 
 
@@ -356,11 +357,11 @@ def check_format(cipher_spec: str, key_bytes: int, hash_name: str) -> None:
     :raises UnsupportedHeader: with what is supported
     """
     cipher.check(cipher_spec, key_bytes)
-    kdf.check_hash(hash_name, writing=True)
+    kdfs.check_hash(hash_name, writing=True)
 
 
 def check_new(passphrase: bytes, iterations: int,
-              argon2: Optional[kdf.Argon2Cost] = None) -> None:
+              argon2: Optional[kdfs.Argon2Cost] = None) -> None:
     """Refuse what :meth:`Luks1Header.add` would not make a keyslot of.
 
     :raises InvalidParameter: passphrase length or iterations, or Argon2
@@ -369,4 +370,4 @@ def check_new(passphrase: bytes, iterations: int,
         raise exception.InvalidParameter(
             name="KDF", value="argon2id",
             reason="is not there in LUKS1, which has PBKDF2 only")
-    kdf.check_new(passphrase, iterations)
+    kdfs.check_new(passphrase, iterations)

@@ -27,18 +27,18 @@ from typing import Dict, List
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks.luks1 import check
-from os_brick_rbd_luks.luks.luks1 import header
-from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.luks.luks1 import check as luks1_check
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.luks import plan
-from os_brick_rbd_luks.luks import restore
+from os_brick_rbd_luks.luks import plans
+from os_brick_rbd_luks.luks import restore_steps
 
 Blocks = Dict[int, ondisk.KeyBlock]
 
 
-def over_nothing(backup: header.Luks1Header, areas: restore.Areas,
-                 found: bytes) -> plan.Plan:
+def over_nothing(backup: luks1.Luks1Header, areas: restore_steps.Areas,
+                 found: bytes) -> plans.Plan:
     """Write *backup* where no header is worth keeping.
 
     What looks like a header goes first, so that no cut leaves a mixture.
@@ -46,15 +46,15 @@ def over_nothing(backup: header.Luks1Header, areas: restore.Areas,
     :param areas: bytes of the area of each of the backup's keyslots
     :param found: what the image begins with now
     """
-    wiped = plan.Write(0, bytes(layout.KEYSLOT_ALIGNMENT))
-    return plan.Plan((plan.Write(0, found),), (
-        (wiped,), tuple(restore.writes(backup.keyslots, areas).values()),
-        (plan.Write(0, backup.pack()),)))
+    wiped = plans.Write(0, bytes(luks1_layout.KEYSLOT_ALIGNMENT))
+    return plans.Plan((plans.Write(0, found),), (
+        (wiped,), tuple(restore_steps.writes(backup.keyslots, areas).values()),
+        (plans.Write(0, backup.pack()),)))
 
 
-def over_header(current: header.Luks1Header, current_areas: restore.Areas,
-                backup: header.Luks1Header, areas: restore.Areas,
-                random: header.Random = os.urandom) -> plan.Plan:
+def over_header(current: luks1.Luks1Header, current_areas: restore_steps.Areas,
+                backup: luks1.Luks1Header, areas: restore_steps.Areas,
+                random: luks1.Random = os.urandom) -> plans.Plan:
     """Write *backup* over *current*, a header of the same volume.
 
     :param current_areas: bytes of the area of each present keyslot
@@ -62,10 +62,10 @@ def over_header(current: header.Luks1Header, current_areas: restore.Areas,
     :raises OperationRefused: there is no free keyslot to keep a present one
         in, or the backup has none in use
     """
-    restore.refuse_useless(backup.keyslots)
+    restore_steps.refuse_useless(backup.keyslots)
     backup = backup.over(current)
-    old = restore.writes(current.keyslots, current_areas)
-    new = restore.writes(backup.keyslots, areas)
+    old = restore_steps.writes(current.keyslots, current_areas)
+    new = restore_steps.writes(backup.keyslots, areas)
     covered = {number for number, write in old.items()
                if any(write.overlaps(other) for other in new.values())}
     in_the_way = [number for number in old
@@ -78,22 +78,22 @@ def over_header(current: header.Luks1Header, current_areas: restore.Areas,
               and not _has_copy(current.phdr.key_blocks[number], kept)]
     copies, blocks = _copy(current, old, moving, new)
     both = _checked(backup.with_blocks({**kept, **blocks}))
-    stages: List[plan.Stage] = []
+    stages: List[plans.Stage] = []
     if copies:
         copied = _checked(current.with_blocks(blocks))
-        stages += [tuple(copies.values()), (plan.Write(0, copied.pack()),)]
-    stages += [tuple(new.values()), (plan.Write(0, both.pack()),)]
+        stages += [tuple(copies.values()), (plans.Write(0, copied.pack()),)]
+    stages += [tuple(new.values()), (plans.Write(0, both.pack()),)]
     leftover = [write for number, write in old.items()
                 if number not in covered] + list(copies.values())
     if leftover:
-        stages.append(tuple(plan.Write(write.offset, random(len(write.data)))
+        stages.append(tuple(plans.Write(write.offset, random(len(write.data)))
                             for write in leftover))
-    stages.append((plan.Write(0, backup.pack()),))
+    stages.append((plans.Write(0, backup.pack()),))
     return current.plan(tuple(stages))
 
 
-def _is_same(current: header.Luks1Header, old: Dict[int, plan.Write],
-             backup: header.Luks1Header, new: Dict[int, plan.Write],
+def _is_same(current: luks1.Luks1Header, old: Dict[int, plans.Write],
+             backup: luks1.Luks1Header, new: Dict[int, plans.Write],
              number: int) -> bool:
     return (old[number] == new.get(number)
             and current.phdr.key_blocks[number]
@@ -109,11 +109,11 @@ def _has_copy(block: ondisk.KeyBlock, kept: Blocks) -> bool:
                for other in kept.values())
 
 
-def _copy(current: header.Luks1Header, old: Dict[int, plan.Write],
-          moving: List[int], new: Dict[int, plan.Write]
-          ) -> tuple[Dict[int, plan.Write], Blocks]:
+def _copy(current: luks1.Luks1Header, old: Dict[int, plans.Write],
+          moving: List[int], new: Dict[int, plans.Write]
+          ) -> tuple[Dict[int, plans.Write], Blocks]:
     """The areas and the records of copies, by their new numbers."""
-    copies: Dict[int, plan.Write] = {}
+    copies: Dict[int, plans.Write] = {}
     blocks: Blocks = {}
     free = [number for number in range(ondisk.KEYSLOTS)
             if number not in old and number not in new]
@@ -122,7 +122,7 @@ def _copy(current: header.Luks1Header, old: Dict[int, plan.Write],
             raise _no_room()
         number = free.pop(0)
         offset = current.phdr.key_blocks[number].key_material_offset
-        copies[number] = plan.Write(offset * cipher.SECTOR, old[source].data)
+        copies[number] = plans.Write(offset * cipher.SECTOR, old[source].data)
         if any(copies[number].overlaps(write) for write in new.values()):
             raise _no_room()
         blocks[number] = dataclasses.replace(
@@ -130,10 +130,10 @@ def _copy(current: header.Luks1Header, old: Dict[int, plan.Write],
     return copies, blocks
 
 
-def _checked(changed: header.Luks1Header) -> header.Luks1Header:
+def _checked(changed: luks1.Luks1Header) -> luks1.Luks1Header:
     """Refuse what two headers with unlike keyslot areas would make."""
     try:
-        check.check(changed.phdr)
+        luks1_check.check(changed.phdr)
     except exception.CorruptHeader as error:
         raise _no_room() from error
     return changed

@@ -27,12 +27,12 @@ from typing import List, Optional, Tuple
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks import kdf as kdfs
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks2 import layout
-from os_brick_rbd_luks.luks.luks2 import metadata
+from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
 from os_brick_rbd_luks.luks.luks2 import ondisk
+from os_brick_rbd_luks.luks.luks2 import records
 
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 
@@ -101,7 +101,7 @@ def check_binary(binary: ondisk.Binary, which: str, offset: int) -> None:
             supported=", ".join(kdfs.READABLE_HASHES))
 
 
-def check(binary: ondisk.Binary, found: metadata.Metadata) -> None:
+def check(binary: ondisk.Binary, found: records.Metadata) -> None:
     """Refuse metadata that is damaged, hostile or detached.
 
     :param binary: of the copy with that metadata
@@ -117,7 +117,7 @@ class _Rules:
     """The rules between the objects of one copy."""
 
     def __init__(self, binary: ondisk.Binary,
-                 found: metadata.Metadata) -> None:
+                 found: records.Metadata) -> None:
         self._found = found
         self._hdr_size = binary.hdr_size
         self._at = binary.hdr_offset + ondisk.SIZE
@@ -132,14 +132,14 @@ class _Rules:
         self._keyslots()
 
     def _config(self) -> None:
-        size = layout.json_size(self._hdr_size)
+        size = luks2_layout.json_size(self._hdr_size)
         if self._found.json_size != size:
             raise self.corrupt("config.json_size", f"is "
                                f"{self._found.json_size}, not {size}")
         size = self._found.keyslots_size
-        if size % layout.AREA_ALIGNMENT:
+        if size % luks2_layout.AREA_ALIGNMENT:
             raise self.corrupt("config.keyslots_size", f"is {size}, no "
-                               f"multiple of {layout.AREA_ALIGNMENT}")
+                               f"multiple of {luks2_layout.AREA_ALIGNMENT}")
         _limit("config.keyslots_size", size, limits.MAX_KEYSLOTS_SIZE)
 
     def _digests(self) -> None:
@@ -199,7 +199,7 @@ class _Rules:
             raise self.corrupt("config.keyslots_size",
                                "lets keyslots reach into the payload")
 
-    def _segment(self, path: str, segment: metadata.Segment) -> None:
+    def _segment(self, path: str, segment: records.Segment) -> None:
         if segment.offset % cipher.SECTOR:
             raise self.corrupt(f"{path}.offset", "is not aligned")
         if segment.sector_size not in SECTOR_SIZES:
@@ -231,7 +231,7 @@ class _Rules:
                 raise self.corrupt(f"{path}.size",
                                    "reaches beyond the keyslots area")
 
-    def _keyslot(self, path: str, slot: metadata.Keyslot) -> None:
+    def _keyslot(self, path: str, slot: records.Keyslot) -> None:
         area = slot.area
         if area.offset % cipher.SECTOR:
             raise self.corrupt(f"{path}.area.offset", "is not aligned")
@@ -241,9 +241,9 @@ class _Rules:
         _limit(f"{path}.area.key_size", area.key_size, limits.MAX_KEY_BYTES)
         if slot.hash_name is None:
             return
-        if slot.stripes != layout.STRIPES:
+        if slot.stripes != luks2_layout.STRIPES:
             raise self.corrupt(f"{path}.af.stripes", f"is {slot.stripes}, "
-                               f"not {layout.STRIPES}")
+                               f"not {luks2_layout.STRIPES}")
         needed = keymaterial.area_bytes(slot.key_size, slot.stripes)
         if area.size < needed:
             raise self.corrupt(f"{path}.area.size", f"is {area.size}, less "
@@ -281,7 +281,7 @@ def check_format(cipher_spec: str, key_bytes: int, hash_name: str,
                 map(str, WRITABLE_SECTOR_SIZES)))
 
 
-def requirements(found: metadata.Metadata) -> None:
+def requirements(found: records.Metadata) -> None:
     """Refuse to do anything by a header that asks for more than we know.
 
     :raises UnsupportedHeader: naming what it asks for
@@ -296,7 +296,7 @@ def requirements(found: metadata.Metadata) -> None:
                       "re-encryption with cryptsetup first")
 
 
-def movable(found: metadata.Metadata) -> None:
+def movable(found: records.Metadata) -> None:
     """Refuse a payload that is more than one run of encrypted sectors.
 
     One of a fixed size, or whose IVs begin elsewhere, moves as any other.

@@ -26,19 +26,19 @@ from typing import Callable, Iterable, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks import digest as digests
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.luks import keyslot as views
-from os_brick_rbd_luks.luks.luks2 import check
-from os_brick_rbd_luks.luks.luks2 import copies
+from os_brick_rbd_luks.luks import digests
+from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks import keyslot_views
+from os_brick_rbd_luks.luks.luks2 import check as luks2_check
+from os_brick_rbd_luks.luks.luks2 import header_copies
 from os_brick_rbd_luks.luks.luks2 import jsontext
-from os_brick_rbd_luks.luks.luks2 import layout
-from os_brick_rbd_luks.luks.luks2 import metadata as records
+from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks.luks2 import pair
+from os_brick_rbd_luks.luks.luks2 import records
 from os_brick_rbd_luks.luks.luks2 import slots
 from os_brick_rbd_luks.luks import payload
-from os_brick_rbd_luks.luks import plan as plans
+from os_brick_rbd_luks.luks import plans
 
 Random = Callable[[int], bytes]
 
@@ -70,17 +70,17 @@ class Luks2Header(pair.Pair):
         :param data: as many bytes as ``detect.wanted`` says; with a damaged
             primary copy, twice the offset of the secondary one
         :raises HeaderError: see
-            :func:`~os_brick_rbd_luks.luks.luks2.copies.believe`
+            :func:`~os_brick_rbd_luks.luks.luks2.header_copies.believe`
         """
-        found = copies.believe(data)
+        found = header_copies.believe(data)
         return cls(found.primary, found.secondary_salt, found.metadata,
                    found.ailment, data[:2 * found.primary.hdr_size])
 
     @classmethod
     def build(cls, volume_key: bytes, *, cipher_spec: str, hash_name: str,
               data_offset: int, uuid: str, sector_size: int = 4096,
-              hdr_size: int = layout.HDR_SIZE, clone: bool = False,
-              digest_iterations: int = kdf.MIN_ITERATIONS,
+              hdr_size: int = luks2_layout.HDR_SIZE, clone: bool = False,
+              digest_iterations: int = kdfs.MIN_ITERATIONS,
               random: Random = os.urandom) -> Luks2Header:
         """A header without keyslots.
 
@@ -90,8 +90,8 @@ class Luks2Header(pair.Pair):
         :param clone: mark it as librbd does the own header of a clone
         :raises UnsupportedHeader: cipher, key length, hash or sector size
         """
-        check.check_format(cipher_spec, len(volume_key), hash_name,
-                           sector_size)
+        luks2_check.check_format(cipher_spec, len(volume_key), hash_name,
+                                 sector_size)
         salt = random(digests.SALT_SIZE)
         digest = digests.make(hash_name, volume_key, salt, digest_iterations,
                               digests.full_size(hash_name))
@@ -100,11 +100,11 @@ class Luks2Header(pair.Pair):
                             sector_size=sector_size),
             records.Digest("pbkdf2", (), (0,), hash_name, digest_iterations,
                            salt, digest),
-            layout.json_size(hdr_size),
-            layout.keyslots_size(hdr_size, data_offset))
+            luks2_layout.json_size(hdr_size),
+            luks2_layout.keyslots_size(hdr_size, data_offset))
         blank = ondisk.new(hdr_size, uuid, random(ondisk.SALT_SIZE),
                            clone=clone)
-        check.check_binary(blank, ondisk.PRIMARY, 0)
+        luks2_check.check_binary(blank, ondisk.PRIMARY, 0)
         return _assemble(blank, random(ondisk.SALT_SIZE), tree)
 
     @property
@@ -120,7 +120,7 @@ class Luks2Header(pair.Pair):
     @property
     def uuid(self) -> str:
         """The volume's UUID, as text."""
-        return check.text(self.primary, "uuid")
+        return luks2_check.text(self.primary, "uuid")
 
     @property
     def seqid(self) -> int:
@@ -146,7 +146,7 @@ class Luks2Header(pair.Pair):
     def keyslot_hash(self) -> str:
         """The hash of new keyslots."""
         name = self.hash_name
-        return name if name in kdf.WRITABLE_HASHES else "sha256"
+        return name if name in kdfs.WRITABLE_HASHES else "sha256"
 
     @property
     def key_bits(self) -> Optional[int]:
@@ -161,7 +161,7 @@ class Luks2Header(pair.Pair):
         return self.segment.offset
 
     @property
-    def keyslots(self) -> Tuple[views.Keyslot, ...]:
+    def keyslots(self) -> Tuple[keyslot_views.Keyslot, ...]:
         """The keyslots, those of no use for the payload included."""
         return tuple(slots.view(self.metadata, number)
                      for number in self.metadata.keyslots)
@@ -181,7 +181,7 @@ class Luks2Header(pair.Pair):
         """The first byte behind all keyslot areas, used or not."""
         return 2 * self.primary.hdr_size + self.metadata.keyslots_size
 
-    def keyslot(self, number: int) -> views.Keyslot:
+    def keyslot(self, number: int) -> keyslot_views.Keyslot:
         """The keyslot of that number.
 
         :raises KeyslotNotFound: it is not in use, or there is none such
@@ -212,7 +212,7 @@ class Luks2Header(pair.Pair):
         :raises UnsupportedHeader: the keyslot is none for the payload or
             has a cipher, hash or KDF that we do not know
         """
-        check.requirements(self.metadata)
+        luks2_check.requirements(self.metadata)
         self.keyslot(number)
         key = slots.parameters(self.metadata, number).open(area, passphrase)
         if not self.verify_volume_key(key):
@@ -229,8 +229,8 @@ class Luks2Header(pair.Pair):
                               digest.iterations, digest.digest)
 
     def add(self, volume_key: bytes, passphrase: bytes, *,
-            iterations: int = kdf.MIN_ITERATIONS,
-            argon2: Optional[kdf.Argon2Cost] = None,
+            iterations: int = kdfs.MIN_ITERATIONS,
+            argon2: Optional[kdfs.Argon2Cost] = None,
             keyslot: Optional[int] = None,
             random: Random = os.urandom) -> Change:
         """Let *passphrase* open the volume too: key material, then header.
@@ -249,24 +249,25 @@ class Luks2Header(pair.Pair):
                          (), random)
 
     def _add(self, volume_key: bytes, passphrase: bytes, iterations: int,
-             argon2: Optional[kdf.Argon2Cost], number: int, priority: int,
+             argon2: Optional[kdfs.Argon2Cost], number: int, priority: int,
              tokens: Iterable[int], random: Random) -> Change:
-        kdf.check_new(passphrase, iterations, argon2)
-        check.requirements(self.metadata)
+        kdfs.check_new(passphrase, iterations, argon2)
+        luks2_check.requirements(self.metadata)
         # Refused now rather than after seconds of key derivation.
         self.plan(())
         if not self.verify_volume_key(volume_key):
             raise exception.WrongVolumeKey()
         salt = random(digests.SALT_SIZE)
-        derivation: kdf.KDF = (
-            kdf.Pbkdf2(self.keyslot_hash, iterations, salt) if argon2 is None
-            else kdf.Argon2("argon2id", argon2, salt))
+        derivation: kdfs.KDF = (
+            kdfs.Pbkdf2(self.keyslot_hash, iterations, salt) if argon2 is None
+            else kdfs.Argon2("argon2id", argon2, salt))
         slot = records.Keyslot(
             "luks2", len(volume_key), records.Area(
-                *slots.gap(self.metadata, layout.area_size(len(volume_key)),
-                           2 * self.primary.hdr_size, self.keyslots_end),
-                *_AREA_CIPHER), priority, layout.STRIPES, self.keyslot_hash,
-            derivation, derivation.name)
+                *slots.gap(
+                    self.metadata, luks2_layout.area_size(len(volume_key)),
+                    2 * self.primary.hdr_size, self.keyslots_end),
+                *_AREA_CIPHER), priority, luks2_layout.STRIPES,
+            self.keyslot_hash, derivation, derivation.name)
         header = self.with_tree(records.with_keyslot(
             self.metadata.tree, number, records.keyslot_tree(slot),
             self._digest()[0], tokens))
@@ -282,7 +283,7 @@ class Luks2Header(pair.Pair):
         :raises KeyslotNotFound: one of them is not in use
         :raises DamagedHeaderCopy: one copy is damaged
         """
-        check.requirements(self.metadata)
+        luks2_check.requirements(self.metadata)
         numbers = [self.keyslot(number).number for number in numbers]
         areas = [self.metadata.keyslots[number].area for number in numbers]
         header = self.with_tree(records.without_keyslots(self.metadata.tree,
@@ -296,7 +297,7 @@ class Luks2Header(pair.Pair):
 
         :raises DamagedHeaderCopy: one copy is damaged
         """
-        check.requirements(self.metadata)
+        luks2_check.requirements(self.metadata)
         start, end = 2 * self.primary.hdr_size, self.keyslots_end
         header = self.with_tree(records.without_keyslots(
             self.metadata.tree, list(self.metadata.keyslots)))
@@ -306,8 +307,8 @@ class Luks2Header(pair.Pair):
             *header.stages())))
 
     def replace(self, number: int, volume_key: bytes, passphrase: bytes, *,
-                iterations: int = kdf.MIN_ITERATIONS,
-                argon2: Optional[kdf.Argon2Cost] = None,
+                iterations: int = kdfs.MIN_ITERATIONS,
+                argon2: Optional[kdfs.Argon2Cost] = None,
                 random: Random = os.urandom) -> Change:
         """Put *passphrase* in the place of keyslot *number*'s.
 
@@ -355,7 +356,7 @@ class Luks2Header(pair.Pair):
         :raises UnsupportedHeader: the own header of a clone, or a payload
             that cannot be moved as it is
         """
-        check.movable(self.metadata)
+        luks2_check.movable(self.metadata)
         payload.check_offset(self, data_offset,
                              2 ** 64 - (self.segment.size or 0))
         try:
@@ -389,10 +390,10 @@ class Luks2Header(pair.Pair):
 def _assemble(binary: ondisk.Binary, secondary_salt: bytes,
               tree: jsontext.Tree) -> Luks2Header:
     """A header with that metadata, checked like one of somebody else's."""
-    size = layout.json_size(binary.hdr_size)
+    size = luks2_layout.json_size(binary.hdr_size)
     text = jsontext.encode(tree)
     if len(text) >= size:
         raise exception.NoFreeKeyslot(count=len(tree["keyslots"]) - 1)
     found = records.parse(text.ljust(size, b"\0"), ondisk.SIZE)
-    check.check(binary, found)
+    luks2_check.check(binary, found)
     return Luks2Header(binary.seal(found.area()), secondary_salt, found)

@@ -23,10 +23,10 @@ import dataclasses
 from typing import Optional, Tuple
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks2 import copies
-from os_brick_rbd_luks.luks.luks2 import metadata as records
+from os_brick_rbd_luks.luks.luks2 import header_copies
 from os_brick_rbd_luks.luks.luks2 import ondisk
-from os_brick_rbd_luks.luks import plan as plans
+from os_brick_rbd_luks.luks.luks2 import records
+from os_brick_rbd_luks.luks import plans
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Pair:
     primary: ondisk.Binary
     secondary_salt: bytes
     metadata: records.Metadata
-    ailment: Optional[copies.Ailment] = None
+    ailment: Optional[header_copies.Ailment] = None
     #: both copies as they are on the image, if it is read from one
     found: Optional[bytes] = dataclasses.field(
         default=None, repr=False, compare=False)
@@ -49,8 +49,9 @@ class Pair:
 
     def copy(self, which: str) -> bytes:
         """The bytes of one copy."""
-        binary = (self.primary if which == ondisk.PRIMARY else
-                  copies.to_secondary(self.primary, self.secondary_salt))
+        binary = (self.primary if which == ondisk.PRIMARY
+                  else header_copies.to_secondary(
+                      self.primary, self.secondary_salt))
         area = self.metadata.area()
         return binary.seal(area).pack() + area
 

@@ -22,17 +22,17 @@ from typing import List, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
-from os_brick_rbd_luks.luks import keyslot as views
+from os_brick_rbd_luks.luks import keyslot_views
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks2 import layout
-from os_brick_rbd_luks.luks.luks2 import metadata
+from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
+from os_brick_rbd_luks.luks.luks2 import records
 
-_NO_DIGEST = metadata.Digest("of the payload", (), ())
+_NO_DIGEST = records.Digest("of the payload", (), ())
 
 
-def payload_digest(found: metadata.Metadata) -> Tuple[int, metadata.Digest]:
+def payload_digest(found: records.Metadata) -> Tuple[int, records.Digest]:
     """Number and record of the digest of the volume key."""
     for number, digest in found.digests.items():
         if 0 in digest.segments:
@@ -40,18 +40,18 @@ def payload_digest(found: metadata.Metadata) -> Tuple[int, metadata.Digest]:
     return -1, _NO_DIGEST
 
 
-def view(found: metadata.Metadata, number: int) -> views.Keyslot:
+def view(found: records.Metadata, number: int) -> keyslot_views.Keyslot:
     """What users see of a keyslot in use."""
     slot = found.keyslots[number]
     length = slot.area.size
     if slot.hash_name is not None:
         length = keymaterial.area_bytes(slot.key_size, slot.stripes)
-    return views.Keyslot(
+    return keyslot_views.Keyslot(
         number, slot.kdf, slot.area.offset, length,
         foreign=_foreign(found, number, slot), priority=slot.priority)
 
 
-def _foreign(found: metadata.Metadata, number: int, slot: metadata.Keyslot
+def _foreign(found: records.Metadata, number: int, slot: records.Keyslot
              ) -> Optional[str]:
     """Why a keyslot is of no use to us for the payload, if so."""
     if slot.hash_name is None:
@@ -61,18 +61,18 @@ def _foreign(found: metadata.Metadata, number: int, slot: metadata.Keyslot
     if slot.kdf is None:
         return f"with KDF {slot.kdf_name}"
     used = [slot.hash_name]
-    if isinstance(slot.kdf, kdf.Pbkdf2):
+    if isinstance(slot.kdf, kdfs.Pbkdf2):
         used.append(slot.kdf.hash_name)
     try:
         cipher.check(slot.area.encryption or "", slot.area.key_size)
         for name in used:
-            kdf.check_hash(name)
+            kdfs.check_hash(name)
     except exception.UnsupportedHeader as error:
         return f"with {error.what}"
     return None
 
 
-def parameters(found: metadata.Metadata, number: int
+def parameters(found: records.Metadata, number: int
                ) -> keymaterial.Parameters:
     """What the area of a keyslot in use depends on.
 
@@ -90,25 +90,25 @@ def parameters(found: metadata.Metadata, number: int
         slot.key_size, slot.stripes, slot.kdf)
 
 
-def areas(found: metadata.Metadata) -> List[layout.Area]:
+def areas(found: records.Metadata) -> List[luks2_layout.Area]:
     """Offset and length of what is reserved for each keyslot."""
     return [(slot.area.offset, slot.area.size)
             for slot in found.keyslots.values()]
 
 
-def gap(found: metadata.Metadata, size: int, start: int, end: int
-        ) -> layout.Area:
+def gap(found: records.Metadata, size: int, start: int, end: int
+        ) -> luks2_layout.Area:
     """Room for one more area of *size* bytes from *start* to *end*.
 
     :raises NoFreeKeyslot: there is none
     """
-    offset = layout.find_gap(areas(found), start, end, size)
+    offset = luks2_layout.find_gap(areas(found), start, end, size)
     if offset is None:
         raise exception.NoFreeKeyslot(count=len(found.keyslots))
     return offset, size
 
 
-def free_number(found: metadata.Metadata, wanted: Optional[int]) -> int:
+def free_number(found: records.Metadata, wanted: Optional[int]) -> int:
     """A number for a new keyslot.
 
     :param wanted: this one, if it is free; the first free one when None

@@ -25,8 +25,8 @@ from __future__ import annotations
 from typing import Iterator, Optional, Tuple, Union
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import layered
 
@@ -51,7 +51,7 @@ def load(image: images.MemoryImage, release: Optional[int], kind: str,
             return found
         if len(passphrases) != 1:
             raise ValueError("there is one layer, or one passphrase only")
-        opened = unlock.unlock(image, *passphrases)
+        opened = unlocking.unlock(image, *passphrases)
     except (exception.ImageError, exception.WrongPassphrase):
         raise
     except exception.RBDLuksError as error:
@@ -73,7 +73,7 @@ def _check_kind(kind: str, found: str) -> None:
 class Plaintext:
     """A volume that is one layer, or whose layers have one volume key."""
 
-    def __init__(self, image: images.MemoryImage, opened: unlock.Unlocked
+    def __init__(self, image: images.MemoryImage, opened: unlocking.Unlocked
                  ) -> None:
         self._image = image
         self._offset = opened.header.data_offset

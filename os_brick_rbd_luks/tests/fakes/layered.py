@@ -23,8 +23,8 @@ from __future__ import annotations
 from typing import List, Optional
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import content as contents
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import objects
@@ -107,7 +107,7 @@ class _Encrypted(_Layer):
     def __init__(self, content: contents.Content, passphrase: bytes) -> None:
         super().__init__(content)
         with images.MemoryImage(content, read_only=True) as image:
-            opened = unlock.unlock(image, passphrase)
+            opened = unlocking.unlock(image, passphrase)
         self.type = opened.header.type
         self.offset = opened.header.data_offset
         if self.offset % content.stripe_period:

@@ -26,8 +26,8 @@ from typing import Any, List, Optional
 from lxml import etree
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.fakes import ceph as clusters
 from os_brick_rbd_luks.tests.fakes import layered
 from os_brick_rbd_luks.tests.fakes import libvirt
@@ -85,7 +85,7 @@ class Disk:
         with self._store.open(self._image, read_only=True) as image:
             try:
                 header = header_io.read_header(image)
-                unlock.unlock(image, secrets[0])
+                unlocking.unlock(image, secrets[0])
                 if self._engine != "qemu" and self._is_layered:
                     layered.Plaintext(self._store.contents[self._image],
                                       *secrets)

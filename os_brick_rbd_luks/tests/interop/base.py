@@ -24,10 +24,10 @@ import subprocess
 import fixtures
 import testtools
 
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests import qemu
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -103,8 +103,8 @@ class InteropTestCase(testtools.TestCase):
         return image
 
     def create(self, passphrase=OLD, **options):
-        return create.create(self.store, self.path, SIZE, passphrase,
-                             formatting.Options(**options))
+        return creating.create(self.store, self.path, SIZE, passphrase,
+                               formatting.Options(**options))
 
     def content(self, length=-1):
         with open(self.path, "rb") as stream:

@@ -18,9 +18,9 @@ import os
 
 import ddt
 
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.interop import base
 from os_brick_rbd_luks.tests import units
 
@@ -72,7 +72,7 @@ class BackupTest(base.Cryptsetup):
 
     def differences(self):
         """Offsets of sectors that differ; in all of them ours is zeros."""
-        ours, theirs = backup.backup(self.open()), self.their_backup()
+        ours, theirs = header_backup.backup(self.open()), self.their_backup()
         self.assertEqual(len(theirs), len(ours))
         found = [at for at in range(0, len(ours), 512)
                  if ours[at:at + 512] != theirs[at:at + 512]]
@@ -92,7 +92,7 @@ class BackupTest(base.Cryptsetup):
 
     def test_ours_restored_by_them(self):
         self.create()
-        data = self.changed_after(lambda: backup.backup(self.open()))
+        data = self.changed_after(lambda: header_backup.backup(self.open()))
         self.their_restore(data)
         self.assert_opens(base.OLD, base.OTHER)
 
@@ -104,15 +104,15 @@ class BackupTest(base.Cryptsetup):
             self.format("--cipher", "aes-xts-plain64", "--key-size", "512",
                         "--align-payload", "4040")
         data = self.changed_after(self.their_backup)
-        backup.restore(self.open(), data)
+        header_backup.restore(self.open(), data)
         self.assert_opens(base.OLD, base.OTHER)
         self.assertEqual(data[:592], self.content(592))
 
     def test_over_a_wiped_header(self):
         self.create()
-        data = backup.backup(self.open())
+        data = header_backup.backup(self.open())
         for restore in (
-                lambda: backup.restore(self.open(), data, force=True),
+                lambda: header_backup.restore(self.open(), data, force=True),
                 lambda: self.their_restore(data)):
             with open(self.path, "r+b") as stream:
                 stream.write(bytes(2 * units.MIB))

@@ -17,10 +17,10 @@ from __future__ import annotations
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.interop import base
 
 
@@ -47,7 +47,7 @@ class OursTest(base.Cryptsetup):
             self.secret(base.OLD), self.path).stdout.decode()
         shown = bytes.fromhex("".join(
             text.split("MK dump:")[1].split()))
-        self.assertEqual(shown, unlock.unlock(
+        self.assertEqual(shown, unlocking.unlock(
             self.open(), base.OLD).volume_key)
 
     @ddt.data(b"\0binary\xff\n", b"x" * 511, "pässwörd".encode(), b"x")
@@ -83,8 +83,8 @@ class OursTest(base.Cryptsetup):
         self.cryptsetup("luksRemoveKey", self.path, "--key-file",
                         self.secret(base.OLD))
         image = self.open()
-        self.assertEqual(3, unlock.unlock(image, base.NEW).keyslot)
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertEqual(3, unlocking.unlock(image, base.NEW).keyslot)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.OLD)
 
     def test_erased(self):
@@ -109,13 +109,13 @@ class TheirsTest(base.Cryptsetup):
         """Unlocked, re-keyed, a keyslot added and removed, by us."""
         image = self.open()
         self.assert_dump_agrees(header_io.read_header(image))
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.NEW)
-        before = unlock.unlock(image, base.OLD)
+        before = unlocking.unlock(image, base.OLD)
         payload = self.content()[before.header.data_offset:]
         keyslots.rekey(image, base.OLD, base.NEW)
         self.assertEqual(before.volume_key,
-                         unlock.unlock(image, base.NEW).volume_key)
+                         unlocking.unlock(image, base.NEW).volume_key)
         self.assertTrue(self.opens(base.NEW))
         self.assertFalse(self.opens(base.OLD))
         keyslots.add(image, base.NEW, base.OTHER)
@@ -153,10 +153,10 @@ class TheirsTest(base.Cryptsetup):
                         self.secret(base.NEW))
         image = self.open()
         self.assert_dump_agrees(header_io.read_header(image))
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.OLD)
-        self.assertEqual(1, unlock.unlock(image, base.NEW).keyslot)
-        self.assertEqual(5, unlock.unlock(image, base.OTHER).keyslot)
+        self.assertEqual(1, unlocking.unlock(image, base.NEW).keyslot)
+        self.assertEqual(5, unlocking.unlock(image, base.OTHER).keyslot)
         result = keyslots.rekey(image, base.OTHER, base.OLD)
         self.assertEqual((0, 5), (result.added, result.removed))
         self.assertEqual(

@@ -20,19 +20,19 @@ import shutil
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.operations import audit
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import describe
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import recover
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import audit
+from os_brick_rbd_luks.headers import describe
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.tests.interop import base
 from os_brick_rbd_luks.tests import units
 
-ARGON2 = kdf.Argon2Cost(4, 1024, 2)
+ARGON2 = kdfs.Argon2Cost(4, 1024, 2)
 
 
 class Luks2TestCase(base.Luks2):
@@ -66,7 +66,7 @@ class OursTest(Luks2TestCase):
         self.assert_dump_agrees(header)
         self.assertTrue(self.opens(base.OLD))
         self.assertFalse(self.opens(base.NEW))
-        self.assertEqual(self.volume_key(), unlock.unlock(
+        self.assertEqual(self.volume_key(), unlocking.unlock(
             self.open(), base.OLD).volume_key)
 
     @ddt.data(b"\0binary\xff\n", b"x" * 511, "pässwörd".encode(), b"x")
@@ -75,7 +75,7 @@ class OursTest(Luks2TestCase):
         self.assertTrue(self.opens(passphrase))
         self.assertFalse(self.opens(passphrase + b"\n"))
 
-    @ddt.data(ARGON2, kdf.Argon2Cost(1, 64, 1), kdf.Argon2Cost(3, 65536, 4))
+    @ddt.data(ARGON2, kdfs.Argon2Cost(1, 64, 1), kdfs.Argon2Cost(3, 65536, 4))
     def test_argon2(self, cost):
         self.create(argon2=cost)
         self.assertTrue(self.opens(base.OLD))
@@ -124,8 +124,8 @@ class OursTest(Luks2TestCase):
         self.cryptsetup("luksRemoveKey", self.path, "--key-file",
                         self.secret(base.OLD))
         image = self.open()
-        self.assertEqual(3, unlock.unlock(image, base.NEW).keyslot)
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertEqual(3, unlocking.unlock(image, base.NEW).keyslot)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.OLD)
         keyslots.rekey(image, base.NEW, base.OLD)
         self.assertTrue(self.opens(base.OLD))
@@ -203,13 +203,13 @@ class TheirsTest(Luks2TestCase):
         self.assert_dump_agrees(header_io.read_header(image))
         packed = header_io.read_header(image).pack()
         self.assertEqual(packed, self.content(len(packed)))
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.NEW)
-        before = unlock.unlock(image, base.OLD)
+        before = unlocking.unlock(image, base.OLD)
         payload = self.content()[before.header.data_offset:]
         keyslots.rekey(image, base.OLD, base.NEW)
         self.assertEqual(before.volume_key,
-                         unlock.unlock(image, base.NEW).volume_key)
+                         unlocking.unlock(image, base.NEW).volume_key)
         self.assertTrue(self.opens(base.NEW))
         self.assertFalse(self.opens(base.OLD))
         keyslots.add(image, base.NEW, base.OTHER, argon2=ARGON2)
@@ -282,8 +282,8 @@ class TheirsTest(Luks2TestCase):
         self.kill_slot(0, base.NEW)
         image = self.open()
         self.assert_dump_agrees(header_io.read_header(image))
-        self.assertEqual(1, unlock.unlock(image, base.NEW).keyslot)
-        self.assertEqual(5, unlock.unlock(image, base.OTHER).keyslot)
+        self.assertEqual(1, unlocking.unlock(image, base.NEW).keyslot)
+        self.assertEqual(5, unlocking.unlock(image, base.OTHER).keyslot)
         result = keyslots.rekey(image, base.OTHER, base.OLD)
         self.assertEqual((0, 5), (result.added, result.removed))
         self.assertEqual(
@@ -296,10 +296,10 @@ class TheirsTest(Luks2TestCase):
         self.cryptsetup("config", self.path, "--priority", "ignore",
                         "--key-slot", "0")
         image = self.open()
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.OLD)
         self.assertFalse(self.opens(base.OLD))
-        unlock.unlock(image, base.OLD, 0)
+        unlocking.unlock(image, base.OLD, 0)
         self.cryptsetup("config", self.path, "--priority", "prefer",
                         "--key-slot", "1")
         keyslots.rekey(image, base.NEW, base.OTHER)
@@ -312,9 +312,9 @@ class TheirsTest(Luks2TestCase):
             "luksAddKey", *self.KDFS["pbkdf2"], "--unbound", "--key-size",
             "256", self.path, self.secret(base.NEW))
         image = self.open()
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.NEW)
-        self.assertRaises(exception.UnsupportedHeader, unlock.unlock, image,
+        self.assertRaises(exception.UnsupportedHeader, unlocking.unlock, image,
                           base.NEW, 1)
         keyslots.rekey(image, base.OLD, base.OTHER)
         self.assert_dump_agrees(header_io.read_header(image))
@@ -378,8 +378,8 @@ class TheirsTest(Luks2TestCase):
         self.format("--cipher", spec)
         image = self.open()
         self.assertEqual(spec, describe.describe_image(image)["cipher"])
-        error = self.assertRaises(exception.UnsupportedHeader, unlock.unlock,
-                                  image, base.OLD)
+        error = self.assertRaises(
+            exception.UnsupportedHeader, unlocking.unlock, image, base.OLD)
         self.assertIn(spec, error.what)
 
     @ddt.data("aes-cbc-plain", "aes-xts-plain64be")
@@ -405,11 +405,11 @@ class TheirsTest(Luks2TestCase):
         self.assertEqual(self.tree(),
                          header_io.read_header(image).metadata.tree)
         before = self.content()
-        for call in (lambda: unlock.unlock(image, base.OLD),
+        for call in (lambda: unlocking.unlock(image, base.OLD),
                      lambda: keyslots.rekey(image, base.OLD, base.NEW),
                      lambda: keyslots.add(image, base.OLD, base.NEW),
                      lambda: erase.erase(image),
-                     lambda: backup.restore(image, before)):
+                     lambda: header_backup.restore(image, before)):
             error = self.assertRaises(exception.UnsupportedHeader, call)
             self.assertIn("online-reencrypt-v2", error.what)
         # The other keyslots are for the new key, or none for a passphrase.
@@ -428,7 +428,7 @@ class TheirsTest(Luks2TestCase):
         image = self.open()
         before = self.content()
         self.assertEqual(wanted, header_io.read_header(image).metadata.tree)
-        self.assertTrue(unlock.unlock(image, base.OLD))
+        self.assertTrue(unlocking.unlock(image, base.OLD))
         self.assertEqual(before, self.content())
         # cryptsetup mends it by itself.
         self.assertTrue(self.opens(base.OLD))
@@ -484,11 +484,12 @@ class BackupTest(Luks2TestCase):
     def test_same_bytes_on_a_volume_of_ours(self):
         self.create()
         keyslots.add(self.open(), base.OLD, base.NEW)
-        self.assertEqual(self.their_backup(), backup.backup(self.open()))
+        self.assertEqual(self.their_backup(),
+                         header_backup.backup(self.open()))
 
     def test_ours_restored_by_them(self):
         self.create()
-        data = self.changed_after(lambda: backup.backup(self.open()))
+        data = self.changed_after(lambda: header_backup.backup(self.open()))
         self.their_restore(data)
         self.assert_opens(base.OLD, base.OTHER)
 
@@ -501,15 +502,15 @@ class BackupTest(Luks2TestCase):
                         "1m" if "large" in maker else "16k",
                         kdf="argon2id")
         data = self.changed_after(self.their_backup)
-        backup.restore(self.open(), data)
+        header_backup.restore(self.open(), data)
         self.assert_opens(base.OLD, base.OTHER)
         self.assert_dump_agrees(self.header())
 
     def test_over_a_wiped_header(self):
         self.create()
-        data = backup.backup(self.open())
+        data = header_backup.backup(self.open())
         for restore in (
-                lambda: backup.restore(self.open(), data, force=True),
+                lambda: header_backup.restore(self.open(), data, force=True),
                 lambda: self.their_restore(data)):
             with open(self.path, "r+b") as stream:
                 stream.write(bytes(16 * units.MIB))

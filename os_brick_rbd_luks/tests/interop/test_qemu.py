@@ -17,10 +17,10 @@ from __future__ import annotations
 import ddt
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.interop import base
 from os_brick_rbd_luks.tests import qemu
 
@@ -50,7 +50,7 @@ class OursTest(QemuTestCase):
         self.create(cipher_spec=spec, key_bytes=size, hash_name=name)
         self.fill(base.OLD, 0x5a)
         self.assert_reads(base.OLD, 0x5a)
-        opened = unlock.unlock(self.open(), base.OLD)
+        opened = unlocking.unlock(self.open(), base.OLD)
         self.assert_payload(opened, 0x5a)
         self.assertFalse(self.opens(base.NEW))
 
@@ -63,7 +63,7 @@ class OursTest(QemuTestCase):
         header = self.create()
         image = self.open()
         engine = cipher.SectorCipher(
-            header.cipher_spec, unlock.unlock(image, base.OLD).volume_key)
+            header.cipher_spec, unlocking.unlock(image, base.OLD).volume_key)
         image.write(header.data_offset + 1024,
                     engine.encrypt(b"\x33" * 4096, 2))
         self.assert_reads(base.OLD, 0x33, 1024, 4096)
@@ -89,8 +89,8 @@ class OursTest(QemuTestCase):
             f"file.filename={self.path}", check=False))
         image = self.open()
         self.assertEqual(
-            unlock.unlock(image, base.OLD).volume_key,
-            unlock.unlock(image, base.NEW).volume_key)
+            unlocking.unlock(image, base.OLD).volume_key,
+            unlocking.unlock(image, base.NEW).volume_key)
         keyslots.remove(image, base.OLD)
         self.assertTrue(self.opens(base.NEW))
 
@@ -117,10 +117,10 @@ class TheirsTest(QemuTestCase):
         self.format(options)
         self.fill(base.OLD, 0x3c)
         image = self.open()
-        opened = unlock.unlock(image, base.OLD)
+        opened = unlocking.unlock(image, base.OLD)
         self.assertEqual(size * 8, opened.header.key_bits)
         self.assert_payload(opened, 0x3c)
-        self.assertRaises(exception.WrongPassphrase, unlock.unlock, image,
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.NEW)
         keyslots.rekey(image, base.OLD, base.NEW)
         self.assert_reads(base.NEW, 0x3c)
@@ -129,7 +129,7 @@ class TheirsTest(QemuTestCase):
         self.assertTrue(self.opens(base.OTHER))
         keyslots.remove(image, base.OTHER)
         self.assertFalse(self.opens(base.OTHER))
-        self.assert_payload(unlock.unlock(image, base.NEW), 0x3c)
+        self.assert_payload(unlocking.unlock(image, base.NEW), 0x3c)
 
     def test_layout_of_upstream(self):
         """What upstream's Cinder driver makes: 4040 sectors of header."""

@@ -19,11 +19,11 @@ import os
 
 import ddt
 
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import whole
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.interop import base
 from os_brick_rbd_luks.tests import units
 
@@ -153,8 +153,8 @@ class Luks2Test(base.Luks2, Moving):
         self.assertEqual(key, self.volume_key())
         # It found nothing to mend.
         self.assertEqual(moved.pack(), self.content(len(moved.pack())))
-        self.assertEqual(key, unlock.unlock(self.open(),
-                                            base.OLD).volume_key)
+        self.assertEqual(key, unlocking.unlock(self.open(),
+                                               base.OLD).volume_key)
 
     def volume_key(self):
         text = self.cryptsetup(
@@ -185,7 +185,7 @@ class PayloadTest(base.Cryptsetup, base.Qemu, Moving):
             self, "--cipher", "aes-xts-plain64", "--key-size", "512",
             "--align-payload", "4040", size=UPSTREAM + base.SIZE)
         image = self.open()
-        opened = unlock.unlock(image, base.OLD)
+        opened = unlocking.unlock(image, base.OLD)
         engine = cipher.SectorCipher(opened.header.cipher_spec,
                                      opened.volume_key)
         image.write(UPSTREAM, engine.encrypt(b"\x33" * base.SIZE))

@@ -30,8 +30,8 @@ import fixtures
 from openstack import exceptions
 import testtools
 
-from os_brick_rbd_luks.image import layers
-from os_brick_rbd_luks.operations import owned
+from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.services import lab as labs
 from os_brick_rbd_luks.tests.services import reader
 from os_brick_rbd_luks.tests.services import store
@@ -95,7 +95,7 @@ class IntegrationTestCase(testtools.TestCase):
         """
         name = self.image_name(volume)
         with self.store.image(self.pool(volume), name) as image:
-            return set(owned.read(layers.LayeredImage(
+            return set(owned_keys.read(rbd_image.LayeredImage(
                 image, None, name, "client.admin")))
 
     def state(self):

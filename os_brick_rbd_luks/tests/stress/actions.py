@@ -21,24 +21,24 @@ import contextlib
 import io
 from typing import Any, Dict, Iterator, Optional, Tuple
 
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.copies import exporting
+from os_brick_rbd_luks.copies import importing
+from os_brick_rbd_luks.copies import realign as realigning
+from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import erase as erasing
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import resizing
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.operations import backup as backups
-from os_brick_rbd_luks.operations import clone as clones
-from os_brick_rbd_luks.operations import create as creating
-from os_brick_rbd_luks.operations import decryption
-from os_brick_rbd_luks.operations import erase as erasing
-from os_brick_rbd_luks.operations import export as exporting
-from os_brick_rbd_luks.operations import flatten as flattening
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import import_image
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import realign as realigning
-from os_brick_rbd_luks.operations import resize as resizing
-from os_brick_rbd_luks.operations import source as sources
-from os_brick_rbd_luks.operations import transfer
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.stress import model
 
 #: Where QEMU and Cinder's own driver put the payload of AES-256 in XTS.
@@ -78,9 +78,9 @@ def create_upstream(store: Any, name: str, size: int, key: bytes,
             image.stripe_period(), chosen))
         formatting.format_new(image, key, chosen)
         header = header_io.read_header(image)
-        areas = backups.read_areas(image, header)
+        areas = header_backup.read_areas(image, header)
         moved = header.relocate(UPSTREAM_OFFSET)
-        header_io.apply(image, backups.over_nothing(
+        header_io.apply(image, header_backup.over_nothing(
             moved, areas, header_io.read_start(image)))
         image.resize(size + UPSTREAM_OFFSET)
 
@@ -137,17 +137,17 @@ def clone_own_key(store: Any, image: str, snapshot: str, name: str,
                   key: bytes, new_key: bytes, size: Optional[int],
                   flatten: bool) -> None:
     """Clone with a passphrase of its own."""
-    clones.own_key(store, store.parent(image, snapshot), name, key, new_key,
-                   size=size, flatten=flatten, key_id=key.decode(),
-                   options=options("luks1"), fetch=fetch)
+    cloning.own_key(store, store.parent(image, snapshot), name, key, new_key,
+                    size=size, flatten=flatten, key_id=key.decode(),
+                    options=options("luks1"), fetch=fetch)
 
 
 def clone_layered(store: Any, image: str, snapshot: str, name: str,
                   key: Optional[bytes], new_key: bytes, kind: str) -> None:
     """Clone with a header of its own."""
-    clones.layered(store, store.parent(image, snapshot), name, new_key,
-                   options(kind), passphrase=key,
-                   key_id=key.decode() if key else None)
+    cloning.layered(store, store.parent(image, snapshot), name, new_key,
+                    options(kind), passphrase=key,
+                    key_id=key.decode() if key else None)
 
 
 def rekey(store: Any, name: str, key: bytes, new_key: bytes) -> None:
@@ -196,7 +196,7 @@ def export(store: Any, name: str, key: Optional[bytes]) -> bytes:
 def copy_in(store: Any, name: str, data: bytes, key: bytes, kind: str,
             image_options: Dict[str, Any], restart: bool = False) -> None:
     """Import a stream into a new volume."""
-    transfer.new(store, name, import_image.StreamSource(io.BytesIO(data)),
+    transfer.new(store, name, importing.StreamSource(io.BytesIO(data)),
                  transfer.Encryption(key, options(kind)), size=len(data),
                  restart=restart, **image_options)
 
@@ -222,13 +222,13 @@ def realign(store: Any, name: str, new_name: str,
 def backup(store: Any, name: str) -> bytes:
     """Make a header backup."""
     with store.open(name, read_only=True) as image:
-        return backups.backup(image)
+        return header_backup.backup(image)
 
 
 def restore(store: Any, name: str, data: bytes, force: bool) -> None:
     """Restore a header backup."""
     with store.open(name) as image:
-        backups.restore(image, data, force=force)
+        header_backup.restore(image, data, force=force)
 
 
 def erase(store: Any, name: str, force: bool) -> None:
@@ -239,7 +239,7 @@ def erase(store: Any, name: str, force: bool) -> None:
 
 def remove(store: Any, name: str) -> None:
     """Remove an image and what there is only for it."""
-    clones.remove(store, name)
+    cloning.remove(store, name)
 
 
 def opening(store: Any, name: str, candidates: Tuple[bytes, ...],
@@ -251,7 +251,7 @@ def opening(store: Any, name: str, candidates: Tuple[bytes, ...],
         for key in candidates:
             with contextlib.suppress(exception.WrongPassphrase,
                                      exception.KeyslotNotFound):
-                unlock.unlock(image, key)
+                unlocking.unlock(image, key)
                 found.add(key)
     return frozenset(found)
 

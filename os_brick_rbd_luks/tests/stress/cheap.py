@@ -26,7 +26,7 @@ from typing import Any, Callable, Dict, Iterator
 from unittest import mock
 
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
 
 
@@ -51,8 +51,8 @@ def keyslots() -> Iterator[None]:
     """Make and open keyslots of that kind only."""
     with mock.patch.object(keymaterial.Parameters, "seal", _seal), \
             mock.patch.object(keymaterial.Parameters, "open", _open), \
-            mock.patch.object(kdf, "pbkdf2", functools.lru_cache(65536)(
-                kdf.pbkdf2)):
+            mock.patch.object(kdfs, "pbkdf2", functools.lru_cache(65536)(
+                kdfs.pbkdf2)):
         yield
 
 
@@ -74,6 +74,6 @@ def remembered() -> Iterator[None]:
         return known[place]
 
     with mock.patch.object(keymaterial.Parameters, "open", open_once), \
-            mock.patch.object(kdf, "pbkdf2", functools.lru_cache(65536)(
-                kdf.pbkdf2)):
+            mock.patch.object(kdfs, "pbkdf2", functools.lru_cache(65536)(
+                kdfs.pbkdf2)):
         yield

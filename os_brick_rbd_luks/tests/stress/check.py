@@ -16,8 +16,8 @@ from __future__ import annotations
 from typing import Any, Iterator, Optional, Tuple
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.stress import actions
 from os_brick_rbd_luks.tests.stress import model as models
 

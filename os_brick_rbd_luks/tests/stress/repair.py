@@ -21,12 +21,12 @@ import dataclasses
 from typing import Any, FrozenSet, Tuple
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.luks.luks2 import header as luks2
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import partial
-from os_brick_rbd_luks.operations import recover
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.stress import actions
 from os_brick_rbd_luks.tests.stress import check
 from os_brick_rbd_luks.tests.stress import model as models
@@ -143,7 +143,7 @@ def _clear(world: Any, name: str, known: Tuple[bytes, ...], proof: bytes
 
 def _opens(image: Any, key: bytes, keyslot: int) -> bool:
     try:
-        unlock.unlock(image, key, keyslot)
+        unlocking.unlock(image, key, keyslot)
     except exception.WrongPassphrase:
         return False
     return True

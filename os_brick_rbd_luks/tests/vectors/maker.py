@@ -29,19 +29,19 @@ import struct
 from typing import Any, Callable, Dict, Iterator, Sequence
 from unittest import mock
 
-from os_brick_rbd_luks.image import base as images
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.luks import af
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import plaintext
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import image as handles
 from os_brick_rbd_luks.tests.fakes import store as stores
 
@@ -70,7 +70,7 @@ VOLUMES: Dict[str, Any] = {
     "luks2-4096": ({"type": "luks2", "sector_size": 4096, **_XTS}, ()),
     "luks2-keyslots": ({"type": "luks2", **_XTS}, (SECOND, THIRD)),
     "luks2-argon2id": (
-        {"type": "luks2", "argon2": kdf.Argon2Cost(4, 64, 1), **_XTS}, ()),
+        {"type": "luks2", "argon2": kdfs.Argon2Cost(4, 64, 1), **_XTS}, ()),
 }
 
 #: Name -> of which volume, whose first passphrase gets another one.
@@ -144,12 +144,12 @@ def make(version: str, folder: pathlib.Path) -> Dict[str, Any]:
 def _volume(store: stores.MemoryStore, name: str, folder: pathlib.Path,
             options: Dict[str, Any], others: Sequence[str]
             ) -> Dict[str, Any]:
-    create.create(store, name, SIZE, FIRST.encode(),
-                  formatting.Options(**options))
+    creating.create(store, name, SIZE, FIRST.encode(),
+                    formatting.Options(**options))
     with store.open(name) as image:
         for other in others:
             keyslots.add(image, FIRST.encode(), other.encode())
-        plain = plaintext.Plaintext(image, unlock.unlock(
+        plain = plaintext.Plaintext(image, unlocking.unlock(
             image, FIRST.encode()))
         plain.write(0, content(name))
     return _kept(store, name, folder, [FIRST, *others], [])
@@ -173,7 +173,7 @@ def _kept(store: stores.MemoryStore, name: str, folder: pathlib.Path,
           ) -> Dict[str, Any]:
     """Write an image, and say what has to be true of it for ever."""
     with store.open(name, read_only=True) as image:
-        opened = unlock.unlock(image, passphrases[0].encode())
+        opened = unlocking.unlock(image, passphrases[0].encode())
         header, data = opened.header, image.content.whole()
     return {
         "name": name, "file": _compress(folder, f"{name}.img", data),
@@ -189,7 +189,7 @@ def _kept(store: stores.MemoryStore, name: str, folder: pathlib.Path,
 def _backup(store: stores.MemoryStore, name: str, folder: pathlib.Path
             ) -> Dict[str, Any]:
     with store.open(name, read_only=True) as image:
-        data = backup.backup(image)
+        data = header_backup.backup(image)
     return {"of": name, "file": _compress(folder, f"{name}.backup", data)}
 
 
@@ -200,12 +200,12 @@ def _clone(store: stores.MemoryStore, kind: str, folder: pathlib.Path
     source = {"luks1": "luks1", "luks2": "luks2-4096"}[kind]
     with store.open(source) as image:
         image.create_snapshot("s")
-    clone.layered(store, store.parent(source, "s"), name, NEW.encode(),
-                  formatting.Options(type=kind), passphrase=FIRST.encode(),
-                  key_id=KEY_ID)
+    cloning.layered(store, store.parent(source, "s"), name, NEW.encode(),
+                    formatting.Options(type=kind), passphrase=FIRST.encode(),
+                    key_id=KEY_ID)
     with store.open(name, read_only=True) as image:
-        data = backup.backup(image)
-        opened = unlock.unlock(image, NEW.encode())
+        data = header_backup.backup(image)
+        opened = unlocking.unlock(image, NEW.encode())
     return {"name": name, "type": kind, "passphrases": [NEW],
             "volume_key": opened.volume_key.hex(),
             "file": _compress(folder, f"{name}.backup", data)}
@@ -232,7 +232,7 @@ def load(folder: pathlib.Path, file: str) -> bytes:
 def image_of(data: bytes, name: str = "vector") -> handles.MemoryImage:
     """An image in memory that has *data*, open for writing."""
     image = stores.MemoryStore().create(name, len(data))
-    step = images.DEFAULT_OBJECT_SIZE
+    step = base.DEFAULT_OBJECT_SIZE
     for at in range(0, len(data), step):
         if data[at:at + step].strip(b"\0"):
             image.content.write(at, data[at:at + step])

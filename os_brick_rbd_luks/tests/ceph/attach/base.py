@@ -22,11 +22,11 @@ import tempfile
 from os_brick import encryptors
 from oslo_config import cfg
 
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks import opts
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.ceph.attach import guest
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph import host
@@ -93,8 +93,8 @@ class AttachmentTestCase(base.FunctionalTestCase):
     def volume(self, size=SIZE, header="luks1"):
         """Make an encrypted volume; its id."""
         name = self.name()
-        create.create(self.pool, name, size, self.passphrase,
-                      formatting.Options(type=header))
+        creating.create(self.pool, name, size, self.passphrase,
+                        formatting.Options(type=header))
         return name
 
     def connection_info(self, name, **data):

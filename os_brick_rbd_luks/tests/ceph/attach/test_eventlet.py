@@ -28,8 +28,9 @@ import json, threading, time
 from castellan.common.objects import symmetric_key
 from os_brick import encryptors
 from oslo_config import cfg
-from os_brick_rbd_luks import attachment, opts
+from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.connectors import rbd as connectors
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.fakes import keymanager
 
 opts.options()

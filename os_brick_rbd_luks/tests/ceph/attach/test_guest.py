@@ -25,8 +25,8 @@ from os_brick import encryptors
 from oslo_config import cfg
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks import libvirt_xml
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests.ceph.attach import guest as guests
 from os_brick_rbd_luks.tests.ceph.core import base as functional
@@ -55,7 +55,7 @@ class GuestTest(base.AttachmentTestCase):
 
     def disk(self, info):
         data = info["data"]
-        return libvirt_xml.disk(
+        return xml.disk(
             data["name"], list(zip(data["hosts"], data["ports"])),
             attachment.read(info), user=data["auth_username"],
             secret_uuid=self.ceph_secret())

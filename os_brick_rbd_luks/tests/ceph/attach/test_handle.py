@@ -22,8 +22,8 @@ import fixtures
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.connectors import rbd as connectors
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection
 

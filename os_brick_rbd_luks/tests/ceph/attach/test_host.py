@@ -20,7 +20,7 @@ import ddt
 import libvirt
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks import libvirt_xml
+from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection
 
@@ -49,7 +49,7 @@ class HostTest(base.AttachmentTestCase):
         self.attach(self.info, provider=PROVIDERS[header])
         data = self.info["data"]
         self.ceph_usage = self.id()
-        self.booted = self.guest(libvirt_xml.disk(
+        self.booted = self.guest(xml.disk(
             data["name"], list(zip(data["hosts"], data["ports"])),
             attachment.read(self.info), user=data["auth_username"],
             secret_uuid=self.ceph_secret()), _WRITER)

@@ -21,8 +21,8 @@ import fixtures
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.ceph.attach import base
 
 
@@ -137,7 +137,7 @@ class HypervisorTest(base.AttachmentTestCase):
         self.attach(info)
         self.addCleanup(self.encryptor(info).detach_volume)
         with self.pool.open(name) as image:
-            unlock.unlock(image, self.passphrase)
+            unlocking.unlock(image, self.passphrase)
         self.assertIn("was blank", self.log.output)
 
     def test_image_with_data_is_refused(self):

@@ -18,11 +18,11 @@ import hashlib
 import os
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.connectors import rbd as connectors
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks import libvirt_xml
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection
 
@@ -50,7 +50,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
 
     def _forget(self, name):
         if name in self.pool.images():
-            clone.remove(self.pool, name)
+            cloning.remove(self.pool, name)
 
     def snapshot(self, name):
         with self.pool.open(name) as image:
@@ -73,7 +73,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
 
     def run_guest(self, info):
         data = info["data"]
-        disk = libvirt_xml.disk(
+        disk = xml.disk(
             data["name"], list(zip(data["hosts"], data["ports"])),
             attachment.read(info), user=data["auth_username"],
             secret_uuid=self.ceph_secret())
@@ -91,7 +91,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
     def test_guest_of_a_plain_golden_image(self):
         source, parent = self.golden()
         name = self.clone_name()
-        clone.layered(self.pool, parent, name, self.passphrase, LUKS2)
+        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
         self.check_guest(self.run_guest(info))
@@ -112,8 +112,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
-        clone.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                      passphrase=below, key_id=source_id)
+        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
+                        passphrase=below, key_id=source_id)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
         facts = attachment.read(info)
@@ -129,8 +129,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
-        clone.own_key(self.pool, parent, name, below, self.passphrase,
-                      key_id=source_id)
+        cloning.own_key(self.pool, parent, name, below, self.passphrase,
+                        key_id=source_id)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
         self.check_guest(self.run_guest(info))
@@ -140,8 +140,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
-        clone.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                      passphrase=below, key_id=source_id)
+        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
+                        passphrase=below, key_id=source_id)
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
             info = self.connection_info(name, keyring=stream.read())
@@ -162,8 +162,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         self.other_key()
-        clone.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                      passphrase=below, key_id="key-that-is-gone")
+        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
+                        passphrase=below, key_id="key-that-is-gone")
         info = self.connection_info(name)
         error = self.assertRaises(exception.PassphraseUnavailable,
                                   self.attach, info)
@@ -175,8 +175,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         self.other_key()
-        clone.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                      passphrase=below)
+        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
+                        passphrase=below)
         info = self.connection_info(name)
         error = self.assertRaises(exception.OperationRefused, self.attach,
                                   info)

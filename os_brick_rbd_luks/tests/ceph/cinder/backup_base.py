@@ -29,10 +29,10 @@ from os_brick.initiator import linuxrbd
 from oslo_config import cfg
 from oslo_utils import importutils
 
+from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import copying
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -138,8 +138,8 @@ class CinderTestCase(base.FunctionalTestCase, test.TestCase):
         length = length or size * units.GIB
         volume = self.record(size, kind and str(uuid.uuid4()))
         if kind:
-            create.create(self.pool, volume.name, length, base.KEY,
-                          OPTIONS[kind])
+            creating.create(self.pool, volume.name, length, base.KEY,
+                            OPTIONS[kind])
         else:
             self.pool.create(volume.name, length).__exit__()
         self.write(volume, kind, data or {})

@@ -18,9 +18,9 @@ import contextlib
 import os
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import header_io
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.ceph.cinder import keys
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base as functional

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from os_brick_rbd_luks.operations import flatten
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.fakes import glance
 
@@ -52,7 +52,7 @@ class ImageTestCase(base.DriverTestCase):
     def is_layered(self, volume):
         """Whether it is a clone with a header of its own."""
         with self.pool() as pool, pool.open(volume.name) as image:
-            return flatten.needs_keys(image)
+            return flattening.needs_keys(image)
 
     def upload(self, volume):
         """Upload a volume, with a copy of its key as the API makes it."""

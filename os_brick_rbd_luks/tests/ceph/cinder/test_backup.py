@@ -18,8 +18,8 @@ from cinder import exception
 from cinder.volume.drivers import rbd as volume_driver
 import ddt
 
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.tests.ceph.cinder import backup_base as base
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection
@@ -106,7 +106,7 @@ class BackupTest(base.CinderTestCase):
         service = self.manager()
         full = self.back_up(volume, service=service)
         with self.pool.open(volume.name) as image:
-            resize.resize(image, 2 * units.GIB)
+            resizing.resize(image, 2 * units.GIB)
         volume.size = 2
         volume.save()
         more = {2 * units.GIB - 4096: b"grow" * 1024}
@@ -176,8 +176,8 @@ class BackupTest(base.CinderTestCase):
         snapshot = f"{other.name}.clone_snap"
         with self.pool.open(source.name) as image:
             image.create_snapshot(snapshot)
-        clone.own_key(self.pool, self.pool.parent(source.name, snapshot),
-                      other.name, functional.KEY, functional.NEW_KEY)
+        cloning.own_key(self.pool, self.pool.parent(source.name, snapshot),
+                        other.name, functional.KEY, functional.NEW_KEY)
         self.restore(backup, other)
         self.assert_restored(self.seen(volume, "luks2"), other, "luks2",
                              base.DATA)

@@ -21,8 +21,8 @@ from __future__ import annotations
 import ddt
 import rbd
 
-from os_brick_rbd_luks.operations import fill
-from os_brick_rbd_luks.operations import holes
+from os_brick_rbd_luks.copies import fill
+from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.ceph.cinder import backup_base as base
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection

@@ -21,8 +21,8 @@ import ddt
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection

@@ -24,7 +24,7 @@ from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
-from os_brick_rbd_luks.volume import keys
+from os_brick_rbd_luks.volume import volume_keys
 
 
 @ddt.ddt
@@ -83,7 +83,7 @@ class MigrationTest(base.DriverTestCase):
     def test_d5_to_another_backend(self, provider):
         volume = self.filled(provider)
         # Who migrates is an administrator, who gets nobody's keys.
-        with mock.patch.object(keys.Keys, "passphrase", autospec=True,
+        with mock.patch.object(volume_keys.Keys, "passphrase", autospec=True,
                                side_effect=AssertionError):
             self.migrate(volume, True)
         self.check(volume, pool="images")

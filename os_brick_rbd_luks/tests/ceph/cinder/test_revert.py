@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ddt
 
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection

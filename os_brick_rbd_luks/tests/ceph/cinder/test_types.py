@@ -19,8 +19,8 @@ from cinder import objects
 from cinder.volume import qos_specs
 import ddt
 
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests import selection
 
@@ -31,7 +31,7 @@ class TypeTest(base.DriverTestCase):
     def key_bytes(self, volume):
         """The length of a volume's volume key."""
         with self.pool() as pool, pool.open(volume.name) as image:
-            return len(unlock.unlock(
+            return len(unlocking.unlock(
                 image, self.passphrase(volume)).volume_key)
 
     def features(self, volume):

@@ -25,9 +25,9 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import format as formatting
 from os_brick_rbd_luks.tests import qemu
 from os_brick_rbd_luks.tests import waiting
 

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import os
 
-from os_brick_rbd_luks.operations import bases
-from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import units
@@ -78,7 +78,7 @@ class BluestoreTestCase(clones.CloneTestCase):
         """An image with holes, plain or encrypted; its name and writes."""
         name, writes = self.name(), pieces()
         if options:
-            create.create(self.pool, name, SIZE, base.KEY, options)
+            creating.create(self.pool, name, SIZE, base.KEY, options)
             self.write(name, [base.KEY], *writes, header=options.type)
         else:
             self.pool.create(name, SIZE).__exit__()

@@ -17,10 +17,10 @@ from __future__ import annotations
 import json
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -62,7 +62,7 @@ class CloneTestCase(base.FunctionalTestCase):
     def opens(self, name, key):
         with self.pool.open(name, read_only=True) as image:
             try:
-                unlock.unlock(image, key)
+                unlocking.unlock(image, key)
             except exception.WrongPassphrase:
                 return False
             return True
@@ -70,7 +70,7 @@ class CloneTestCase(base.FunctionalTestCase):
     def volume(self, options, *writes):
         """An encrypted volume with data; its snapshot."""
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, options)
+        creating.create(self.pool, name, SIZE, base.KEY, options)
         self.write(name, [base.KEY], *writes, header=options.type)
         return name, self.snapshot(name)
 

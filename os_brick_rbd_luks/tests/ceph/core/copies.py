@@ -23,9 +23,9 @@ import tempfile
 
 import os_brick_rbd_luks
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import partial
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting

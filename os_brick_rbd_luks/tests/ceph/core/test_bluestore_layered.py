@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ddt
 
-from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests.ceph.core import bluestore as base
 from os_brick_rbd_luks.tests.ceph.core import clones
@@ -30,8 +30,8 @@ class LayeredTest(base.BluestoreTestCase):
     def clone(self, parent, options, key=functional.NEW_KEY, **how):
         """Make a clone that goes with its base; its name."""
         name = f"{self.name()}-layered"
-        clone.layered(self.pool, parent, name, key, options, **how)
-        self.addCleanup(clone.remove, self.pool, name)
+        cloning.layered(self.pool, parent, name, key, options, **how)
+        self.addCleanup(cloning.remove, self.pool, name)
         return name
 
     def remove_snapshot(self, name):

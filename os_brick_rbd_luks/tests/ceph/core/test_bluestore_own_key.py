@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import ddt
 
-from os_brick_rbd_luks.operations import clone
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests.ceph.core import bluestore as base
 from os_brick_rbd_luks.tests.ceph.core import clones
@@ -31,8 +31,8 @@ class OwnKeyTest(base.BluestoreTestCase):
         """A clone of a source with holes; names, and what is written."""
         source, writes = self.source(options)
         name = self.name()
-        clone.own_key(self.pool, self.snapshot(source), name, functional.KEY,
-                      functional.NEW_KEY, size=size, **how)
+        cloning.own_key(self.pool, self.snapshot(source), name, functional.KEY,
+                        functional.NEW_KEY, size=size, **how)
         return source, name, writes
 
     @ddt.data(clones.LUKS1, clones.LUKS2)

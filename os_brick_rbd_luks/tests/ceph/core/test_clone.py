@@ -16,14 +16,14 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import clone_snapshot
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import source as sources
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import units
@@ -47,8 +47,8 @@ class OwnKeyTest(clones.CloneTestCase):
             # Another of the source's keys is none of the clone's.
             keyslots.add(image, base.KEY, THIRD_KEY)
         name = self.name()
-        clone.own_key(self.pool, self.snapshot(source, "t"), name, base.KEY,
-                      base.NEW_KEY, key_id="id-of-the-source's")
+        cloning.own_key(self.pool, self.snapshot(source, "t"), name, base.KEY,
+                        base.NEW_KEY, key_id="id-of-the-source's")
         self.assertTrue(self.opens(name, base.NEW_KEY))
         self.assertFalse(self.opens(name, base.KEY))
         self.assertFalse(self.opens(name, THIRD_KEY))
@@ -70,7 +70,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_qemu_needs_only_the_new_one(self):
         source, parent = self.volume(LUKS1, (0, b"Q" * units.MIB))
         name = self.name()
-        clone.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY)
+        cloning.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY)
         self.qemu_io(name, base.NEW_KEY, "read -P 0x51 0 1M")
         self.assertFalse(self.opens_in_qemu(name, base.KEY))
         self.assertEqual(SIZE, self.guest_size(name, base.NEW_KEY))
@@ -80,8 +80,8 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_flattened_needs_only_the_new_one(self, options):
         source, parent = self.volume(options, (5 * units.MIB, b"shared"))
         name = self.name()
-        clone.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
-                      flatten=True, key_id="k")
+        cloning.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
+                        flatten=True, key_id="k")
         with self.pool.open(name) as image:
             self.assertIsNone(image.parent())
             self.assertEqual([], chain.read(image))
@@ -91,8 +91,8 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_larger(self):
         source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
         name = self.name()
-        clone.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
-                      size=2 * SIZE)
+        cloning.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
+                        size=2 * SIZE)
         self.assertEqual(2 * SIZE, self.guest_size(name, base.NEW_KEY))
         self.qemu_io(name, base.NEW_KEY,
                      f"read -P 0x74 {SIZE - 1} 1")
@@ -101,10 +101,10 @@ class OwnKeyTest(clones.CloneTestCase):
         """And a clone of it: librbd of Ceph 16 reads neither."""
         _source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
         larger, other = self.name(), self.name()
-        clone.own_key(self.pool, parent, larger, base.KEY, base.NEW_KEY,
-                      size=2 * SIZE, key_id="one")
-        clone.own_key(self.pool, self.snapshot(larger), other, base.NEW_KEY,
-                      THIRD_KEY, key_id="two")
+        cloning.own_key(self.pool, parent, larger, base.KEY, base.NEW_KEY,
+                        size=2 * SIZE, key_id="one")
+        cloning.own_key(self.pool, self.snapshot(larger), other, base.NEW_KEY,
+                        THIRD_KEY, key_id="two")
         fetch = {"one": base.KEY, "two": base.NEW_KEY}.__getitem__
         for name, key in ((larger, base.NEW_KEY), (other, THIRD_KEY)):
             with sources.opened(self.pool, name, passphrase=key,
@@ -119,18 +119,18 @@ class OwnKeyTest(clones.CloneTestCase):
         """
         _source, parent = self.volume(LUKS2, (5 * units.MIB, b"shared"))
         middle, name = self.name(), self.name()
-        clone.own_key(self.pool, parent, middle, base.KEY, base.NEW_KEY,
-                      key_id="one")
+        cloning.own_key(self.pool, parent, middle, base.KEY, base.NEW_KEY,
+                        key_id="one")
         of_middle = self.snapshot(middle)
         flatten = RELEASE < 18
         if flatten:
             error = self.assertRaises(
-                exception.OperationRefused, clone.own_key, self.pool,
+                exception.OperationRefused, cloning.own_key, self.pool,
                 of_middle, name, base.NEW_KEY, THIRD_KEY)
             self.assertIn("--flatten", str(error))
             self.assertNotIn(name, self.pool.images())
-        clone.own_key(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
-                      key_id="two", flatten=flatten)
+        cloning.own_key(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
+                        key_id="two", flatten=flatten)
         keys = [THIRD_KEY] if flatten else [THIRD_KEY, base.NEW_KEY, base.KEY]
         self.assertEqual(b"shared", self.read(name, keys, 5 * units.MIB, 6,
                                               "luks2"))
@@ -138,7 +138,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_smaller_is_refused(self):
         source, parent = self.volume(LUKS1)
         name = self.name()
-        self.assertRaises(exception.InvalidParameter, clone.own_key,
+        self.assertRaises(exception.InvalidParameter, cloning.own_key,
                           self.pool, parent, name, base.KEY, base.NEW_KEY,
                           size=SIZE - 512)
         self.assertNotIn(name, self.pool.images())
@@ -146,14 +146,14 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_wrong_passphrase_makes_nothing(self):
         source, parent = self.volume(LUKS1)
         name = self.name()
-        self.assertRaises(exception.WrongPassphrase, clone.own_key,
+        self.assertRaises(exception.WrongPassphrase, cloning.own_key,
                           self.pool, parent, name, base.NEW_KEY, THIRD_KEY)
         self.assertNotIn(name, self.pool.images())
 
     def test_missing_snapshot(self):
         source, _parent = self.volume(LUKS1)
         error = self.assertRaises(
-            exception.ImageNotFound, clone.own_key, self.pool,
+            exception.ImageNotFound, cloning.own_key, self.pool,
             self.pool.parent(source, "nowhere"), self.name(), base.KEY,
             base.NEW_KEY)
         self.assertIn("nowhere", str(error))
@@ -161,7 +161,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_existing_clone_stays(self):
         source, parent = self.volume(LUKS1)
         other, _parent = self.volume(LUKS1)
-        self.assertRaises(exception.ImageExists, clone.own_key, self.pool,
+        self.assertRaises(exception.ImageExists, cloning.own_key, self.pool,
                           parent, other, base.KEY, base.NEW_KEY)
         self.assertTrue(self.opens(other, base.KEY))
 
@@ -173,7 +173,7 @@ class OwnKeyTest(clones.CloneTestCase):
             raise exception.ImageFull(action="write")
 
         self.patch(header_io, "apply", fail)
-        self.assertRaises(exception.ImageFull, clone.own_key, self.pool,
+        self.assertRaises(exception.ImageFull, cloning.own_key, self.pool,
                           parent, name, base.KEY, base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
 
@@ -198,15 +198,15 @@ class ImageTest(clones.CloneTestCase):
 
     def image(self, options=LUKS1):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, options)
+        creating.create(self.pool, name, SIZE, base.KEY, options)
         self.write(name, [base.KEY], (0, b"Q" * units.MIB),
                    header=options.type)
         return name
 
     def own_key(self, source, name, key=base.KEY, **options):
         with clone_snapshot.taken(self.pool, source, name) as parent:
-            clone.own_key(self.pool, parent, name, key, base.NEW_KEY,
-                          **options)
+            cloning.own_key(self.pool, parent, name, key, base.NEW_KEY,
+                            **options)
 
     def snapshots(self, name):
         with self.pool.open(name, read_only=True) as image:
@@ -222,7 +222,7 @@ class ImageTest(clones.CloneTestCase):
             self.assertTrue(image._image.is_protected_snap(snapshot))
         keys = [base.NEW_KEY] if RELEASE < 18 else [base.NEW_KEY, base.KEY]
         self.assertEqual(b"Q" * 8, self.read(name, keys, 0, 8, options.type))
-        clone.remove(self.pool, name)
+        cloning.remove(self.pool, name)
         self.assertEqual([], self.snapshots(source))
 
     def test_cinder_s_driver_can_remove_it(self):
@@ -249,7 +249,7 @@ class ImageTest(clones.CloneTestCase):
                                                         base.KEY]
             self.assertEqual(b"before",
                              self.read(name, keys, 2 * units.MIB, 6))
-            clone.remove(self.pool, name)
+            cloning.remove(self.pool, name)
         self.assertEqual([], self.snapshots(source))
 
     def test_flattened(self):
@@ -282,7 +282,7 @@ class ImageTest(clones.CloneTestCase):
         self.own_key(source, name)
         self.pool.clone(self.pool.parent(source, f"{name}.clone_snap"),
                         other).__exit__()
-        clone.remove(self.pool, name)
+        cloning.remove(self.pool, name)
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
         self.pool.remove(other)
         with self.pool.open(source) as image:
@@ -296,9 +296,9 @@ class ImageTest(clones.CloneTestCase):
         other = self.open_pool(namespace="clones")
         source, name = self.image(), self.name()
         with clone_snapshot.taken(self.pool, source, name) as parent:
-            clone.own_key(other, parent, name, base.KEY, base.NEW_KEY)
+            cloning.own_key(other, parent, name, base.KEY, base.NEW_KEY)
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
-        clone.remove(other, name)
+        cloning.remove(other, name)
         self.assertEqual(([], []), (self.snapshots(source), other.images()))
 
     def test_the_commands(self):
@@ -326,7 +326,7 @@ class OldCephTest(clones.CloneTestCase):
         self.pool.create(name, SIZE).__exit__()
         parent = self.snapshot(name)
         error = self.assertRaises(
-            exception.UnsupportedCeph, clone.layered, self.pool, parent,
+            exception.UnsupportedCeph, cloning.layered, self.pool, parent,
             "never", base.KEY, LUKS2)
         self.assertIn("Ceph 18", str(error))
         self.assertEqual([name], [other for other in self.pool.images()

@@ -18,8 +18,8 @@ import os
 
 import rbd
 
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -201,8 +201,8 @@ class AuditTest(base.FunctionalTestCase):
             self.inner.remove(name)
 
     def create(self, name, size=units.GIB, **options):
-        create.create(self.inner, name, size, base.KEY,
-                      formatting.Options(), **options)
+        creating.create(self.inner, name, size, base.KEY,
+                        formatting.Options(), **options)
 
     def test_rows(self):
         self.create("good")
@@ -211,10 +211,10 @@ class AuditTest(base.FunctionalTestCase):
         self.create("journal", features=(
             rbd.RBD_FEATURE_LAYERING | rbd.RBD_FEATURE_EXCLUSIVE_LOCK
             | rbd.RBD_FEATURE_JOURNALING))
-        create.create(self.inner, "luks2", units.GIB, base.KEY,
-                      formatting.Options(type="luks2"))
-        create.create(self.inner, "half", units.GIB, base.KEY,
-                      formatting.Options(type="luks2"))
+        creating.create(self.inner, "luks2", units.GIB, base.KEY,
+                        formatting.Options(type="luks2"))
+        creating.create(self.inner, "half", units.GIB, base.KEY,
+                        formatting.Options(type="luks2"))
         with self.inner.open("half") as image:
             image.write(0, b"not the magic")
         self.create("damaged")

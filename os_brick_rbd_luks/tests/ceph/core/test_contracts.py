@@ -25,8 +25,8 @@ import fixtures
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import evict
-from os_brick_rbd_luks.image import layers
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.contracts import block as blocks
 from os_brick_rbd_luks.tests.contracts import clone as clones
@@ -178,7 +178,7 @@ class FaultsTest(base.FunctionalTestCase):
         pool = planned.around(self.pool)
         self.assertRaises(KeyboardInterrupt, pool.create, name, 1 << 20)
         with pool.open(name) as image:
-            self.assertIsInstance(image, layers.LayeredImage)
+            self.assertIsInstance(image, rbd_image.LayeredImage)
             image.write(0, b"1")
             image.write(2, b"2")
             self.assertRaises(exception.ImageFull, image.write, 3, b"3")

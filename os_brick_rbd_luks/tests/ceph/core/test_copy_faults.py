@@ -21,8 +21,8 @@ import struct
 
 import ddt
 
-from os_brick_rbd_luks.operations import export
-from os_brick_rbd_luks.operations import partial
+from os_brick_rbd_luks.copies import exporting
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
@@ -89,7 +89,8 @@ class KilledTest(copies.SlowCopyTestCase):
             "export", f"volumes/{name}", path, "--passphrase-file", self.key,
             "--conf", self.conf_with(
                 f"rbd_qos_read_bps_limit = {units.MIB // 2}"))
-        waiting.until(lambda: os.path.exists(path + export.SUFFIX), "a file")
+        waiting.until(lambda: os.path.exists(path + exporting.SUFFIX),
+                      "a file")
         process.send_signal(signal.SIGTERM)
         self.end(process, 143)
         self.assertEqual([], [name for name in os.listdir(self.temp)

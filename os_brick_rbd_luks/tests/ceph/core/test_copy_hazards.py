@@ -19,12 +19,12 @@ import io
 import ddt
 import fixtures
 
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import holes
-from os_brick_rbd_luks.operations import import_image
-from os_brick_rbd_luks.operations import source
-from os_brick_rbd_luks.operations import transfer
+from os_brick_rbd_luks.copies import importing
+from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -46,17 +46,17 @@ class CopyHazardsTest(base.FunctionalTestCase):
 
     def make(self, size, **options):
         name = self.name()
-        header = create.create(self.pool, name, size, base.KEY, LUKS2,
-                               **options)
+        header = creating.create(self.pool, name, size, base.KEY, LUKS2,
+                                 **options)
         return name, header
 
     def fill(self, name, stream, **options):
         transfer.existing(self.pool, name,
-                          import_image.StreamSource(stream), base.KEY,
+                          importing.StreamSource(stream), base.KEY,
                           **options)
 
     def plain(self, name):
-        with source.opened(self.pool, name, None, base.KEY) as found, \
+        with sources.opened(self.pool, name, None, base.KEY) as found, \
                 found.view() as view:
             return view.read(0, found.size)
 
@@ -117,7 +117,7 @@ class CopyHazardsTest(base.FunctionalTestCase):
         old, name = self.name(), self.name()
         with self.pool.create(old, units.MIB + 512) as image:
             image.write(0, b"P" * (units.MIB + 512))
-        with source.opened(self.pool, old) as found:
+        with sources.opened(self.pool, old) as found:
             transfer.new(self.pool, name, found, transfer.Encryption(
                 base.KEY, formatting.Options(
                     type="luks2", cipher_spec="aes-cbc-plain64",

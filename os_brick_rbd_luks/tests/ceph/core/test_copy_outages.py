@@ -21,7 +21,7 @@ import subprocess
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import partial
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units

@@ -25,12 +25,12 @@ import rados
 import rbd
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -108,7 +108,7 @@ class KilledRekeyTest(base.FunctionalTestCase):
         with self.pool.open(name, read_only=True) as image:
             for key in keys:
                 try:
-                    unlock.unlock(image, key)
+                    unlocking.unlock(image, key)
                 except exception.WrongPassphrase:
                     continue
                 found.append(key)
@@ -142,7 +142,7 @@ class KilledRekeyTest(base.FunctionalTestCase):
         keys = {}
         for name in names:
             keys[name] = base.KEY
-            create.create(self.pool, name, SIZE, base.KEY, options)
+            creating.create(self.pool, name, SIZE, base.KEY, options)
         marks = self.marks_of_a_rekey(names[0])
         killed = changed = 0
         for number in range(kills):
@@ -171,14 +171,14 @@ class KilledRekeyTest(base.FunctionalTestCase):
         killed re-key left behind.
         """
         with self.pool.open(name) as image:
-            opened = unlock.unlock(image, key)
+            opened = unlocking.unlock(image, key)
             for slot in opened.header.keyslots:
                 if slot.number != opened.keyslot:
                     keyslots.remove_number(image, slot.number, key)
 
     def test_lock_of_a_dead_client_ends_by_itself(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         self.patch(librbd, "LOCK_DURATION", 1)
         with self.pool.open(name) as image:
             dead = librbd.ObjectLock(

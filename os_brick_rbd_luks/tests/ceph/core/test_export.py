@@ -20,7 +20,7 @@ import subprocess
 
 import ddt
 
-from os_brick_rbd_luks.operations import export
+from os_brick_rbd_luks.copies import exporting
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
@@ -50,7 +50,7 @@ class ExportTest(copies.CopyTestCase):
         self.assert_same(data, contents(path))
         self.assertEqual(0o600, os.stat(path).st_mode & 0o777)
         self.assertEqual([], [name for name in os.listdir(self.temp)
-                              if export.SUFFIX in name])
+                              if exporting.SUFFIX in name])
 
     @ddt.data(*selection.cases("luks2", full=("luks1",)))
     def test_sparse(self, kind):
@@ -181,13 +181,13 @@ class ExportTest(copies.CopyTestCase):
         name, path = self.volume(b"n" * units.MIB), self.file(b"old", "out")
         self.assertIn("exists already", self.export(name, path, code=5))
         self.assertEqual(b"old", contents(path))
-        self.file(b"half", f"out{export.SUFFIX}")
+        self.file(b"half", f"out{exporting.SUFFIX}")
         os.unlink(path)
         self.assertIn("interrupted", self.export(name, path, code=5))
         self.file(b"old", "out")
         self.export(name, path, "--force")
         self.assertEqual(b"n" * units.MIB, contents(path))
-        self.assertFalse(os.path.exists(path + export.SUFFIX))
+        self.assertFalse(os.path.exists(path + exporting.SUFFIX))
 
     def test_wrong_passphrase(self):
         name, path = self.volume(b"n" * units.MIB), self.path("out")

@@ -14,11 +14,11 @@
 
 from __future__ import annotations
 
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import fill
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import holes
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.copies import fill
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import units
@@ -34,7 +34,7 @@ class FillTest(copies.CopyTestCase):
 
     def setUp(self):
         super().setUp()
-        create.create(self.pool, self.image, SIZE, base.KEY, copies.LUKS2)
+        creating.create(self.pool, self.image, SIZE, base.KEY, copies.LUKS2)
         with self.pool.open(self.image) as image:
             holes.keep(image)
         with self.pool.open(self.image) as image:
@@ -81,8 +81,8 @@ class FillTest(copies.CopyTestCase):
         with self.pool.open(self.image) as image:
             image.create_snapshot("s")
         name = self.name()
-        clone.own_key(self.pool, self.pool.parent(self.image, "s"), name,
-                      base.KEY, base.NEW_KEY, key_id="old")
+        cloning.own_key(self.pool, self.pool.parent(self.image, "s"), name,
+                        base.KEY, base.NEW_KEY, key_id="old")
         fill.fill(self.pool, name, base.NEW_KEY, lambda key: base.KEY)
         self.assert_same(self.expected, self.read(
             self.raw_copy(name), key=base.NEW_KEY, kind="luks2"))

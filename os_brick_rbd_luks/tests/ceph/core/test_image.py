@@ -17,9 +17,9 @@ from __future__ import annotations
 import threading
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -74,14 +74,14 @@ class LibrbdImageTest(base.FunctionalTestCase):
     def test_image_without_exclusive_lock(self):
         import rbd
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK,
-                      features=rbd.RBD_FEATURE_LAYERING)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK,
+                        features=rbd.RBD_FEATURE_LAYERING)
         with self.pool.open(name) as image:
             self.assertNotIn("exclusive-lock", image.features())
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
-            self.assertEqual(base.QUICK.type, unlock.unlock(
+            self.assertEqual(base.QUICK.type, unlocking.unlock(
                 image, base.NEW_KEY).header.type)
-            self.assertRaises(exception.WrongPassphrase, unlock.unlock,
+            self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
                               image, base.KEY)
 
     def test_namespace(self):
@@ -107,7 +107,7 @@ class LiveVolumeTest(base.FunctionalTestCase):
 
     def test_rekey_disturbs_no_writer(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         stop, errors, writes = threading.Event(), [], [0]
         guest = self.open_pool()
 
@@ -136,11 +136,11 @@ class LiveVolumeTest(base.FunctionalTestCase):
         self.assertEqual([], errors)
         self.assertGreater(writes[0], 20)
         with self.pool.open(name) as image:
-            unlock.unlock(image, key)
+            unlocking.unlock(image, key)
 
     def test_clients_that_add_keys_at_once_lose_none(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         from os_brick_rbd_luks import exception
         keys = [str(number).encode() * 32 for number in range(1, 7)]
         failures = []
@@ -164,5 +164,5 @@ class LiveVolumeTest(base.FunctionalTestCase):
             thread.join()
         self.assertEqual([], failures)
         with self.pool.open(name) as image:
-            opened = {unlock.unlock(image, key).keyslot for key in keys}
+            opened = {unlocking.unlock(image, key).keyslot for key in keys}
         self.assertEqual(set(range(1, 7)), opened)

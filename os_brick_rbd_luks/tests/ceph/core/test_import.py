@@ -22,7 +22,7 @@ import subprocess
 
 import ddt
 
-from os_brick_rbd_luks.operations import partial
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection

@@ -20,12 +20,12 @@ import ddt
 import rbd
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -43,8 +43,8 @@ class OursTest(base.FunctionalTestCase):
 
     def create(self, **options):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY,
-                      formatting.Options(**options))
+        creating.create(self.pool, name, SIZE, base.KEY,
+                        formatting.Options(**options))
         return name
 
     @ddt.data(*[(spec, size) for spec, sizes in cipher.SUPPORTED.items()
@@ -59,7 +59,7 @@ class OursTest(base.FunctionalTestCase):
                             f"read -P 0xa5 {SIZE - 4096} 4k")
         self.assertNotIn(b"failed", done.stdout + done.stderr)
         with self.pool.open(name) as image:
-            opened = unlock.unlock(image, base.KEY)
+            opened = unlocking.unlock(image, base.KEY)
             stored = image.read(opened.header.data_offset, 4096)
         self.assertNotIn(b"\x5a" * 16, stored)
         engine = cipher.SectorCipher(spec, opened.volume_key)
@@ -80,9 +80,9 @@ class OursTest(base.FunctionalTestCase):
               {"order": 22, "stripe_unit": 1 << 20, "stripe_count": 3})
     def test_payload_aligned_to_any_striping(self, layout):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK, **layout)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK, **layout)
         with self.pool.open(name) as image:
-            header = unlock.unlock(image, base.KEY).header
+            header = unlocking.unlock(image, base.KEY).header
             self.assertEqual(0, header.data_offset % image.stripe_period())
             self.assertEqual(SIZE + header.data_offset, image.size())
         self.assertTrue(self.opens_in_librbd(name, base.KEY))
@@ -120,10 +120,10 @@ class TheirsTest(base.FunctionalTestCase):
 
     def check_rekey(self, name, opens):
         with self.pool.open(name) as image:
-            self.assertRaises(exception.WrongPassphrase, unlock.unlock,
+            self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
                               image, base.NEW_KEY)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
-            unlock.unlock(image, base.NEW_KEY)
+            unlocking.unlock(image, base.NEW_KEY)
         self.assertTrue(opens(name, base.NEW_KEY))
         self.assertFalse(opens(name, base.KEY))
 

@@ -19,14 +19,14 @@ import os
 import ddt
 import testtools
 
+from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import bases
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import clone_snapshot
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import resizing
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import selection
@@ -63,7 +63,7 @@ class LayeredTest(clones.CloneTestCase):
 
     def _forget(self, name):
         if name in self.pool.images():
-            clone.remove(self.pool, name)
+            cloning.remove(self.pool, name)
 
     def assert_same(self, expected, found):
         """As assertEqual, without megabytes in the message."""
@@ -86,7 +86,7 @@ class LayeredTest(clones.CloneTestCase):
         source, parent = self.plain((0, b"first"), (20 * units.MIB, b"middle"),
                                     (SIZE - 4, b"last"))
         name = self.layered_name()
-        header = clone.layered(self.pool, parent, name, base.KEY, options)
+        header = cloning.layered(self.pool, parent, name, base.KEY, options)
         self.assertTrue(header.clone)
         kind = options.type
         self.assertEqual(SIZE, self.guest_bytes(name, [base.KEY], kind))
@@ -102,7 +102,7 @@ class LayeredTest(clones.CloneTestCase):
         # What the clone wrote is cipher text.
         raw = self.read(name, [], 0, SIZE + header.data_offset)
         self.assertNotIn(b"miOWNe", raw)
-        clone.remove(self.pool, name)
+        cloning.remove(self.pool, name)
         self.assertEqual([source], [other for other in self.pool.images()
                                     if source in other])
 
@@ -115,8 +115,8 @@ class LayeredTest(clones.CloneTestCase):
         source, parent = self.volume(below, (0, b"first"),
                                      (SIZE - 4, b"last"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.NEW_KEY, above,
-                      passphrase=base.KEY, key_id="source-key")
+        cloning.layered(self.pool, parent, name, base.NEW_KEY, above,
+                        passphrase=base.KEY, key_id="source-key")
         keys = [base.NEW_KEY, base.KEY]
         self.assertEqual(SIZE, self.guest_bytes(name, keys, above.type))
         self.assert_same(self.read(source, [base.KEY], 0, SIZE, below.type),
@@ -142,21 +142,21 @@ class LayeredTest(clones.CloneTestCase):
             _source, parent = self.volume(below, *data)
             keys, key_id = [base.NEW_KEY, base.KEY], "source-key"
         middle, name = self.layered_name(), self.name()
-        clone.layered(self.pool, parent, middle, base.NEW_KEY, above,
-                      passphrase=below and base.KEY, key_id=key_id)
+        cloning.layered(self.pool, parent, middle, base.NEW_KEY, above,
+                        passphrase=below and base.KEY, key_id=key_id)
         self.write(middle, keys, (20 * units.MIB + 2, b"OWN"),
                    header=above.type)
         of_middle = self.snapshot(middle)
         if below is not None:
             # Refused before anything is made.
             self.assertRaises(
-                exception.OperationRefused, clone.own_key, self.pool,
+                exception.OperationRefused, cloning.own_key, self.pool,
                 of_middle, name, base.NEW_KEY, clones.THIRD_KEY,
                 flatten=True)
             self.assertNotIn(name, self.pool.images())
-        clone.own_key(self.pool, of_middle, name, base.NEW_KEY,
-                      clones.THIRD_KEY, flatten=True,
-                      fetch={"source-key": base.KEY}.__getitem__)
+        cloning.own_key(self.pool, of_middle, name, base.NEW_KEY,
+                        clones.THIRD_KEY, flatten=True,
+                        fetch={"source-key": base.KEY}.__getitem__)
         with self.pool.open(name) as image:
             self.assertIsNone(image.parent())
             self.assertEqual([], chain.read(image))
@@ -169,17 +169,17 @@ class LayeredTest(clones.CloneTestCase):
     def test_clone_of_a_clone_remembers_the_chain(self):
         source, parent = self.volume(clones.LUKS2, (0, b"first"))
         middle, top = self.layered_name(), self.layered_name()
-        clone.layered(self.pool, parent, middle, base.NEW_KEY,
-                      clones.LUKS2, passphrase=base.KEY, key_id="one")
-        clone.layered(self.pool, self.snapshot(middle), top,
-                      clones.THIRD_KEY, clones.LUKS2,
-                      passphrase=base.NEW_KEY, key_id="two")
+        cloning.layered(self.pool, parent, middle, base.NEW_KEY,
+                        clones.LUKS2, passphrase=base.KEY, key_id="one")
+        cloning.layered(self.pool, self.snapshot(middle), top,
+                        clones.THIRD_KEY, clones.LUKS2,
+                        passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "one"], chain.read(image))
         self.assertEqual(b"first", self.read(
             top, [clones.THIRD_KEY, base.NEW_KEY, base.KEY], 0, 5,
             "luks2"))
-        clone.remove(self.pool, top)
+        cloning.remove(self.pool, top)
         with self.pool.open(middle) as image:
             image.remove_snapshot("s")
 
@@ -188,17 +188,17 @@ class LayeredTest(clones.CloneTestCase):
         source, parent = self.volume(clones.LUKS2, (0, b"first"),
                                      (SIZE - 4, b"last"))
         middle, top = self.layered_name(), self.layered_name()
-        clone.layered(self.pool, parent, middle, base.NEW_KEY,
-                      clones.LUKS1, passphrase=base.KEY, key_id="one")
-        clone.layered(self.pool, self.snapshot(middle), top,
-                      clones.THIRD_KEY, clones.LUKS2,
-                      passphrase=base.NEW_KEY, key_id="two")
+        cloning.layered(self.pool, parent, middle, base.NEW_KEY,
+                        clones.LUKS1, passphrase=base.KEY, key_id="one")
+        cloning.layered(self.pool, self.snapshot(middle), top,
+                        clones.THIRD_KEY, clones.LUKS2,
+                        passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "two", "one"], chain.read(image))
         keys = [clones.THIRD_KEY, base.NEW_KEY, base.NEW_KEY, base.KEY]
         self.assertEqual(b"first", self.read(top, keys, 0, 5, "luks2"))
         self.assertEqual(b"last", self.read(top, keys, SIZE - 4, 4, "luks2"))
-        clone.remove(self.pool, top)
+        cloning.remove(self.pool, top)
         with self.pool.open(middle) as image:
             image.remove_snapshot("s")
 
@@ -206,11 +206,11 @@ class LayeredTest(clones.CloneTestCase):
         """It has a copy of the note; removing it removes no more than it."""
         source, parent = self.plain((0, b"first"))
         first, second = self.layered_name(), self.layered_name()
-        clone.layered(self.pool, parent, first, base.KEY, clones.LUKS2)
+        cloning.layered(self.pool, parent, first, base.KEY, clones.LUKS2)
         with self.pool.open(first) as image:
             image.create_snapshot("base")
         self.pool.clone(self.pool.parent(first, "base"), second).__exit__()
-        clone.remove(self.pool, second)
+        cloning.remove(self.pool, second)
         self.assertIn(first, self.pool.images())
         with self.pool.open(first) as image:
             image.remove_snapshot("base")
@@ -219,13 +219,13 @@ class LayeredTest(clones.CloneTestCase):
         source, parent = self.plain((SIZE - 4, b"last"))
         names = [self.layered_name() for _number in range(3)]
         for name in names:
-            clone.layered(self.pool, parent, name, base.KEY,
-                          clones.LUKS2)
+            cloning.layered(self.pool, parent, name, base.KEY,
+                            clones.LUKS2)
         base_name, = self.bases()
         self.assertEqual(0, self.used(base_name))
         for name in names:
             self.assertIn(base_name, self.pool.images())
-            clone.remove(self.pool, name)
+            cloning.remove(self.pool, name)
         self.assertNotIn(base_name, self.pool.images())
 
     def test_base_that_a_killed_run_left_is_completed(self):
@@ -234,7 +234,7 @@ class LayeredTest(clones.CloneTestCase):
             base_name = bases.name_of(parent, image.identity(), 16 * units.MIB)
         self.pool.clone(parent, base_name).__exit__()
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.assertEqual(b"last", self.read(name, [base.KEY], SIZE - 4, 4,
                                             "luks2"))
 
@@ -245,8 +245,8 @@ class LayeredTest(clones.CloneTestCase):
         def fail(*_arguments, **_options):
             raise exception.ImageFull(action="write")
 
-        self.patch(clone.formatting, "format_clone", fail)
-        self.assertRaises(exception.ImageFull, clone.layered, self.pool,
+        self.patch(cloning.formatting, "format_clone", fail)
+        self.assertRaises(exception.ImageFull, cloning.layered, self.pool,
                           parent, name, base.KEY, clones.LUKS2)
         self.assertEqual([source], [other for other in self.pool.images()
                                     if source in other])
@@ -254,7 +254,7 @@ class LayeredTest(clones.CloneTestCase):
     def test_rekeyed_clone_keeps_its_mark_and_its_data(self):
         source, parent = self.plain((0, b"first"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         with self.pool.open(name) as image:
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
         self.assertEqual(b"RBDL", self.read(name, [], 0, 4))
@@ -264,8 +264,8 @@ class LayeredTest(clones.CloneTestCase):
     def test_larger(self):
         source, parent = self.plain((SIZE - 4, b"last"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2,
-                      size=2 * SIZE)
+        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2,
+                        size=2 * SIZE)
         self.assertEqual(2 * SIZE, self.guest_bytes(name, [base.KEY],
                                                     "luks2"))
         self.assertEqual(b"last" + bytes(units.MIB), self.read(
@@ -274,10 +274,10 @@ class LayeredTest(clones.CloneTestCase):
     def test_encrypted_parent_needs_its_passphrase(self):
         source, parent = self.volume(clones.LUKS2)
         name = self.layered_name()
-        self.assertRaises(exception.InvalidParameter, clone.layered,
+        self.assertRaises(exception.InvalidParameter, cloning.layered,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS2)
-        self.assertRaises(exception.WrongPassphrase, clone.layered,
+        self.assertRaises(exception.WrongPassphrase, cloning.layered,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS2, passphrase=base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
@@ -286,7 +286,7 @@ class LayeredTest(clones.CloneTestCase):
         """Refused: librbd would copy up the wrong cipher text."""
         source, parent = self.volume(clones.LUKS2, (0, b"first"))
         name = self.layered_name()
-        self.assertRaises(exception.InvalidParameter, clone.layered,
+        self.assertRaises(exception.InvalidParameter, cloning.layered,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS1, passphrase=base.KEY,
                           size=SIZE + units.MIB)
@@ -296,7 +296,7 @@ class LayeredTest(clones.CloneTestCase):
         """100 GiB: what it takes does not grow with the size."""
         source, parent = self.plain((0, b"boot"), size=100 << 30)
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.assertLess(self.used(name), 40 * units.MIB)
         self.assertEqual(b"boot", self.read(name, [base.KEY], 0, 4, "luks2"))
         self.assertEqual(100 << 30, self.guest_bytes(name, [base.KEY],
@@ -306,7 +306,7 @@ class LayeredTest(clones.CloneTestCase):
         source, parent = self.plain((0, b"Q" * units.MIB),
                                     (SIZE - units.MIB, b"Z" * units.MIB))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         base.run(
             "qemu-io", "--object", "secret,id=key,file=/dev/stdin",
             "--image-opts", "-c", "read -P 0x51 0 1M", "-c",
@@ -326,22 +326,22 @@ class LayeredTest(clones.CloneTestCase):
         if plain:
             self.pool.create(source, SIZE).__exit__()
         else:
-            create.create(self.pool, source, SIZE, base.KEY,
-                          clones.LUKS2)
+            creating.create(self.pool, source, SIZE, base.KEY,
+                            clones.LUKS2)
         keys = [] if plain else [base.KEY]
         with self.open_pool().open(source) as user:
             if keys:
                 user.load_encryption("luks2", *keys)
             user._image.write(b"in use", SIZE - 512)
             with clone_snapshot.taken(self.pool, source, name) as parent:
-                clone.layered(self.pool, parent, name, base.NEW_KEY,
-                              clones.LUKS2,
-                              passphrase=None if plain else base.KEY)
+                cloning.layered(self.pool, parent, name, base.NEW_KEY,
+                                clones.LUKS2,
+                                passphrase=None if plain else base.KEY)
         self.assertEqual(plain, bool(self.bases()))
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
         self.assertEqual(b"in use", self.read(
             name, [base.NEW_KEY, *keys], SIZE - 512, 6, "luks2"))
-        clone.remove(self.pool, name)
+        cloning.remove(self.pool, name)
         self.assertEqual([], self.snapshots(source))
 
     def test_failed_clone_of_an_image(self):
@@ -351,16 +351,16 @@ class LayeredTest(clones.CloneTestCase):
         def fail(*_arguments, **_options):
             raise exception.ImageFull(action="write")
 
-        self.patch(clone.formatting, "format_clone", fail)
+        self.patch(cloning.formatting, "format_clone", fail)
         with testtools.ExpectedException(exception.ImageFull), \
                 clone_snapshot.taken(self.pool, source, name) as parent:
-            clone.layered(self.pool, parent, name, base.KEY,
-                          clones.LUKS2)
+            cloning.layered(self.pool, parent, name, base.KEY,
+                            clones.LUKS2)
         self.assertEqual(["s"], self.snapshots(source))
 
     def resized(self, name, size, **options):
         with self.pool.open(name) as image:
-            return resize.resize(image, size, **options)
+            return resizing.resize(image, size, **options)
 
     @ddt.data(clones.LUKS1, clones.LUKS2)
     def test_resized(self, options):
@@ -368,7 +368,7 @@ class LayeredTest(clones.CloneTestCase):
         data = bytes(range(1, 251)) * (SIZE // 250 + 1)
         source, parent = self.plain((0, data[:SIZE]))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, options)
+        cloning.layered(self.pool, parent, name, base.KEY, options)
         for size, kept in ((SIZE + 4096, SIZE), (2 * SIZE, SIZE),
                            (SIZE // 2, SIZE // 2), (SIZE, SIZE // 2)):
             self.resized(name, size, force=True)
@@ -383,7 +383,7 @@ class LayeredTest(clones.CloneTestCase):
         """With a raw resize, librbd damages them."""
         source, parent = self.plain((SIZE - 4, b"last"))
         name = self.layered_name()
-        clone.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.snapshot(name, "t")
         self.resized(name, 2 * SIZE)
         error = self.assertRaises(exception.OperationRefused, self.resized,

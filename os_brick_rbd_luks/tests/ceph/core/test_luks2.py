@@ -18,15 +18,15 @@ import ddt
 import rbd
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import recover
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -57,7 +57,7 @@ class Luks2TestCase(base.FunctionalTestCase):
     def decrypted(self, name, key, offset, length):
         """What our own cipher makes of the stored bytes."""
         with self.pool.open(name) as image:
-            opened = unlock.unlock(image, key)
+            opened = unlocking.unlock(image, key)
             stored = image.read(opened.header.data_offset + offset, length)
         engine = cipher.SectorCipher(
             opened.header.cipher_spec, opened.volume_key,
@@ -71,9 +71,9 @@ class OursTest(Luks2TestCase):
 
     def create(self, layout=None, **options):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY,
-                      formatting.Options(type="luks2", **options),
-                      **(layout or {}))
+        creating.create(self.pool, name, SIZE, base.KEY,
+                        formatting.Options(type="luks2", **options),
+                        **(layout or {}))
         return name
 
     @ddt.data(*selection.cases((64, 4096), (32, 512),
@@ -102,7 +102,7 @@ class OursTest(Luks2TestCase):
     def test_any_striping(self, layout):
         name = self.create(layout)
         with self.pool.open(name) as image:
-            header = unlock.unlock(image, base.KEY).header
+            header = unlocking.unlock(image, base.KEY).header
             self.assertEqual(0, header.data_offset % image.stripe_period())
             self.assertGreaterEqual(header.data_offset, 16 * units.MIB)
             self.assertEqual(SIZE + header.data_offset, image.size())
@@ -121,7 +121,7 @@ class OursTest(Luks2TestCase):
             name, base.NEW_KEY, units.MIB, 65536))
 
     def test_argon2(self):
-        name = self.create(argon2=kdf.Argon2Cost(4, 65536, 2))
+        name = self.create(argon2=kdfs.Argon2Cost(4, 65536, 2))
         self.assertTrue(self.opens(name, base.KEY))
         self.assertFalse(self.opens(name, base.NEW_KEY))
 
@@ -200,23 +200,23 @@ class TheirsTest(Luks2TestCase):
         self.assertEqual(pattern(1), self.decrypted(name, base.KEY, units.MIB,
                                                     65536))
         with self.pool.open(name) as image:
-            saved = backup.backup(image)
+            saved = header_backup.backup(image)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
-            self.assertRaises(exception.WrongPassphrase, unlock.unlock,
+            self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
                               image, base.KEY)
         self.assertFalse(self.opens(name, base.KEY))
         self.assertEqual(pattern(1), self.read_by_librbd(
             name, base.NEW_KEY, units.MIB, 65536))
         with self.pool.open(name) as image:
-            backup.restore(image, saved)
+            header_backup.restore(image, saved)
         self.assertEqual(pattern(1), self.read_by_librbd(
             name, base.KEY, units.MIB, 65536))
 
     def test_our_layout_is_theirs(self):
         """All but keys, salts and costs."""
         ours = self.name()
-        create.create(self.pool, ours, SIZE, base.KEY,
-                      formatting.Options(type="luks2"))
+        creating.create(self.pool, ours, SIZE, base.KEY,
+                        formatting.Options(type="luks2"))
         trees = []
         for name in (ours, self.make()):
             with self.pool.open(name) as image:

@@ -25,13 +25,13 @@ import fixtures
 import rbd
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
@@ -53,7 +53,7 @@ class FormatRefusalTest(base.FunctionalTestCase):
 
     def test_header(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         text = self.check_unchanged(name, exception.AlreadyFormatted)
         self.assertIn("--force", text)
 
@@ -97,7 +97,7 @@ class FormatRefusalTest(base.FunctionalTestCase):
 
     def test_erase_of_a_volume_open_elsewhere(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         with self.open_pool().open(name), self.pool.open(name) as image:
             self.assertRaises(exception.ImageLocked, erase.erase, image)
         self.assertTrue(self.opens_in_qemu(name, base.KEY))
@@ -134,7 +134,7 @@ class CommandFailureTest(base.FunctionalTestCase):
 
     def test_wrong_passphrase(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         text = self.fails(2, "verify", f"volumes/{name}", "--passphrase-file",
                           self.file(base.NEW_KEY))
         self.assertIn(f"volumes/{name}: the passphrase opens no", text)
@@ -205,7 +205,7 @@ class FullPoolTest(base.FunctionalTestCase):
         self.full = self.open_pool(self.pool_name, "admin", conf)
         self.addCleanup(self.quota, 0)
         rbd.RBD().pool_init(self.full._ioctx, False)
-        create.create(self.full, "before", SIZE, base.KEY, base.QUICK)
+        creating.create(self.full, "before", SIZE, base.KEY, base.QUICK)
 
     def read_conf(self):
         with open(self.conf, "rb") as stream:
@@ -235,14 +235,14 @@ class FullPoolTest(base.FunctionalTestCase):
     def test_one_sentence_in_a_bounded_time(self):
         self.quota(1)
         error = self.assertRaises(
-            (exception.ImageIOError, exception.ImageFull), create.create,
+            (exception.ImageIOError, exception.ImageFull), creating.create,
             self.full, "refused", SIZE, base.KEY, base.QUICK)
         self.assertIn("create", str(error))
         self.assertIn("pool", str(error))
         self.quota(0)
         self.assertEqual(["before"], self.full.images())
         with self.full.open("before") as image:
-            unlock.unlock(image, base.KEY)
+            unlocking.unlock(image, base.KEY)
 
     def test_failing_removal_hides_no_error(self):
         log = self.useFixture(fixtures.FakeLogger())
@@ -256,7 +256,7 @@ class FullPoolTest(base.FunctionalTestCase):
 
         self.patch(self.full, "open", full_by_now)
         error = self.assertRaises(
-            (exception.ImageIOError, exception.ImageFull), create.create,
+            (exception.ImageIOError, exception.ImageFull), creating.create,
             self.full, "refused", SIZE, base.KEY, base.QUICK)
         self.assertIn("open", str(error))
         self.assertIn("cannot remove the half-made image", log.output)
@@ -279,7 +279,7 @@ class LockTest(base.FunctionalTestCase):
 
     def test_second_waits_and_gives_up(self):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         self.patch(librbd, "LOCK_WAIT", 0.5)
         with self.pool.open(name) as image, image.lock(), \
                 self.open_pool().open(name) as other:
@@ -290,7 +290,7 @@ class LockTest(base.FunctionalTestCase):
     def test_a_write_that_outlasts_its_lock_destroys_no_keyslot(self):
         """Whoever comes between, a later stage notices it."""
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, base.QUICK)
+        creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
         self.patch(librbd, "LOCK_DURATION", 1)
         write = librbd.LibrbdImage.write
         entered, overtaken = threading.Event(), threading.Event()
@@ -324,7 +324,7 @@ class LockTest(base.FunctionalTestCase):
             exception.ImageLocked, exception.HeaderChanged), ended)
         self.assertIsInstance(ended[b"quick"], keyslots.Result, ended)
         with self.pool.open(name) as image:
-            self.assertEqual(1, unlock.unlock(image, b"quick").keyslot)
+            self.assertEqual(1, unlocking.unlock(image, b"quick").keyslot)
 
     def test_locks_outlast_any_write(self):
         """An exclusive lock's dead owner is waited for, then one time-out."""

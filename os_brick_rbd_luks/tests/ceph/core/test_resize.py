@@ -16,12 +16,12 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import describe
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.image import rawfile
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import describe
-from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import units
@@ -35,14 +35,14 @@ class ResizeTest(clones.CloneTestCase):
 
     def create(self, options=LUKS1):
         name = self.name()
-        create.create(self.pool, name, SIZE, base.KEY, options)
+        creating.create(self.pool, name, SIZE, base.KEY, options)
         self.write(name, [base.KEY], (0, b"Q" * units.MIB),
                    header=options.type)
         return name
 
     def resize(self, name, size, **options):
         with self.pool.open(name) as image:
-            resize.resize(image, size, **options)
+            resizing.resize(image, size, **options)
 
     def assert_guest(self, name, size, kind="luks1", key=base.KEY):
         """Size and data, by every program that opens it."""
@@ -112,8 +112,8 @@ class ResizeTest(clones.CloneTestCase):
 
     def test_clone(self):
         source, name = self.create(), self.name()
-        clone.own_key(self.pool, self.snapshot(source), name, base.KEY,
-                      base.NEW_KEY)
+        cloning.own_key(self.pool, self.snapshot(source), name, base.KEY,
+                        base.NEW_KEY)
         for size in (2 * SIZE, SIZE // 2 + 512):
             self.resize(name, size, force=True)
             self.assert_guest(name, size, key=base.NEW_KEY)
@@ -125,9 +125,9 @@ class ResizeTest(clones.CloneTestCase):
     def test_file(self):
         path = self.temp + "/volume"
         store = rawfile.FileStore()
-        create.create(store, path, SIZE, base.KEY)
+        creating.create(store, path, SIZE, base.KEY)
         with store.open(path) as image:
-            resize.resize(image, 2 * SIZE)
+            resizing.resize(image, 2 * SIZE)
         done = base.run(
             "qemu-img", "info", "--object",
             "secret,id=key,file=/dev/stdin", "--image-opts",

@@ -21,11 +21,11 @@ import sys
 
 import ddt
 
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -101,12 +101,12 @@ class Things(dict):
     def _forget(self, name):
         """Remove it, and a snapshot that was taken for it."""
         if name in self._test.pool.images():
-            clone.remove(self._test.pool, name)
+            cloning.remove(self._test.pool, name)
 
     def _volume(self, **options):
         name = self._test.name()
-        create.create(self._test.pool, name, 64 * units.MIB, SECRET,
-                      formatting.Options(**options))
+        creating.create(self._test.pool, name, 64 * units.MIB, SECRET,
+                        formatting.Options(**options))
         return f"volumes/{name}"
 
     def _luks2(self):
@@ -128,8 +128,9 @@ class Things(dict):
     def _clone(self):
         parent, name = self._snapshot(), self._clone_name()
         pool = self._test.pool
-        clone.own_key(pool, pool.parent(*parent.partition("/")[2].split("@")),
-                      name, SECRET, NEW_SECRET)
+        cloning.own_key(
+            pool, pool.parent(*parent.partition("/")[2].split("@")),
+            name, SECRET, NEW_SECRET)
         return f"volumes/{name}"
 
     def _upstream(self):
@@ -160,7 +161,7 @@ class Things(dict):
 
     def _save(self, which):
         with self._open(self[which]) as image:
-            return self._test.file(backup.backup(image), "saved")
+            return self._test.file(header_backup.backup(image), "saved")
 
     def _open(self, target):
         return self._test.pool.open(target.partition("/")[2])

@@ -22,15 +22,15 @@ import os
 
 import ddt
 
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import describe
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import flatten
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import describe
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
 from os_brick_rbd_luks.tests import selection
@@ -66,8 +66,8 @@ class SizeTestCase(copies.CopyTestCase):
     def create(self, kind, size=SIZE, data=None, **layout):
         """A new volume with data in a few places; its name."""
         name = self.name()
-        create.create(self.pool, name, size, base.KEY, OPTIONS[kind],
-                      **layout)
+        creating.create(self.pool, name, size, base.KEY, OPTIONS[kind],
+                        **layout)
         self.put(name, kind, places(size) if data is None else data)
         return name
 
@@ -184,8 +184,8 @@ class DataTest(SizeTestCase):
         self.addCleanup(self.forget, name)
         with self.pool.open(source) as image:
             image.create_snapshot("s")
-        clone.own_key(self.pool, self.pool.parent(source, "s"), name,
-                      base.KEY, base.NEW_KEY)
+        cloning.own_key(self.pool, self.pool.parent(source, "s"), name,
+                        base.KEY, base.NEW_KEY)
         keys = ((base.NEW_KEY,) if copies.RELEASE < 18
                 else (base.NEW_KEY, base.KEY))
         own = {4 * units.GIB - LENGTH // 2: b"own" * 1024}
@@ -194,8 +194,8 @@ class DataTest(SizeTestCase):
             image.load_encryption(kind, *keys)
             for offset, piece in own.items():
                 image.write(offset, piece)
-        flatten.flatten(self.pool, name, base.NEW_KEY,
-                        lambda _key_id: base.KEY)
+        flattening.flatten(self.pool, name, base.NEW_KEY,
+                           lambda _key_id: base.KEY)
         with self.pool.open(name) as image:
             image.load_encryption(kind, base.NEW_KEY)
             for offset, piece in {**places(), **own}.items():
@@ -204,7 +204,7 @@ class DataTest(SizeTestCase):
 
     def forget(self, name):
         if name in self.pool.images():
-            clone.remove(self.pool, name)
+            cloning.remove(self.pool, name)
 
     @ddt.data(*selection.cases("luks2", full=("luks1",)))
     def test_resize(self, kind):
@@ -213,7 +213,7 @@ class DataTest(SizeTestCase):
         for size in (3 * units.GIB, SIZE, 4 * units.GIB + units.MIB,
                      2 * units.GIB - units.MIB):
             with self.pool.open(name) as image:
-                resize.resize(image, size, force=True)
+                resizing.resize(image, size, force=True)
             self.put(name, kind, places(size))
             self.assert_there(name, kind, places(size), size)
 
@@ -229,19 +229,19 @@ class HeaderTest(SizeTestCase):
         with self.pool.open(name) as image:
             self.assertEqual(units.TIB, describe.describe_image(image)[
                 "decrypted_size"])
-            saved = backup.backup(image)
+            saved = header_backup.backup(image)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
             keyslots.add(image, base.NEW_KEY, b"third")
             keyslots.remove(image, base.NEW_KEY)
         self.assert_there(name, kind, data, units.TIB, [b"third"])
         self.assertFalse(self.opens_in_librbd(name, base.NEW_KEY, kind))
         with self.pool.open(name) as image:
-            backup.restore(image, saved)
+            header_backup.restore(image, saved)
         self.assert_there(name, kind, data, units.TIB)
         with self.pool.open(name) as image:
             self.assertEqual([0], erase.erase(image))
             self.assertEqual([], describe.describe_image(image)["keyslots"])
-            backup.restore(image, saved)
+            header_backup.restore(image, saved)
         self.assert_there(name, kind, data, units.TIB)
 
 
@@ -261,9 +261,9 @@ class LayoutTest(SizeTestCase):
             period = image.stripe_period()
             self.assertEqual(0, describe.describe_image(image)[
                 "data_offset"] % period)
-            saved = backup.backup(image)
+            saved = header_backup.backup(image)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
-            resize.resize(image, SIZE)
+            resizing.resize(image, SIZE)
         self.put(name, kind, places(), base.NEW_KEY)
         self.assert_there(name, kind, places(), keys=[base.NEW_KEY])
         if "stripe_unit" not in LAYOUTS[layout]:
@@ -273,7 +273,7 @@ class LayoutTest(SizeTestCase):
             self.export(name, out)
             self.assert_file(out)
         with self.pool.open(name) as image:
-            backup.restore(image, saved)
+            header_backup.restore(image, saved)
             # The header stays, the data goes, in pieces.
             offset = describe.describe_image(image)["data_offset"]
             image.zero(offset, image.size() - offset)

@@ -33,12 +33,12 @@ from oslo_config import cfg
 from oslo_utils import uuidutils
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.nova import driver as ours
-from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import resizing
+from os_brick_rbd_luks.nova import libvirt_driver
+from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.nova import swap
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests import units
@@ -88,8 +88,8 @@ class NovaTestCase(base.AttachmentTestCase):
         os.environ.setdefault("OS_LOCK_PATH", self.temp)
         conf.CONF.set_override("lock_path", self.temp, "oslo_concurrency")
         if self.loaded:
-            registration.register()
-            self.addCleanup(registration.unregister)
+            loading.register()
+            self.addCleanup(loading.unregister)
         self.driver = self.make_driver()
 
     def make_driver(self, events=True):
@@ -98,7 +98,7 @@ class NovaTestCase(base.AttachmentTestCase):
         :param events: whether it is told what happens in libvirt; never
             in one that is restarted: the thread that asks is the process's
         """
-        kind = (ours.RBDLuksLibvirtDriver if self.loaded
+        kind = (libvirt_driver.RBDLuksLibvirtDriver if self.loaded
                 else upstream.LibvirtDriver)
         made = kind(virtapi.VirtAPI())
         made._volume_api = self.cinder
@@ -139,8 +139,8 @@ class NovaTestCase(base.AttachmentTestCase):
         volume = records.Volume(self.name(), size, provider)
         if provider:
             volume.key_id, volume.passphrase = self.new_key()
-            create.create(self.pool, volume.id, size, volume.passphrase,
-                          formatting.Options(type=volume.header))
+            creating.create(self.pool, volume.id, size, volume.passphrase,
+                            formatting.Options(type=volume.header))
         else:
             self.pool.create(volume.id, size).__exit__()
         self.cinder.volumes[volume.id] = volume
@@ -195,7 +195,7 @@ class NovaTestCase(base.AttachmentTestCase):
     def extend(self, volume, size):
         """Make a volume larger, as our Cinder driver does."""
         with self.pool.open(volume.id) as image:
-            resize.resize(image, size)
+            resizing.resize(image, size)
         volume.size = size
 
     def assert_nothing_left(self, *infos):

@@ -19,8 +19,8 @@ import re
 import ddt
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests.ceph.nova import hosts
@@ -39,11 +39,11 @@ class LayersTest(hosts.MigrationTestCase):
             image.create_snapshot("s")
         volume = records.Volume(f"{golden.id}-clone", golden.size, provider,
                              *self.new_key(), (golden.passphrase,))
-        clone.layered(
+        cloning.layered(
             self.pool, self.pool.parent(golden.id, "s"), volume.id,
             volume.passphrase, formatting.Options(type=volume.header),
             passphrase=golden.passphrase, key_id=golden.key_id)
-        self.addCleanup(clone.remove, self.pool, volume.id)
+        self.addCleanup(cloning.remove, self.pool, volume.id)
         self.cinder.volumes[volume.id] = volume
         self.addCleanup(self.remove_secrets, volume.id)
         self.addCleanup(self.remove_secrets,

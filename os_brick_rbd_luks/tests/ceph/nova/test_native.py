@@ -20,7 +20,7 @@ from nova.virt.libvirt import driver as upstream
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests

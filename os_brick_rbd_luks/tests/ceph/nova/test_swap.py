@@ -24,8 +24,8 @@ from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.nova import blockcopy
-from os_brick_rbd_luks.operations import resize
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
@@ -142,7 +142,7 @@ class SwapTest(SwapTestCase):
         self.start("luks")
         other = self.make("luks", units.GIB)
         with self.pool.open(other.id) as image:
-            resize.resize(image, base.SIZE - units.MIB, force=True)
+            resizing.resize(image, base.SIZE - units.MIB, force=True)
         self.swap(other, self.info(other), 1)
         self.written(5)
         self.assert_complete(other)

@@ -19,8 +19,8 @@ import fixtures
 from nova import privsep
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import guests
@@ -103,7 +103,7 @@ class UnmodifiedTest(base.NovaTestCase):
             self.assertEqual(2 * base.SIZE, image.size())
             booted.destroy()
             # As the documentation says.
-            resize.resize(image, 2 * base.SIZE)
+            resizing.resize(image, 2 * base.SIZE)
             self.assertEqual(2 * base.SIZE + offset, image.size())
         self.assertEqual(base.END, self.read(volume, base.SIZE - 512, 512))
 

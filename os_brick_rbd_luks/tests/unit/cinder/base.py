@@ -26,13 +26,13 @@ from cinder.tests.unit import fake_constants
 from oslo_config import cfg
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import decryption
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import owned
-from os_brick_rbd_luks.operations import plaintext
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import owned_keys
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.fakes import keystore
 from os_brick_rbd_luks.tests import units
@@ -148,7 +148,7 @@ class DriverTestCase(volumes.VolumeTestCase):
         with self.pool(pool) as opened, opened.open(volume.name) as image:
             header = header_io.read_header(image)
             if header.type == "luks1" and not header.clone:
-                yield plaintext.Plaintext(image, unlock.unlock_header(
+                yield plaintext.Plaintext(image, unlocking.unlock_header(
                     image, header, passphrase))
                 return
             image.load_encryption(header.type, passphrase, *decryption.below(
@@ -201,7 +201,7 @@ class DriverTestCase(volumes.VolumeTestCase):
         with self.pool(pool) as opened:
             for name in opened.images():
                 with opened.open_layered(name, read_only=True) as image:
-                    found.update(owned.read(image))
+                    found.update(owned_keys.read(image))
                     with contextlib.suppress(exception.OperationRefused):
                         found.update(chain.read(image))
         return found - {chain.UNKNOWN}

@@ -19,8 +19,8 @@ import pathlib
 
 from cinder import exception as cinder_exception
 
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.fakes import files
 from os_brick_rbd_luks.tests.fakes import glance
@@ -90,8 +90,8 @@ class ImageTestCase(base.DriverTestCase):
         store = stores.MemoryStore()
         options = formatting.Options(type={"luks": "luks1"}.get(
             provider, provider))
-        create.create(store, "i", size, self.keys.passphrase(key_id),
-                      options)
+        creating.create(store, "i", size, self.keys.passphrase(key_id),
+                        options)
         content = store.contents["i"]
 
         def make(path):

@@ -24,9 +24,9 @@ from os_brick_rbd_luks.tests import child
 #: one native thread reads what a green one writes.
 STREAMS = """
 import threading, time
-from os_brick_rbd_luks.operations import copying
-from os_brick_rbd_luks import threads
-from os_brick_rbd_luks.volume import images
+from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import glance_images
 
 SIZE = 1 << 20
 
@@ -37,10 +37,10 @@ class Glance:
             time.sleep(0)
 
 def copy(number):
-    image = images.Image(None, Glance(), {
+    image = glance_images.Image(None, Glance(), {
         "id": str(number), "size": SIZE, "disk_format": "raw",
         "container_format": "bare"})
-    with images._stream(image) as stream:
+    with glance_images._stream(image) as stream:
         threads.call(copying.copy_in, stream._stream,
                      lambda _offset, _data: None, SIZE, 512, sparse=False)
     done.append(stream.received)

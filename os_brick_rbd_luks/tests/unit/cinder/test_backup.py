@@ -25,9 +25,9 @@ from cinder.tests.unit import test
 import ddt
 
 from os_brick_rbd_luks.backup.drivers import ceph
+from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.operations import rawcopy
 from os_brick_rbd_luks.tests import units
 
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
@@ -213,7 +213,7 @@ class BackupDriverTest(test.TestCase):
         self.calls.restore.return_value = parent
         with mock.patch.object(
                 ceph.brick, "pool_of", autospec=True) as pool_of, \
-                mock.patch.object(ceph.flatten, "release_parents",
+                mock.patch.object(ceph.flattening, "release_parents",
                                   autospec=True) as release:
             self.restore("a", "b")
             pool = pool_of.return_value.__enter__.return_value

@@ -23,7 +23,7 @@ import ddt
 from os_brick.initiator import linuxrbd
 
 from os_brick_rbd_luks.backup.drivers import ceph
-from os_brick_rbd_luks.operations import flatten
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units
 
@@ -107,10 +107,10 @@ class DeviceTest(BackupTestCase):
         device = self.driver._create_temp_cloned_volume(self.context, volume)
         self.patch("cinder.volume.driver.BaseVD.get_backup_device",
                    return_value=(device, False))
-        self.patch("os_brick_rbd_luks.operations.fill.fill", return_value=7)
+        self.patch("os_brick_rbd_luks.copies.fill.fill", return_value=7)
         self.device(volume, service=POSIX)
         with self.pool() as pool, pool.open(device.name) as image:
-            self.assertFalse(flatten.needs_keys(image))
+            self.assertFalse(flattening.needs_keys(image))
         self.assertEqual([self.passphrase(volume)],
                          self.openers(device.name))
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 from cinder import exception as cinder_exception
 import ddt
 
-from os_brick_rbd_luks.operations import owned
+from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 
@@ -40,7 +40,7 @@ class CloneTestCase(base.DriverTestCase):
                              len(below))
             # What is noted to be deleted with it is what it needs.
             with self.pool() as pool, pool.open(clone.name) as image:
-                self.assertEqual(set(below), set(owned.read(image)))
+                self.assertEqual(set(below), set(owned_keys.read(image)))
             owners += below
         self.assert_keys(*owners)
         self.assert_nothing_is_open()

@@ -18,12 +18,12 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
-from os_brick_rbd_luks.volume import transfers
+from os_brick_rbd_luks.volume import ownership
 
 
 @ddt.ddt
@@ -166,7 +166,7 @@ class TransferTest(base.DriverTestCase):
 
         def operation():
             with self.pool() as pool, pool.open(volume.name) as image:
-                image.set_note(transfers.NOTE, "1")
+                image.set_note(ownership.NOTE, "1")
             with self.ceph.fail(number):
                 self.connect(volume)
                 return self.ceph.has_failed

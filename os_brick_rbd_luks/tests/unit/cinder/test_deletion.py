@@ -20,9 +20,9 @@ from cinder.volume.drivers import rbd
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import owned
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -62,7 +62,7 @@ class EraseTest(base.DriverTestCase):
             # As many as chance leaves, or all of a hole.
             self.assertLess(same, len(old) / 64, f"area at {offset}")
         with images.MemoryImage(content, read_only=True) as image:
-            self.assertRaises(exception.KeyslotNotFound, unlock.unlock,
+            self.assertRaises(exception.KeyslotNotFound, unlocking.unlock,
                               image, passphrase)
 
     @ddt.data("luks", "luks2")
@@ -196,7 +196,7 @@ class DeletionTest(base.DriverTestCase):
         volume = self.filled()
         orphan = self.keys.new()
         with self.pool() as pool, pool.open(volume.name) as image:
-            owned.write(image, [orphan, volume.encryption_key_id])
+            owned_keys.write(image, [orphan, volume.encryption_key_id])
         self.delete(volume)
         self.assert_nothing_left()
 

@@ -20,7 +20,7 @@ import os
 from cinder import exception as cinder_exception
 import ddt
 
-from os_brick_rbd_luks.operations import flatten
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units
@@ -65,8 +65,8 @@ class DownloadTest(imaging.ImageTestCase):
 
     @staticmethod
     def has_inspector():
-        from os_brick_rbd_luks.operations import imagefile
-        return imagefile.has_inspector()
+        from os_brick_rbd_luks.copies import image_file
+        return image_file.has_inspector()
 
     def test_qcow2_with_a_backing_file(self):
         image_id = self.qcow2(backing=200)
@@ -213,7 +213,7 @@ class LayeredImageTest(imaging.ImageTestCase):
 
     def is_layered(self, volume):
         with self.pool() as pool, pool.open(volume.name) as image:
-            return flatten.needs_keys(image)
+            return flattening.needs_keys(image)
 
     def test_clone_of_the_image(self):
         self.assertTrue(self.is_layered(self.source))

@@ -22,7 +22,7 @@ from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
-from os_brick_rbd_luks.volume import keys
+from os_brick_rbd_luks.volume import volume_keys
 
 _PIECE = 4 * units.MIB
 
@@ -83,7 +83,8 @@ class MigrationTest(base.DriverTestCase):
     def test_to_another_backend(self, provider):
         volume = self.filled(provider)
         # Who migrates is an administrator, who gets nobody's keys.
-        self.mock_object(keys.Keys, "passphrase", side_effect=AssertionError)
+        self.mock_object(volume_keys.Keys, "passphrase",
+                         side_effect=AssertionError)
         self.migrate(volume, True)
         self.check(volume, pool="images")
         self.assert_images()

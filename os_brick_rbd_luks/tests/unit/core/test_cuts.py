@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import testtools
 
-from os_brick_rbd_luks.luks import plan as plans
+from os_brick_rbd_luks.luks import plans
 from os_brick_rbd_luks.tests import cuts
 
 HEADER = plans.Write(0, b"h" * 592)

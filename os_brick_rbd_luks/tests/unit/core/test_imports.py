@@ -36,38 +36,41 @@ ROOT = pathlib.Path(os_brick_rbd_luks.__file__).parent
 #: Libraries that no import of ours may need.
 OPTIONAL = {"rbd", "rados", "libvirt", "cinder", "nova"}
 
+#: The rooms of the steps, each above those before it; copies and clones are
+#: on one floor.
+STEPS = ("headers", "layers", "copies", "clones")
+
 #: Part of the package -> parts of ours that it may import. The longest
 #: entry that a module's name begins with counts; exception is for all.
 ALLOWED = {
     "exception": (),
-    "secret": (),
     "attachment": (),
-    "opts": (),
-    "threads": (),
-    "plugin": (),
-    "libvirt_xml": ("attachment",),
-    "libvirt_secret": ("attachment", "libvirt_xml"),
+    "plugin": ("services.registration",),
+    "services": (),
+    "libvirt": ("attachment", "libvirt"),
     "luks": ("luks",),
     "luks.luks1": ("luks",),
     "luks.luks2": ("luks",),
     "image": ("image",),
-    "operations": ("luks", "operations", "image.base"),
-    "encryptors": ("encryptors", "attachment", "operations", "image",
-                   "secret", "opts", "threads", "libvirt_secret"),
-    "connectors": ("connectors", "attachment", "operations", "image",
-                   "opts", "threads"),
-    "volume": ("volume", "attachment", "operations", "image", "secret",
-               "opts", "plugin", "threads"),
-    "backup": ("operations", "image", "threads"),
-    "nova": ("nova", "attachment", "image", "operations", "opts", "plugin",
-             "threads", "libvirt_secret"),
-    "cmd": ("cmd", "operations", "image", "luks", "secret", "attachment",
-            "libvirt_xml"),
+    "headers": ("luks", "image.base", "headers"),
+    "layers": ("luks", "image.base", "headers", "layers"),
+    "copies": ("luks", "image.base", "image.partial", "headers", "layers",
+               "copies"),
+    "clones": ("luks", "image.base", "headers", "layers", "clones"),
+    "encryptors": ("encryptors", "attachment", *STEPS, "image", "services",
+                   "libvirt.secrets"),
+    "connectors": ("connectors", "attachment", *STEPS, "image", "services"),
+    "volume": ("volume", "attachment", *STEPS, "image", "services", "plugin"),
+    "backup": (*STEPS, "image", "services"),
+    "nova": ("nova", "attachment", *STEPS, "image", "services", "plugin",
+             "libvirt.secrets"),
+    "cmd": ("cmd", *STEPS, "image", "luks", "services.key_manager",
+            "attachment", "libvirt.xml"),
 }
 
 #: Where one of the optional libraries may be imported, and how.
 USERS = {"rbd": ["image"], "rados": ["image"],
-         "libvirt": ["libvirt_secret", "nova"],
+         "libvirt": ["libvirt.secrets", "nova"],
          "cinder": ["volume", "backup"], "nova": ["nova"]}
 
 #: What reading formats has no use for.
@@ -164,7 +167,7 @@ class DirectionTest(testtools.TestCase):
 
     def test_modules_are_found(self):
         self.assertLessEqual({"exception", "luks.luks1.header", "image.base",
-                              "operations.format", "cmd.main"}, set(MODULES))
+                              "headers.formatting", "cmd.main"}, set(MODULES))
 
     def test_imports_of_ours(self):
         wrong = {}
@@ -204,7 +207,7 @@ class DirectionTest(testtools.TestCase):
             for name, module in MODULES.items()}))
         self.assertEqual(
             {"image.librbd", "image.cluster", "image.evict", "image.opening",
-             "image.qemu"},
+             "image.qemu_options"},
             {name for name, module in MODULES.items()
              if _libraries(module.imports()) & {"rbd", "rados"}})
 
@@ -246,10 +249,10 @@ class FormatsTest(testtools.TestCase):
             for name, module in MODULES.items() if _inside(name, ["luks"])}))
 
     def test_only_kdf_cost_reads_a_clock(self):
-        self.assertEqual({"operations.kdf_cost": {"time"}}, _told({
+        self.assertEqual({"headers.kdf_cost": {"time"}}, _told({
             name: _libraries(module.imports()) & {"time", "datetime"}
             for name, module in MODULES.items()
-            if _inside(name, ["operations"])}))
+            if _inside(name, STEPS)}))
 
 
 PRELUDE = """
@@ -282,8 +285,8 @@ class LoadingTest(testtools.TestCase):
         names = [name for name in MODULES
                  if not name.startswith(("volume.", "backup.drivers.",
                                          "nova."))
-                 or name in ("volume.opts", "nova.command",
-                             "nova.registration")]
+                 or name in ("volume.driver_opts", "nova.command",
+                             "nova.loading")]
         loaded = self.run_python("""
             for name in NAMES:
                 importlib.import_module(f"os_brick_rbd_luks.{name}")
@@ -316,5 +319,5 @@ class LoadingTest(testtools.TestCase):
         self.assertEqual([], [
             name for name in loaded if name.startswith(
                 tuple(f"{PACKAGE}.{part}" for part in
-                      ("luks", "operations", "image", "exception")))
+                      ("luks", *STEPS, "image", "exception")))
             or name in ("os_brick", "cryptography", "castellan")])

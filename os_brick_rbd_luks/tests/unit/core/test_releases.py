@@ -21,15 +21,15 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import describe
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import describe
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import plaintext
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import vectors
 from os_brick_rbd_luks.tests.vectors import maker
@@ -70,7 +70,7 @@ def entries(what):
 
 def opens(image, passphrase):
     try:
-        return unlock.unlock(image, passphrase.encode())
+        return unlocking.unlock(image, passphrase.encode())
     except exception.WrongPassphrase:
         return None
 
@@ -135,11 +135,11 @@ class VolumeTest(testtools.TestCase):
     @ddt.data(*entries("volumes"))
     def test_backup_of_today(self, vector):
         image = vector.image()
-        saved = backup.backup(image)
+        saved = header_backup.backup(image)
         erase.erase(image)
-        self.assertRaises(exception.KeyslotNotFound, unlock.unlock, image,
+        self.assertRaises(exception.KeyslotNotFound, unlocking.unlock, image,
                           vector["passphrases"][0].encode())
-        backup.restore(image, saved)
+        header_backup.restore(image, saved)
         self.assert_content(vector, image, vector["passphrases"][0])
 
 
@@ -158,7 +158,7 @@ class BackupTest(testtools.TestCase):
         volume = self.volume(vector)
         image = volume.image()
         keyslots.rekey(image, volume["passphrases"][0].encode(), NEW)
-        backup.restore(image, vector.data())
+        header_backup.restore(image, vector.data())
         self.assertIsNone(opens(image, NEW.decode()))
         for passphrase in volume["passphrases"]:
             self.assertEqual(volume["volume_key"],
@@ -169,7 +169,7 @@ class BackupTest(testtools.TestCase):
         volume = self.volume(vector)
         image = volume.image()
         image.write(0, bytes(volume["data_offset"]))
-        backup.restore(image, vector.data(), force=True)
+        header_backup.restore(image, vector.data(), force=True)
         self.assertEqual(
             volume["volume_key"],
             opens(image, volume["passphrases"][0]).volume_key.hex())

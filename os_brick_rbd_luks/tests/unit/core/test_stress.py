@@ -23,12 +23,12 @@ import ddt
 import fixtures
 import testtools
 
+from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import copying
-from os_brick_rbd_luks.operations import erase
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import resize
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.tests.fakes import content as contents
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -159,7 +159,7 @@ class FaultTest(testtools.TestCase):
         (keyslots, "rekey", _rekey_loses, {"rekey"}),
         (contents.Content, "flatten", _flatten_drops,
          {"clone_own_key", "flatten"}),
-        (resize, "resize", _resize_forgets, {"resize"}),
+        (resizing, "resize", _resize_forgets, {"resize"}),
         (erase, "erase", _erase_leaves, {"erase", "add_key"}),
         (erase, "erase", _erase_watched, {"erase", "watch"}),
         (copying, "copy", _copy_drops, {"reencrypt"}),

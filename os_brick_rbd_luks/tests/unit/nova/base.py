@@ -35,14 +35,14 @@ from nova.virt import virtapi
 import testtools
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.nova import blockcopy
-from os_brick_rbd_luks.nova import driver as ours
-from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.nova import libvirt_driver
+from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.nova import swap
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks import opts
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import guests
 from os_brick_rbd_luks.tests.fakes import keymanager
@@ -96,8 +96,8 @@ class NovaTestCase(testtools.TestCase):
             kind="ceph").uuid
         self.context = object()
         self.cinder = records.Cinder()
-        registration.register()
-        self.addCleanup(registration.unregister)
+        loading.register()
+        self.addCleanup(loading.unregister)
         self.driver = self.make_driver()
         self.passphrases = set()
         self.addCleanup(self._check_log)
@@ -112,7 +112,7 @@ class NovaTestCase(testtools.TestCase):
 
     def make_driver(self):
         """Our driver, as nova-compute makes it."""
-        made = ours.RBDLuksLibvirtDriver(virtapi.VirtAPI())
+        made = libvirt_driver.RBDLuksLibvirtDriver(virtapi.VirtAPI())
         made._volume_api = self.cinder
         # The database of Nova is no matter of ours.
         made._build_device_metadata = lambda *_arguments: None
@@ -145,8 +145,8 @@ class NovaTestCase(testtools.TestCase):
         volume = records.Volume(str(uuid.uuid4()), size, provider)
         if provider:
             volume.key_id, volume.passphrase = self.new_key()
-            create.create(self.pool, volume.id, size, volume.passphrase,
-                          formatting.Options(type=volume.header))
+            creating.create(self.pool, volume.id, size, volume.passphrase,
+                            formatting.Options(type=volume.header))
         else:
             self.pool.create(volume.id, size).__exit__()
         self.cinder.volumes[volume.id] = volume

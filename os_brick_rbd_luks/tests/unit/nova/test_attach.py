@@ -20,8 +20,8 @@ from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.nova import registration
-from os_brick_rbd_luks.operations import keyslots
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
@@ -59,7 +59,7 @@ class ConnectTest(base.NovaTestCase):
         self.assertEqual({}, self.host.volumes())
         disk = self.config(info)
         self.assertEqual("unmap", disk.driver_discard)
-        registration.unregister()
+        loading.unregister()
         self.assertEqual(disk.to_xml(), self.config(info).to_xml())
         self.disconnect(info)
         self.assert_nothing_left(info)

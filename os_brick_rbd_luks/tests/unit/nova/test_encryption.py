@@ -22,7 +22,7 @@ import testtools
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.nova import encryption
-from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.nova import loading
 
 OWN, BELOW = "0a81f5b2-8403-7b23-c8d6-21ccc2f80d6f", "1b81f5b2"
 
@@ -43,8 +43,8 @@ class EncryptionTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        registration.register()
-        self.addCleanup(registration.unregister)
+        loading.register()
+        self.addCleanup(loading.unregister)
 
     def disk(self):
         disk = config.LibvirtConfigGuestDisk()
@@ -92,7 +92,7 @@ class EncryptionTest(testtools.TestCase):
     def test_same_as_upstream_s_for_luks1(self):
         ours, theirs = self.disk(), self.disk()
         encryption.put(ours, encryption.of(native("luks1"), [OWN]))
-        registration.unregister()
+        loading.unregister()
         value = config.LibvirtConfigGuestDiskEncryption()
         self.assertIsNot(encryption.Encryption, type(value))
         value.format = "luks"

@@ -18,9 +18,9 @@ import ddt
 from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import format as formatting
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
@@ -43,7 +43,7 @@ class LayersTestCase(migrating.MigratedTestCase):
             image.create_snapshot("s")
         volume = records.Volume(f"{golden.id}-clone", golden.size, provider,
                                 *self.new_key(), (golden.passphrase,))
-        clone.layered(
+        cloning.layered(
             self.pool, self.pool.parent(golden.id, "s"), volume.id,
             volume.passphrase, formatting.Options(type=volume.header),
             passphrase=golden.passphrase, key_id=golden.key_id)

@@ -31,8 +31,8 @@ from os_brick import encryptors
 import testtools
 
 from os_brick_rbd_luks.nova import command
-from os_brick_rbd_luks.nova import driver
-from os_brick_rbd_luks.nova import registration
+from os_brick_rbd_luks.nova import libvirt_driver
+from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.tests.fakes import modules
 
 #: As an operator starts it, up to where the service would run.
@@ -67,33 +67,33 @@ class RegistrationTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.addCleanup(registration.unregister)
+        self.addCleanup(loading.unregister)
 
     def test_there_and_back(self):
         before = state()
-        registration.register()
+        loading.register()
         first = state()
-        registration.register()
+        loading.register()
         self.assertEqual(first, state())
-        self.assertIs(driver.RBDLuksLibvirtDriver, first[0])
+        self.assertIs(libvirt_driver.RBDLuksLibvirtDriver, first[0])
         changed = {name for name, path in first[1].items()
                    if before[1][name] != path}
         self.assertEqual({"rbd"}, changed)
-        registration.unregister()
+        loading.unregister()
         self.assertEqual(before, state())
-        registration.unregister()
+        loading.unregister()
         self.assertEqual(before, state())
 
     def test_what_another_put_there_stays(self):
-        registration.register()
+        loading.register()
         self.addCleanup(setattr, libvirt, "LibvirtDriver",
                         theirs.LibvirtDriver)
         libvirt.LibvirtDriver = "another"
-        registration.unregister()
+        loading.unregister()
         self.assertEqual("another", libvirt.LibvirtDriver)
 
     def test_as_nova_loads_a_compute_driver(self):
-        registration.register()
+        loading.register()
         self.assertTrue(issubclass(virt.libvirt.LibvirtDriver,
                                    virt_driver.ComputeDriver))
 
@@ -110,7 +110,7 @@ class RegistrationTest(testtools.TestCase):
         command.main()
         runpy.run_module("os_brick_rbd_luks.nova", run_name="__main__")
         self.assertEqual([(["nova-compute", "--debug"],
-                           driver.RBDLuksLibvirtDriver)] * 2, seen)
+                           libvirt_driver.RBDLuksLibvirtDriver)] * 2, seen)
 
     def test_service(self):
         done = subprocess.run([sys.executable, "-W", "ignore", "-c", SERVICE],
@@ -121,4 +121,4 @@ class RegistrationTest(testtools.TestCase):
         self.assertEqual(["nova-compute", "--config-file", "nova.conf"],
                          arguments)
         self.assertEqual("RBDLuksLibvirtDriver", name)
-        self.assertEqual(registration.VOLUME_DRIVER, path)
+        self.assertEqual(loading.VOLUME_DRIVER, path)

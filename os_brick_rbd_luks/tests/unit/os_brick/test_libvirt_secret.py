@@ -19,7 +19,7 @@ import base64
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks import libvirt_secret
+from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.tests.fakes import libvirt
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
@@ -31,7 +31,7 @@ class SecretTestCase(base.EncryptorsTestCase):
 
     def setUp(self):
         super().setUp()
-        self.secrets_of_libvirt = libvirt_secret.Secrets(URI)
+        self.secrets_of_libvirt = secrets.Secrets(URI)
         self.addCleanup(self._all_closed)
 
     def _all_closed(self):

@@ -20,7 +20,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks import libvirt_xml
+from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests import units
 
 QEMU = attachment.native("luks1", 4 * units.MIB, 5 * units.MIB, "volume-1")
@@ -33,7 +33,7 @@ HOSTILE = "a'\"<&>b"
 class SecretTest(testtools.TestCase):
 
     def parsed(self, *arguments):
-        return ElementTree.fromstring(libvirt_xml.secret(*arguments))
+        return ElementTree.fromstring(xml.secret(*arguments))
 
     def test_new(self):
         self.assertEqual("""\
@@ -41,7 +41,7 @@ class SecretTest(testtools.TestCase):
   <usage type="volume">
     <volume>volume-1</volume>
   </usage>
-</secret>""", libvirt_xml.secret("volume-1"))
+</secret>""", xml.secret("volume-1"))
 
     def test_existing(self):
         root = self.parsed("volume-1", "1-2-3")
@@ -58,7 +58,7 @@ class SecretTest(testtools.TestCase):
 class DiskTest(testtools.TestCase):
 
     def disk(self, facts=QEMU, hosts=(("10.0.0.1", "6789"),), **options):
-        return ElementTree.fromstring(libvirt_xml.disk(
+        return ElementTree.fromstring(xml.disk(
             "volumes/v", hosts, facts, **options))
 
     def test_all_of_it(self):
@@ -76,7 +76,7 @@ class DiskTest(testtools.TestCase):
     </encryption>
   </source>
   <target dev="vdb" bus="virtio" />
-</disk>""", libvirt_xml.disk(
+</disk>""", xml.disk(
             "volumes/v", [("10.0.0.1", "6789"), ("fd00::1", "6790")], QEMU,
             target="vdb", user="cinder", secret_uuid="1-2-3"))
 
@@ -102,7 +102,7 @@ class DiskTest(testtools.TestCase):
                 "source/encryption/secret")])
 
     def test_hostile(self):
-        root = ElementTree.fromstring(libvirt_xml.disk(
+        root = ElementTree.fromstring(xml.disk(
             HOSTILE, [(HOSTILE, "1")], QEMU, target=HOSTILE, user=HOSTILE,
             secret_uuid=HOSTILE))
         self.assertEqual(

@@ -26,8 +26,8 @@ from oslo_config import generator
 import testtools
 
 import os_brick_rbd_luks
-from os_brick_rbd_luks import opts
-from os_brick_rbd_luks.volume import opts as volume_opts
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.volume import driver_opts
 
 REPOSITORY = pathlib.Path(os_brick_rbd_luks.__file__).parent.parent
 GENERATOR = (REPOSITORY / "etc" / "oslo-config-generator"
@@ -103,7 +103,7 @@ class SampleTest(testtools.TestCase):
     @staticmethod
     def options():
         """Of all groups."""
-        return [option for listed in (opts, volume_opts)
+        return [option for listed in (opts, driver_opts)
                 for _group, options in listed.list_opts()
                 for option in options]
 

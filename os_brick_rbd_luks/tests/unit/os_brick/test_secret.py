@@ -27,7 +27,7 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks import secret
+from os_brick_rbd_luks.services import key_manager
 from os_brick_rbd_luks.tests.fakes import keymanager
 
 KEY = bytes(range(224, 256))
@@ -39,19 +39,20 @@ class PassphraseTest(testtools.TestCase):
 
     def test_symmetric_key_is_hexadecimal(self):
         key = symmetric_key.SymmetricKey("AES", 256, KEY)
-        self.assertEqual(HEX, secret.passphrase(key))
+        self.assertEqual(HEX, key_manager.passphrase(key))
 
     def test_opaque_data_is_hexadecimal(self):
-        self.assertEqual(HEX, secret.passphrase(opaque_data.OpaqueData(KEY)))
+        self.assertEqual(
+            HEX, key_manager.passphrase(opaque_data.OpaqueData(KEY)))
 
     def test_passphrase_is_itself(self):
         value = "pässphrase".encode()
-        self.assertEqual(value, secret.passphrase(
+        self.assertEqual(value, key_manager.passphrase(
             passphrases.Passphrase(value)))
 
     def test_leading_zeros_stay(self):
         key = symmetric_key.SymmetricKey("AES", 128, bytes(16))
-        self.assertEqual(b"0" * 32, secret.passphrase(key))
+        self.assertEqual(b"0" * 32, key_manager.passphrase(key))
 
 
 @ddt.ddt
@@ -70,7 +71,7 @@ class FetchTest(testtools.TestCase):
         return path
 
     def fetch(self, *paths):
-        return secret.fetch(KEY_ID, paths or [self.config()])
+        return key_manager.fetch(KEY_ID, paths or [self.config()])
 
     def refused(self, *paths):
         error = self.assertRaises(exception.PassphraseUnavailable,
@@ -165,7 +166,7 @@ class FetchTest(testtools.TestCase):
         path = self.config()
         with mock.patch.dict(sys.modules, dict.fromkeys(names)):
             error = self.assertRaises(exception.MissingDependency,
-                                      secret.fetch, KEY_ID, [path])
+                                      key_manager.fetch, KEY_ID, [path])
         self.assertIn("castellan", str(error))
 
 
@@ -179,7 +180,7 @@ class GetTest(testtools.TestCase):
         self.addCleanup(keymanager.SECRETS.clear)
 
     def get(self, key_id=KEY_ID, context="whoever asks"):
-        return secret.get(self.manager, context, key_id)
+        return key_manager.get(self.manager, context, key_id)
 
     def refused(self, *args, **kwargs):
         return self.assertRaises(exception.PassphraseUnavailable, self.get,

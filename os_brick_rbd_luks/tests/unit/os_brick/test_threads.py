@@ -23,9 +23,9 @@ import types
 
 import testtools
 
+from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.tests import child
 from os_brick_rbd_luks.tests.fakes import modules
-from os_brick_rbd_luks import threads
 
 
 class DirectTest(testtools.TestCase):
@@ -33,7 +33,7 @@ class DirectTest(testtools.TestCase):
     def test_same_thread_and_no_eventlet(self):
         found = child.run("""
             import sys, threading
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
 
             def work(*args, **kwargs):
                 return [threading.get_ident(), args, kwargs]
@@ -47,7 +47,7 @@ class DirectTest(testtools.TestCase):
 
     def test_errors(self):
         self.assertTrue(child.run("""
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
             try:
                 threads.call(int, "x")
             except ValueError:
@@ -71,7 +71,7 @@ class EventletTest(testtools.TestCase):
         found = self.run_green("""
             import eventlet
             from eventlet import patcher
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
             native = patcher.original("threading")
             sleep = patcher.original("time").sleep
             ticks = []
@@ -121,7 +121,7 @@ class EventletTest(testtools.TestCase):
         found = self.run_green("""
             import contextlib, io
             from os_brick_rbd_luks import exception
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
 
             def work():
                 raise exception.ImageReadOnly()
@@ -141,7 +141,7 @@ class EventletTest(testtools.TestCase):
         here, there, inner = self.run_green("""
             import eventlet
             from eventlet import patcher
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
             ident = patcher.original("threading").get_ident
 
             def work():
@@ -156,7 +156,7 @@ class EventletTest(testtools.TestCase):
         self.assertEqual([*range(50)], self.run_green("""
             import eventlet
             from eventlet import patcher
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
             sleep = patcher.original("time").sleep
 
             def work(number):
@@ -179,12 +179,12 @@ class EventletTest(testtools.TestCase):
             import eventlet, logging
             from oslo_config import cfg
             from oslo_log import log
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
             log.register_options(cfg.CONF)
             cfg.CONF([], project="test", default_config_files=[])
             cfg.CONF.set_override("use_stderr", True)
             log.setup(cfg.CONF, "test")
-            LOG = logging.getLogger("os_brick_rbd_luks.operations.unlock")
+            LOG = logging.getLogger("os_brick_rbd_luks.headers.unlocking")
 
             def work():
                 for number in range(200):
@@ -222,7 +222,7 @@ class EventletTest(testtools.TestCase):
         """Loaded, but not in charge of this process's threads."""
         here, there = child.run("""
             import eventlet, threading
-            from os_brick_rbd_luks import threads
+            from os_brick_rbd_luks.services import threads
             result = [threading.get_ident(),
                       threads.call(threading.get_ident)]
             """)

@@ -22,9 +22,9 @@ import unittest
 
 import testtools
 
-from os_brick_rbd_luks.nova import driver
 from os_brick_rbd_luks.nova import encryption
-from os_brick_rbd_luks.nova import volume
+from os_brick_rbd_luks.nova import libvirt_driver
+from os_brick_rbd_luks.nova import rbd_volume
 from os_brick_rbd_luks.tests.upstream import differences
 from os_brick_rbd_luks.tests.upstream.nova import upstream
 
@@ -114,12 +114,13 @@ class SetupTest(testtools.TestCase):
         result = unittest.TestResult()
         Test("test_it").run(result)
         self.assertTrue(result.wasSuccessful(), result.errors)
-        self.assertEqual([driver.RBDLuksLibvirtDriver,
-                          volume.RBDLuksVolumeDriver,
+        self.assertEqual([libvirt_driver.RBDLuksLibvirtDriver,
+                          rbd_volume.RBDLuksVolumeDriver,
                           encryption.Encryption], seen)
 
     def test_upstream_is_as_it_was_outside(self):
         from nova.virt.libvirt import driver as theirs
-        self.assertIsNot(driver.RBDLuksLibvirtDriver, theirs.LibvirtDriver)
-        self.assertTrue(issubclass(driver.RBDLuksLibvirtDriver,
+        self.assertIsNot(libvirt_driver.RBDLuksLibvirtDriver,
+                         theirs.LibvirtDriver)
+        self.assertTrue(issubclass(libvirt_driver.RBDLuksLibvirtDriver,
                                    theirs.LibvirtDriver))

@@ -22,9 +22,9 @@ import fixtures
 from nova.virt.libvirt import driver as upstream
 from nova.virt.libvirt.volume import net
 
-from os_brick_rbd_luks.nova import driver
-from os_brick_rbd_luks.nova import registration
-from os_brick_rbd_luks.nova import volume
+from os_brick_rbd_luks.nova import libvirt_driver
+from os_brick_rbd_luks.nova import loading
+from os_brick_rbd_luks.nova import rbd_volume
 
 
 class _Driver(types.ModuleType):
@@ -35,14 +35,14 @@ class _Driver(types.ModuleType):
     ``super(LibvirtDriver, self)`` there stays what it was.
     """
 
-    LibvirtDriver = property(lambda self: driver.RBDLuksLibvirtDriver)
+    LibvirtDriver = property(lambda self: libvirt_driver.RBDLuksLibvirtDriver)
 
 
 class _Net(types.ModuleType):
     """Likewise, for the volume driver."""
 
     LibvirtNetVolumeDriver = property(
-        lambda self: volume.RBDLuksVolumeDriver)
+        lambda self: rbd_volume.RBDLuksVolumeDriver)
 
 
 @contextlib.contextmanager
@@ -69,11 +69,11 @@ class OursInstead(fixtures.Fixture):
     """:func:`ours` for one of upstream's tests, used before its ``setUp``."""
 
     def _setUp(self):
-        registration.register()
-        self.addCleanup(registration.unregister)
+        loading.register()
+        self.addCleanup(loading.unregister)
         # What replaces a function of a class looks only into that class for
         # whether it is a static one, and leaves there what it found.
-        cls = driver.RBDLuksLibvirtDriver
+        cls = libvirt_driver.RBDLuksLibvirtDriver
         before = set(vars(cls))
         self.addCleanup(lambda: [delattr(cls, name) for name in
                                  set(vars(cls)) - before])

@@ -26,13 +26,13 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks.cmd import main
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rawfile
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import engines
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 from os_brick_rbd_luks.tests import opened
 from os_brick_rbd_luks.tests import units
@@ -85,7 +85,7 @@ class CommandTestCase(testtools.TestCase):
         self.patch(f"{cluster.__name__}.connect", self.cluster.connect)
         self.patch("os_brick_rbd_luks.cmd.host.probe",
                    lambda is_rbd: engines.Host(None, 18, None))
-        self.patch("os_brick_rbd_luks.operations.kdf_cost.iterations",
+        self.patch("os_brick_rbd_luks.headers.kdf_cost.iterations",
                    lambda hash_name, key_bytes: 1500)
         self._keep_logging_and_signals()
 
@@ -122,20 +122,20 @@ class CommandTestCase(testtools.TestCase):
         """A volume in the file, with OLD if no passphrase is given."""
         first, *others = passphrases or (OLD,)
         store = rawfile.FileStore()
-        create.create(store, self.path, size, first, options)
+        creating.create(store, self.path, size, first, options)
         with store.open(self.path) as image:
             for passphrase in others:
                 keyslots.add(image, first, passphrase)
 
     def make_pool_volume(self, name="v", pool="volumes", size=units.MIB):
         store = self.cluster.pools[pool]
-        create.create(store, name, size, OLD, QUICK)
+        creating.create(store, name, size, OLD, QUICK)
         return store.contents[name]
 
     def keyslot(self, passphrase):
         """The keyslot of the file's volume that a passphrase opens."""
         with rawfile.FileStore().open(self.path, read_only=True) as image:
-            return unlock.unlock(image, passphrase).keyslot
+            return unlocking.unlock(image, passphrase).keyslot
 
     # the command
 

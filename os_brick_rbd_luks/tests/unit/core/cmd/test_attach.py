@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 
 import ddt
 
-from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -103,7 +103,7 @@ class AttachXMLTest(base.CommandTestCase):
 
     def test_size_does_not_matter(self):
         """It is not in the XML, so it may change afterwards."""
-        create.create(self.pool, "v", 2 * units.MIB, base.OLD, base.QUICK)
+        creating.create(self.pool, "v", 2 * units.MIB, base.OLD, base.QUICK)
         first, _errors = self.run_command("attach-xml", "volumes/v")
         self.pool.contents["v"].resize(20 * units.MIB)
         second, _errors = self.run_command("attach-xml", "volumes/v")

@@ -21,10 +21,10 @@ from castellan.common.objects import opaque_data
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import holes
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
@@ -63,7 +63,7 @@ class CloneTestCase(base.CommandTestCase):
     def opens(self, passphrase, name="v"):
         with self.pool.open(name, read_only=True) as image:
             try:
-                unlock.unlock(image, passphrase)
+                unlocking.unlock(image, passphrase)
             except exception.WrongPassphrase:
                 return False
             return True

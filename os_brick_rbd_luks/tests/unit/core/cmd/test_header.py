@@ -18,9 +18,9 @@ import os
 import stat
 from unittest import mock
 
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.image import rawfile
-from os_brick_rbd_luks.operations import backup
-from os_brick_rbd_luks.operations import keyslots
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -46,7 +46,7 @@ class BackupTest(HeaderTestCase):
         self.assertEqual({"image": self.target, "file": self.saved,
                           "size": len(data)}, facts)
         with rawfile.FileStore().open(self.path) as image:
-            self.assert_same_bytes(backup.backup(image), data)
+            self.assert_same_bytes(header_backup.backup(image), data)
 
     def test_file_is_its_owner_s(self):
         self.addCleanup(os.umask, os.umask(0))

@@ -19,9 +19,9 @@ import json
 import ddt
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.operations import engines
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base

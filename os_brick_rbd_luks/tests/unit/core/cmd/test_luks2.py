@@ -18,15 +18,15 @@ import os
 
 import ddt
 
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import rawfile
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.operations import header_io
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
-COST = kdf.Argon2Cost(1, 64, 1)
+COST = kdfs.Argon2Cost(1, 64, 1)
 FLAGS = ("--type", "luks2", *base.QUICK_FLAGS)
 
 
@@ -34,7 +34,7 @@ class Luks2TestCase(base.CommandTestCase):
 
     def setUp(self):
         super().setUp()
-        self.patch("os_brick_rbd_luks.operations.kdf_cost.argon2",
+        self.patch("os_brick_rbd_luks.headers.kdf_cost.argon2",
                    lambda key_bytes: COST)
         self.key = ("--passphrase-file", self.file(base.OLD))
         self.new = ("--new-passphrase-file", self.file(base.NEW, "new"))
@@ -104,7 +104,7 @@ class Luks2Test(Luks2TestCase):
         ("--kdf", "argon2id", "--type", "luks2", "--iterations", "1000"))
     def test_bad_values(self, flags):
         measured = []
-        self.patch("os_brick_rbd_luks.operations.kdf_cost.argon2",
+        self.patch("os_brick_rbd_luks.headers.kdf_cost.argon2",
                    measured.append)
         code = 4 if "1024" in flags else 1
         self.error(code, "create", self.target, "--size", "1M", *self.key,
@@ -117,7 +117,7 @@ class Luks2Test(Luks2TestCase):
         self.json("key", "add", self.target, *self.key, *self.new,
                   "--keyslot", "20", "--kdf", "argon2id")
         with rawfile.FileStore().open(self.path) as image:
-            self.assertEqual(20, unlock.unlock(image, base.NEW).keyslot)
+            self.assertEqual(20, unlocking.unlock(image, base.NEW).keyslot)
             self.assertEqual(COST, header_io.read_header(image).keyslot(
                 20).kdf.cost)
         self.json("key", "remove", self.target, *self.key)

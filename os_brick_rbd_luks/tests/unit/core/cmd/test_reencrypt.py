@@ -18,11 +18,11 @@ import json
 
 import ddt
 
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import clone
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import partial
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests.unit.core.cmd import transfers
@@ -49,7 +49,7 @@ class ReencryptTestCase(transfers.TransferTestCase):
 
     def volume_key(self, name, passphrase):
         with self.pool.open(name, read_only=True) as image:
-            return unlock.unlock(image, passphrase).volume_key
+            return unlocking.unlock(image, passphrase).volume_key
 
     def add_cluster(self):
         """Another cluster, at /far.conf; gives its pool."""
@@ -256,8 +256,8 @@ class LayersTest(ReencryptTestCase):
     def make_clone(self, kind="luks2"):
         self.make_plain("golden", DATA.ljust(8 * units.MIB, b"\0"))
         self.pool.contents["golden"].freeze("s")
-        clone.layered(self.pool, self.pool.parent("golden", "s"), "v",
-                      base.OLD, formatting.Options(type=kind))
+        cloning.layered(self.pool, self.pool.parent("golden", "s"), "v",
+                        base.OLD, formatting.Options(type=kind))
 
     def reencrypt(self, *flags):
         self.run_command(*self.argv(*flags))
@@ -364,8 +364,8 @@ class RealignTest(ReencryptTestCase):
     def test_own_header_of_a_clone(self):
         self.make_plain("golden", bytes(units.MIB))
         self.pool.contents["golden"].freeze("s")
-        clone.layered(self.pool, self.pool.parent("golden", "s"), "c",
-                      base.OLD, LUKS2)
+        cloning.layered(self.pool, self.pool.parent("golden", "s"), "c",
+                        base.OLD, LUKS2)
         for command in ("realign", "export"):
             error = self.error(5, command, "volumes/c", *(
                 ("volumes/w",) if command == "realign" else

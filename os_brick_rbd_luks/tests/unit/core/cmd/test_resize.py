@@ -18,7 +18,7 @@ import os
 
 import ddt
 
-from os_brick_rbd_luks.operations import create
+from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -91,8 +91,8 @@ class ResizeTest(base.CommandTestCase):
             4, "resize", "volumes/v", "--size", "1M"))
 
     def test_luks2(self):
-        create.create(self.pool, "v", units.MIB, base.OLD,
-                      base.QUICK.__class__(type="luks2"))
+        creating.create(self.pool, "v", units.MIB, base.OLD,
+                        base.QUICK.__class__(type="luks2"))
         self.error(1, "resize", "volumes/v",
                    "--size", str(2 * units.MIB + 512))
         self.assertEqual(2 * units.MIB, self.resize("2M")["decrypted_size"])

@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import json
 
-from os_brick_rbd_luks.operations import create
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import partial
-from os_brick_rbd_luks.operations import source
+from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -53,8 +53,8 @@ class TransferTestCase(base.CommandTestCase):
 
     def plain(self, name="v", passphrase=base.OLD, pool=None):
         """What a guest reads."""
-        with source.opened(pool or self.pool, name, None, passphrase
-                           ) as found, found.view() as view:
+        with sources.opened(pool or self.pool, name, None, passphrase
+                            ) as found, found.view() as view:
             return view.read(0, found.size)
 
     def assert_holds(self, expected, size, name="v", **options):
@@ -81,7 +81,7 @@ class TransferTestCase(base.CommandTestCase):
     def make_encrypted(self, name="v", content=b"", size=units.MIB,
                        options=XTS, pool="volumes"):
         store = self.cluster.pools[pool]
-        create.create(store, name, size, base.OLD, options)
+        creating.create(store, name, size, base.OLD, options)
         if content:
             with store.open(name) as opened:
                 opened.load_encryption(options.type, base.OLD)

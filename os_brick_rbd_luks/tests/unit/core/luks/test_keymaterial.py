@@ -23,14 +23,14 @@ import testtools
 
 from os_brick_rbd_luks.luks import af
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
 
 SPECS = [(spec, size) for spec, sizes in cipher.SUPPORTED.items()
          for size in sizes]
 
 
-KDF = kdf.Pbkdf2("sha256", 1000, bytes(range(32)))
+KDF = kdfs.Pbkdf2("sha256", 1000, bytes(range(32)))
 
 
 def parameters(spec="aes-xts-plain64", size=32, **changes):
@@ -69,11 +69,11 @@ class KeyMaterialTest(testtools.TestCase):
         self.assertEqual(key, af.merge(plain[:32 * 40], 32, 40, "sha256"))
         self.assertEqual(bytes(len(area) - 32 * 40), plain[32 * 40:])
 
-    @ddt.data({"kdf": kdf.Pbkdf2("sha256", 1000, bytes(32))},
-              {"kdf": kdf.Pbkdf2("sha256", 1001, bytes(range(32)))},
-              {"kdf": kdf.Pbkdf2("sha512", 1000, bytes(range(32)))},
-              {"kdf": kdf.Argon2("argon2id", kdf.Argon2Cost(1, 64, 1),
-                                 bytes(range(32)))},
+    @ddt.data({"kdf": kdfs.Pbkdf2("sha256", 1000, bytes(32))},
+              {"kdf": kdfs.Pbkdf2("sha256", 1001, bytes(range(32)))},
+              {"kdf": kdfs.Pbkdf2("sha512", 1000, bytes(range(32)))},
+              {"kdf": kdfs.Argon2("argon2id", kdfs.Argon2Cost(1, 64, 1),
+                                  bytes(range(32)))},
               {"hash_name": "sha512"}, {"cipher_spec": "aes-cbc-plain64"},
               {"cipher_key_bytes": 64},
               {"cipher_spec": "aes-cbc-essiv:sha256"})

@@ -25,10 +25,10 @@ from oslo_config import cfg
 import testtools
 
 from os_brick_rbd_luks.encryptors import luks
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
-from os_brick_rbd_luks import opts
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import keymanager
@@ -100,7 +100,7 @@ class EncryptorsTestCase(testtools.TestCase):
         keyslots.rekey(images.MemoryImage(content), old, new)
 
     def opens(self, content, passphrase):
-        return unlock.unlock(images.MemoryImage(content, True), passphrase)
+        return unlocking.unlock(images.MemoryImage(content, True), passphrase)
 
     # attachments
 

@@ -24,8 +24,8 @@ import fixtures
 
 from os_brick_rbd_luks.encryptors import handle as handles
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.operations import plaintext
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
@@ -448,7 +448,7 @@ class PrepareTest(HandleTestCase):
 
         self.make()
         self.useFixture(fixtures.MonkeyPatch(
-            "os_brick_rbd_luks.threads.call", call))
+            "os_brick_rbd_luks.services.threads.call", call))
         self.attach()
         self.extend()
         self.detach()

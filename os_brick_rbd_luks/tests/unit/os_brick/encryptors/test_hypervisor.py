@@ -23,8 +23,8 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import luks
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.operations import erase
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.fakes import steps as stepping

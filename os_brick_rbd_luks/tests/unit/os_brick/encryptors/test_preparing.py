@@ -19,13 +19,13 @@ import fixtures
 
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.operations import chain
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.fakes import image as fakes
-from os_brick_rbd_luks.tests.unit.core.operations import base
-from os_brick_rbd_luks.tests.unit.core.operations import clones
+from os_brick_rbd_luks.tests.unit.core.clones import clones
+from os_brick_rbd_luks.tests.unit.core.headers import base
 
 LOW = preparing.CHEAP
 
@@ -39,7 +39,7 @@ class HeaderTest(base.OperationsTestCase):
     def test_there(self):
         image = self.make_volume(base.OLD, base.NEW)
         header = self.header(image, base.NEW)
-        self.assertEqual(unlock.unlock(image, base.OLD).header, header)
+        self.assertEqual(unlocking.unlock(image, base.OLD).header, header)
         self.assertEqual([], image.content.log)
 
     def test_wrong_passphrase(self):
@@ -70,7 +70,7 @@ class HeaderTest(base.OperationsTestCase):
         image = self.make_image()
         log = self.useFixture(fixtures.FakeLogger())
         header = self.header(image)
-        self.assertEqual(unlock.unlock(image, base.OLD).header, header)
+        self.assertEqual(unlocking.unlock(image, base.OLD).header, header)
         self.assertIn(f"{image.name}: the image was blank", log.output)
         self.assertIn(f"{image.size() - header.data_offset} bytes",
                       log.output)

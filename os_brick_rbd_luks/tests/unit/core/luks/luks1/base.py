@@ -18,8 +18,8 @@ import functools
 import random
 from typing import NamedTuple
 
-from os_brick_rbd_luks.luks.luks1 import header
-from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 
 UUID = "c0ffee00-1111-4222-8333-444455556666"
 
@@ -34,7 +34,7 @@ OTHER = b"other passphrase"
 class Volume(NamedTuple):
     """A header, the areas of its keyslots and what they protect."""
 
-    header: header.Luks1Header
+    header: luks1.Luks1Header
     areas: dict
     key: bytes
 
@@ -44,11 +44,11 @@ class Volume(NamedTuple):
 
 
 def bare(spec="aes-cbc-plain64", size=16, hash_name="sha256",
-         data_offset=layout.MIN_DATA_OFFSET, seed=1):
+         data_offset=luks1_layout.MIN_DATA_OFFSET, seed=1):
     """A volume without keyslots."""
     source = random.Random(seed)
     key = source.randbytes(size)
-    built = header.Luks1Header.build(
+    built = luks1.Luks1Header.build(
         key, cipher_spec=spec, hash_name=hash_name, data_offset=data_offset,
         uuid=UUID, random=source.randbytes)
     return Volume(built, {}, key)
@@ -71,7 +71,7 @@ def area_of(change):
 
 @functools.cache
 def sample(*passphrases, spec="aes-cbc-plain64", size=16,
-           hash_name="sha256", data_offset=layout.MIN_DATA_OFFSET):
+           hash_name="sha256", data_offset=luks1_layout.MIN_DATA_OFFSET):
     """A volume with a keyslot for each passphrase, from 0."""
     volume = bare(spec, size, hash_name, data_offset)
     for passphrase in passphrases:

@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from os_brick_rbd_luks.luks.luks1 import header, ondisk
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks import disk
 
 Locksmith = disk.Locksmith
@@ -23,7 +24,7 @@ Locksmith = disk.Locksmith
 class Disk(disk.Disk):
     """One copy of the header, in one write."""
 
-    HEADER, START = header.Luks1Header, ondisk.SIZE
+    HEADER, START = luks1.Luks1Header, ondisk.SIZE
 
     def writes_header(self, write):
         return len(write.data) == ondisk.SIZE

@@ -23,7 +23,7 @@ import dataclasses
 import random
 from typing import NamedTuple
 
-from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 
@@ -42,7 +42,7 @@ class Keyslot(NamedTuple):
 class Keyring(NamedTuple):
     """A header and the bytes of its areas."""
 
-    header: header.Luks1Header
+    header: luks1.Luks1Header
     areas: dict
 
     @property
@@ -75,7 +75,7 @@ def make(names, data_offset=TIGHT, spec="aes-cbc-plain64", size=16,
                 salt=source.randbytes(32))
             areas[number] = source.randbytes(4000 * size)
         blocks[number] = block
-    return Keyring(header.Luks1Header.parse(
+    return Keyring(luks1.Luks1Header.parse(
         empty.with_blocks(blocks).pack()), areas)
 
 

@@ -21,9 +21,9 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.luks import plan
+from os_brick_rbd_luks.luks import plans
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 
 
@@ -56,12 +56,12 @@ class AddTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         change = volume.header.add(volume.key, base.NEW)
         slot = change.header.keyslot(1)
-        self.assertEqual((plan.Write(0, volume.header.pack()),),
+        self.assertEqual((plans.Write(0, volume.header.pack()),),
                          change.plan.expected)
         (material,), (written,) = change.plan.stages
         self.assertEqual((slot.offset, slot.length),
                          (material.offset, len(material.data)))
-        self.assertEqual(plan.Write(0, change.header.pack()), written)
+        self.assertEqual(plans.Write(0, change.header.pack()), written)
 
     def test_nothing_else_changes(self):
         volume = base.sample(base.OLD)
@@ -92,7 +92,7 @@ class AddTest(testtools.TestCase):
         packed = bytearray(volume.header.pack())
         start = ondisk.key_block_offset(1, "active")
         packed[start:start + 4] = b"\0\0\0\1"
-        damaged = header.Luks1Header.parse(bytes(packed))
+        damaged = luks1.Luks1Header.parse(bytes(packed))
         self.assertEqual(2, damaged.add(volume.key, base.NEW).keyslot)
         self.assertRaises(exception.KeyslotInUse, damaged.add, volume.key,
                           base.NEW, keyslot=1)
@@ -132,7 +132,7 @@ class AddTest(testtools.TestCase):
         for call in (
                 lambda: volume.header.add(volume.key, passphrase,
                                           iterations=iterations),
-                lambda: header.check_new(passphrase, iterations)):
+                lambda: luks1.check_new(passphrase, iterations)):
             error = self.assertRaises(exception.InvalidParameter, call)
             self.assertEqual((name, value), (error.name, error.value))
 
@@ -162,8 +162,8 @@ class EraseTest(testtools.TestCase):
         for number in gone:
             self.assertNotIn(volume.areas[number],
                              [write.data for write in areas])
-        self.assertEqual((plan.Write(0, change.header.pack()),), written)
-        self.assertEqual((plan.Write(0, volume.header.pack()),),
+        self.assertEqual((plans.Write(0, change.header.pack()),), written)
+        self.assertEqual((plans.Write(0, volume.header.pack()),),
                          change.plan.expected)
 
     def test_erased_record_is_as_if_never_used(self):
@@ -205,11 +205,11 @@ class ReplaceTest(testtools.TestCase):
     def test_plan_is_add_then_erase(self):
         volume = base.sample(base.OLD, base.OTHER)
         change = volume.header.replace(0, volume.key, base.NEW)
-        self.assertEqual((plan.Write(0, volume.header.pack()),),
+        self.assertEqual((plans.Write(0, volume.header.pack()),),
                          change.plan.expected)
         material, both, area, final = change.plan.stages
         self.assertEqual(change.header.keyslot(2).offset, material[0].offset)
-        self.assertEqual([0, 1, 2], numbers(header.Luks1Header.parse(
+        self.assertEqual([0, 1, 2], numbers(luks1.Luks1Header.parse(
             both[0].data)))
         self.assertEqual(volume.header.keyslot(0).offset, area[0].offset)
         self.assertEqual(change.header.pack(), final[0].data)

@@ -19,8 +19,8 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks1 import check
-from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import check as luks1_check
+from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 
@@ -150,7 +150,7 @@ class HostileHeaderTest(testtools.TestCase):
     @ddt.data(*TABLE)
     @ddt.unpack
     def test_refused(self, name, offset, data, expected, said):
-        error = self.assertRaises(expected, header.Luks1Header.parse,
+        error = self.assertRaises(expected, luks1.Luks1Header.parse,
                                   changed(offset, data))
         self.assertIs(expected, type(error), name)
         if expected is UNSUPPORTED:
@@ -166,7 +166,7 @@ class HostileHeaderTest(testtools.TestCase):
     @ddt.unpack
     def test_offset_of_the_keyslot_field(self, name, _at, data, _class, said):
         """The error points at the field that it names."""
-        error = self.assertRaises(CORRUPT, header.Luks1Header.parse,
+        error = self.assertRaises(CORRUPT, luks1.Luks1Header.parse,
                                   changed(_at, data))
         number, field = said[len("key_block["):].split("].")
         self.assertEqual(ondisk.key_block_offset(int(number), field),
@@ -175,7 +175,7 @@ class HostileHeaderTest(testtools.TestCase):
     @ddt.data(*[entry for entry in TABLE if entry[3] is LIMIT])
     @ddt.unpack
     def test_limits_say_how_much(self, _name, offset, data, expected, _said):
-        error = self.assertRaises(expected, header.Luks1Header.parse,
+        error = self.assertRaises(expected, luks1.Luks1Header.parse,
                                   changed(offset, data))
         self.assertEqual(int.from_bytes(data, "big"), error.value)
         self.assertIn(error.limit, (limits.MAX_KEY_BYTES,
@@ -185,19 +185,19 @@ class HostileHeaderTest(testtools.TestCase):
     @ddt.unpack
     def test_accepted(self, name, offset, data, _error, _said):
         packed = changed(offset, data)
-        self.assertEqual(packed, header.Luks1Header.parse(packed).pack(),
+        self.assertEqual(packed, luks1.Luks1Header.parse(packed).pack(),
                          name)
 
     @ddt.data(0, 6, 8, 591)
     def test_truncated(self, length):
         packed = changed(0, b"")
-        self.assertRaises(exception.NotLuks, header.Luks1Header.parse,
+        self.assertRaises(exception.NotLuks, luks1.Luks1Header.parse,
                           packed[:length])
 
     def test_bytes_behind_the_header_do_not_matter(self):
         packed = changed(0, b"")
-        self.assertEqual(header.Luks1Header.parse(packed),
-                         header.Luks1Header.parse(packed + b"\xff" * 4096))
+        self.assertEqual(luks1.Luks1Header.parse(packed),
+                         luks1.Luks1Header.parse(packed + b"\xff" * 4096))
 
 
 @ddt.ddt
@@ -211,7 +211,7 @@ class DamageTest(testtools.TestCase):
     @ddt.unpack
     def test_damage(self, active, iterations, expected):
         block = ondisk.KeyBlock(active, iterations, bytes(32), 8, 4000)
-        self.assertEqual(expected, check.damage(block))
+        self.assertEqual(expected, luks1_check.damage(block))
 
 
 @ddt.ddt
@@ -238,8 +238,8 @@ class UnusableHeaderTest(testtools.TestCase):
     def test_open_says_what_is_not_supported(self, field, data, what,
                                              supported):
         volume = base.sample(base.OLD, base.OTHER)
-        parsed = header.Luks1Header.parse(changed(ondisk.OFFSETS[field],
-                                                  data))
+        parsed = luks1.Luks1Header.parse(changed(ondisk.OFFSETS[field],
+                                                 data))
         self.assertEqual([0, 1], [slot.number for slot in parsed.keyslots])
         self.assertEqual(parsed.phdr.key_bytes * 8, parsed.key_bits)
         error = self.assertRaises(UNSUPPORTED, parsed.open_keyslot, 0,
@@ -249,7 +249,7 @@ class UnusableHeaderTest(testtools.TestCase):
 
     def test_capitals_open(self):
         volume = base.sample(base.OLD, base.OTHER)
-        parsed = header.Luks1Header.parse(changed(
+        parsed = luks1.Luks1Header.parse(changed(
             ondisk.OFFSETS["hash_spec"], b"SHA256\0"))
         self.assertEqual(volume.key, parsed.open_keyslot(
             0, volume.areas[0], base.OLD))

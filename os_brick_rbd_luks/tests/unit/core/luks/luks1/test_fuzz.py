@@ -23,11 +23,11 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import describe
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.operations import describe
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests import units
@@ -56,7 +56,7 @@ class FuzzTest(testtools.TestCase):
         tracemalloc.reset_peak()
         try:
             detect.detect(data)
-            parsed = header.Luks1Header.parse(data)
+            parsed = luks1.Luks1Header.parse(data)
             self.use(parsed)
         except exception.RBDLuksError as error:
             self.assertTrue(str(error))

@@ -19,16 +19,16 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.luks import keyslot
-from os_brick_rbd_luks.luks.luks1 import header
-from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks import keyslot_views
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests import units
 
 COMBINATIONS = [(spec, size, name) for spec, sizes in cipher.SUPPORTED.items()
-                for size in sizes for name in kdf.WRITABLE_HASHES]
+                for size in sizes for name in kdfs.WRITABLE_HASHES]
 
 
 @ddt.ddt
@@ -38,7 +38,7 @@ class BuildTest(testtools.TestCase):
     @ddt.unpack
     def test_every_format(self, spec, size, name):
         volume = base.add(base.bare(spec, size, name), base.OLD)
-        parsed = header.Luks1Header.parse(volume.header.pack())
+        parsed = luks1.Luks1Header.parse(volume.header.pack())
         self.assertEqual(volume.header, parsed)
         self.assertEqual(spec, parsed.cipher_spec)
         self.assertEqual(size * 8, parsed.key_bits)
@@ -46,7 +46,7 @@ class BuildTest(testtools.TestCase):
         self.assertEqual(base.UUID, parsed.uuid)
         self.assertEqual("luks1", parsed.type)
         self.assertEqual(4 * units.MIB, parsed.data_offset)
-        self.assertEqual(layout.keyslot_offsets(size), tuple(
+        self.assertEqual(luks1_layout.keyslot_offsets(size), tuple(
             block.key_material_offset * 512
             for block in parsed.phdr.key_blocks))
         self.assertEqual(volume.key, volume.opens(base.OLD, 0))
@@ -78,11 +78,11 @@ class BuildTest(testtools.TestCase):
     @ddt.unpack
     def test_unsupported(self, spec, size, name, said):
         error = self.assertRaises(
-            exception.UnsupportedHeader, header.Luks1Header.build,
+            exception.UnsupportedHeader, luks1.Luks1Header.build,
             bytes(size), cipher_spec=spec, hash_name=name,
             data_offset=4 * units.MIB, uuid=base.UUID)
         self.assertIn(said, error.what)
-        self.assertRaises(exception.UnsupportedHeader, header.check_format,
+        self.assertRaises(exception.UnsupportedHeader, luks1.check_format,
                           spec, size, name)
 
     def test_areas_must_fit_before_the_payload(self):
@@ -93,7 +93,7 @@ class BuildTest(testtools.TestCase):
     def test_payload_beyond_2_tib(self):
         """Sectors, not bytes, are what has 32 bits."""
         far = 0xffffffff * 512
-        self.assertEqual(far, header.Luks1Header.parse(
+        self.assertEqual(far, luks1.Luks1Header.parse(
             base.bare(data_offset=far).header.pack()).data_offset)
 
 
@@ -109,8 +109,8 @@ class KeyslotsTest(testtools.TestCase):
         volume = base.add(base.bare("aes-xts-plain64", 64), base.OLD, 2,
                           iterations=1234)
         salt = volume.header.phdr.key_blocks[2].salt
-        slot = keyslot.Keyslot(2, kdf.Pbkdf2("sha256", 1234, salt),
-                               4096 + 2 * 258048, 256000)
+        slot = keyslot_views.Keyslot(2, kdfs.Pbkdf2("sha256", 1234, salt),
+                                     4096 + 2 * 258048, 256000)
         self.assertEqual((slot,), volume.header.keyslots)
         self.assertEqual(slot, volume.header.keyslot(2))
 
@@ -142,7 +142,7 @@ class KeyslotsTest(testtools.TestCase):
         packed = bytearray(volume.header.pack())
         start = ondisk.key_block_offset(0, field)
         packed[start:start + 4] = data
-        damaged = header.Luks1Header.parse(bytes(packed))
+        damaged = luks1.Luks1Header.parse(bytes(packed))
         self.assertEqual([said, None],
                          [slot.damage for slot in damaged.keyslots])
         self.assertEqual(volume.key, damaged.open_keyslot(
@@ -193,7 +193,7 @@ class SameVolumeTest(testtools.TestCase):
             packed[position] -= 1
         else:
             packed[position] ^= 1
-        other = header.Luks1Header.parse(bytes(packed))
+        other = luks1.Luks1Header.parse(bytes(packed))
         self.assertFalse(volume.header.same_volume(other), field)
 
 
@@ -203,7 +203,7 @@ class CloneTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
         volume = base.bare()
-        of = header.Luks1Header.build(
+        of = luks1.Luks1Header.build(
             volume.key, cipher_spec="aes-cbc-plain64", hash_name="sha256",
             data_offset=4 * units.MIB, uuid=base.UUID, clone=True)
         self.volume = base.add(base.Volume(of, {}, volume.key), base.OLD)
@@ -211,7 +211,7 @@ class CloneTest(testtools.TestCase):
     def test_recognised(self):
         packed = self.volume.header.pack()
         self.assertEqual(b"RBDL\xba\xbe\0\1", packed[:8])
-        parsed = header.Luks1Header.parse(packed)
+        parsed = luks1.Luks1Header.parse(packed)
         self.assertTrue(parsed.clone)
         self.assertEqual("luks1", parsed.type)
         self.assertEqual(self.volume.key, self.volume.opens(base.OLD, 0))
@@ -226,7 +226,7 @@ class CloneTest(testtools.TestCase):
 
     def test_is_the_same_volume_without_the_mark(self):
         """As after flattening."""
-        plain = header.Luks1Header.parse(
+        plain = luks1.Luks1Header.parse(
             b"LUKS" + self.volume.header.pack()[4:])
         self.assertTrue(plain.same_volume(self.volume.header))
         self.assertEqual(plain, self.volume.header.over(plain))
@@ -234,5 +234,5 @@ class CloneTest(testtools.TestCase):
     def test_argon2_is_refused(self):
         error = self.assertRaises(
             exception.InvalidParameter, self.volume.header.add,
-            self.volume.key, base.NEW, argon2=kdf.Argon2Cost(1, 64, 1))
+            self.volume.key, base.NEW, argon2=kdfs.Argon2Cost(1, 64, 1))
         self.assertIn("LUKS1", str(error))

@@ -18,7 +18,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks.luks import keymaterial
-from os_brick_rbd_luks.luks.luks1 import layout
+from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 from os_brick_rbd_luks.tests import units
 
 
@@ -28,18 +28,18 @@ class LayoutTest(testtools.TestCase):
     @ddt.data((16, 65536), (32, 131072), (64, 258048))
     @ddt.unpack
     def test_pitch(self, size, expected):
-        self.assertEqual(expected, layout.keyslot_pitch(size))
+        self.assertEqual(expected, luks1_layout.keyslot_pitch(size))
 
     @ddt.data((16, 528384), (32, 1052672), (64, 2068480))
     @ddt.unpack
     def test_areas(self, size, end):
         """As cryptsetup and QEMU place them: 4040 sectors for 64 bytes."""
-        offsets = layout.keyslot_offsets(size)
-        pitch = layout.keyslot_pitch(size)
+        offsets = luks1_layout.keyslot_offsets(size)
+        pitch = luks1_layout.keyslot_pitch(size)
         self.assertEqual(tuple(range(4096, end, pitch)), offsets)
         self.assertEqual(8, len(offsets))
         self.assertEqual(end, offsets[-1] + pitch)
-        self.assertLessEqual(end, layout.data_offset(1))
+        self.assertLessEqual(end, luks1_layout.data_offset(1))
 
     @ddt.data((4 * units.MIB, 4 * units.MIB), (64 * units.KIB, 4 * units.MIB),
               (1 * units.MIB, 4 * units.MIB), (8 * units.MIB, 8 * units.MIB),
@@ -50,7 +50,7 @@ class LayoutTest(testtools.TestCase):
               (4096, 4 * units.MIB))
     @ddt.unpack
     def test_data_offset(self, stripe_period, expected):
-        self.assertEqual(expected, layout.data_offset(stripe_period))
+        self.assertEqual(expected, luks1_layout.data_offset(stripe_period))
         self.assertEqual(0, expected % stripe_period)
 
     @ddt.data((0, 4096, 0), (1, 4096, 4096), (4096, 4096, 4096),

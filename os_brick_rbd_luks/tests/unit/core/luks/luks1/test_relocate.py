@@ -26,7 +26,7 @@ import testtools
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.tests import properties
@@ -60,7 +60,7 @@ class RelocateTest(testtools.TestCase):
         packed = bytearray(volume.header.pack())
         packed[OFFSET] = sectors.to_bytes(4, "big")
         self.assertEqual(bytes(packed), moved.pack())
-        self.assertEqual(moved, header.Luks1Header.parse(moved.pack()))
+        self.assertEqual(moved, luks1.Luks1Header.parse(moved.pack()))
         self.assertEqual(volume.header,
                          moved.relocate(volume.header.data_offset))
 
@@ -80,12 +80,12 @@ class RelocateTest(testtools.TestCase):
         old = (whole.join(volume.header, volume.areas).ljust(
             UPSTREAM, b"\0") + cipher.SectorCipher(
                 spec, volume.key).encrypt(plain))
-        found = header.Luks1Header.parse(old)
+        found = luks1.Luks1Header.parse(old)
         moved = found.relocate(4 * units.MIB)
         start = whole.join(moved, whole.areas(
             found, old[:found.keyslots_end]))
         new = start.ljust(4 * units.MIB, b"\0") + old[found.data_offset:]
-        read = header.Luks1Header.parse(new)
+        read = luks1.Luks1Header.parse(new)
         areas = whole.areas(read, new)
         for number, passphrase in enumerate((base.OLD, base.NEW)):
             key = read.open_keyslot(number, areas[number], passphrase)
@@ -117,7 +117,7 @@ class RelocateTest(testtools.TestCase):
     def test_what_qemu_made(self):
         data = (pathlib.Path(vectors.__path__[0])
                 / "luks1-qemu.bin").read_bytes()
-        found = header.Luks1Header.parse(data)
+        found = luks1.Luks1Header.parse(data)
         moved = found.relocate(4 * units.MIB).pack()
         self.assertEqual(data[:104], moved[:104])
         self.assertEqual(data[108:ondisk.SIZE], moved[108:])
@@ -141,7 +141,7 @@ class RelocateTest(testtools.TestCase):
         self.assertEqual(END_64, of.relocate(END_64).data_offset)
 
     def test_a_clone_is_refused(self):
-        of = header.Luks1Header(dataclasses.replace(
+        of = luks1.Luks1Header(dataclasses.replace(
             base.sample(base.OLD).header.phdr, magic=detect.CLONE_MAGIC))
         error = self.assertRaises(exception.UnsupportedHeader, of.relocate,
                                   8 * units.MIB)
@@ -152,5 +152,5 @@ class RelocateTest(testtools.TestCase):
         packed = bytearray(base.sample(base.OLD).header.pack())
         packed[OFFSET] = bytes(4)
         error = self.assertRaises(exception.UnsupportedHeader,
-                                  header.Luks1Header.parse, bytes(packed))
+                                  luks1.Luks1Header.parse, bytes(packed))
         self.assertIn("detached", error.what)

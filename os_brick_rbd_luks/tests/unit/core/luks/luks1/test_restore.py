@@ -20,7 +20,8 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks1 import ondisk, restore
+from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
 from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
@@ -63,7 +64,7 @@ CASES = {
 class RestoreTestCase(testtools.TestCase):
 
     def plan(self, current, backup):
-        return restore.over_header(current.header, current.areas,
+        return luks1_restore.over_header(current.header, current.areas,
                                    backup.header, backup.areas)
 
     def check_cuts(self, current, backup, plan, **how):
@@ -215,7 +216,7 @@ class RestoreAgainTest(RestoreTestCase):
             second = disks.Disk(len(disk.data), (0, disk.data))
             found = second.header()
             try:
-                plan = restore.over_header(found, second.areas(found),
+                plan = luks1_restore.over_header(found, second.areas(found),
                                            then.header, then.areas)
             except exception.OperationRefused as error:
                 self.fail(f"{cut}: {error}")
@@ -278,7 +279,7 @@ class OverNothingTest(RestoreTestCase):
     """A backup put where there is no header, or not a usable one."""
 
     def cut(self, backup, disk, found):
-        plan = restore.over_nothing(backup.header, backup.areas, found)
+        plan = luks1_restore.over_nothing(backup.header, backup.areas, found)
         for cut in disk.cuts(plan, areas=cuts.FEW):
             start = bytes(disk.data[:ondisk.SIZE])
             if start == found:
@@ -307,6 +308,6 @@ class OverNothingTest(RestoreTestCase):
 
     def test_what_it_expects(self):
         backup = rings.make({0: "a"})
-        (expected,) = restore.over_nothing(backup.header, backup.areas,
+        (expected,) = luks1_restore.over_nothing(backup.header, backup.areas,
                                            b"found").expected
         self.assertEqual((0, b"found"), (expected.offset, expected.data))

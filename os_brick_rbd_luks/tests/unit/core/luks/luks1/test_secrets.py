@@ -20,14 +20,14 @@ import traceback
 import testtools
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keymaterial
-from os_brick_rbd_luks.luks.luks1 import header
-from os_brick_rbd_luks.luks.luks1 import restore
-from os_brick_rbd_luks.operations import format as formatting
-from os_brick_rbd_luks.operations import keyslots
-from os_brick_rbd_luks.operations import unlock
+from os_brick_rbd_luks.luks.luks1 import header as luks1
+from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks import spellings
 from os_brick_rbd_luks.tests import units
@@ -49,7 +49,7 @@ class SecretsTest(testtools.TestCase):
         volume = self.volume
         change = volume.header.add(volume.key, base.NEW)
         replaced = volume.header.replace(0, volume.key, base.NEW)
-        restored = restore.over_header(
+        restored = luks1_restore.over_header(
             volume.header, volume.areas, volume.header, volume.areas)
         return {
             "header": volume.header, "phdr": volume.header.phdr,
@@ -57,13 +57,13 @@ class SecretsTest(testtools.TestCase):
             "plan": change.plan, "write": change.plan.stages[0][0],
             "replace": replaced, "erase": volume.header.erase([0]),
             "restore": restored,
-            "over nothing": restore.over_nothing(
+            "over nothing": luks1_restore.over_nothing(
                 volume.header, volume.areas, b""),
-            "unlocked": unlock.Unlocked(volume.header, 0, volume.key),
+            "unlocked": unlocking.Unlocked(volume.header, 0, volume.key),
             "cipher": cipher.SectorCipher("aes-cbc-plain64", volume.key),
             "parameters": keymaterial.Parameters(
                 "aes-cbc-plain64", 16, "sha256", 16, 4000,
-                kdf.Pbkdf2("sha256", 1000, bytes(32))),
+                kdfs.Pbkdf2("sha256", 1000, bytes(32))),
             "result": keyslots.Result(1, 0, []),
             "options": formatting.Options(),
         }
@@ -104,10 +104,10 @@ class SecretsTest(testtools.TestCase):
         yield lambda: volume.header.add(volume.key, b"")
         yield lambda: volume.header.replace(7, volume.key, base.NEW)
         yield lambda: full.header.add(full.key, base.NEW)
-        yield lambda: header.Luks1Header.build(
+        yield lambda: luks1.Luks1Header.build(
             volume.key, cipher_spec="aes-ecb", hash_name="sha256",
             data_offset=4 * units.MIB, uuid=base.UUID)
-        yield lambda: header.Luks1Header.build(
+        yield lambda: luks1.Luks1Header.build(
             volume.key[:15], cipher_spec="aes-cbc-plain64",
             hash_name="sha256", data_offset=4 * units.MIB, uuid=base.UUID)
 

@@ -21,7 +21,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks1 import header
+from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests import vectors
 
@@ -34,7 +34,7 @@ class VectorTest(testtools.TestCase):
 
     def load(self, vector):
         data = (FOLDER / vector["file"]).read_bytes()
-        parsed = header.Luks1Header.parse(data)
+        parsed = luks1.Luks1Header.parse(data)
         slot = parsed.keyslot(0)
         return data, parsed, data[slot.offset:slot.offset + slot.length]
 

@@ -20,8 +20,8 @@ import functools
 import random
 from typing import NamedTuple
 
-from os_brick_rbd_luks.luks.luks2 import copies
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import header_copies
 from os_brick_rbd_luks.luks.luks2 import jsontext
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.tests import units
@@ -45,7 +45,7 @@ OTHER = b"other passphrase"
 class Volume(NamedTuple):
     """A header, the areas of its keyslots and what they protect."""
 
-    header: header.Luks2Header
+    header: luks2.Luks2Header
     areas: dict
     key: bytes
 
@@ -59,7 +59,7 @@ def bare(spec="aes-cbc-plain64", size=16, hash_name="sha256",
     """A volume without keyslots."""
     source = random.Random(seed)
     key = source.randbytes(size)
-    built = header.Luks2Header.build(
+    built = luks2.Luks2Header.build(
         key, cipher_spec=spec, hash_name=hash_name, data_offset=data_offset,
         uuid=UUID, random=source.randbytes, **options)
     return Volume(built, {}, key)
@@ -98,7 +98,7 @@ def copy_of(of, which, text, **fields):
     """One copy with any metadata text and its right checksum."""
     binary = of.primary
     if which == ondisk.SECONDARY:
-        binary = copies.to_secondary(binary, of.secondary_salt)
+        binary = header_copies.to_secondary(binary, of.secondary_salt)
     binary = dataclasses.replace(binary, **fields)
     area = text.ljust(of.primary.hdr_size - ondisk.SIZE, b"\0")
     return binary.seal(area).pack() + area

@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.tests.unit.core.luks import disk
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 
@@ -24,7 +24,7 @@ Locksmith = disk.Locksmith
 class Disk(disk.Disk):
     """Two copies of the header, a write each."""
 
-    HEADER, START = header.Luks2Header, base.BOTH
+    HEADER, START = luks2.Luks2Header, base.BOTH
 
     def writes_header(self, write):
         return write.offset < base.BOTH

@@ -21,8 +21,9 @@ from __future__ import annotations
 import random
 from typing import NamedTuple
 
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.luks.luks2 import header, metadata
+from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import records
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 
 #: Bytes from one place for an area to the next.
@@ -32,14 +33,14 @@ PITCH = 65536
 class Keyslot(NamedTuple):
     """What a keyslot's passphrase opens."""
 
-    kdf: kdf.Pbkdf2
+    kdf: kdfs.Pbkdf2
     area: bytes
 
 
 class Keyring(NamedTuple):
     """A header and the bytes of its areas."""
 
-    header: header.Luks2Header
+    header: luks2.Luks2Header
     areas: dict
 
     @property
@@ -61,13 +62,13 @@ def make(names, places=None, **options):
     for number, name in names.items():
         source = random.Random(name)
         place = (places or {}).get(number, number)
-        slot = metadata.Keyslot(
-            "luks2", 16, metadata.Area(int(base.BOTH + place * PITCH), PITCH,
+        slot = records.Keyslot(
+            "luks2", 16, records.Area(int(base.BOTH + place * PITCH), PITCH,
                                        "aes-xts-plain64", 64), 1, 4000,
-            "sha256", kdf.Pbkdf2("sha256", source.randrange(1000, 2 ** 24),
-                                 source.randbytes(32)), "pbkdf2")
-        of = of.with_tree(metadata.with_keyslot(
-            of.metadata.tree, number, metadata.keyslot_tree(slot), 0))
+            "sha256", kdfs.Pbkdf2("sha256", source.randrange(1000, 2 ** 24),
+                                  source.randbytes(32)), "pbkdf2")
+        of = of.with_tree(records.with_keyslot(
+            of.metadata.tree, number, records.keyslot_tree(slot), 0))
         areas[number] = source.randbytes(64000)
     return Keyring(of, areas)
 

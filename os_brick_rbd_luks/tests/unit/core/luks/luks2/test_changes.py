@@ -22,9 +22,9 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
@@ -94,7 +94,7 @@ class AddTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         self.assertRaises(
             exception.InvalidParameter, volume.header.add, volume.key,
-            base.NEW, argon2=kdf.Argon2Cost(time, memory, cpus))
+            base.NEW, argon2=kdfs.Argon2Cost(time, memory, cpus))
 
     def test_gap_between_areas_is_used(self):
         volume = base.sample(base.OLD, base.OTHER, base.NEW)
@@ -129,7 +129,7 @@ class AddTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         tree = base.tree(volume)
         tree["x"] = "x" * (12287 - len(volume.header.metadata.text) - 7)
-        full = header.Luks2Header.parse(base.craft(volume.header, tree))
+        full = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual(12287, len(full.metadata.text))
         error = self.assertRaises(exception.NoFreeKeyslot, full.add,
                                   volume.key, base.NEW)
@@ -167,7 +167,7 @@ class EraseTest(testtools.TestCase):
         tree["tokens"] = {
             "0": {"type": "one", "keyslots": ["1"], "more": [1]},
             "5": {"type": "both", "keyslots": ["1", "0"]}}
-        of = header.Luks2Header.parse(base.craft(volume.header, tree))
+        of = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         changed = of.erase([1]).header.metadata
         self.assertEqual({"0": {"type": "one", "keyslots": [], "more": [1]},
                           "5": {"type": "both", "keyslots": ["0"]}},
@@ -179,7 +179,7 @@ class EraseTest(testtools.TestCase):
         volume = base.sample(base.OLD, base.OTHER)
         tree = base.tree(volume)
         tree["keyslots"]["0"]["type"] = "later"
-        of = header.Luks2Header.parse(base.craft(volume.header, tree))
+        of = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual([1], [slot.number for slot
                                in of.erase([0]).header.keyslots])
 
@@ -208,13 +208,13 @@ class ReplaceTest(testtools.TestCase):
         tree["keyslots"]["0"]["priority"] = priority
         tree["tokens"] = {"0": {"type": "one", "keyslots": ["0"]},
                           "1": {"type": "other", "keyslots": ["1"]}}
-        of = header.Luks2Header.parse(base.craft(volume.header, tree))
+        of = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         changed = of.replace(0, volume.key, base.NEW).header
         self.assertEqual(priority, changed.keyslot(2).priority)
         self.assertEqual({0: (2,), 1: (1,)}, changed.metadata.tokens)
 
     def test_argon2_to_pbkdf2_and_back(self):
-        cost = kdf.Argon2Cost(1, 64, 1)
+        cost = kdfs.Argon2Cost(1, 64, 1)
         volume = base.sample(base.OLD)
         change = volume.header.replace(0, volume.key, base.NEW, argon2=cost)
         self.assertEqual(cost, change.header.keyslot(1).kdf.cost)

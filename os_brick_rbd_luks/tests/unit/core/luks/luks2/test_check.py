@@ -26,7 +26,7 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests import units
 
@@ -351,7 +351,7 @@ class HostileHeaderTest(testtools.TestCase):
     @ddt.data(*TABLE)
     @ddt.unpack
     def test_refused(self, name, path, value, expected, said):
-        error = self.assertRaises(expected, header.Luks2Header.parse,
+        error = self.assertRaises(expected, luks2.Luks2Header.parse,
                                   changed(path, value))
         self.assertIs(expected, type(error), name)
         if expected is UNSUPPORTED:
@@ -366,7 +366,7 @@ class HostileHeaderTest(testtools.TestCase):
     @ddt.unpack
     def test_accepted(self, name, path, value, _error, _said):
         packed = changed(path, value)
-        parsed = header.Luks2Header.parse(packed)
+        parsed = luks2.Luks2Header.parse(packed)
         self.assertEqual(packed, parsed.pack(), name)
         self.assertIsNone(parsed.ailment)
 
@@ -395,7 +395,7 @@ class UnusableHeaderTest(testtools.TestCase):
     @ddt.unpack
     def test_keyslot_of_no_use(self, path, value, said):
         volume = base.sample(base.OLD, base.OTHER)
-        parsed = header.Luks2Header.parse(changed(path, value))
+        parsed = luks2.Luks2Header.parse(changed(path, value))
         slot = parsed.keyslot(0)
         self.assertEqual((said, False), (slot.foreign, slot.usable))
         error = self.assertRaises(UNSUPPORTED, parsed.open_keyslot, 0,
@@ -411,7 +411,7 @@ class UnusableHeaderTest(testtools.TestCase):
         tree["digests"]["0"]["keyslots"] = ["1"]
         tree["digests"]["1"] = {**tree["digests"]["0"], "keyslots": ["0"],
                                 "segments": []}
-        parsed = header.Luks2Header.parse(base.craft(volume.header, tree))
+        parsed = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual("for a key that is not the volume's",
                          parsed.keyslot(0).foreign)
         self.assertRaises(UNSUPPORTED, parsed.open_keyslot, 0,
@@ -421,7 +421,7 @@ class UnusableHeaderTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         tree = base.tree(volume)
         tree["digests"]["0"]["type"] = "later"
-        parsed = header.Luks2Header.parse(base.craft(volume.header, tree))
+        parsed = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual("unknown", parsed.hash_name)
         for call in (
                 lambda: parsed.open_keyslot(0, volume.areas[0], base.OLD),
@@ -435,8 +435,8 @@ class UnusableHeaderTest(testtools.TestCase):
     def test_payload_with_another_cipher(self, spec):
         """Its keyslots are no different."""
         volume = base.sample(base.OLD, base.OTHER)
-        parsed = header.Luks2Header.parse(changed("segments.0.encryption",
-                                                  spec))
+        parsed = luks2.Luks2Header.parse(changed("segments.0.encryption",
+                                                 spec))
         self.assertEqual(spec, parsed.cipher_spec)
         self.assertEqual(volume.key, parsed.open_keyslot(
             0, volume.areas[0], base.OLD))
@@ -450,8 +450,8 @@ class UnusableHeaderTest(testtools.TestCase):
         for requirements in ([name], {"mandatory": [name]}):
             tree = base.tree(volume)
             tree["config"]["requirements"] = requirements
-            parsed = header.Luks2Header.parse(base.craft(volume.header,
-                                                         tree))
+            parsed = luks2.Luks2Header.parse(base.craft(volume.header,
+                                                        tree))
             self.assertEqual((name,), parsed.metadata.requirements)
             for call in (
                     lambda parsed=parsed: parsed.open_keyslot(
@@ -471,7 +471,7 @@ class UnusableHeaderTest(testtools.TestCase):
         tree["segments"]["0"] = {"type": "linear", "offset": str(END),
                                  "size": "dynamic"}
         tree["digests"]["0"]["segments"] = []
-        parsed = header.Luks2Header.parse(base.craft(volume.header, tree))
+        parsed = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual(("linear", "unknown", None),
                          (parsed.cipher_spec, parsed.hash_name,
                           parsed.key_bits))
@@ -483,7 +483,7 @@ class UnusableHeaderTest(testtools.TestCase):
         tree = base.tree(volume)
         tree["segments"] = {}
         tree["digests"]["0"]["segments"] = []
-        error = self.assertRaises(CORRUPT, header.Luks2Header.parse,
+        error = self.assertRaises(CORRUPT, luks2.Luks2Header.parse,
                                   base.craft(volume.header, tree))
         self.assertEqual("segments", error.field)
 
@@ -492,8 +492,8 @@ class UnusableHeaderTest(testtools.TestCase):
             volume = base.sample(base.OLD)
             tree = base.tree(volume)
             tree["config"]["requirements"] = requirements
-            parsed = header.Luks2Header.parse(base.craft(volume.header,
-                                                         tree))
+            parsed = luks2.Luks2Header.parse(base.craft(volume.header,
+                                                        tree))
             self.assertEqual(volume.key, parsed.open_keyslot(
                 0, volume.areas[0], base.OLD))
 
@@ -520,6 +520,6 @@ class UnusableHeaderTest(testtools.TestCase):
                                 "keyslots": ["1"]}
         tree["digests"]["2"] = {**digest, "segments": [], "keyslots": ["2"]}
         digest["keyslots"] = ["0"]
-        parsed = header.Luks2Header.parse(base.craft(volume.header, tree))
+        parsed = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual("of type reencrypt", parsed.keyslot(2).foreign)
         self.assertRaises(UNSUPPORTED, parsed.erase, [0])

@@ -20,7 +20,9 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks2 import copies, header, ondisk
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import header_copies
+from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
@@ -32,7 +34,7 @@ def sound_copies(disk):
     found = set()
     for which, offset in ((ondisk.PRIMARY, 0), (ondisk.SECONDARY, 16384)):
         try:
-            copies.read(data, which, offset)
+            header_copies.read(data, which, offset)
         except exception.HeaderError:
             continue
         found.add(which)
@@ -186,7 +188,7 @@ class CrashTest(testtools.TestCase):
             self.assertEqual({works, base.OTHER},
                              self.opens(disk, works, base.OTHER))
             disk.data[:] = saved
-        self.assertEqual({None, copies.Ailment(ondisk.SECONDARY, None)},
+        self.assertEqual({None, header_copies.Ailment(ondisk.SECONDARY, None)},
                          tried)
 
     @ddt.data(ondisk.PRIMARY, ondisk.SECONDARY)
@@ -202,8 +204,8 @@ class CrashTest(testtools.TestCase):
         packed = (stale.copy(ondisk.PRIMARY) + newer.copy(ondisk.SECONDARY)
                   if which == ondisk.PRIMARY else
                   newer.copy(ondisk.PRIMARY) + stale.copy(ondisk.SECONDARY))
-        found = header.Luks2Header.parse(packed)
-        self.assertEqual(copies.Ailment(which, None), found.ailment)
+        found = luks2.Luks2Header.parse(packed)
+        self.assertEqual(header_copies.Ailment(which, None), found.ailment)
         change = found.add(first.key, base.NEW)
         # The new key material goes where the old one was.
         self.assertEqual(first.header.keyslot(0).offset,
@@ -217,7 +219,7 @@ class CrashTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         packed = bytearray(volume.header.pack())
         packed[(0 if which == ondisk.PRIMARY else 16384) + 5000] ^= 1
-        found = header.Luks2Header.parse(bytes(packed))
+        found = luks2.Luks2Header.parse(bytes(packed))
         self.assertEqual(which, found.ailment.which)
         self.run_cuts(base.Volume(found, volume.areas, volume.key),
                       found.repair().plan, [base.OLD], [],

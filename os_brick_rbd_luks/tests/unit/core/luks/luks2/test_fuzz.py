@@ -27,7 +27,7 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.tests import hostile
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
@@ -129,7 +129,7 @@ class FuzzTest(testtools.TestCase):
         data = base.craft(of.header, text)
         self.check_memory(data)
         self.assertRaises(exception.HeaderLimitExceeded,
-                          header.Luks2Header.parse, data)
+                          luks2.Luks2Header.parse, data)
 
     def test_many_small_objects(self):
         of = base.bare(data_offset=16 * units.MIB, hdr_size=units.MIB)

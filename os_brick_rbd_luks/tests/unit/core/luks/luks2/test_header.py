@@ -21,11 +21,11 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.luks import keyslot
-from os_brick_rbd_luks.luks.luks2 import check
-from os_brick_rbd_luks.luks.luks2 import header
-from os_brick_rbd_luks.luks.luks2 import layout
+from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks import keyslot_views
+from os_brick_rbd_luks.luks.luks2 import check as luks2_check
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import layout as luks2_layout
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests import units
@@ -49,7 +49,7 @@ class BuildTest(testtools.TestCase):
             (of.cipher_spec, of.key_bits, of.hash_name,
              of.segment.sector_size, of.data_offset, of.type, of.uuid))
         self.assertEqual(volume.key, volume.opens(base.OLD, 0))
-        self.assertEqual(of, header.Luks2Header.parse(of.pack()))
+        self.assertEqual(of, luks2.Luks2Header.parse(of.pack()))
 
     def test_as_librbd_and_cryptsetup_lay_it_out(self):
         of = base.bare(data_offset=16 * units.MIB).header
@@ -98,7 +98,7 @@ class BuildTest(testtools.TestCase):
     @ddt.data("", "x" * 40, "a\nb")
     def test_bad_uuid(self, uuid):
         self.assertRaises(
-            exception.CorruptHeader, header.Luks2Header.build, bytes(16),
+            exception.CorruptHeader, luks2.Luks2Header.build, bytes(16),
             cipher_spec="aes-cbc-plain64", hash_name="sha256",
             data_offset=units.MIB, uuid=uuid)
 
@@ -110,14 +110,14 @@ class KeyslotsTest(testtools.TestCase):
         volume = base.add(base.bare("aes-xts-plain64", 64), base.OLD, 7,
                           iterations=1234)
         slot, = volume.header.keyslots
-        self.assertEqual(keyslot.Keyslot(
-            7, kdf.Pbkdf2("sha256", 1234, slot.kdf.salt), 32768, 256000),
+        self.assertEqual(keyslot_views.Keyslot(
+            7, kdfs.Pbkdf2("sha256", 1234, slot.kdf.salt), 32768, 256000),
             slot)
         self.assertEqual(slot, volume.header.keyslot(7))
         self.assertEqual(32, len(slot.kdf.salt))
 
     def test_argon2(self):
-        cost = kdf.Argon2Cost(2, 256, 2)
+        cost = kdfs.Argon2Cost(2, 256, 2)
         volume = base.add(base.sample(base.OLD), base.NEW, argon2=cost)
         slot = volume.header.keyslot(1)
         self.assertEqual(("argon2id", cost), (slot.kdf.name, slot.kdf.cost))
@@ -138,7 +138,7 @@ class KeyslotsTest(testtools.TestCase):
         volume = base.sample(base.OLD)
         tree = base.tree(volume)
         tree["digests"]["0"]["hash"] = "sha1"
-        self.assertEqual("sha256", header.Luks2Header.parse(base.craft(
+        self.assertEqual("sha256", luks2.Luks2Header.parse(base.craft(
             volume.header, tree)).keyslot_hash)
 
     def test_areas_have_a_cipher_of_their_own(self):
@@ -183,7 +183,7 @@ class KeyslotsTest(testtools.TestCase):
                             ("encryption", "aes-xts-plain64")):
             tree = base.tree(volume)
             tree["segments"]["0"][path] = value
-            self.assertFalse(of.same_volume(header.Luks2Header.parse(
+            self.assertFalse(of.same_volume(luks2.Luks2Header.parse(
                 base.craft(of, tree))), path)
 
 
@@ -213,7 +213,7 @@ class OndiskTest(testtools.TestCase):
         changed = dataclasses.replace(
             of.primary, padding=b"\1" * 184, padding4096=b"\2" * 3584)
         packed[:4096] = changed.seal(of.metadata.area()).pack()
-        parsed = header.Luks2Header.parse(bytes(packed))
+        parsed = luks2.Luks2Header.parse(bytes(packed))
         self.assertIsNone(parsed.ailment)
         self.assertEqual(packed[:16384], parsed.copy(ondisk.PRIMARY))
 
@@ -227,12 +227,12 @@ class LayoutTest(testtools.TestCase):
     def test_data_offset(self, period, expected):
         unit = units.MIB if period < 65536 else 1
         self.assertEqual(expected * units.MIB,
-                         layout.data_offset(period * unit))
+                         luks2_layout.data_offset(period * unit))
 
     @ddt.data((16, 65536), (32, 131072), (64, 258048), (512, 2048000))
     @ddt.unpack
     def test_area_size(self, key_bytes, expected):
-        self.assertEqual(expected, layout.area_size(key_bytes))
+        self.assertEqual(expected, luks2_layout.area_size(key_bytes))
 
     @ddt.data(
         ([], 100, 0), ([(0, 4096)], 100, 4096), ([(4096, 4096)], 100, 0),
@@ -242,8 +242,9 @@ class LayoutTest(testtools.TestCase):
         ([(0, 100), (50, 8000)], 1, 8192), ([], 65537, None))
     @ddt.unpack
     def test_find_gap(self, areas, length, expected):
-        self.assertEqual(expected, layout.find_gap(areas, 0, 65536, length))
+        self.assertEqual(expected,
+                         luks2_layout.find_gap(areas, 0, 65536, length))
 
     def test_sector_sizes(self):
-        self.assertLessEqual(set(check.WRITABLE_SECTOR_SIZES),
-                             set(check.SECTOR_SIZES))
+        self.assertLessEqual(set(luks2_check.WRITABLE_SECTOR_SIZES),
+                             set(luks2_check.SECTOR_SIZES))

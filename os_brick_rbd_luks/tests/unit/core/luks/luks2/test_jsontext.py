@@ -24,9 +24,9 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import jsontext
-from os_brick_rbd_luks.luks.luks2 import metadata
+from os_brick_rbd_luks.luks.luks2 import records
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 
@@ -92,7 +92,7 @@ class DecodeTest(testtools.TestCase):
     def test_refused_as_a_header(self, text, reason):
         of = base.sample(base.OLD).header
         error = self.assertRaises(
-            exception.CorruptHeader, header.Luks2Header.parse,
+            exception.CorruptHeader, luks2.Luks2Header.parse,
             base.craft(of, text))
         self.assertEqual(("JSON area", 4096), (error.field, error.offset))
         self.assertIn(reason, error.reason)
@@ -173,12 +173,12 @@ class RoundTripTest(testtools.TestCase):
         # The area has 12 KiB, and the change needs some of it.
         hypothesis.assume(len(jsontext.encode(tree)) < 10000)
         try:
-            parsed = header.Luks2Header.parse(base.craft(volume.header,
-                                                         tree))
+            parsed = luks2.Luks2Header.parse(base.craft(volume.header,
+                                                        tree))
         except exception.HeaderLimitExceeded:
             return
         changed = parsed.add(volume.key, base.NEW).header
-        again = header.Luks2Header.parse(changed.pack()).metadata.tree
+        again = luks2.Luks2Header.parse(changed.pack()).metadata.tree
         del again["keyslots"]["1"]
         again["digests"]["0"]["keyslots"].remove("1")
         self.assertEqual(tree, again)
@@ -189,7 +189,7 @@ class RoundTripTest(testtools.TestCase):
         text = json.dumps(base.tree(volume), indent=3, sort_keys=True,
                           ).replace("aes-", "\\u0061es-").encode()
         packed = base.craft(volume.header, text)
-        parsed = header.Luks2Header.parse(packed)
+        parsed = luks2.Luks2Header.parse(packed)
         self.assertEqual(packed, parsed.pack())
         self.assertEqual(text, parsed.metadata.text)
         self.assertEqual("aes-cbc-plain64", parsed.cipher_spec)
@@ -200,7 +200,7 @@ class AreaTest(testtools.TestCase):
     """What is around the text."""
 
     def parse(self, area):
-        return metadata.parse(area, 4096)
+        return records.parse(area, 4096)
 
     def text(self):
         return base.sample(base.OLD).header.metadata.text

@@ -24,9 +24,9 @@ import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.luks import kdf
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import limits
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks import whole
 from os_brick_rbd_luks.tests import properties
@@ -46,14 +46,14 @@ class RelocateTest(testtools.TestCase):
         volume = of or base.sample(base.OLD)
         tree = base.tree(volume)
         change(tree)
-        return header.Luks2Header.parse(base.craft(volume.header, tree))
+        return luks2.Luks2Header.parse(base.craft(volume.header, tree))
 
     def assert_only_moved(self, before, moved):
         """Everything else of the metadata is as it was, both copies whole.
         """
         expected = base.tree(base.Volume(before, {}, b""))
         expected["segments"]["0"]["offset"] = str(moved.data_offset)
-        read = header.Luks2Header.parse(moved.pack())
+        read = luks2.Luks2Header.parse(moved.pack())
         self.assertEqual(moved, read)
         self.assertIsNone(read.ailment)
         self.assertEqual(expected, read.metadata.tree)
@@ -95,17 +95,17 @@ class RelocateTest(testtools.TestCase):
         volume = base.sample(base.OLD, spec=spec, size=size,
                              sector_size=sector, data_offset=start)
         volume = base.add(volume, base.NEW, keyslot=9,
-                          argon2=kdf.Argon2Cost(1, 64, 1))
+                          argon2=kdfs.Argon2Cost(1, 64, 1))
         plain = random.Random(spec).randbytes(16 * 4096)
         old = (whole.join(volume.header, volume.areas).ljust(start, b"\0")
                + cipher.SectorCipher(spec, volume.key, sector).encrypt(plain))
-        found = header.Luks2Header.parse(old)
+        found = luks2.Luks2Header.parse(old)
         moved = found.relocate(MOVED)
         self.assert_only_moved(found, moved)
         new = whole.join(moved, whole.areas(
             found, old[:found.keyslots_end])).ljust(
                 MOVED, b"\0") + old[start:]
-        read = header.Luks2Header.parse(new)
+        read = luks2.Luks2Header.parse(new)
         areas = whole.areas(read, new)
         for number, passphrase in ((0, base.OLD), (9, base.NEW)):
             key = read.open_keyslot(number, areas[number], passphrase)
@@ -168,14 +168,14 @@ class RelocateTest(testtools.TestCase):
         before = base.sample(base.OLD).header
         packed = bytearray(before.pack())
         packed[place + 5000] ^= 1
-        found = header.Luks2Header.parse(bytes(packed))
+        found = luks2.Luks2Header.parse(bytes(packed))
         self.assertTrue(found.ailment.damage)
         self.assert_only_moved(before, found.relocate(MOVED))
 
     def test_one_stale_copy(self):
         before = base.sample(base.OLD).header
         after = before.erase([0]).header
-        found = header.Luks2Header.parse(
+        found = luks2.Luks2Header.parse(
             after.copy(ondisk.PRIMARY) + before.copy(ondisk.SECONDARY))
         self.assertIsNotNone(found.ailment)
         self.assert_only_moved(after, found.relocate(MOVED))
@@ -183,7 +183,7 @@ class RelocateTest(testtools.TestCase):
     def test_what_cryptsetup_made(self):
         data = (pathlib.Path(vectors.__path__[0])
                 / "luks2-cryptsetup.bin").read_bytes()
-        found = header.Luks2Header.parse(data)
+        found = luks2.Luks2Header.parse(data)
         self.assert_only_moved(found, found.relocate(64 * units.MIB))
 
     @ddt.data((base.DATA_OFFSET + 512, "4096"), (MOVED + 1, "4096"),
@@ -252,6 +252,6 @@ class RelocateTest(testtools.TestCase):
 
     def test_the_last_version(self):
         volume = base.sample(base.OLD)
-        last = header.Luks2Header.parse(base.craft(
+        last = luks2.Luks2Header.parse(base.craft(
             volume.header, seqid=limits.MAX_SEQID))
         self.assertRaises(exception.HeaderLimitExceeded, last.relocate, MOVED)

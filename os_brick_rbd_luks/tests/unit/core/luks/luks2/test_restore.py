@@ -20,7 +20,9 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks2 import header, ondisk, restore
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import ondisk
+from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
@@ -65,7 +67,7 @@ def both(name, **options):
 class RestoreTestCase(testtools.TestCase):
 
     def plan(self, current, backup):
-        return restore.over_header(current.header, current.areas,
+        return luks2_restore.over_header(current.header, current.areas,
                                    backup.header, backup.areas)
 
     def check_cuts(self, current, backup, plan, **how):
@@ -122,7 +124,7 @@ class RestoreTest(RestoreTestCase):
             if found.ailment is not None and found.ailment.damage:
                 disk.apply(found.repair().plan)
                 found = disk.header()
-            second = restore.over_header(found, disk.areas(found),
+            second = luks2_restore.over_header(found, disk.areas(found),
                                          then.header, then.areas)
             for again in disk.cuts(second, areas=cuts.WHOLE, every=False):
                 self.assertTrue(any(rings.opens(disk, now, then)),
@@ -170,7 +172,7 @@ class RestoreTest(RestoreTestCase):
         pair = list(both("two of each"))
         tree = base.tree(base.Volume(pair[which].header, {}, b""))
         tree["config"]["requirements"] = {"mandatory": ["later"]}
-        pair[which] = pair[which]._replace(header=header.Luks2Header.parse(
+        pair[which] = pair[which]._replace(header=luks2.Luks2Header.parse(
             base.craft(pair[which].header, tree)))
         self.assertRaises(exception.UnsupportedHeader, self.plan, *pair)
 
@@ -178,7 +180,7 @@ class RestoreTest(RestoreTestCase):
         now, then = both("two of each")
         packed = bytearray(now.header.pack())
         packed[20] ^= 1
-        now = now._replace(header=header.Luks2Header.parse(bytes(packed)))
+        now = now._replace(header=luks2.Luks2Header.parse(bytes(packed)))
         self.assertRaises(exception.DamagedHeaderCopy, self.plan, now, then)
 
     def test_stale_copy(self):
@@ -187,8 +189,9 @@ class RestoreTest(RestoreTestCase):
         newer = now.header.over(now.header).over(now.header)
         packed = (newer.copy(ondisk.PRIMARY)
                   + old.header.copy(ondisk.SECONDARY))
-        found = header.Luks2Header.parse(packed)
-        plan = restore.over_header(found, now.areas, then.header, then.areas)
+        found = luks2.Luks2Header.parse(packed)
+        plan = luks2_restore.over_header(
+            found, now.areas, then.header, then.areas)
         disk = disks.Disk.of(found, now.areas, packed)
         for cut in disk.cuts(plan, areas=cuts.WHOLE, every=False):
             self.assertTrue(any(rings.opens(disk, now, then)), cut)
@@ -207,7 +210,8 @@ class OverNothingTest(testtools.TestCase):
         old, backup = both("two of each")
         for found in (bytes(base.BOTH), old.header.pack(),
                       bytes(16384) + old.header.pack()[16384:]):
-            plan = restore.over_nothing(backup.header, backup.areas, found)
+            plan = luks2_restore.over_nothing(
+                backup.header, backup.areas, found)
             disk = disks.Disk(base.DATA_OFFSET, (0, found))
             for cut in disk.cuts(plan, areas=cuts.WHOLE, every=False):
                 try:

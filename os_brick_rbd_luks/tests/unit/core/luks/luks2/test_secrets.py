@@ -20,11 +20,11 @@ import traceback
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks import kdf
-from os_brick_rbd_luks.luks.luks2 import header
-from os_brick_rbd_luks.luks.luks2 import restore
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.luks.luks2 import slots
-from os_brick_rbd_luks.operations import unlock
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks import spellings
 from os_brick_rbd_luks.tests import units
@@ -43,20 +43,20 @@ class SecretsTest(testtools.TestCase):
 
     def objects(self):
         volume = self.volume
-        of = header.Luks2Header.parse(volume.header.pack())
+        of = luks2.Luks2Header.parse(volume.header.pack())
         added = of.add(volume.key, base.NEW)
-        restored = restore.over_header(added.header, {
+        restored = luks2_restore.over_header(added.header, {
             **volume.areas, 2: base.area_of(added)}, of, volume.areas)
         return {
             "header": of, "binary": of.primary, "metadata": of.metadata,
             "keyslots": of.keyslots, "add": added, "plan": added.plan,
             "replace": of.replace(0, volume.key, base.NEW),
             "argon2": of.add(volume.key, base.NEW,
-                             argon2=kdf.Argon2Cost(1, 64, 1)),
+                             argon2=kdfs.Argon2Cost(1, 64, 1)),
             "erase": of.erase([0]), "restore": restored,
-            "over nothing": restore.over_nothing(of, volume.areas, b""),
+            "over nothing": luks2_restore.over_nothing(of, volume.areas, b""),
             "parameters": slots.parameters(of.metadata, 0),
-            "unlocked": unlock.Unlocked(of, 0, volume.key),
+            "unlocked": unlocking.Unlocked(of, 0, volume.key),
         }
 
     def test_every_object(self):
@@ -79,10 +79,10 @@ class SecretsTest(testtools.TestCase):
         yield lambda: of.add(volume.key, base.NEW, keyslot=32)
         yield lambda: of.add(volume.key, base.NEW, iterations=1)
         yield lambda: of.add(volume.key, base.NEW,
-                             argon2=kdf.Argon2Cost(0, 0, 0))
+                             argon2=kdfs.Argon2Cost(0, 0, 0))
         yield lambda: of.add(volume.key, b"")
         yield lambda: of.replace(7, volume.key, base.NEW)
-        yield lambda: header.Luks2Header.build(
+        yield lambda: luks2.Luks2Header.build(
             volume.key, cipher_spec="aes-ecb", hash_name="sha256",
             data_offset=units.MIB, uuid=base.UUID)
 

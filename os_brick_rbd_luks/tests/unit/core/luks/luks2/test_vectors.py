@@ -20,7 +20,7 @@ import pathlib
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.luks.luks2 import header
+from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.tests import vectors
 
 FOLDER = pathlib.Path(vectors.__path__[0])
@@ -32,7 +32,7 @@ class VectorTest(testtools.TestCase):
     def setUp(self):
         super().setUp()
         self.data = (FOLDER / VECTOR["file"]).read_bytes()
-        self.parsed = header.Luks2Header.parse(self.data)
+        self.parsed = luks2.Luks2Header.parse(self.data)
         self.areas = {slot.number: self.data[
             slot.offset:slot.offset + slot.length]
             for slot in self.parsed.keyslots}

@@ -1,0 +1,221 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Copy-on-write clones with a passphrase, or a volume key, of their own.
+
+``own_key`` re-keys the header that the clone shares with its source: any Ceph
+can do that, both have one volume key. ``layered`` gives the clone a header
+and a volume key of its own, over a plain or an encrypted source; only librbd
+of Ceph 18 and newer reads such a clone.
+
+Source: librbd ``crypto/LoadRequest.cc`` (a passphrase for each layer) and
+``crypto/luks/Magic.cc``.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from typing import Iterator, Optional
+
+from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.luks import cipher
+from os_brick_rbd_luks.luks import detect
+
+LOG = logging.getLogger(__name__)
+
+
+def own_key(store: base.CloneStore, parent: base.Parent, name: str,
+            passphrase: bytes, new_passphrase: bytes, *,
+            size: Optional[int] = None, flatten: bool = False,
+            key_id: Optional[str] = None,
+            options: formatting.Options = formatting.Options(),
+            fetch: decryption.Fetch = decryption.no_keys
+            ) -> header_io.Header:
+    """Clone an encrypted snapshot, and let only *new_passphrase* open it.
+
+    :param store: where the clone is made
+    :param size: decrypted bytes, at least the source's; the source's when
+        None
+    :param flatten: copy all data, so that nobody needs *passphrase* again
+    :param key_id: the key manager's id of *passphrase*: librbd of Ceph 18
+        and newer needs it until the clone is flattened
+    :param options: the KDF's cost; all else is the source's
+    :param fetch: called for the keys of the layers below a source that is a
+        clone with a header of its own, to flatten
+    :raises WrongPassphrase: *passphrase* does not open the source
+    :raises InvalidParameter: *size* is less than the source's, or more of a
+        LUKS2 volume that is not flattened, before Ceph 18
+    :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
+        the source is a clone of LUKS2, before Ceph 18, and is not flattened
+    """
+    release = store.encryption_release()
+    layers = []
+    with store.open_snapshot(parent) as source:
+        opened = unlocking.unlock(source, passphrase)
+        decrypted = source.size() - opened.header.data_offset
+        keys = chain.below(source, key_id)
+        is_clone = source.parent() is not None
+        if flatten and opened.header.clone:
+            layers = [passphrase, *decryption.below(source, release, fetch)]
+    wanted = _wanted(decrypted, size)
+    if not flatten and engines.fails_on_deep_clones(opened.header, release):
+        _refuse_deep(is_clone, decrypted, wanted, release)
+    with _made(store, parent, name) as image:
+        if wanted != decrypted:
+            image.resize(wanted + opened.header.data_offset)
+        header = keyslots.own(image, passphrase, new_passphrase,
+                              iterations=options.iterations,
+                              argon2=options.argon2)
+        if flatten:
+            if layers:
+                # As it is, what is below is of another volume key, or plain.
+                image.load_encryption(header.type, new_passphrase, *layers)
+            image.flatten()
+        else:
+            chain.write(image, keys)
+            holes.keep_source(store, parent)
+    return header
+
+
+def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
+                 release: Optional[int]) -> None:
+    if is_clone:
+        raise exception.OperationRefused(
+            reason=f"its source is a clone, and librbd of Ceph {release} "
+                   "fails on clones of clones; flatten the clone (--flatten, "
+                   "flatten=True)")
+    if wanted != decrypted:
+        raise exception.InvalidParameter(
+            name="size", value=wanted, reason="is more than the source has, "
+            f"and librbd of Ceph {release} cannot read what a clone has more "
+            "than its source; flatten the clone (--flatten, flatten=True)")
+
+
+def layered(store: base.CloneStore, parent: base.Parent, name: str,
+            new_passphrase: bytes, options: formatting.Options, *,
+            passphrase: Optional[bytes] = None, size: Optional[int] = None,
+            key_id: Optional[str] = None) -> header_io.Header:
+    """Clone a snapshot, and give the clone a header and volume key.
+
+    :param options: of the clone's header
+    :param passphrase: of an encrypted source, which has to open it
+    :param size: see :func:`own_key`
+    :param key_id: see :func:`own_key`
+    :raises UnsupportedCeph: librbd here is older than Ceph 18
+    :raises WrongPassphrase: *passphrase* does not open the source
+    :raises InvalidParameter: the source is encrypted, and no passphrase of
+        it is given
+    """
+    formatting.check(new_passphrase, options)
+    engines.require_layers(store.encryption_release(),
+                           "a clone with a header of its own")
+    keys = []
+    with store.open_snapshot(parent) as source:
+        start = header_io.read_start(source)
+        shared = 0
+        if detect.detect(start) is not detect.Format.NONE:
+            if passphrase is None:
+                raise exception.InvalidParameter(
+                    name="passphrase of the source", value="(none)",
+                    reason=f"is needed, because {parent} is encrypted")
+            shared = unlocking.unlock(source, passphrase).header.data_offset
+            keys = chain.below(source, key_id)
+        decrypted = source.size() - shared
+        period = source.stripe_period()
+    offset = formatting.data_offset(period, options)
+    wanted = _wanted(decrypted, size)
+    if wanted + offset < decrypted + shared and wanted % period:
+        # Cutting an object makes librbd copy up what is left of it, which is
+        # cipher text of another layer.
+        raise exception.InvalidParameter(
+            name="size", value=wanted,
+            reason=f"is not a multiple of {period} bytes, as it has to be for "
+                   f"{options.type} over a source with a larger header")
+    base_of = parent
+    if offset > shared:
+        base_of = bases.provide(store, parent, offset - shared)
+        # The base is a layer, too, with the source's header; the last key of
+        # a chain is for all that follows.
+        keys = keys[:1] + keys if len(keys) > 1 else keys
+    try:
+        with _made(store, base_of, name) as image:
+            if image.size() != wanted + offset:
+                image.resize(wanted + offset)
+            header = formatting.format_clone(image, new_passphrase, options)
+            chain.write(image, keys)
+            if shared:
+                holes.keep_source(store, parent)
+    except BaseException:
+        if base_of != parent:
+            with contextlib.suppress(exception.RBDLuksError):
+                bases.release(store, base_of)
+        raise
+    return header
+
+
+def _wanted(decrypted: int, size: Optional[int]) -> int:
+    if size is not None and size < decrypted:
+        raise exception.InvalidParameter(
+            name="size", value=size,
+            reason=f"is less than the {decrypted} bytes of the source")
+    if size is not None and size % cipher.SECTOR:
+        raise exception.InvalidParameter(
+            name="size", value=size,
+            reason=f"is not a multiple of {cipher.SECTOR} bytes")
+    return decrypted if size is None else size
+
+
+@contextlib.contextmanager
+def _made(store: base.CloneStore, parent: base.Parent, name: str
+          ) -> Iterator[base.LayeredImage]:
+    """A new clone, which is removed again if anything fails."""
+    with exception.about(f"clone {name}"):
+        image = store.clone(parent, name)
+        try:
+            with image:
+                # librbd copies the parent's metadata.
+                for note in (bases.NOTE, chain.NOTE):
+                    image.set_note(note, None)
+                holes.keep(image)
+                yield image
+        except BaseException:
+            LOG.debug("%s: removing the half-made clone", image.name)
+            base.remove_quietly(store, name)
+            raise
+
+
+def remove(store: base.CloneStore, name: str) -> None:
+    """Remove an image, and what there is only for it.
+
+    That is its padded base, if no other clone has it, and the snapshot that
+    was taken to make this clone, if nothing else was made of it.
+
+    :raises ImageLocked: it is open, or has snapshots or clones
+    """
+    with store.open_layered(name, read_only=True) as image:
+        parent = image.parent()
+    source = bases.below(store, parent)
+    store.remove(name)
+    bases.release(store, parent)
+    clone_snapshot.release(store, source, name)

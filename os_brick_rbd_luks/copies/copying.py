@@ -1,0 +1,214 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Move data piece by piece, with some pieces under way at a time.
+
+For what qemu-img does not read right (an encrypted image through librbd of
+Ceph 16) or not at all (a pipe). librbd encrypts and decrypts the pieces, in C
+and outside of Python's lock.
+"""
+
+from __future__ import annotations
+
+import collections
+from concurrent import futures
+import contextlib
+import functools
+from typing import (Callable, Deque, Generator, IO, Iterable, Iterator, List,
+                    Optional, Tuple, TypeVar)
+
+from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+
+#: Bytes of a piece, and how many are under way: memory stays below 64 MiB.
+PIECE = base.DEFAULT_OBJECT_SIZE
+_THREADS = 4
+_WINDOW = 8
+
+Read = Callable[[int, int], bytes]
+Write = Callable[[int, bytes], None]
+Extents = Iterable[Tuple[int, int]]
+
+Result = TypeVar("Result")
+
+
+def _in_order(jobs: Iterable[Callable[[], Result]]
+              ) -> Generator[Result, None, None]:
+    """Results of jobs that run at the same time; close it to end them."""
+    running: Deque[futures.Future[Result]] = collections.deque()
+    executor = futures.ThreadPoolExecutor(_THREADS)
+    try:
+        for job in jobs:
+            running.append(executor.submit(job))
+            if len(running) == _WINDOW:
+                yield running.popleft().result()
+        while running:
+            yield running.popleft().result()
+    finally:
+        # None may write to an image that is about to be removed.
+        executor.shutdown(cancel_futures=True)
+
+
+def runs(data: bytes, grain: Optional[int] = None
+         ) -> Iterator[Tuple[int, bytes]]:
+    """What is not zeros, with its offsets, in whole grains.
+
+    :param grain: bytes, :data:`~os_brick_rbd_luks.image.base.GRAIN` when None
+    """
+    grain = grain or base.GRAIN
+    if not base.is_zero(data):
+        start: Optional[int] = None
+        for offset in range(0, len(data), grain):
+            if base.is_zero(data[offset:offset + grain]):
+                if start is not None:
+                    yield start, data[start:offset]
+                start = None
+            elif start is None:
+                start = offset
+        if start is not None:
+            yield start, data[start:]
+
+
+def gaps(data: bytes, grain: int) -> Iterator[Tuple[int, int]]:
+    """Offset and length of what is zeros, in whole grains."""
+    end = 0
+    for start, part in runs(data, grain):
+        if start > end:
+            yield end, start - end
+        end = start + len(part)
+    if end < len(data):
+        yield end, len(data) - end
+
+
+def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
+    """Offset and length of every piece, and whether it may have data.
+
+    :param extents: where data may be, in ascending order
+    """
+    left = iter(extents)
+    extent = next(left, None)
+    for offset in range(0, size, PIECE):
+        length = min(PIECE, size - offset)
+        while extent and sum(extent) <= offset:
+            extent = next(left, None)
+        yield offset, length, extent is not None and (
+            extent[0] < offset + length)
+
+
+def each(size: int, extents: Extents,
+         job: Callable[[int, int, bool], int]) -> int:
+    """Call *job* with what :func:`pieces` gives; the sum of its results."""
+    with contextlib.closing(_in_order(
+            functools.partial(job, *piece)
+            for piece in pieces(size, extents))) as results:
+        return sum(results)
+
+
+def copy(read: Read, write: Write, size: int, extents: Extents, *,
+         sparse: bool, keep_holes: bool = False, sector: int = 1,
+         grain: Optional[int] = None,
+         report: Optional[progress.Report] = None) -> None:
+    """Copy *size* bytes.
+
+    :param extents: where the source may have data, in ascending order; the
+        rest of it reads as zeros
+    :param sparse: the target reads as zeros, so they are not written
+    :param keep_holes: what is outside of *extents* is not written in any
+        case
+    :param sector: bytes of the target's; the last one is filled up with zeros
+    :param grain: of zeros that are not written, see :func:`runs`
+    """
+    def move(offset: int, length: int, data_there: bool) -> int:
+        data = _get(read, offset, length, data_there)
+        _put(write, offset, data, sector, sparse, grain)
+        return length
+
+    done = 0
+    jobs = (functools.partial(move, *piece) for piece in pieces(size, extents)
+            if piece[2] or not (sparse or keep_holes))
+    with contextlib.closing(_in_order(jobs)) as results:
+        for length in results:
+            done += length
+            if report:
+                report(done, size)
+    if report:
+        report(size, size)
+
+
+def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
+            sparse: bool, report: Optional[progress.Report] = None) -> int:
+    """Copy all that *stream* has; the number of bytes.
+
+    :param limit: bytes that there is room for
+    :param sector: see :func:`copy`
+    :raises VolumeTooSmall: there are more
+    """
+    total = 0
+
+    def jobs() -> Iterator[Callable[[], int]]:
+        nonlocal total
+        while True:
+            data = _read_full(stream, PIECE)
+            if not data:
+                return
+            offset, total = total, total + len(data)
+            if total > limit:
+                raise exception.VolumeTooSmall(
+                    source="the stream", size=limit,
+                    needed=f"more than {limit}")
+            yield functools.partial(_put, write, offset, data, sector, sparse)
+
+    with contextlib.closing(_in_order(jobs())) as results:
+        for done in results:
+            if report:
+                report(done, None)
+    return total
+
+
+def _read_full(stream: IO[bytes], length: int) -> bytes:
+    """That many bytes, or all that come: a pipe gives them as it likes."""
+    parts: List[bytes] = []
+    while length > 0:
+        part = stream.read(length)
+        if not part:
+            break
+        parts.append(part)
+        length -= len(part)
+    return b"".join(parts)
+
+
+def copy_out(read: Read, size: int, extents: Extents,
+             sink: Callable[[int, bytes], None],
+             report: Optional[progress.Report] = None) -> None:
+    """Give *size* bytes to *sink* in order, with the offset of each piece."""
+    done = 0
+    jobs = (functools.partial(_get, read, *piece)
+            for piece in pieces(size, extents))
+    with contextlib.closing(_in_order(jobs)) as results:
+        for data in results:
+            sink(done, data)
+            done += len(data)
+            if report:
+                report(done, size)
+
+
+def _get(read: Read, offset: int, length: int, data_there: bool) -> bytes:
+    return read(offset, length) if data_there else bytes(length)
+
+
+def _put(write: Write, offset: int, data: bytes, sector: int, sparse: bool,
+         grain: Optional[int] = None) -> int:
+    """Write whole sectors; the offset behind them."""
+    padded = data + bytes(-len(data) % sector)
+    for start, part in runs(padded, grain) if sparse else ((0, padded),):
+        write(offset + start, part)
+    return offset + len(padded)

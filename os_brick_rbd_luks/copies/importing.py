@@ -1,0 +1,63 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Import an image, of a file or a stream, into an encrypted volume."""
+
+from __future__ import annotations
+
+from typing import IO, Optional
+
+from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import image_file
+from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import qemu_img
+from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.luks import cipher
+
+
+class FileSource:
+    """An image file in any format that Glance holds; QEMU reads it."""
+
+    def __init__(self, path: str, file_format: Optional[str] = None) -> None:
+        """See :func:`~os_brick_rbd_luks.copies.image_file.inspect`."""
+        self._file = image_file.inspect(path, file_format)
+        self.name = f"file {path}"
+        self.size = self._file.size
+
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        if self.size:
+            qemu_img.fill(self._file.block_options(), target.block_options(),
+                          size=self.size, sparse=target.sparse, report=report,
+                          environment=target.store.environment())
+        self._file.verify()
+
+
+class StreamSource:
+    """Raw data up to its end."""
+
+    size = None
+
+    def __init__(self, stream: IO[bytes], name: str = "the stream") -> None:
+        """Take a stream that stays its owner's."""
+        self.name = name
+        self._stream = stream
+
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        sector = (target.header.sector_size if target.header
+                  else cipher.SECTOR)
+        with target.view() as view:
+            copying.copy_in(self._stream, view.write, view.size(), sector,
+                            sparse=target.sparse, report=report)
+            view.flush()

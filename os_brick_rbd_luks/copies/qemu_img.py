@@ -1,0 +1,281 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Run qemu-img: it moves data in C, with many requests in flight.
+
+Secrets reach it encrypted with a throw-away key, and that key by its stdin:
+no passphrase is on a command line, in an environment variable or in a file.
+
+Source: QEMU ``docs/tools/qemu-img.rst``, ``docs/system/secrets.rst``
+("Encrypted secrets", AES-256-CBC); setpriv(1).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import shutil
+import subprocess
+import threading
+from typing import Any, Callable, Dict, IO, List, Optional, Sequence, Tuple
+
+from cryptography.hazmat.primitives import ciphers
+from cryptography.hazmat.primitives.ciphers import algorithms
+from cryptography.hazmat.primitives.ciphers import modes
+from cryptography.hazmat.primitives import padding
+from oslo_concurrency import processutils
+
+from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+
+_MIB = 1024 * 1024
+
+#: Of a process that looks at an image file: those of Cinder and Nova.
+_LOOK = processutils.ProcessLimits(address_space=1024 * _MIB, cpu_time=30)
+
+#: Exit codes of "qemu-img check" (its manual) that mean no damage.
+_LEAKS = 3
+_NO_CHECK = 63
+
+#: Address space in bytes of one that copies: librbd's threads reserve 1.5 GiB,
+#: with few of malloc's arenas, whose number grows with that of CPUs. And the
+#: seconds of CPU: some, and one for so many bytes.
+_COPY_SPACE = 4 * 1024 * _MIB
+_ENVIRONMENT = {"MALLOC_ARENA_MAX": "4"}
+_COPY_SECONDS = 600
+_COPY_BYTES_PER_SECOND = 4 * _MIB
+
+#: Requests in flight, of 2 MiB each.
+_REQUESTS = "16"
+
+
+def render(options: base.BlockOptions,
+           name_secret: Callable[[base.Secret], str]) -> str:
+    """Options as ``--image-opts`` takes them.
+
+    :param name_secret: gives the id under which QEMU has a secret
+    """
+    return ",".join(
+        f"{option}=" + (name_secret(value) if isinstance(value, base.Secret)
+                        else value.replace(",", ",,"))
+        for option, value in options.items())
+
+
+class Secrets:
+    """The secrets of one command line, as QEMU's objects."""
+
+    def __init__(self) -> None:
+        self._key = os.urandom(32)
+        self._values: List[bytes] = []
+
+    def name(self, secret: base.Secret) -> str:
+        """The id of the object that has it."""
+        self._values.append(secret.value)
+        return f"secret{len(self._values)}"
+
+    def arguments(self) -> List[str]:
+        """Options that make the objects."""
+        found = ["--object", "secret,id=master,format=base64,"
+                             "file=/dev/stdin"] if self._values else []
+        for number, value in enumerate(self._values, 1):
+            start = os.urandom(16)
+            padder = padding.PKCS7(128).padder()
+            encryptor = ciphers.Cipher(algorithms.AES(self._key),
+                                       modes.CBC(start)).encryptor()
+            data = encryptor.update(
+                padder.update(value) + padder.finalize())
+            found += ["--object", f"secret,id=secret{number},keyid=master,"
+                      f"format=base64,iv={_text(start)},data={_text(data)}"]
+        return found
+
+    def stdin(self) -> bytes:
+        """What the program has to read there."""
+        return base64.b64encode(self._key) if self._values else b""
+
+
+def _text(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def fill(source: base.BlockOptions, target: base.BlockOptions, *, size: int,
+         sparse: bool, report: Optional[progress.Report] = None,
+         environment: Optional[Dict[str, str]] = None) -> None:
+    """Copy *source* over the beginning of an existing *target*.
+
+    :param size: bytes of the source
+    :param sparse: the target reads as zeros, so zeros are not written
+    :raises CopyFailed: the target may have got any part of it
+
+    An encrypted image that librbd opens is no source: QEMU asks it where its
+    data is, and librbd of Ceph 16 (tracker 66570) tells the wrong places.
+    """
+    secrets = Secrets()
+    nodes = ("--image-opts", "--target-image-opts",
+             render(source, secrets.name), render(target, secrets.name))
+    # Out of order, and without a cache: an error that a cache met at the
+    # end would not be told.
+    _copy(("convert", "-n", "-W", "-m", _REQUESTS, "-t", "none",
+           *(["-p"] if report else []),
+           *(["--target-is-zero", "-S", f"{base.GRAIN >> 10}k"]
+             if sparse else ["-S", "0"]),
+           *secrets.arguments(), *nodes), secrets, size, report, environment)
+
+
+def save_qcow2(source: base.BlockOptions, path: str, *, size: int,
+               report: Optional[progress.Report] = None,
+               environment: Optional[Dict[str, str]] = None) -> None:
+    """Copy *source* to a new qcow2 file, without its zeros.
+
+    A file over the source is made independent of it: that way QEMU reads all
+    of the source and compares with zeros, instead of asking where data is
+    (see :func:`fill`).
+
+    :param path: absolute
+    :param size: bytes of the source
+    :raises CopyFailed: there may be a part of the file
+    """
+    secrets = Secrets()
+    backing = "json:" + json.dumps({
+        option: secrets.name(value) if isinstance(value, base.Secret)
+        else value for option, value in source.items()})
+    _copy(("create", "-q", "-f", "qcow2", *secrets.arguments(), "-b", backing,
+           "-F", str(source["driver"]), path), secrets, size, None,
+          environment)
+    _copy(("rebase", *(["-p"] if report else []), *secrets.arguments(),
+           "-f", "qcow2", "-t", "writeback", "-b", "", path), secrets, size,
+          report, environment)
+
+
+def _copy(arguments: Sequence[str], secrets: Secrets, size: int,
+          report: Optional[progress.Report],
+          environment: Optional[Dict[str, str]]) -> None:
+    watch = _Watch(size, report)
+    try:
+        _run(arguments, processutils.ProcessLimits(
+            address_space=_COPY_SPACE,
+            cpu_time=_COPY_SECONDS + size // _COPY_BYTES_PER_SECOND),
+            process_input=secrets.stdin(), on_execute=watch.started,
+            env_variables={**os.environ, **_ENVIRONMENT,
+                           **(environment or {})})
+    finally:
+        # A signal, or an error of ours, ends it, too.
+        watch.stop()
+    if report:
+        report(size, size)
+
+
+def info(options: base.BlockOptions) -> Dict[str, Any]:
+    """What QEMU says of an image file that was found safe.
+
+    :raises CopyFailed: it cannot open the file
+    """
+    return _look("info", options, (0,))
+
+
+def check(options: base.BlockOptions) -> Dict[str, Any]:
+    """What QEMU finds when it checks the metadata of such a file.
+
+    Empty for a format that it cannot check. Clusters that nothing refers to
+    are no damage.
+
+    :raises CopyFailed: it found damage
+    """
+    return _look("check", options, (0, _LEAKS, _NO_CHECK))
+
+
+def _look(verb: str, options: base.BlockOptions, codes: Sequence[int]
+          ) -> Dict[str, Any]:
+    out, _err = _run((verb, "--output=json", "--image-opts",
+                      render(options, Secrets().name)), _LOOK,
+                     check_exit_code=codes)
+    found: Dict[str, Any] = json.loads(out) if out.strip() else {}
+    return found
+
+
+def _run(arguments: Sequence[str], limits: processutils.ProcessLimits,
+         **keywords: Any) -> Tuple[str, str]:
+    for program, package in (("qemu-img", "qemu-utils"),
+                             ("setpriv", "util-linux")):
+        if not shutil.which(program):
+            raise exception.MissingDependency(name=program, package=package)
+    try:
+        # It ends with this process, whatever ends that.
+        out, err = processutils.execute(
+            "setpriv", "--pdeathsig", "KILL", "qemu-img", *arguments,
+            prlimit=limits, **keywords)
+    except processutils.ProcessExecutionError as error:
+        raise _failure(error.exit_code, error.stderr or "") from None
+    return str(out), str(err)
+
+
+def _failure(code: Any, text: str) -> exception.RBDLuksError:
+    if "Unknown driver 'rbd'" in text:
+        return exception.MissingDependency(name="QEMU's rbd driver",
+                                           package="qemu-block-extra")
+    lines = text.strip().splitlines()
+    # What follows such a line is a remark on it.
+    reason = next((line for line in reversed(lines)
+                   if line.startswith("qemu-img: ")),
+                  lines[-1] if lines else f"it exited with {code}").strip()
+    if isinstance(code, int) and code < 0:
+        reason = f"signal {-code} killed it"
+    return exception.CopyFailed(reason=reason)
+
+
+class _Watch:
+    """One qemu-img: its progress, and its end if nobody else ends it."""
+
+    def __init__(self, size: int, report: Optional[progress.Report]) -> None:
+        self._size = size
+        self._report = report
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._error: Optional[BaseException] = None
+
+    def started(self, process: subprocess.Popen[bytes]) -> None:
+        """Remember the process, and stand between it and who reads it."""
+        self._process = process
+        if self._report:
+            theirs, ours = os.pipe()
+            output = process.stdout
+            process.stdout = os.fdopen(theirs, "rb")
+            threading.Thread(target=self._follow, args=(output, ours),
+                             daemon=True).start()
+
+    def _follow(self, output: IO[bytes], end: int) -> None:
+        try:
+            with output:
+                for percent in progress.percentages(output):
+                    if self._report:
+                        self._report(int(self._size * percent / 100),
+                                     self._size)
+        except BaseException as error:
+            # Of the one who is told: it ends the copy.
+            self._error = error
+            self._kill()
+        finally:
+            os.close(end)
+
+    def stop(self) -> None:
+        """Kill it, if it is still there, and wait for its end.
+
+        :raises Exception: what the one who is told of the progress did
+        """
+        self._kill()
+        if self._process:
+            self._process.wait()
+        if self._error:
+            raise self._error from None
+
+    def _kill(self) -> None:
+        if self._process and self._process.poll() is None:
+            self._process.kill()

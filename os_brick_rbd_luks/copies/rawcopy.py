@@ -1,0 +1,112 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Copy an encrypted image as it is: cipher text and holes. No key is needed.
+
+Backups are such copies. Programs that copy in chunks write zeros where a
+volume has a hole: Cinder does, to back up a snapshot and in every restore.
+librbd would decrypt these zeros into noise, so they do not reach the target:
+no cipher text of a sector is all zeros.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Optional
+
+from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.luks import detect
+
+LOG = logging.getLogger(__name__)
+
+
+def refuse_clone(image: base.Image) -> None:
+    """Refuse an image of which no raw copy can be read.
+
+    :raises OperationRefused: it is a clone with a header of its own. What is
+        its parent's is plain text or has another key.
+    """
+    if detect.detect(header_io.read_start(image)) in (
+            detect.Format.LUKS1_CLONE, detect.Format.LUKS2_CLONE):
+        with exception.about(image.name):
+            raise exception.OperationRefused(
+                reason="it is a clone with a header of its own, of which "
+                       "nobody could read a raw copy; flatten it first")
+
+
+def back_up(source: base.LayeredImage, target: base.LayeredImage, size: int
+            ) -> None:
+    """Make *target* what *source* is.
+
+    Some holes become zeros, which :func:`restore` turns into holes again.
+
+    :param size: bytes of the target, at least the source's
+    """
+    _empty(target, size)
+    _copy(source, target)
+
+
+def restore(source: base.LayeredImage, target: base.LayeredImage, size: int
+            ) -> Optional[base.Parent]:
+    """Make *target* what *source* is, with a decrypted size of its own.
+
+    Its own data is destroyed first, whatever layout it has. Its snapshots
+    stay.
+
+    :param size: decrypted bytes of the target, at least the source's
+    :returns: the parent that it had: a clone becomes an independent image,
+        for librbd would not open it with the keys that it knows of the parent
+    :raises NotLuks: the source has no header; nothing was destroyed then
+    :raises VolumeTooSmall: the size is less; likewise
+    :raises OperationRefused: see :func:`refuse_clone`; likewise
+    """
+    refuse_clone(source)
+    header = header_io.read_header(source)
+    present = source.size() - header.data_offset
+    if present > size:
+        raise exception.VolumeTooSmall(source=source.name, size=size,
+                                       needed=present)
+    parent = _empty(target, size + header.data_offset)
+    # QEMU reads noise from holes as well: no small writes for a LUKS1 volume.
+    luks2 = header.type == "luks2"
+    _copy(source, target, header.sector_size if luks2 else None)
+    if luks2:
+        holes.keep(target)
+    LOG.info("%s: restored from %s, %d bytes behind a data offset of %d",
+             target.name, source.name, size, header.data_offset)
+    return parent
+
+
+def _empty(image: base.LayeredImage, size: int) -> Optional[base.Parent]:
+    """Give *image* a size and no data; the parent that it had."""
+    parent = image.parent()
+    # Discarding would leave parts of objects.
+    image.resize(0)
+    if parent:
+        # Copies what snapshots need, and nothing else is left to copy. Ceph
+        # would go on to count it as a clone.
+        image.flatten()
+        chain.write(image, [])
+    image.resize(size)
+    return parent
+
+
+def _copy(source: base.LayeredImage, target: base.LayeredImage,
+          grain: Optional[int] = None) -> None:
+    copying.copy(source.read, target.write, source.size(), source.extents(),
+                 sparse=True, grain=grain)
+    target.flush()

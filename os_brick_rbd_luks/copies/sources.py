@@ -1,0 +1,219 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The data of an RBD image, as plain text, to be copied elsewhere."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Iterator, Optional, Tuple
+
+from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.luks import detect
+
+
+class RawSource:
+    """An RBD image, or a snapshot of one, as it is.
+
+    It is never written, and must not be while it is copied.
+    """
+
+    def __init__(self, store: base.BlockStore, name: str,
+                 snapshot: Optional[str], image: base.LayeredImage) -> None:
+        """Take an open *image*, which stays its owner's."""
+        self.store = store
+        self.snapshot = snapshot
+        self.image = image
+        self.name = image.name
+        self.size = image.size()
+        self._short = name
+        self._raw_size = self.size
+        if snapshot is None:
+            header_io.refuse_watchers(image)
+        self._start = header_io.read_start(image)
+
+    def verify(self) -> None:
+        """Raise unless nobody could have written to it.
+
+        :raises SourceChanged: it is another one now, or somebody has it open
+        """
+        # An open image that is not written is not told of another's resize.
+        with self.store.open_layered(
+                self._short, read_only=True, snapshot=self.snapshot) as image:
+            same = (image.size() == self._raw_size and not (
+                self.snapshot is None and image.watchers())
+                and header_io.read_start(image) == self._start)
+        if not same:
+            raise exception.SourceChanged(source=self.name)
+
+    def extents(self) -> Iterator[Tuple[int, int]]:
+        """Offset and length of what was ever written."""
+        return self.image.extents()
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[decryption.View]:
+        """It as it is to be read."""
+        yield self.image
+
+    def block_options(self) -> base.BlockOptions:
+        """How QEMU opens it."""
+        return self.store.block_options(self._short, self.snapshot)
+
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        sector = target.header.sector_size if target.header else 1
+        with self.view() as reader, target.view() as writer:
+            copying.copy(reader.read, writer.write, self.size,
+                         self.extents(), sparse=target.sparse,
+                         keep_holes=self._holes_are_nothing(target),
+                         sector=sector, report=report)
+            writer.flush()
+        self.verify()
+
+    def _holes_are_nothing(self, target: transfer.Target) -> bool:
+        """Whether a guest never saw anything that it could rely on in them."""
+        return False
+
+
+class VolumeSource(RawSource):
+    """The same as plain text."""
+
+    def __init__(self, store: base.BlockStore, name: str,
+                 snapshot: Optional[str], image: base.LayeredImage,
+                 passphrase: Optional[bytes],
+                 fetch: decryption.Fetch) -> None:
+        """Use :func:`opened`."""
+        super().__init__(store, name, snapshot, image)
+        self._passphrase = passphrase
+        self._fetch = fetch
+        self.header = self._header()
+        self.data_offset = self.header.data_offset if self.header else 0
+        size = self._raw_size - self.data_offset
+        self.size = size - (size % self.header.sector_size
+                            if self.header else 0)
+
+    def _header(self) -> Optional[header_io.Header]:
+        if detect.detect(self._start) is detect.Format.NONE:
+            if self._passphrase is not None:
+                raise exception.NotLuks()
+            return None
+        if self._passphrase is None:
+            raise exception.InvalidParameter(
+                name="passphrase of the source", value="(none)",
+                reason=f"is needed, because {self.name} is encrypted")
+        header = header_io.parse(self._start, self._raw_size)
+        unlocking.unlock_header(self.image, header, self._passphrase)
+        return header
+
+    def extents(self) -> Iterator[Tuple[int, int]]:
+        """Offset and length in the payload of what may have been written."""
+        if self.header and self.header.clone:
+            # librbd tells of a parent's data where the parent has it. The
+            # clone has it as far behind its own header, so that is elsewhere.
+            yield 0, self.size
+            return
+        for offset, length in self.image.extents():
+            if offset + length > self.data_offset:
+                yield offset - self.data_offset, length
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[decryption.View]:
+        """It as plain text, opened once more."""
+        release = self.store.encryption_release()
+        with self.store.open_layered(
+                self._short, read_only=True, snapshot=self.snapshot) as image:
+            if self.header is None:
+                yield image
+                return
+            below = decryption.below(image, release, self._fetch)
+            yield decryption.open_view(
+                image, self.header, self._passphrase or b"", release, below)
+
+    def block_options(self) -> base.BlockOptions:
+        """How QEMU opens it, as plain text."""
+        options = super().block_options()
+        if self.header is None or self._passphrase is None:
+            return options
+        return decryption.block_options(
+            options, self.image, self.header, self._passphrase,
+            self.store.encryption_release(), self._fetch)
+
+    def _holes_are_nothing(self, target: transfer.Target) -> bool:
+        """See :meth:`RawSource._holes_are_nothing`.
+
+        Of a plain image, a hole is zeros. Of an encrypted one, it is what was
+        never written, and may stay that: unless it was made for the zeros of
+        an image, or librbd showed it as zeros and QEMU will show noise.
+        """
+        if (target.thick or self.header is None
+                or self.image.note(holes.NOTE) is not None):
+            return False
+        return not (self.header.type == "luks2" and target.header is not None
+                    and target.header.type == "luks1")
+
+
+def is_encrypted(store: base.BlockStore, name: str,
+                 snapshot: Optional[str] = None) -> bool:
+    """Whether an image has a header of any kind."""
+    with store.open_layered(name, read_only=True, snapshot=snapshot) as image:
+        return header_io.is_encrypted(image)
+
+
+@contextlib.contextmanager
+def opened(store: base.BlockStore, name: str, snapshot: Optional[str] = None,
+           passphrase: Optional[bytes] = None,
+           fetch: decryption.Fetch = decryption.no_keys
+           ) -> Iterator[VolumeSource]:
+    """Open an image to copy its data.
+
+    :param passphrase: None of a plain image
+    :param fetch: gives passphrases of the layers below a clone
+    :raises WrongPassphrase: it does not open the image
+    :raises InvalidParameter: the image is encrypted, and there is none
+    :raises NotLuks: there is one, and the image is plain
+    :raises ImageLocked: somebody has it open, who could write to it
+    """
+    with store.open_layered(
+            name, read_only=True, snapshot=snapshot) as image, \
+            exception.about(image.name):
+        yield VolumeSource(store, name, snapshot, image, passphrase, fetch)
+
+
+@contextlib.contextmanager
+def opened_raw(store: base.BlockStore, name: str,
+               snapshot: Optional[str] = None) -> Iterator[RawSource]:
+    """Open an encrypted image to copy it as it is.
+
+    :raises HeaderError: it has no header, or none that we know
+    :raises OperationRefused: it reads a parent that is not encrypted, or not
+        with its volume key
+    :raises ImageLocked: see :func:`opened`
+    """
+    with store.open_layered(
+            name, read_only=True, snapshot=snapshot) as image, \
+            exception.about(image.name):
+        header = header_io.read_header(image)
+        volume = RawSource(store, name, snapshot, image)
+        if header.clone:
+            raise exception.OperationRefused(
+                reason="it is a clone with a header of its own, whose data "
+                       "is in part its parent's; flatten it first, or copy "
+                       "it decrypted")
+        yield volume

@@ -1,0 +1,260 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Fill an RBD image with data that comes from elsewhere.
+
+A new image, encrypted or plain, appears complete or not at all; an existing
+volume gets its old emptiness back when something fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from typing import Any, Iterator, Optional, Protocol
+
+from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.luks import keymaterial
+
+LOG = logging.getLogger(__name__)
+
+#: Metadata on an existing volume that is being filled.
+NOTE = "rbd_luks.partial"
+
+
+@dataclasses.dataclass(frozen=True)
+class Encryption:
+    """What an encrypted image is made with."""
+
+    passphrase: bytes = dataclasses.field(repr=False)
+    options: formatting.Options = formatting.Options()
+
+
+@dataclasses.dataclass(frozen=True)
+class Target:
+    """An image that is being filled."""
+
+    store: base.BlockStore
+    #: the name it has in the meantime
+    name: str
+    #: as it is: cipher text
+    image: base.LayeredImage
+    #: None of a plain image
+    header: Optional[header_io.Header]
+    passphrase: bytes = dataclasses.field(repr=False)
+    #: zeros need not be written: what was never written stays zeros
+    sparse: bool
+    #: zeros have to be written in any case
+    thick: bool
+
+    def block_options(self) -> base.BlockOptions:
+        """How QEMU opens it, as plain text."""
+        options = self.store.block_options(self.name)
+        if self.header is None:
+            return options
+        return decryption.block_options(
+            options, self.image, self.header, self.passphrase,
+            self.store.encryption_release())
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[decryption.View]:
+        """It as plain text, opened once more."""
+        with self.store.open(self.name) as image:
+            yield image if self.header is None else decryption.open_view(
+                image, self.header, self.passphrase,
+                self.store.encryption_release(), ())
+
+
+class Source(Protocol):
+    """Where data comes from."""
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+
+    @property
+    def size(self) -> Optional[int]:
+        """Bytes, None if nobody knows."""
+
+    def pour(self, target: Target, report: Optional[progress.Report]
+             ) -> None:
+        """Write all data to *target*.
+
+        :raises CopyFailed: not all of it is there
+        :raises SourceChanged: the source changed in the meantime
+        """
+
+
+def new(store: base.BlockStore, name: str, source: Source,
+        encryption: Optional[Encryption], *, size: Optional[int] = None,
+        thick: bool = False, restart: bool = False,
+        report: Optional[progress.Report] = None,
+        **image_options: Any) -> Optional[header_io.Header]:
+    """Copy *source* into a new image.
+
+    :param encryption: None for a plain image
+    :param size: decrypted bytes; when None, the source's, rounded up to
+        whole sectors
+    :param thick: write zeros also where holes would stay zeros
+    :param restart: see :func:`~os_brick_rbd_luks.image.partial.new`
+    :returns: the new header
+    :raises VolumeTooSmall: the source is larger than *size*
+    :raises CopyFailed: nothing of the image is left
+    """
+    wanted = _wanted(source, encryption, size)
+    made: Optional[header_io.Header] = None
+
+    def make(partial_name: str) -> None:
+        nonlocal made
+        if encryption:
+            made = creating.create(
+                store, partial_name, wanted, encryption.passphrase,
+                encryption.options, **image_options)
+        else:
+            partial.create(store, partial_name, wanted, **image_options)
+
+    # It is kept open: a watcher tells other runs that this one lives.
+    with partial.new(store, name, make, restart=restart) as partial_name, \
+            store.open(partial_name) as image, \
+            exception.about(f"{store.name}/{name}"):
+        source.pour(_target(
+            store, partial_name, image, made,
+            encryption.passphrase if encryption else b"", thick), report)
+    return made
+
+
+def _wanted(source: Source, encryption: Optional[Encryption],
+            size: Optional[int]) -> int:
+    if size is None:
+        if source.size is None:
+            raise exception.InvalidParameter(
+                name="size", value=size, reason=f"is needed, because the "
+                f"size of {source.name} is not known")
+        sector = (formatting.sector_size(encryption.options) if encryption
+                  else 1)
+        size = keymaterial.round_up(source.size, sector)
+    _check_size(source, size)
+    return size
+
+
+def _check_size(source: Source, size: int) -> None:
+    if source.size is not None and source.size > size:
+        raise exception.VolumeTooSmall(source=source.name, size=size,
+                                       needed=source.size)
+
+
+def existing(store: base.BlockStore, name: str, source: Source,
+             passphrase: bytes, *, thick: bool = False, force: bool = False,
+             report: Optional[progress.Report] = None) -> header_io.Header:
+    """Copy *source* into an encrypted volume that is there already.
+
+    :param thick: see :func:`new`
+    :param force: discard the data that it has
+    :raises OperationRefused: it has data, and not *force*
+    :raises CopyFailed: the volume is empty, as if it were new
+    """
+    with store.open(name) as image, exception.about(image.name):
+        header = unlocking.unlock(image, passphrase).header
+        header_io.refuse_watchers(image)
+        _refuse_layers(store, image, header)
+        size = image.size() - header.data_offset
+        _check_size(source, size - size % header.sector_size)
+        if image.has_data(header.data_offset):
+            if not force:
+                raise exception.OperationRefused(
+                    reason="it holds data" + (
+                        " that an interrupted run left"
+                        if image.note(NOTE) else "")
+                    + "; insist with --force (force=True) to replace it")
+            _empty(image, header)
+            # Zeros at its end that were written to empty it are no holes.
+            thick = thick or image.has_data(header.data_offset)
+        with _emptied_again(store, name, image, header):
+            source.pour(_target(store, name, image, header, passphrase,
+                                thick), report)
+    return header
+
+
+def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
+            header: Optional[header_io.Header], passphrase: bytes,
+            thick: bool) -> Target:
+    """An empty image as a target."""
+    target = Target(store, name, image, header, passphrase,
+                    sparse=header is None and not thick, thick=thick)
+    # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
+    if header is None or header.type == "luks1" or thick:
+        return target
+    holes.keep(image)
+    with target.view() as view:
+        if holes.stay_zeros(image, header, view):
+            return dataclasses.replace(target, sparse=True)
+    image.set_note(holes.NOTE, None)
+    return target
+
+
+def _refuse_layers(store: base.BlockStore, image: base.LayeredImage,
+                   header: header_io.Header) -> None:
+    """Refuse, before anything is lost, a clone that cannot be filled.
+
+    :raises OperationRefused: its parent's data shines through, or its
+        parent's key is needed
+    """
+    if header.clone and image.parent():
+        raise exception.OperationRefused(
+            reason="it is a clone with a header of its own, which has its "
+                   "parent's data; flatten it first, or choose another one")
+    decryption.below(image, store.encryption_release(), decryption.no_keys)
+
+
+def _empty(image: base.LayeredImage, header: header_io.Header) -> None:
+    size, period = image.size(), image.stripe_period()
+    # librbd discards whole objects, and skips a part of what is less.
+    head = min(-header.data_offset % period, size - header.data_offset)
+    image.write(header.data_offset, bytes(head))
+    begin = header.data_offset + head
+    if begin >= size:
+        return
+    image.zero(begin, size - begin)
+    tail = (size - begin) % period
+    if tail and image.has_data(size - tail):
+        image.write(size - tail, bytes(tail))
+
+
+@contextlib.contextmanager
+def _emptied_again(store: base.BlockStore, name: str,
+                   image: base.LayeredImage, header: header_io.Header
+                   ) -> Iterator[None]:
+    """Mark a volume while it is filled; empty it if that fails."""
+    image.set_note(NOTE, "import")
+    try:
+        yield
+        image.set_note(NOTE, None)
+    except BaseException:
+        try:
+            # Not evicted: who has it open may be a guest by now.
+            store.wait_alone(name)
+            _empty(image, header)
+            image.set_note(NOTE, None)
+        except exception.RBDLuksError as error:
+            # Not to hide the one that was first.
+            LOG.warning("%s: a part of the data is left on it: %s",
+                        image.name, error)
+        raise

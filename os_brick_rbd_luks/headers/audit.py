@@ -1,0 +1,103 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What is wrong, or soon will be, with one volume."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import List, Optional
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+
+_GIB = 1024 ** 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """One volume; sizes are bytes."""
+
+    #: the format's name, "none" for a plain image
+    type: str
+    image_size: int
+    decrypted_size: Optional[int]
+    #: numbers of the keyslots in use
+    keyslots: List[int]
+    problems: List[str]
+
+
+@header_io.names_image
+def audit(image: base.Image) -> Report:
+    """Inspect *image*; nothing is written.
+
+    :raises ImageError: it cannot be read
+    """
+    size = image.size()
+    start = header_io.read_start(image)
+    name = "unknown"
+    try:
+        found = detect.detect(start)
+        name = found.value
+        if found is detect.Format.NONE:
+            return Report(name, size, None, [], [])
+        header = header_io.parse(start, size)
+    except exception.UnsupportedHeader as error:
+        return Report(name, size, None, [], [f"not inspected: {error.msg}"])
+    except exception.HeaderError as error:
+        return Report(name, size, None, [], [f"damaged header: {error.msg}"])
+    return Report(name, size, size - header.data_offset,
+                  [slot.number for slot in header.keyslots],
+                  problems(header, size, engines.Store.of(image)))
+
+
+def problems(header: header_io.Header, size: int,
+             store: engines.Store) -> List[str]:
+    """What an operator should look at, one sentence each."""
+    found = [f"damaged keyslot {slot.number}: {slot.damage}"
+             for slot in header.keyslots if slot.damage]
+    if isinstance(header, luks2.Luks2Header):
+        found += _luks2_problems(header)
+    if not any(slot.usable for slot in header.keyslots):
+        found.append("no keyslot: no passphrase opens the volume")
+    if header.data_offset % _GIB and not size % _GIB:
+        found.append(
+            f"cut tail: the image has whole GiB, so the guest's disk is "
+            f"{header.data_offset} bytes short")
+    if header.data_offset % store.stripe_period:
+        found.append(
+            f"unaligned payload: librbd of Ceph 18 and newer refuses a data "
+            f"offset of {header.data_offset} with a stripe period of "
+            f"{store.stripe_period}")
+    if store.journaling:
+        found.append("journaling: librbd refuses encryption with this "
+                     "feature, only QEMU's luks driver opens the volume")
+    return found
+
+
+def _luks2_problems(header: luks2.Luks2Header) -> List[str]:
+    found = []
+    if header.ailment is not None and header.ailment.damage:
+        found.append(f"damaged header copy, the {header.ailment.which} one: "
+                     f"{header.ailment.damage}")
+    elif header.ailment is not None:
+        found.append(f"stale header copy, the {header.ailment.which} one: a "
+                     f"change was cut off; the next one puts it right")
+    if header.metadata.requirements:
+        found.append("requirement: " + ", ".join(
+            name.encode("ascii", "backslashreplace").decode()
+            for name in header.metadata.requirements))
+    return found

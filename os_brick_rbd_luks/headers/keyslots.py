@@ -1,0 +1,178 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Add, replace and remove passphrases.
+
+A volume key does not change by this: snapshots and clones made earlier keep
+the header of their time, and with it the passphrases of their time.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import List, NamedTuple, Optional
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import kdfs
+
+LOG = logging.getLogger(__name__)
+
+
+class Result(NamedTuple):
+    """What was done to the keyslots."""
+
+    #: the keyslot that was filled, None if none was
+    added: Optional[int]
+    #: the keyslot that was erased, None if none was
+    removed: Optional[int]
+    #: snapshots that still open as before
+    stale_snapshots: List[str]
+
+
+@header_io.names_image
+def add(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
+        iterations: int = kdfs.MIN_ITERATIONS,
+        argon2: Optional[kdfs.Argon2Cost] = None,
+        keyslot: Optional[int] = None) -> Result:
+    """Let *new_passphrase* open the volume as well.
+
+    :param iterations: of PBKDF2
+    :param argon2: use Argon2id at that cost instead, in LUKS2
+    :param keyslot: the one to fill; the first free one when None
+    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :raises NoFreeKeyslot, KeyslotInUse: see the header's ``add``
+    """
+    opened = unlocking.unlock(image, passphrase)
+    change = opened.header.add(opened.volume_key, new_passphrase,
+                               iterations=iterations, argon2=argon2,
+                               keyslot=keyslot)
+    header_io.apply(image, change.plan)
+    LOG.info("%s: keyslot %d added", image.name, change.keyslot)
+    return Result(change.keyslot, None, [])
+
+
+@header_io.names_image
+def rekey(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
+          iterations: int = kdfs.MIN_ITERATIONS,
+          argon2: Optional[kdfs.Argon2Cost] = None) -> Result:
+    """Put *new_passphrase* in the place of *passphrase*.
+
+    :param iterations: of PBKDF2
+    :param argon2: use Argon2id at that cost instead, in LUKS2
+    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :raises NoFreeKeyslot: the new one needs one until the old one is erased
+    """
+    opened = unlocking.unlock(image, passphrase)
+    change = opened.header.replace(opened.keyslot, opened.volume_key,
+                                   new_passphrase, iterations=iterations,
+                                   argon2=argon2)
+    header_io.apply(image, change.plan)
+    LOG.info("%s: keyslot %d replaced by keyslot %d", image.name,
+             opened.keyslot, change.keyslot)
+    return Result(change.keyslot, opened.keyslot, image.snapshots())
+
+
+@header_io.names_image
+def own(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
+        iterations: int = kdfs.MIN_ITERATIONS,
+        argon2: Optional[kdfs.Argon2Cost] = None) -> header_io.Header:
+    """Let *new_passphrase*, and no other, open the volume.
+
+    For a clone, whose source's passphrases are other people's.
+
+    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :raises NoFreeKeyslot: the new one needs one until the others are erased
+    """
+    opened = unlocking.unlock(image, passphrase)
+    others = [slot.number for slot in opened.header.keyslots]
+    added = opened.header.add(opened.volume_key, new_passphrase,
+                              iterations=iterations, argon2=argon2)
+    erased = added.header.erase(others)
+    header_io.apply(image, added.plan.then(erased.plan))
+    LOG.info("%s: keyslot %d took the place of %s", image.name,
+             added.keyslot, others)
+    return erased.header
+
+
+@header_io.names_image
+def keep_only(image: base.Image, passphrase: bytes) -> Result:
+    """Remove all keyslots but the one that *passphrase* opens.
+
+    With :func:`add` before, what :func:`own` does in two steps: whoever
+    stores the passphrase can change it between them.
+
+    :raises WrongPassphrase: *passphrase* opens none
+    """
+    opened = unlocking.unlock(image, passphrase)
+    others = [slot.number for slot in opened.header.keyslots
+              if slot.number != opened.keyslot]
+    if others:
+        header_io.apply(image, opened.header.erase(others).plan)
+        LOG.info("%s: keyslots %s removed, all but %d", image.name, others,
+                 opened.keyslot)
+    return Result(None, None, image.snapshots())
+
+
+@header_io.names_image
+def remove(image: base.Image, passphrase: bytes) -> Result:
+    """Remove the keyslot that *passphrase* opens.
+
+    :raises WrongPassphrase: it opens none
+    :raises LastKeyslot: nothing would open the volume any more
+    """
+    opened = unlocking.unlock(image, passphrase)
+    return _remove(image, opened.header, opened.keyslot)
+
+
+@header_io.names_image
+def remove_number(image: base.Image, keyslot: int,
+                  passphrase: Optional[bytes]) -> Result:
+    """Remove a keyslot whose passphrase may be lost.
+
+    :param passphrase: opens another keyslot, as proof that the volume stays
+        usable; None to do without the proof
+    :raises WrongPassphrase: *passphrase* opens no other keyslot
+    :raises KeyslotNotFound: *keyslot* is not in use
+    :raises LastKeyslot: nothing would open the volume any more
+    """
+    header = header_io.read_header(image)
+    header.keyslot(keyslot)
+    others = [slot.number for slot in header.keyslots
+              if slot.number != keyslot and slot.usable]
+    if not others:
+        raise exception.LastKeyslot(keyslot=keyslot)
+    if passphrase is not None:
+        _prove(image, passphrase, others)
+    return _remove(image, header, keyslot)
+
+
+def _prove(image: base.Image, passphrase: bytes, keyslots: List[int]) -> None:
+    for number in keyslots:
+        try:
+            unlocking.unlock(image, passphrase, number)
+        except exception.WrongPassphrase:
+            continue
+        return
+    raise exception.WrongPassphrase()
+
+
+def _remove(image: base.Image, header: header_io.Header,
+            keyslot: int) -> Result:
+    if not any(slot.number != keyslot and slot.usable
+               for slot in header.keyslots):
+        raise exception.LastKeyslot(keyslot=keyslot)
+    header_io.apply(image, header.erase([keyslot]).plan)
+    LOG.info("%s: keyslot %d removed", image.name, keyslot)
+    return Result(None, keyslot, image.snapshots())

@@ -1,0 +1,57 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Rewrite the damaged copy of a LUKS2 header from the good one."""
+
+from __future__ import annotations
+
+import logging
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+
+LOG = logging.getLogger(__name__)
+
+
+@header_io.names_image
+def repair(image: base.Image, *, force: bool = False) -> str:
+    """Put the copy right that is damaged, or that a cut change left behind.
+
+    Which passphrases open the volume does not change by it.
+
+    :param force: although the image begins like something else than a header
+    :returns: the copy that was rewritten, "primary" or "secondary"
+    :raises OperationRefused: both copies are sound, there is but one copy
+        (LUKS1), or the image begins like something else
+    :raises HeaderError: there is no good copy
+    """
+    start = header_io.read_start(image)
+    header = header_io.parse(start, image.size())
+    if not isinstance(header, luks2.Luks2Header):
+        raise exception.OperationRefused(
+            reason="a LUKS1 header has no second copy to repair it from; "
+                   "restore a header backup")
+    change = header.repair()
+    begins = start[:len(detect.MAGIC)]
+    if not force and begins not in (
+            detect.MAGIC, detect.CLONE_MAGIC, bytes(len(begins))):
+        raise exception.OperationRefused(
+            reason="it begins like something else than a header, which the "
+                   "repair would overwrite; if it is a volume nevertheless, "
+                   "insist with --force (force=True)")
+    which = "primary" if change.plan.stages[0][0].offset == 0 else "secondary"
+    header_io.apply(image, change.plan)
+    LOG.info("%s: %s copy of the header rewritten", image.name, which)
+    return which

@@ -1,0 +1,88 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A passphrase to the keyslot it opens and the volume key."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from typing import Optional, Sequence
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import keyslot_views
+from os_brick_rbd_luks.luks import limits
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Unlocked:
+    """An opened volume."""
+
+    header: header_io.Header
+    #: the keyslot that the passphrase opened
+    keyslot: int
+    volume_key: bytes = dataclasses.field(repr=False)
+
+
+@header_io.names_image
+def unlock(image: base.Image, passphrase: bytes,
+           keyslot: Optional[int] = None) -> Unlocked:
+    """Open *image* with *passphrase*; nothing is written.
+
+    :param keyslot: try this one only
+    :raises WrongPassphrase: it opens none of them
+    :raises CorruptHeader: all keyslots are damaged
+    :raises HeaderLimitExceeded: to try them all would take minutes
+    :raises UnsupportedHeader: all are of a kind that we do not know
+    :raises KeyslotNotFound: *keyslot* is not in use, or none is
+    """
+    return unlock_header(image, header_io.read_header(image), passphrase,
+                         keyslot)
+
+
+@header_io.names_image
+def unlock_header(image: base.Image, header: header_io.Header,
+                  passphrase: bytes, keyslot: Optional[int] = None
+                  ) -> Unlocked:
+    """As :func:`unlock`, with the header that was just read from *image*."""
+    slots = ([header.keyslot(keyslot)] if keyslot is not None
+             else list(header.keyslots))
+    if not slots:
+        raise exception.KeyslotNotFound(keyslot="0 (or any other)")
+    # Priority 0 is for those who name the keyslot.
+    tried = sorted((slot for slot in slots if slot.usable
+                    and (slot.priority or keyslot is not None)),
+                   key=lambda slot: -slot.priority)
+    _check_cost(header, tried)
+    for slot in tried or [slot for slot in slots if not slot.usable]:
+        area = image.read(slot.offset, slot.length)
+        try:
+            key = header.open_keyslot(slot.number, area, passphrase)
+        except exception.WrongPassphrase:
+            continue
+        LOG.debug("%s: keyslot %d opened", image.name, slot.number)
+        return Unlocked(header, slot.number, key)
+    raise exception.WrongPassphrase()
+
+
+def _check_cost(header: header_io.Header,
+                slots: Sequence[keyslot_views.Keyslot]) -> None:
+    """Refuse to try keyslots that together cost minutes."""
+    total = sum(slot.cost + header.digest_iterations for slot in slots)
+    if total > limits.MAX_TOTAL_ITERATIONS:
+        raise exception.HeaderLimitExceeded(
+            field="iterations of all keyslots", value=total,
+            limit=limits.MAX_TOTAL_ITERATIONS)

@@ -1,0 +1,136 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Who decrypts a volume while its data is copied: librbd, QEMU or Python.
+
+librbd where it can: it knows holes, and all formats. Else QEMU's luks driver,
+and where data comes from a pipe, which neither of them reads, Python.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Callable, List, Optional, Sequence, Union
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import plaintext
+
+LOG = logging.getLogger(__name__)
+
+#: Gives the passphrase that has a key manager's id.
+Fetch = Callable[[str], bytes]
+
+#: A volume as plain text, decrypted by librbd or by Python.
+View = Union[base.LayeredImage, plaintext.Plaintext]
+
+#: Header type -> QEMU's name of it in its rbd driver.
+_FORMATS = {"luks1": "luks", "luks2": "luks2"}
+
+
+def no_keys(key_id: str) -> bytes:
+    """A :data:`Fetch` for those who have no key manager.
+
+    :raises OperationRefused: always
+    """
+    raise exception.OperationRefused(
+        reason=f"librbd needs key {key_id or 'of its source'} as well to "
+               "read what it has of its parent; flatten it first, or name "
+               "the key manager that has the key")
+
+
+def lacks_keys(image: base.LayeredImage, header: header_io.Header,
+               release: Optional[int]) -> bool:
+    """Whether librbd cannot read a clone for want of keys, and others can.
+
+    A re-keyed LUKS1 clone has the volume key of its source. QEMU's luks
+    driver, and Python, know nothing of layers.
+
+    :param release: see :class:`~os_brick_rbd_luks.headers.engines.Host`
+    """
+    return (engines.qemu_refusal(header) is None
+            and chain.UNKNOWN in chain.needed(image, release))
+
+
+def below(image: base.LayeredImage, release: Optional[int],
+          fetch: Fetch) -> List[bytes]:
+    """The passphrases of the layers below *image* that librbd asks for.
+
+    None of them, if it lacks one and is not to read the image.
+
+    :param release: see :class:`~os_brick_rbd_luks.headers.engines.Host`
+    """
+    if lacks_keys(image, header_io.read_header(image), release):
+        return []
+    return _passphrases(image, chain.needed(image, release), fetch)
+
+
+def _passphrases(image: base.LayeredImage, keys: List[str], fetch: Fetch
+                 ) -> List[bytes]:
+    with exception.about(image.name):
+        return [fetch(key) if key != chain.UNKNOWN else no_keys(key)
+                for key in keys]
+
+
+def block_options(options: base.BlockOptions, image: base.LayeredImage,
+                  header: header_io.Header, passphrase: bytes,
+                  release: Optional[int], fetch: Fetch = no_keys
+                  ) -> base.BlockOptions:
+    """How QEMU opens a volume as plain text.
+
+    :param options: how it opens the image as it is
+    :param image: the same image, open
+    :raises UnsupportedHeader: it cannot
+    :raises OperationRefused: a passphrase of a layer below is not known
+    """
+    reason = engines.librbd_reason(header, engines.Store.of(image), release)
+    qemu = engines.qemu_refusal(header)
+    keys = [] if reason else chain.needed(image, release)
+    # QEMU's own driver reads a re-keyed clone with its own passphrase.
+    if reason is None and not (qemu is None and keys):
+        layers = [passphrase, *_passphrases(image, keys, fetch)]
+        found, prefix = dict(options), "encrypt."
+        for number, value in enumerate(layers):
+            found[f"{prefix}format"] = ("luks-any" if number
+                                        else _FORMATS[header.type])
+            found[f"{prefix}key-secret"] = base.Secret(value)
+            prefix += "parent."
+        return found
+    if qemu is None:
+        return {"driver": "luks", "key-secret": base.Secret(passphrase),
+                **{f"file.{name}": value for name, value in options.items()}}
+    raise exception.UnsupportedHeader(
+        what=f"copying the data of {image.name}",
+        supported=f"what librbd ({reason}) or QEMU ({qemu}) opens")
+
+
+def open_view(image: base.LayeredImage, header: header_io.Header,
+              passphrase: bytes, release: Optional[int],
+              passphrases_below: Sequence[bytes]
+              ) -> View:
+    """Read and write a volume as plain text by *image* itself.
+
+    Afterwards *image* is plain text, if librbd decrypts.
+    """
+    reason = engines.librbd_reason(header, engines.Store.of(image), release)
+    if reason is None and lacks_keys(image, header, release):
+        reason = "the key of the volume that it is a clone of is not known"
+    if reason is None:
+        image.load_encryption(header.type, passphrase, *passphrases_below)
+        return image
+    LOG.warning("%s: decrypted by Python, which is slow: %s", image.name,
+                reason)
+    return plaintext.Plaintext(
+        image, unlocking.unlock_header(image, header, passphrase))

@@ -1,0 +1,187 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's libvirt driver: only what meets encrypted RBD volumes.
+
+Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any, Dict, Mapping, Optional
+
+from nova import conf
+from nova.virt.libvirt import driver
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import provider
+from os_brick_rbd_luks.nova import requirements
+from os_brick_rbd_luks.nova import swap
+from os_brick_rbd_luks.services import opts
+
+LOG = logging.getLogger(__name__)
+
+ConnectionInfo = Dict[str, Any]
+
+
+class RBDLuksLibvirtDriver(
+        driver.LibvirtDriver):  # type: ignore[misc]
+    """Upstream's for all that is not an encrypted RBD volume."""
+
+    def __init__(self, virtapi: Any, read_only: bool = False) -> None:
+        super().__init__(virtapi, read_only)
+        opts.options(conf.CONF)
+        # The encryptor's secrets are for the guests of Nova's libvirt.
+        conf.CONF.set_default("libvirt_uri", self._uri(), group=opts.GROUP)
+
+    def _attach_encryptor(self, context: Any,
+                          connection_info: ConnectionInfo,
+                          encryption: Optional[Mapping[str, Any]]) -> None:
+        """Publish the present key of a volume, and mark the connection.
+
+        Upstream's leaves a secret that is there as it is, also when the
+        volume has another key by now.
+        """
+        if encryption is None and provider.is_native(connection_info):
+            encryption = self._get_volume_encryption(context, connection_info)
+        if not provider.is_ours(connection_info, encryption):
+            super()._attach_encryptor(context, connection_info, encryption)
+            return
+        before = host_secrets.names(connection_info)
+        # What another host or run found out may hold no more.
+        attachment.unmark(connection_info)
+        encryptor = self._get_volume_encryptor(connection_info, encryption)
+        try:
+            encryptor.attach_volume(context, **(encryption or {}))
+        except exception.PassphraseUnavailable as error:
+            # An operator's restart of somebody's server has no access to the
+            # tenant's key, nor has anybody while the key manager is down.
+            volume = attachment.volume_id(connection_info)
+            if self._host.find_secret("volume", volume) is None:
+                raise
+            LOG.warning("%s; the libvirt secret that this host has for the "
+                        "volume is used", error)
+            encryptor.mark_volume()
+        # A volume that Cinder has migrated was attached by another id.
+        host_secrets.delete(self._host,
+                            before - host_secrets.names(connection_info))
+
+    def _detach_encryptor(self, context: Any,
+                          connection_info: ConnectionInfo,
+                          encryption: Optional[Mapping[str, Any]],
+                          destroy_secrets: bool = True) -> None:
+        """Remove the secrets of all layers, and the mark.
+
+        :param destroy_secrets: False to keep them for a guest that is only
+            powered off
+        """
+        if not provider.is_native(connection_info):
+            super()._detach_encryptor(context, connection_info, encryption,
+                                      destroy_secrets)
+            return
+        if destroy_secrets:
+            host_secrets.remove(self._host, connection_info)
+            attachment.unmark(connection_info)
+
+    def attach_volume(self, *args: Any, **kwargs: Any) -> None:
+        """As upstream's, which undoes all if it fails.
+
+        :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
+        """
+        with requirements.hotplug(self._host):
+            super().attach_volume(*args, **kwargs)
+
+    def _resize_attached_encrypted_volume(
+            self, context: Any, original_new_size: int, block_device: Any,
+            instance: Any, connection_info: ConnectionInfo,
+            encryption: Mapping[str, Any]) -> None:
+        """Show the guest the size that the header and the image say.
+
+        Upstream's runs qemu-img as root, and takes the header off the size
+        that was asked for.
+        """
+        if not provider.is_ours(connection_info, encryption):
+            super()._resize_attached_encrypted_volume(
+                context, original_new_size, block_device, instance,
+                connection_info, encryption)
+            return
+        self._get_volume_encryptor(connection_info, encryption).mark_volume()
+        facts = attachment.read(connection_info)
+        assert facts  # noqa: S101 (it has just been marked)
+        self._resize_attached_volume(requirements.resize_to(facts),
+                                     block_device, instance)
+
+    def pre_live_migration(self, *args: Any, **kwargs: Any) -> Any:
+        """As upstream's; tells the source what its XML has to say.
+
+        Upstream's source host would replace whatever encryption a disk has by
+        QEMU's LUKS1 with a single secret.
+        """
+        data = super().pre_live_migration(*args, **kwargs)
+        for bdm in data.bdms:
+            info = bdm.connection_info
+            facts = attachment.read(info)
+            if not facts:
+                continue
+            host_secrets.carry(self._host, info)
+            bdm.connection_info = info
+            if facts.engine != attachment.QEMU and bdm.obj_attr_is_set(
+                    "encryption_secret_uuid"):
+                del bdm.encryption_secret_uuid
+        return data
+
+    def swap_volume(self, context: Any, old_connection_info: ConnectionInfo,
+                    new_connection_info: ConnectionInfo, instance: Any,
+                    mountpoint: str, resize_to: int) -> None:
+        """Move a running guest from one volume to another.
+
+        Between encrypted RBD volumes, or one and a plain volume; upstream's
+        refuses both.
+
+        :param resize_to: GiB of the new volume, 0 if it is as large as the
+            old one
+        :raises VolumeTooSmall: the guest's disk does not fit; nothing was
+            changed
+        :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
+        :raises OperationRefused: the other is encrypted in another way, or
+            larger and no RBD image
+        :raises ImageLocked: the new volume is larger, and somebody has its
+            image open
+        :raises VolumeRebaseFailed: Nova's; the guest is on the old volume
+        """
+        infos = (old_connection_info, new_connection_info)
+        metadata = [self._get_volume_encryption(context, info)
+                    for info in infos]
+        ours = [provider.is_ours(*pair) for pair in zip(infos, metadata)]
+        if not any(ours):
+            super().swap_volume(context, *infos, instance, mountpoint,
+                                resize_to)
+            return
+        for info, encryption, native in zip(infos, metadata, ours):
+            if encryption and not native:
+                raise exception.OperationRefused(
+                    reason=f"volume {attachment.volume_id(info)} is encrypted "
+                           "on the host, so a guest cannot be moved between "
+                           "it and an encrypted RBD volume; detach it first")
+
+        def prepare() -> None:
+            if ours[0]:
+                self._get_volume_encryptor(
+                    old_connection_info, metadata[0]).prepare_copy()
+
+        with requirements.hotplug(self._host):
+            swap.Swap(self, context, instance, mountpoint).run(
+                *infos, prepare, new_is_encrypted=ours[1],
+                resize_to=resize_to)

@@ -1,0 +1,73 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Nova's RBD volume driver, which reads the native mark.
+
+Source: ``nova.virt.libvirt.volume.net.LibvirtNetVolumeDriver``, Nova 26 to 34.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Dict, Mapping, Optional
+
+from nova.virt.libvirt.volume import net
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import encryption
+from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import requirements
+
+
+class RBDLuksVolumeDriver(
+        net.LibvirtNetVolumeDriver):  # type: ignore[misc]
+    """Upstream's for what is not encrypted."""
+
+    def get_config(self, connection_info: Dict[str, Any],
+                   disk_info: Mapping[str, Any]) -> Any:
+        """The disk of a guest; never the raw image of an encrypted volume.
+
+        :raises UnknownMark: the mark says what we do not know
+        :raises MissingSecret: libvirt has no secret for it
+        :raises NotMarked: an encrypted volume with neither mark nor secret
+        :raises UnsupportedHypervisor: see
+            :func:`~os_brick_rbd_luks.nova.requirements.check`
+        """
+        disk = super().get_config(connection_info, disk_info)
+        volume = attachment.volume_id(connection_info)
+        with exception.about(f"volume {volume}"):
+            facts = _read(connection_info)
+            if facts is None:
+                if _is_encrypted(connection_info) and not encryption.get(
+                        disk):
+                    raise exception.NotMarked()
+                return disk
+            requirements.check(self.host, facts)
+            encryption.put(disk, encryption.of(
+                facts, host_secrets.uuids(self.host, connection_info)))
+        if not facts.discard:
+            # The guest would issue what frees nothing.
+            disk.driver_discard = "ignore"
+        return disk
+
+
+def _is_encrypted(connection_info: Mapping[str, Any]) -> bool:
+    return bool((connection_info.get("data") or {}).get("encrypted"))
+
+
+def _read(connection_info: Mapping[str, Any]
+          ) -> Optional[attachment.Native]:
+    try:
+        return attachment.read(connection_info)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise exception.UnknownMark(
+            what=f"a mark without {error}") from error

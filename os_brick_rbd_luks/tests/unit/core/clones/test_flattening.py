@@ -1,0 +1,206 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+from __future__ import annotations
+
+import logging
+
+import ddt
+import fixtures
+
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.tests.unit.core.clones import clones
+from os_brick_rbd_luks.tests.unit.core.headers import base
+
+LUKS2 = formatting.Options(type="luks2")
+DELETED = ".deleted"
+
+
+class FlattenTestCase(clones.CloneTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
+
+    def layered(self, parent, name="clone", **options):
+        cloning.layered(self.store, parent, name, base.NEW, LUKS2, **options)
+
+    def needs_keys(self, name):
+        with self.store.open(name, read_only=True) as image:
+            return flattening.needs_keys(image)
+
+    def flatten(self, name="clone", fetch=None):
+        flattening.flatten(self.store, name, base.NEW,
+                           *([fetch] if fetch else []))
+
+
+@ddt.ddt
+class NeedsKeysTest(FlattenTestCase):
+
+    def test_no_clone(self):
+        self.source("luks2")
+        self.assertIs(False, self.needs_keys("source"))
+
+    def test_plain_clone(self):
+        self.store.clone(self.source(), "clone").__exit__()
+        self.assertIs(False, self.needs_keys("clone"))
+
+    @ddt.data("luks1", "luks2")
+    def test_same_volume_key(self, kind):
+        cloning.own_key(self.store, self.source(kind), "clone", base.OLD,
+                        base.NEW)
+        self.assertIs(False, self.needs_keys("clone"))
+
+    def test_header_of_its_own(self):
+        self.layered(self.source())
+        self.assertIs(True, self.needs_keys("clone"))
+        self.flatten()
+        self.assertIs(False, self.needs_keys("clone"))
+
+
+@ddt.ddt
+class FlattenTest(FlattenTestCase):
+
+    @ddt.data("plain", "luks1")
+    def test_parent_s_data_is_encrypted_anew(self, kind):
+        secret = {} if kind == "plain" else {"passphrase": base.OLD,
+                                             "key_id": "id"}
+        self.layered(self.source(kind), **secret)
+        asked = []
+
+        def fetch(key_id):
+            asked.append(key_id)
+            return base.OLD
+
+        self.flatten(fetch=fetch)
+        self.assertEqual(clones.expected(), self.guest("clone", base.NEW))
+        # The base is between them, with the source's header.
+        self.assertEqual(set() if kind == "plain" else {"id"}, set(asked))
+        with self.store.open("clone") as image:
+            self.assertIsNone(image.parent())
+            self.assertIsNone(image.note(chain.NOTE))
+
+    @ddt.data("luks1", "luks2")
+    def test_same_volume_key_needs_no_passphrase(self, kind):
+        cloning.own_key(self.store, self.source(kind), "clone", base.OLD,
+                        base.NEW, key_id="id")
+
+        def fetch(key_id):
+            raise AssertionError(key_id)
+
+        self.flatten(fetch=fetch)
+        self.assertEqual(clones.expected(), self.guest("clone", base.NEW))
+
+    def test_no_clone_is_left_alone(self):
+        self.source("luks2", name="clone", key=base.NEW)
+        before = self.state()
+        self.flatten()
+        self.assertEqual(before, self.state())
+
+    def test_wrong_passphrase_changes_nothing(self):
+        self.layered(self.source())
+        before = self.state()
+        self.assertRaises(exception.WrongPassphrase, flattening.flatten,
+                          self.store, "clone", base.OTHER)
+        self.assertEqual(before, self.state())
+
+    def test_key_that_nobody_has_changes_nothing(self):
+        self.layered(self.source("luks1"), passphrase=base.OLD, key_id="id")
+        before = self.state()
+        self.assertRaises(exception.OperationRefused, self.flatten)
+        self.assertEqual(before, self.state())
+
+    @ddt.data(16, None)
+    def test_old_ceph_changes_nothing(self, release):
+        self.layered(self.source())
+        before = self.state()
+        self.store.release = release
+        error = self.assertRaises(exception.UnsupportedCeph, self.flatten)
+        self.assertIn("18", str(error))
+        self.assertEqual(before, self.state())
+
+
+@ddt.ddt
+class ReleaseParentsTest(FlattenTestCase):
+    """What there was only for a clone."""
+
+    def release(self, parent, name):
+        flattening.release_parents(self.store, parent, name)
+
+    def clone_of(self, image, name):
+        parent = self.snapshot(image, f"{name}.clone_snap")
+        self.store.clone(parent, name).__exit__()
+        return parent
+
+    def test_nothing(self):
+        """A clone without a parent: nothing is looked for or removed."""
+        self.source("luks1")
+        before = self.state()
+        self.store.steps.done.clear()
+        self.release(None, "clone")
+        self.assertEqual([], self.store.steps.done)
+        self.assertEqual(before, self.state())
+
+    def test_snapshot_of_the_clone(self):
+        self.source("luks1")
+        parent = self.clone_of("source", "clone")
+        self.store.remove("clone")
+        self.release(parent, "clone")
+        self.assertEqual(["s"], [*self.store.contents["source"].frozen])
+        self.assertEqual(["source"], self.store.images())
+
+    def test_snapshot_of_somebody_else(self):
+        parent = self.source("luks1")
+        self.release(parent, "clone")
+        self.assertEqual(["s"], [*self.store.contents["source"].frozen])
+
+    def test_snapshot_with_a_clone(self):
+        self.source("luks1")
+        parent = self.clone_of("source", "clone")
+        self.release(parent, "clone")
+        self.assertIn("clone.clone_snap",
+                      self.store.contents["source"].frozen)
+
+    def test_images_kept_for_their_clones(self):
+        self.source("luks1")
+        self.clone_of("source", "one")
+        parent = self.clone_of("one", "two")
+        self.store.rename("one", "one" + DELETED)
+        parent = parent._replace(image="one" + DELETED)
+        self.store.remove("two")
+        self.release(parent, "two")
+        self.assertEqual(["source"], self.store.images())
+        self.assertEqual(["s"], [*self.store.contents["source"].frozen])
+
+    def test_kept_while_there_is_another_clone(self):
+        self.source("luks1")
+        self.clone_of("source", "one")
+        self.clone_of("one", "other")
+        parent = self.clone_of("one", "two")
+        self.store.rename("one", "one" + DELETED)
+        self.store.remove("two")
+        self.release(parent._replace(image="one" + DELETED), "two")
+        self.assertEqual(["one" + DELETED, "other", "source"],
+                         sorted(self.store.images()))
+
+    def test_padded_base(self):
+        self.layered(self.source())
+        with self.store.open("clone", read_only=True) as image:
+            parent = image.parent()
+        self.assertEqual(1, len(self.bases()))
+        self.store.remove("clone")
+        self.release(parent, "clone")
+        self.assertEqual([], self.bases())

@@ -1,0 +1,126 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Destroy all keyslots."""
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.tests.fakes import store as stores
+from os_brick_rbd_luks.tests.unit.core.headers import base
+from os_brick_rbd_luks.tests import units
+
+
+@ddt.ddt
+class EraseTest(base.OperationsTestCase):
+
+    def test_nothing_opens_any_more(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        old = header_io.read_header(image)
+        areas = [image.read(slot.offset, slot.length)
+                 for slot in old.keyslots]
+        self.assertEqual([0, 1], erase.erase(image))
+        for passphrase in (base.OLD, base.NEW):
+            self.assertFalse(self.opens(image, passphrase))
+        for slot, area in zip(old.keyslots, areas):
+            found = image.read(slot.offset, slot.length)
+            self.assertFalse({area[n:n + 32] for n in range(0, 64000, 32)}
+                             & {found[n:n + 32] for n in range(0, 64000, 32)})
+            self.assertNotEqual(bytes(64000), found)
+
+    def test_header_stays_without_keyslots(self):
+        image = self.make_volume()
+        before = header_io.read_header(image)
+        erase.erase(image)
+        after = header_io.read_header(image)
+        self.assertTrue(before.same_volume(after))
+        self.assertEqual((), after.keyslots)
+
+    def test_payload_is_not_touched(self):
+        image = self.make_volume()
+        image.content.write(4 * units.MIB, b"payload")
+        erase.erase(image)
+        self.assertEqual(b"payload", image.read(4 * units.MIB, 7))
+
+    def test_areas_before_header(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        erase.erase(image)
+        self.assertEqual(
+            [*[("write", 4096 + number * 65536, 64000)
+               for number in range(8)], ("flush", 0, 0),
+             ("write", 0, 592), ("flush", 0, 0)],
+            self.kinds(image, "write", "flush"))
+
+    def test_areas_of_unused_keyslots_as_well(self):
+        """Another tool may have freed one without overwriting it."""
+        image = self.make_volume(base.OLD, base.NEW)
+        area = image.read(4096 + 65536, 64000)
+        header = header_io.read_header(image).erase([1]).header
+        image.content.write(0, header.pack())
+        self.assertEqual([0], erase.erase(image))
+        found = image.read(4096 + 65536, 64000)
+        self.assertFalse({area[n:n + 32] for n in range(0, 64000, 32)}
+                         & {found[n:n + 32] for n in range(0, 64000, 32)})
+
+    def test_damaged_keyslots_as_well(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        record = image.read(208, 48)
+        self.patch_keyslot(image, 0, "active", b"\1\2\3\4")
+        self.assertEqual([0, 1], erase.erase(image))
+        self.patch_header(image, 208, record)
+        self.assertFalse(self.opens(image, base.OLD))
+
+    def test_again(self):
+        image = self.make_volume()
+        erase.erase(image)
+        self.assertEqual([], erase.erase(image))
+
+    def test_snapshots_are_refused(self):
+        image = self.make_volume()
+        stores.take_snapshot(image, "monday")
+        stores.take_snapshot(image, "tuesday")
+        error = self.assert_untouched(image, lambda: erase.erase(image),
+                                      exception.SnapshotsKeepHeader)
+        self.assertEqual("monday, tuesday", error.snapshots)
+        self.assertTrue(self.opens(image, base.OLD))
+
+    def test_snapshots_and_force(self):
+        image = self.make_volume()
+        stores.take_snapshot(image, "monday")
+        self.assertEqual([0], erase.erase(image, force=True))
+        self.assertFalse(self.opens(image, base.OLD))
+
+    @ddt.data(False, True)
+    def test_watchers_are_refused(self, force):
+        image = self.make_volume()
+        image.content.watchers.append("client.4")
+        self.assert_untouched(image,
+                              lambda: erase.erase(image, force=force),
+                              exception.ImageLocked)
+
+    @ddt.data(False, True)
+    def test_plain_image(self, force):
+        image = self.make_image()
+        self.assert_untouched(image,
+                              lambda: erase.erase(image, force=force),
+                              exception.NotLuks)
+
+    def test_changed_meanwhile(self):
+        image = self.make_volume()
+        image.content.before_lock = lambda: self.patch_header(image, 168,
+                                                              b"other")
+        self.assertRaises(exception.HeaderChanged, erase.erase, image)
+        self.assertEqual([], self.kinds(image, "write"))

@@ -1,0 +1,115 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A passphrase to a keyslot and the volume key."""
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.tests.unit.core.headers import base
+
+
+@ddt.ddt
+class UnlockTest(base.OperationsTestCase):
+
+    def test_every_keyslot(self):
+        passphrases = (base.OLD, base.NEW, base.OTHER)
+        image = self.make_volume(*passphrases)
+        for number, passphrase in enumerate(passphrases):
+            opened = unlocking.unlock(image, passphrase)
+            self.assertEqual(number, opened.keyslot)
+            self.assertEqual(opened,
+                             unlocking.unlock(image, passphrase, number))
+        self.assertEqual(1, len({self.volume_key(image, passphrase)
+                                 for passphrase in passphrases}))
+
+    def test_nothing_is_written(self):
+        image = self.make_volume()
+        unlocking.unlock(image, base.OLD)
+        self.assertEqual([], image.content.log)
+
+    @ddt.data(b"", b"old passphras", b"old passphrase\n", b"OLD PASSPHRASE",
+              b"\0", b"x" * 100_000)
+    def test_wrong_passphrase(self, passphrase):
+        image = self.make_volume()
+        self.assert_untouched(image,
+                              lambda: unlocking.unlock(image, passphrase),
+                              exception.WrongPassphrase)
+
+    def test_other_keyslot_than_asked_for(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
+                          base.OLD, 1)
+
+    def test_keyslots_that_cost_minutes(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        for number in (0, 1):
+            self.patch_keyslot(image, number, "iterations",
+                               (40_000_000).to_bytes(4, "big"))
+        self.assert_untouched(image, lambda: unlocking.unlock(image, base.OLD),
+                              exception.HeaderLimitExceeded)
+
+    @ddt.data(1, 7, 8, -1)
+    def test_keyslot_not_in_use(self, number):
+        error = self.assertRaises(exception.KeyslotNotFound, unlocking.unlock,
+                                  self.make_volume(), base.OLD, number)
+        self.assertEqual(number, error.keyslot)
+
+    def test_no_keyslot_at_all(self):
+        image = self.make_volume()
+        header = header_io.read_header(image)
+        header_io.apply(image, header.erase([0]).plan)
+        self.assertRaises(exception.KeyslotNotFound, unlocking.unlock, image,
+                          base.OLD)
+
+    def test_damaged_keyslot_hinders_no_other(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        self.patch_keyslot(image, 0, "active", b"\1\2\3\4")
+        self.assertEqual(1, unlocking.unlock(image, base.NEW).keyslot)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
+                          base.OLD)
+
+    def test_damage_is_no_wrong_passphrase(self):
+        image = self.make_volume()
+        self.patch_keyslot(image, 0, "iterations", bytes(4))
+        error = self.assertRaises(exception.CorruptHeader, unlocking.unlock,
+                                  image, base.OLD)
+        self.assertIn("key_block[0]", error.field)
+        self.assertRaises(exception.CorruptHeader, unlocking.unlock, image,
+                          base.OLD, 0)
+
+    def test_store_that_fails_is_no_wrong_passphrase(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        real = image.read
+
+        def read(offset, length):
+            if offset:
+                raise exception.ImageIOError(action="read", reason="no OSD")
+            return real(offset, length)
+
+        image.read = read
+        self.assertRaises(exception.ImageIOError, unlocking.unlock, image,
+                          base.NEW)
+
+    def test_plain_image(self):
+        image = self.make_image()
+        self.assert_untouched(image, lambda: unlocking.unlock(image, base.OLD),
+                              exception.NotLuks)
+
+    def test_repr_has_no_volume_key(self):
+        opened = unlocking.unlock(self.make_volume(), base.OLD)
+        self.assertNotIn("volume_key", repr(opened))
+        self.assertNotIn(repr(opened.volume_key), repr(opened))

@@ -1,0 +1,212 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""A new image appears complete or not at all, whatever went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+
+import ddt
+import fixtures
+import testtools
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.fakes import store as stores
+from os_brick_rbd_luks.tests import units
+
+PARTIAL = "rbd-luks-partial.new"
+
+
+@ddt.ddt
+class PartialTest(testtools.TestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
+        self.store = stores.MemoryStore(name="volumes")
+
+    def make(self, name):
+        partial.create(self.store, name, units.MIB)
+
+    def run_new(self, make=None, work=lambda name: None, **options):
+        with partial.new(self.store, "new", make or self.make,
+                         **options) as name:
+            self.assertEqual(PARTIAL, name)
+            work(name)
+
+    def leave(self, *watchers):
+        """What a killed run leaves."""
+        with self.store.create(PARTIAL, units.MIB) as image:
+            image.write(0, b"old")
+        self.store.contents[PARTIAL].watchers[:] = watchers
+
+    def test_new(self):
+        def work(name):
+            self.assertEqual([name], self.store.images())
+            with self.store.open(name) as image:
+                image.write(0, b"data")
+
+        self.run_new(work=work)
+        self.assertEqual(["new"], self.store.images())
+        with self.store.open("new") as image:
+            self.assertEqual(b"data", image.read(0, 4))
+
+    @ddt.data(False, True)
+    def test_exists(self, restart):
+        """Also what an interrupted run left stays then."""
+        self.make("new")
+        self.leave()
+        error = self.assertRaises(exception.ImageExists, self.run_new,
+                                  restart=restart)
+        self.assertIn("volumes/new", str(error))
+        self.assertEqual(["new", PARTIAL], self.store.images())
+
+    def test_half_made(self):
+        self.leave()
+        error = self.assertRaises(exception.HalfMade, self.run_new)
+        self.assertEqual(f"volumes/{PARTIAL}", error.partial)
+        self.assertEqual([PARTIAL], self.store.images())
+
+    def test_half_made_and_restart(self):
+        self.leave()
+
+        def work(name):
+            with self.store.open(name) as image:
+                self.assertFalse(image.has_data())
+
+        self.run_new(work=work, restart=True)
+        self.assertEqual(["new"], self.store.images())
+
+    @ddt.data(False, True)
+    def test_another_run_is_at_it(self, restart):
+        """Its image stays, and that client may go on."""
+        self.leave("client.9 at 10.0.0.7:0/9")
+        error = self.assertRaises(exception.ImageLocked, self.run_new,
+                                  restart=restart)
+        self.assertIn("client.9 at 10.0.0.7:0/9", str(error))
+        self.assertIn(PARTIAL, str(error))
+        self.assertEqual([PARTIAL], self.store.images())
+        self.assertNotIn("evict", self.store.steps.done)
+
+    @ddt.data(ZeroDivisionError(), KeyboardInterrupt(), SystemExit(1),
+              exception.CopyFailed(reason="x"))
+    def test_failure_leaves_nothing(self, error):
+        def work(name):
+            # As a killed child's watch.
+            self.store.contents[name].watchers.append("client.9 at x")
+            raise error
+
+        self.assertIs(error, self.assertRaises(type(error), self.run_new,
+                                               work=work))
+        self.assertEqual([], self.store.images())
+
+    def test_failure_at_every_step_leaves_nothing(self):
+        """Or, at the last one, all of it."""
+        self.run_new()
+        steps = list(self.store.steps.done)
+        self.assertIn("rename", steps)
+        for number, name in enumerate(steps):
+            self.store = stores.MemoryStore(name="volumes")
+            error = exception.ImageIOError(action=name, reason="x")
+            self.store.steps.faults[number] = error
+            self.assertIs(error, self.assertRaises(
+                exception.ImageIOError, self.run_new))
+            self.assertEqual([], self.store.images(), (number, name))
+
+    def test_make_fails(self):
+        def make(name):
+            raise exception.ImageFull(action="create")
+
+        self.assertRaises(exception.ImageFull, self.run_new, make)
+        self.assertNotIn("remove", self.store.steps.done)
+
+    def test_made_by_another_run_in_between(self):
+        """What make() did not make is not removed."""
+        def make(name):
+            self.leave()
+            self.make(name)
+
+        self.assertRaises(exception.ImageExists, self.run_new, make)
+        self.assertEqual([PARTIAL], self.store.images())
+
+    def test_name_is_taken_in_between(self):
+        self.assertRaises(exception.ImageExists, self.run_new,
+                          work=lambda name: self.make("new"))
+        self.assertEqual(["new"], self.store.images())
+
+    @ddt.data("evict", "remove")
+    def test_first_error_is_told(self, step):
+        def work(name):
+            self.store.steps.faults[step] = exception.ImageIOError(
+                action=step, reason="no OSD")
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, self.run_new, work=work)
+        self.assertEqual([PARTIAL] if step == "remove" else [],
+                         self.store.images())
+        self.assertIn("no OSD", self.log.output)
+
+    def test_discard_of_what_is_not_there(self):
+        partial.discard(self.store, "nothing")
+        self.assertEqual([], self.store.images())
+
+
+class RunningTest(testtools.TestCase):
+    """Two runs, as librbd shows them to each other."""
+
+    def setUp(self):
+        super().setUp()
+        self.ceph = self.useFixture(ceph.Ceph())
+        self.stack = contextlib.ExitStack()
+        self.addCleanup(self.stack.close)
+
+    def pool(self):
+        connection = self.stack.enter_context(cluster.connect(user="cinder"))
+        return self.stack.enter_context(connection.pool("volumes"))
+
+    def fill(self, pool, work, **options):
+        with partial.new(pool, "new", lambda name: partial.create(
+                pool, name, units.MIB), **options) as name, \
+                pool.open(name) as image:
+            work(image)
+
+    def test_open_image_is_a_watcher(self):
+        first, second = self.pool(), self.pool()
+
+        def work(image):
+            error = self.assertRaises(
+                exception.ImageLocked, self.fill, second,
+                lambda image: self.fail("both"), restart=True)
+            self.assertIn("another run", str(error))
+            image.write(0, b"data")
+
+        self.fill(first, work)
+        self.assertEqual(["new"], first.images())
+        with first.open("new") as image:
+            self.assertEqual(b"data", image.read(0, 4))
+
+    def test_killed_child_is_evicted(self):
+        pool = self.pool()
+
+        def work(image):
+            self.ceph.watchers[image.name] = [
+                ceph.Watcher(9, "10.0.0.7:0/9")]
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, self.fill, pool, work)
+        self.assertEqual([], pool.images())
+        self.assertEqual(["10.0.0.7:0/9"], [*self.ceph.blocklist])

@@ -1,0 +1,346 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Who decrypts while data is copied, and with which passphrases."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+
+import ddt
+import fixtures
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.tests.unit.core.clones import clones
+from os_brick_rbd_luks.tests.unit.core.headers import base
+
+OBJECT = clones.OBJECT
+XTS1 = formatting.Options()
+XTS2 = formatting.Options(type="luks2")
+CBC1 = base.QUICK
+CBC2 = dataclasses.replace(base.QUICK, type="luks2")
+SECRETS = (base.OLD, base.NEW, base.OTHER)
+
+
+class DecryptionTestCase(clones.CloneTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
+
+    def volume(self, options, features=(), aligned=True, release=18):
+        """An open volume and its header."""
+        self.store.release = release
+        creating.create(self.store, "v", clones.SIZE, base.OLD, options,
+                        features=frozenset(features))
+        content = self.store.contents["v"]
+        content.release = release
+        if not aligned:
+            # As if its objects were larger.
+            content.stripe_period = 2 * content.size
+        image = self.store.open("v")
+        self.addCleanup(image.__exit__)
+        return image, header_io.read_header(image)
+
+    def options(self, image, header, release, fetch=decryption.no_keys):
+        return decryption.block_options(
+            {"driver": "rbd", "pool": "volumes", "image": "v"}, image, header,
+            base.OLD, release, fetch)
+
+    def assert_no_secret(self, *seen):
+        for secret in SECRETS:
+            self.assertNotIn(secret.decode(), f"{seen} {self.log.output}")
+
+
+@ddt.ddt
+class TableTest(DecryptionTestCase):
+    """The expected engine: librbd, qemu, python or nothing."""
+
+    CASES = [
+        # options, features, aligned, release, QEMU, handle
+        (XTS1, (), True, 18, "librbd", "librbd"),
+        (XTS1, (), True, 16, "librbd", "librbd"),
+        (XTS1, (), True, None, "qemu", "python"),
+        (XTS1, (), False, 18, "qemu", "python"),
+        (XTS1, (), False, 16, "librbd", "librbd"),
+        (XTS1, ("journaling",), True, 18, "qemu", "python"),
+        (CBC1, (), True, 18, "qemu", "python"),
+        (XTS2, (), True, 18, "librbd", "librbd"),
+        (XTS2, (), True, 16, "librbd", "librbd"),
+        (XTS2, (), True, None, None, "python"),
+        (XTS2, (), False, 18, None, "python"),
+        (XTS2, ("journaling",), True, 16, None, "python"),
+        (CBC2, (), True, 18, None, "python"),
+    ]
+
+    @ddt.data(*CASES)
+    @ddt.unpack
+    def test_qemu(self, options, features, aligned, release, engine, _view):
+        image, header = self.volume(options, features, aligned, release)
+        if engine is None:
+            error = self.assertRaises(exception.UnsupportedHeader,
+                                      self.options, image, header, release)
+            self.assertIn(image.name, str(error))
+            return
+        found = self.options(image, header, release)
+        secret = found.pop(
+            "key-secret" if engine == "qemu" else "encrypt.key-secret")
+        self.assertEqual(base.OLD, secret.value)
+        if engine == "qemu":
+            self.assertEqual(
+                {"driver": "luks", "file.driver": "rbd",
+                 "file.pool": "volumes", "file.image": "v"}, found)
+        else:
+            self.assertEqual(
+                {"driver": "rbd", "pool": "volumes", "image": "v",
+                 "encrypt.format": {"luks1": "luks", "luks2": "luks2"}[
+                     header.type]}, found)
+        self.assert_no_secret(secret, found)
+
+    @ddt.data(*CASES)
+    @ddt.unpack
+    def test_handle(self, options, features, aligned, release, _qemu, view):
+        image, header = self.volume(options, features, aligned, release)
+        plain = decryption.open_view(image, header, base.OLD, release, ())
+        self.assertEqual(clones.SIZE, plain.size())
+        self.assertIs(view == "python",
+                      isinstance(plain, plaintext.Plaintext))
+        self.assertIs(view == "python", "slow" in self.log.output)
+        plain.write(100, b"data")
+        self.assertEqual(b"data", plain.read(100, 4))
+        # Whoever did it, in the same format.
+        with self.store.open("v", read_only=True) as raw:
+            self.assertEqual(b"data", plaintext.Plaintext(
+                raw, unlocking.unlock(raw, base.OLD)).read(100, 4))
+        self.assert_no_secret()
+
+    def test_wrong_passphrase(self):
+        for options, release in itertools.product((XTS1, XTS2), (18, None)):
+            image, header = self.volume(options, release=release)
+            self.assertRaises(
+                exception.WrongPassphrase, decryption.open_view, image,
+                header, base.NEW, release, ())
+            image.__exit__()
+            self.store.remove("v")
+
+
+@ddt.ddt
+class ChainTest(DecryptionTestCase):
+    """Clones, whose layers below may have other passphrases."""
+
+    def clone(self, kind="luks1", own=False, keys=("key-1",)):
+        """A clone with passphrase NEW of a source with OLD."""
+        creating.create(self.store, "source", clones.SIZE, base.OLD,
+                        dataclasses.replace(XTS1, type=kind))
+        parent = self.snapshot("source")
+        image = self.store.clone(parent, "clone")
+        self.addCleanup(image.__exit__)
+        if own:
+            formatting.format_clone(image, base.NEW, XTS1)
+        else:
+            keyslots.own(image, base.OLD, base.NEW)
+        chain.write(image, [*keys])
+        return image, header_io.read_header(image)
+
+    def find(self, image, header, release, fetch=decryption.no_keys):
+        return decryption.block_options(
+            {"driver": "rbd"}, image, header, base.NEW, release, fetch)
+
+    def test_rekeyed_luks1_needs_nothing_else_in_qemu(self):
+        """Its own driver reads all layers with the one volume key."""
+        image, header = self.clone()
+        found = self.find(image, header, 18)
+        self.assertEqual("luks", found["driver"])
+        self.assertEqual(base.NEW, found["key-secret"].value)
+
+    @ddt.data(("luks1", 16, "luks"), ("luks2", 16, "luks2"))
+    @ddt.unpack
+    def test_old_librbd_asks_for_nothing_else(self, kind, release, name):
+        image, header = self.clone(kind)
+        found = self.find(image, header, release)
+        self.assertEqual(
+            {"driver": "rbd", "encrypt.format": name},
+            {key: value for key, value in found.items()
+             if key != "encrypt.key-secret"})
+        self.assertEqual(base.NEW, found["encrypt.key-secret"].value)
+
+    @ddt.data(("luks2", False, "luks2"), ("luks1", True, "luks"))
+    @ddt.unpack
+    def test_layers(self, kind, own, name):
+        image, header = self.clone(kind, own, keys=("key-1", "key-2"))
+        keys = {"key-1": base.OLD, "key-2": base.OTHER}
+        found = self.find(image, header, 18, keys.__getitem__)
+        secrets = {key: value.value for key, value in found.items()
+                   if key.endswith("key-secret")}
+        self.assertEqual(
+            {"encrypt.key-secret": base.NEW,
+             "encrypt.parent.key-secret": base.OLD,
+             "encrypt.parent.parent.key-secret": base.OTHER}, secrets)
+        self.assertEqual(
+            (name, "luks-any", "luks-any"), tuple(
+                found[f"encrypt.{parents}format"]
+                for parents in ("", "parent.", "parent.parent.")))
+        self.assert_no_secret(found)
+
+    def test_key_manager_is_needed(self):
+        image, header = self.clone("luks2")
+        error = self.assertRaises(exception.OperationRefused, self.find,
+                                  image, header, 18)
+        self.assertIn("key-1", str(error))
+        self.assertEqual(image.name, error.image)
+
+    def test_key_that_no_key_manager_has(self):
+        image, header = self.clone("luks2", keys=(chain.UNKNOWN,))
+        error = self.assertRaises(
+            exception.OperationRefused, self.find, image, header, 18,
+            lambda key_id: self.fail("there is no id"))
+        self.assertIn("of its source", str(error))
+
+    @ddt.data(*[(release, kind, keys, lacks)
+                for release in (16, 18, None)
+                for kind, keys, lacks in (
+                    ("luks1", (chain.UNKNOWN,), release == 18),
+                    ("luks1", ("key-1", chain.UNKNOWN), release == 18),
+                    ("luks1", ("key-1",), False), ("luks1", (), False),
+                    ("luks2", (chain.UNKNOWN,), False))])
+    @ddt.unpack
+    def test_luks1_without_the_key_below(self, release, kind, keys, lacks):
+        """librbd cannot read it; QEMU and Python can."""
+        image, header = self.clone(kind, keys=keys)
+        self.assertIs(lacks, decryption.lacks_keys(image, header, release))
+        if lacks:
+            self.assertEqual([], decryption.below(image, release,
+                                                  decryption.no_keys))
+            self.assertEqual("luks", self.find(image, header,
+                                               release)["driver"])
+            view = decryption.open_view(image, header, base.NEW, release, ())
+            self.assertIsInstance(view, plaintext.Plaintext)
+            self.assertIn("not known", self.log.output)
+
+    def test_own_header_before_18(self):
+        """Nobody reads it there."""
+        image, header = self.clone(own=True)
+        for release in (16, None):
+            self.assertRaises(exception.UnsupportedHeader, self.find, image,
+                              header, release)
+            self.assertRaises(
+                exception.UnsupportedHeader, decryption.open_view, image,
+                header, base.NEW, release, ())
+
+    def test_handle(self):
+        image, header = self.clone(own=True)
+        below = decryption.below(image, 18, {"key-1": base.OLD}.__getitem__)
+        self.assertEqual([base.OLD], below)
+        self.assertEqual([], decryption.below(image, 16, None))
+        view = decryption.open_view(image, header, base.NEW, 18, below)
+        self.assertEqual(bytes(10), view.read(0, 10))
+
+
+@ddt.ddt
+class HolesTest(DecryptionTestCase):
+    """What is tried on an empty payload, and nothing stays of it."""
+
+    def setUp(self):
+        super().setUp()
+        # Holes are looked for in what is larger than 128 KiB.
+        self.store._made.update(object_size=4 * OBJECT,
+                                stripe_period=4 * OBJECT)
+
+    def try_it(self, image, header, ask=True):
+        if ask:
+            holes.keep(image)
+        with self.store.open("v") as again:
+            view = decryption.open_view(again, header, base.OLD,
+                                        self.store.release, ())
+            try:
+                return holes.stay_zeros(image, header, view)
+            finally:
+                self.assertFalse(image.has_data(header.data_offset))
+
+    @ddt.data((XTS1, True), (XTS2, True), (XTS1, False), (XTS2, False))
+    @ddt.unpack
+    def test_as_the_osds_tell(self, options, sparse_reads):
+        self.store._made["sparse_reads"] = sparse_reads
+        image, header = self.volume(options)
+        self.assertIs(sparse_reads, self.try_it(image, header))
+
+    def test_not_asked(self):
+        image, header = self.volume(XTS2)
+        self.assertFalse(self.try_it(image, header, ask=False))
+
+    def test_python_has_noise(self):
+        image, header = self.volume(XTS2, features=("journaling",))
+        self.assertFalse(self.try_it(image, header))
+
+    def test_too_small(self):
+        """Nothing beyond its end is touched."""
+        creating.create(self.store, "v", OBJECT // 2, base.OLD, XTS2)
+        with self.store.open("v") as image:
+            self.assertFalse(self.try_it(
+                image, header_io.read_header(image)))
+            self.assertNotIn("zero", self.store.steps.done)
+
+    def test_not_aligned(self):
+        """The object would be the header's as well."""
+        image, header = self.volume(XTS1, aligned=False, release=16)
+        self.assertFalse(self.try_it(image, header))
+        self.assertNotIn("zero", self.store.steps.done)
+
+    @ddt.data(4096, OBJECT, 2 * OBJECT)
+    def test_small_objects(self, size):
+        """There is no room for a hole beside what was written."""
+        self.store._made.update(object_size=size, stripe_period=size)
+        image, header = self.volume(XTS2)
+        self.assertFalse(self.try_it(image, header))
+        self.assertNotIn("zero", self.store.steps.done)
+
+    def test_two_small_objects_in_a_row(self):
+        """What would be read is before the only object with a hole."""
+        self.store._made.update(object_size=OBJECT,
+                                stripe_period=2 * OBJECT)
+        for sparse_reads in (True, False):
+            self.store._made["sparse_reads"] = sparse_reads
+            image, header = self.volume(XTS2)
+            self.assertFalse(self.try_it(image, header))
+            image.__exit__()
+            self.store.remove("v")
+
+    def test_clone(self):
+        image, header = self.volume(XTS2)
+        image.create_snapshot("s")
+        with self.store.clone(self.store.parent("v", "s"), "c") as clone:
+            before = clone.content.whole()
+            self.assertFalse(holes.stay_zeros(clone, header, clone))
+            self.assert_same_bytes(before, clone.content.whole())
+
+    def test_failure_leaves_nothing(self):
+        image, header = self.volume(XTS2)
+        holes.keep(image)
+        with self.store.open("v") as again:
+            view = decryption.open_view(again, header, base.OLD, 18, ())
+            self.store.steps.before["read"] = lambda: (
+                self.store.steps.faults.update(
+                    read=exception.ImageIOError(action="read", reason="x")))
+            self.assertRaises(exception.ImageIOError, holes.stay_zeros,
+                              image, header, view)
+        self.assertFalse(image.has_data(header.data_offset))

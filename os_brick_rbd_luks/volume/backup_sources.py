@@ -1,0 +1,92 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Let a backup, which is a copy of an image as it is, be all of the volume.
+
+Ceph's backup driver keeps holes; others write zeros for them, which would
+decrypt to noise. Of a clone with a header of its own, no copy is complete.
+
+Source: ``cinder.volume.drivers.rbd`` and ``cinder.volume.driver``
+(``get_backup_device``), ``cinder.backup.chunkeddriver``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cinder import objects
+
+from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.copies import fill
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import own_headers
+from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import volume_keys
+
+LOG = logging.getLogger(__name__)
+
+#: What upstream looks for in a backup's service.
+_CEPH = "backup.drivers.ceph"
+
+
+def prepare(context: Any, backup: Any, device: Any, backend: store.Backend
+            ) -> None:
+    """Make the image of *device* complete, if it is one of ours.
+
+    :param device: the volume of the backup, or a temporary clone of it
+    :raises VolumeBackendAPIException: it cannot be; there is no backup then
+    """
+    volume = objects.Volume.get_by_id(context, backup.volume_id)
+    origin = (objects.Snapshot.get_by_id(context, backup.snapshot_id)
+              if backup.snapshot_id else volume)
+    if not origin.encryption_key_id:
+        return
+    keys = volume_keys.Keys(context)
+    keeps_holes = _CEPH in (backup.service or "")
+    if device.id == volume.id:
+        own_headers.make_independent(volume, backend, keys)
+    if keeps_holes and (device.id == volume.id or not own_headers.may_exist()):
+        return
+    with errors.translated():
+        passphrase = keys.passphrase(origin.encryption_key_id)
+        if device.id != volume.id:
+            threads.call(_flatten, backend, device.name, volume.name,
+                         origin.encryption_key_id, passphrase,
+                         keys.passphrase)
+        if not keeps_holes:
+            threads.call(_fill, backend, device.name, passphrase,
+                         keys.passphrase)
+
+
+def _flatten(backend: store.Backend, name: str, origin: str, key_id: str,
+             passphrase: bytes, fetch: decryption.Fetch) -> None:
+    """Flatten a temporary clone, if only its passphrases can do that."""
+    with backend.store() as pool:
+        with pool.open_layered(name) as image:
+            if not flattening.needs_keys(image):
+                return
+            # It has the header of what it is a clone of, and the same keys.
+            with pool.open_layered(origin, read_only=True) as source:
+                chain.write(image, chain.below(source, key_id))
+        flattening.flatten(pool, name, passphrase, fetch)
+
+
+def _fill(backend: store.Backend, name: str, passphrase: bytes,
+          fetch: decryption.Fetch) -> None:
+    with backend.store() as pool:
+        written = fill.fill(pool, name, passphrase, fetch)
+    if written:
+        LOG.info("%s: %d bytes of zeros written for a backup that knows no "
+                 "holes", name, written)

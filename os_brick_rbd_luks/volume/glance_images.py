@@ -1,0 +1,259 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""From a Glance image to an encrypted volume, and what reads the image.
+
+Source: ``cinder.image.image_utils`` (``fetch_to_volume_format``),
+``cinder.volume.drivers.rbd`` (``_is_cloneable``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import os
+import threading
+from typing import Any, Dict, IO, Iterator, List, Optional
+
+from cinder import exception as cinder_exception
+from cinder.image import accelerator
+from cinder.image import image_utils
+from oslo_config import cfg
+
+from os_brick_rbd_luks.copies import image_file
+from os_brick_rbd_luks.copies import importing
+from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import store
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Image:
+    """An image, and who asks for it."""
+
+    context: Any
+    service: Any
+    meta: Dict[str, Any]
+    #: snapshots in the volumes' own cluster that are this image as it is
+    parents: List[base.Parent] = dataclasses.field(default_factory=list)
+
+    @property
+    def id(self) -> str:
+        """Glance's id."""
+        return str(self.meta["id"])
+
+    @property
+    def is_raw(self) -> bool:
+        """Whether its bytes are those of a disk."""
+        return (self.meta.get("disk_format") == "raw"
+                and self.meta.get("container_format") == "bare")
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether Cinder's manager is to verify a signature of its bytes."""
+        properties = {**self.meta, **(self.meta.get("properties") or {})}
+        return (cfg.CONF.verify_glance_signatures != "disabled"
+                and any(name.startswith("img_signature")
+                        for name in properties))
+
+
+def parents(driver: Any, meta: Dict[str, Any], location: Any
+            ) -> List[base.Parent]:
+    """Snapshots in the driver's cluster that hold an image as it is.
+
+    :param location: what ``get_location`` of the image service gives
+    """
+    if meta.get("disk_format") != "raw":
+        # None of them, which _is_cloneable would ask the cluster first for.
+        return []
+    direct, others = location if isinstance(location, (list, tuple)) else (
+        location, None)
+    urls = [found["url"] for found in others or []] or [direct]
+    found = []
+    for url in urls:
+        if url and driver._is_cloneable(url, meta):
+            _fsid, pool, image, snapshot = driver._parse_location(url)
+            found.append(base.Parent(pool, "", image, snapshot))
+    return found
+
+
+@contextlib.contextmanager
+def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
+    """The data of an image, for one copy of it.
+
+    Of a raw image in the same cluster, Ceph's; of another raw image, the
+    stream that Glance sends. Only QEMU's formats need a file: that of the
+    image, as small as it is.
+
+    Enter it in a green thread, use what it gives in a native one.
+
+    :raises ImageUnacceptable: see
+        :func:`~os_brick_rbd_luks.copies.image_file.inspect`
+    """
+    path = image_utils.TemporaryImages.for_image_service(
+        image.service).get(image.context, image.id)
+    if image.is_raw and image.parents:
+        yield _RBDSource(backend, image.parents[0])
+    elif image.is_raw and not path:
+        with _stream(image) as stream:
+            yield stream
+    else:
+        _refuse_conversion(image)
+        with _file(image, path) as (found, file_format):
+            yield threads.call(importing.FileSource, found, file_format)
+
+
+def _refuse_part(image: Image, received: int) -> None:
+    """Refuse what is not all of an image.
+
+    Glance's client notices that where the image has a checksum only.
+    """
+    if received != int(image.meta["size"]):
+        raise exception.CopyFailed(
+            reason=f"image {image.id}: Glance sent {received} bytes of "
+                   f"{image.meta['size']}")
+
+
+class _RBDSource:
+    """A snapshot, opened when it is copied."""
+
+    def __init__(self, backend: store.Backend, parent: base.Parent) -> None:
+        self.name = str(parent)
+        self._backend, self._parent = backend, parent
+        self.size: Optional[int] = threads.call(self._size)
+
+    def _size(self) -> int:
+        with self._backend.store(self._parent.pool) as pool, \
+                pool.open_layered(
+                    self._parent.image, read_only=True,
+                    snapshot=self._parent.snapshot) as image:
+            return int(image.size())
+
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        with self._backend.store(self._parent.pool) as pool, \
+                pool.open_layered(
+                    self._parent.image, read_only=True,
+                    snapshot=self._parent.snapshot) as image:
+            sources.RawSource(
+                pool, self._parent.image, self._parent.snapshot,
+                image).pour(target, report)
+
+
+class _Stream(importing.StreamSource):
+    """What Glance sends, and whether that was all."""
+
+    def __init__(self, stream: IO[bytes], image: Image) -> None:
+        super().__init__(stream, f"image {image.id}")
+        self._image = image
+        self.size = int(image.meta["size"])  # type: ignore[assignment]
+        self.received = 0
+        self.error: Optional[Exception] = None
+
+    def pour(self, target: transfer.Target,
+             report: Optional[progress.Report]) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        super().pour(target, report)
+        if self.error is not None:
+            raise exception.CopyFailed(reason=f"{self.name}: {self.error}")
+        _refuse_part(self._image, self.received)
+
+
+@contextlib.contextmanager
+def _stream(image: Image) -> Iterator[_Stream]:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as stream:
+        found = _Stream(stream, image)
+        download = threading.Thread(
+            target=_download, args=(image, writing, found), daemon=True)
+        download.start()
+        try:
+            yield found
+        finally:
+            # If it was not read to its end, the other side has to know.
+            stream.close()
+            download.join()
+
+
+def _download(image: Image, descriptor: int, found: _Stream) -> None:
+    with open(descriptor, "wb", buffering=0) as pipe:
+        try:
+            image.service.download(image.context, image.id,
+                                   _Writer(pipe, found))
+        except BrokenPipeError:
+            LOG.debug("image %s: its reader has ended", image.id)
+        except Exception as error:  # Glance's client may raise anything
+            # Before the pipe ends, which the reader takes for the end.
+            found.error = error
+
+
+class _Writer:
+    """A file that does not keep the other green threads waiting."""
+
+    def __init__(self, pipe: IO[bytes], found: _Stream) -> None:
+        self._pipe, self._found = pipe, found
+
+    def write(self, data: bytes) -> None:
+        """Write all of *data*."""
+        threads.call(self._write, data)
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            view = view[self._pipe.write(view):]
+        self._found.received += len(data)
+
+
+@contextlib.contextmanager
+def _file(image: Image, path: Optional[str]
+          ) -> Iterator[tuple[str, Optional[str]]]:
+    """The image in a file that QEMU can read, and its format."""
+    with contextlib.ExitStack() as stack:
+        if path is None:
+            path = stack.enter_context(image_utils.temporary_file(
+                prefix=f"image_download_{image.id}_"))
+            image_utils.fetch(image.context, image.service, image.id, path,
+                              image.context.user_id, image.context.project_id)
+        _refuse_part(image, os.path.getsize(path))
+        if image.meta.get("container_format") == "compressed":
+            if not cfg.CONF.allow_compression_on_image_upload:
+                raise cinder_exception.ImageUnacceptable(
+                    image_id=image.id, reason="its container format "
+                    "compressed is not allowed here")
+            accelerator.ImageAccel(path, path).decompress_img(
+                run_as_root=True)
+        # What Glance names after its use, not after a format.
+        file_format = {"iso": "raw", "ami": "raw"}.get(
+            image.meta["disk_format"], image.meta["disk_format"])
+        if image_file.has_inspector() or file_format == "raw":
+            yield path, file_format
+            return
+        # oslo.utils before 7.3: Cinder's own conversion knows what is safe.
+        raw = stack.enter_context(image_utils.temporary_file(
+            prefix=f"image_raw_{image.id}_"))
+        image_utils.fetch_to_raw(
+            image.context, image.service, image.id, raw,
+            cfg.CONF.volume_dd_blocksize)
+        yield raw, "raw"
+
+
+def _refuse_conversion(image: Image) -> None:
+    check = getattr(image_utils, "check_image_conversion_disable", None)
+    if check:
+        check(image.meta["disk_format"], "raw", image.id, upload=False)

@@ -1,0 +1,94 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""A passphrase of its own for a volume that changed hands.
+
+While a transfer is accepted, Cinder's API copies the volume's key to its new
+owner and stores the id of that copy, so the driver cannot change it then. It
+notes it on the image, and changes it before the volume is attached the next
+time.
+
+Source: ``cinder.transfer.api`` (``accept``), ``cinder.keymgr.transfer``.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from cinder import exception as cinder_exception
+from cinder import objects
+from cinder.objects import fields
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import rekey
+from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import volume_keys
+
+LOG = logging.getLogger(__name__)
+
+#: Metadata of an image whose passphrase a former owner knows.
+NOTE = "rbd_luks.transferred"
+
+#: A user is about to attach it, not Cinder itself.
+_BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
+                   fields.VolumeStatus.ATTACHING)
+
+
+def note(name: str, backend: store.Backend) -> None:
+    """Note that a volume has changed hands.
+
+    :raises VolumeBackendAPIException: and so the transfer does
+    """
+    with errors.translated():
+        threads.call(_set, backend, name, "1")
+
+
+def _set(backend: store.Backend, name: str, value: Any) -> None:
+    with backend.image(name) as image:
+        image.set_note(NOTE, value)
+
+
+def rekey_if_noted(volume: Any, backend: store.Backend,
+                   keys: volume_keys.Keys) -> None:
+    """Give a volume that is noted a new key, if nothing speaks against it.
+
+    Snapshots keep the header of their time, and Cinder would lose their key,
+    so a volume that has any waits until they are gone. If it fails, the
+    volume is attached with the key that it has.
+    """
+    if (volume.status not in _BEING_ATTACHED
+            or not threads.call(_is_due, backend, volume.name)):
+        return
+    if objects.SnapshotList.get_all_for_volume(
+            volume.obj_context, volume.id):
+        LOG.warning("%s: it keeps the passphrase that its former owner may "
+                    "know until its snapshots are deleted", volume.name)
+        return
+    try:
+        rekey.own_key(volume, backend, keys, in_place=True)
+        threads.call(_set, backend, volume.name, None)
+    except (exception.RBDLuksError,
+            cinder_exception.CinderException) as error:
+        LOG.warning("%s: it keeps the passphrase that its former owner may "
+                    "know, a new one failed: %s", volume.name, error)
+
+
+def _is_due(backend: store.Backend, name: str) -> bool:
+    try:
+        with backend.image(name, read_only=True) as image:
+            return (image.note(NOTE) is not None and not image.snapshots()
+                    and not image.watchers())
+    except exception.RBDLuksError as error:
+        LOG.debug("%s: %s", name, error)
+        return False
