@@ -109,7 +109,8 @@ class Audit(command.CephMixin, lister.Lister):  # type: ignore[misc]
     def _rows(self, args: argparse.Namespace) -> Iterator[Tuple[Any, ...]]:
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import audit
-        with self.connected(args) as connected, connected.pool(*args.pool) as pool:
+        with self.connected(args) as connected, connected.pool(
+                *args.pool) as pool:
             for name in pool.images():
                 try:
                     with pool.open(name, read_only=True) as image:
