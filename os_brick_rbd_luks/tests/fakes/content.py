@@ -28,8 +28,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import threading
-from typing import (Any, Callable, Dict, FrozenSet, List, Optional, Set,
-                    Tuple)
+from typing import Any, Dict, FrozenSet, List, Optional, Set, Tuple
 import uuid
 
 from os_brick_rbd_luks.image import base
@@ -58,10 +57,6 @@ class Content:
     #: offset and data of every write that was done
     written: List[Tuple[int, bytes]] = dataclasses.field(
         default_factory=list)
-    fault: Optional[stepping.Fault] = None
-    #: called before the lock is taken and before it is renewed
-    before_lock: Optional[Callable[[], object]] = None
-    before_renew: Optional[Callable[[], object]] = None
     #: open images, and those of them that are open for writing
     handles: int = 0
     writers: int = 0

@@ -54,6 +54,7 @@ class Fault:
     :ivar kill: whether this process is killed by SIGKILL: for a process of
         the test's own
     :ivar error: what the call raises, after all of the above
+    :ivar dies: whether all calls after it raise that as well
     :ivar times: at how many calls, from that one on; None for all
     :ivar happened: how often it has
     """
@@ -65,6 +66,7 @@ class Fault:
     delay: float = 0.0
     kill: bool = False
     error: Optional[BaseException] = None
+    dies: bool = False
     times: Optional[int] = 1
     happened: int = 0
 
@@ -125,6 +127,9 @@ class Faults:
         with self._guard:
             number = self.calls[name] = self.calls.get(name, 0) + 1
             self.log.append(name)
+        for fault in self.faults:
+            if fault.dies and fault.happened and fault.error is not None:
+                raise fault.error
         due = [fault for fault in self.faults
                if fault.method == name and fault.is_due(number)]
         for fault in due:

@@ -98,8 +98,6 @@ class MemoryLock:
 
     def renew(self) -> None:
         """See :class:`base.HeldLock`."""
-        if self._content.before_renew:
-            self._content.before_renew()
         with self._content.released:
             # One that ended cannot be renewed, even if nobody took it.
             if self._content.holder is not self or self._is_free():
@@ -156,9 +154,6 @@ class MemoryImage:
     def _usable(self) -> contents.Content:
         if not self._open:
             raise ValueError(f"{self.name} is closed")
-        fault = self.content.fault
-        if fault and fault.dies and fault.happened:
-            raise fault.error
         return self.content
 
     def _writable(self, action: str) -> contents.Content:
@@ -223,16 +218,6 @@ class MemoryImage:
         if offset + len(data) > content.size:
             raise exception.ImageTooSmall(size=content.size,
                                           needed=offset + len(data))
-        fault = content.fault
-        if fault and not fault.happened:
-            fault.happened = fault.seen == fault.write
-            fault.seen += 1
-            if fault.happened:
-                count = content.torn(
-                    offset, len(data),
-                    len(data) if fault.after is None else fault.after)
-                content.write(offset, data[:count])
-                raise fault.error
         content.log.append(Event("write", offset, len(data)))
         content.written.append((offset, bytes(data)))
         content.write(offset, data)
@@ -274,8 +259,6 @@ class MemoryImage:
         """See :class:`base.Image`."""
         content = self._usable()
         content.steps.step("lock")
-        if content.before_lock:
-            content.before_lock()
         # Read-only handles lock as well, if the user may write there.
         self._rights.check("lock the header")
         lock = MemoryLock(content)

@@ -14,8 +14,7 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Callable, Dict, List, NamedTuple, Optional, Union
+from typing import Callable, Dict, List, NamedTuple, Union
 
 
 class Event(NamedTuple):
@@ -25,26 +24,6 @@ class Event(NamedTuple):
     kind: str
     offset: int = 0
     length: int = 0
-
-
-@dataclasses.dataclass
-class Fault:
-    """What goes wrong, and when.
-
-    :ivar write: number of the write that fails, counted from 0 as of when
-        the fault is set
-    :ivar error: what it raises
-    :ivar after: how many bytes of it reach the image; None for all, as when
-        the answer gets lost
-    :ivar dies: whether everything after it fails as well
-    """
-
-    write: int
-    error: BaseException
-    after: Optional[int] = 0
-    dies: bool = False
-    seen: int = 0
-    happened: bool = False
 
 
 class Steps:

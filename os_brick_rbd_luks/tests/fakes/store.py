@@ -42,7 +42,7 @@ class MemoryStore:
                  features: FrozenSet[str] = frozenset(),
                  atomic: bool = True,
                  announced_stripe_period: Optional[int] = None,
-                 fault: Optional[stepping.Fault] = None, name: str = "memory",
+                 name: str = "memory",
                  release: Optional[int] = 18,
                  sparse_reads: bool = True,
                  clock: Optional[clocks.Clock] = None) -> None:
@@ -50,7 +50,6 @@ class MemoryStore:
 
         :param announced_stripe_period: what :meth:`stripe_period` tells, if
             not the truth
-        :param fault: for the first image that is made
         :param release: of Ceph, for what librbd can encrypt; None for none
         :param sparse_reads: see :class:`contents.Content`
         """
@@ -66,7 +65,6 @@ class MemoryStore:
             "features": features, "atomic": atomic, "release": release,
             "sparse_reads": sparse_reads}
         self._announced = announced_stripe_period
-        self._fault = fault
 
     def images(self) -> List[str]:
         """Names of all images, sorted."""
@@ -93,7 +91,6 @@ class MemoryStore:
         content = contents.Content(
             name=f"{self.name}/{name}", steps=self.steps, clock=self.clock,
             **options)
-        content.fault, self._fault = self._fault, None
         self.contents[name] = content
         return handles.MemoryImage(content, rights=self.rights)
 

@@ -93,10 +93,15 @@ class IntegrationTestCase(testtools.TestCase):
         The image of a LUKS2 clone notes them, since librbd of Ceph 18 and
         newer will ask for its parent's passphrase too.
         """
+        with self.image(volume) as image:
+            return set(owned_keys.read(image))
+
+    @contextlib.contextmanager
+    def image(self, volume):
+        """A volume's image, to read what is on it."""
         name = self.image_name(volume)
         with self.store.image(self.pool(volume), name) as image:
-            return set(owned_keys.read(rbd_image.LayeredImage(
-                image, None, name, "client.admin")))
+            yield rbd_image.LayeredImage(image, None, name, "client.admin")
 
     def state(self):
         """All that an operation could leave behind."""

@@ -12,16 +12,20 @@
 
 """The volume service is killed in the middle of its work.
 
+The moment is one that others can see in Ceph or in Cinder's API. When the
+service is dead, its work has to be where the test wanted it.
+
 Upstream's driver is killed at the same moment: what it leaves to be cleared
 by hand is Cinder's matter, and ours leaves no more.
 """
 
 from __future__ import annotations
 
-import time
-
 import ddt
 
+from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
@@ -29,24 +33,53 @@ from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
 
+#: Whether a clone's image has come to a moment.
+CLONE_MOMENTS = {
+    # There is the image; the key is a copy of the source's.
+    "cloned": lambda image: image.parent() is not None,
+    # It takes the place of that one, and both are noted meanwhile.
+    "own_key": owned_keys.read}
+
+#: Bytes that the header of a new LUKS2 volume takes.
+LUKS2_HEADER = 16 * units.MIB
+
 
 class KilledTestCase(images.ImageTestCase):
     """Kills the service, and looks at what it finds when it starts again."""
 
     largest_file = 2 * units.GIB
 
-    def kill(self):
+    def wait_for_image(self, volume, holds, what):
+        """Wait until a volume's image is as the test wants it."""
+        def is_there():
+            if not self.host(volume):
+                return False  # the scheduler has it
+            try:
+                with self.image(volume) as image:
+                    return holds(image)
+            except librbd.bindings().ImageNotFound:
+                return False
+
+        waiting.until(is_there, f"{what} of {volume.id}",
+                      seconds=base.PATIENCE)
+
+    def kill(self, volume, status):
         """End the volume service as a power failure would, and restart it.
+
+        :param status: which a volume has as long as the service works on it
         """
         self.addCleanup(self.lab.tool, "start", "cinder-volume")
-        self.lab.tool("restart", "cinder-volume", "--signal", "KILL")
+        self.lab.tool("stop", "cinder-volume", "--signal", "KILL")
+        # Nobody is left to change it: the kill came in time.
+        self.assertEqual(status, self.about(volume)["status"])
+        self.lab.tool("start", "cinder-volume")
 
-    def outcome(self, volume):
-        """The status in which a volume stays."""
-        return waiting.until(lambda: self.about(volume)["status"],
-                             f"an end of the work on {volume.id}",
-                             lambda status: status in ("available", "error"),
-                             pause=0.2)
+    def assert_error(self, volume):
+        """Cinder says at its start that a volume was not completed."""
+        self.assertEqual("error", waiting.until(
+            lambda: self.about(volume)["status"],
+            f"an end of the work on {volume.id}",
+            lambda status: status in ("available", "error"), pause=0.2))
 
 
 @selection.full
@@ -54,42 +87,48 @@ class KilledTestCase(images.ImageTestCase):
 class KilledCloneTest(KilledTestCase):
     """While clones are made, and get their own keys."""
 
-    @ddt.data(0.3, 1.0)
-    def test_clone(self, delay):
+    @ddt.data(*((provider, moment) for provider in ("luks", "luks2")
+                for moment in sorted(CLONE_MOMENTS)))
+    @ddt.unpack
+    def test_clone(self, provider, moment):
         # The key manager may just make one when the kill comes. No header
         # knows of it then; upstream's manager leaves such as well.
-        self.addCleanup(self.forget_keys, 2)
-        sources = {name: self.filled(name)
-                   for name in ("ours-luks", "ours-luks2")}
-        clones = {name: self.start(name, source_volume_id=source.id)
-                  for name, source in sources.items()}
-        time.sleep(delay)
-        self.kill()
-        for name, clone in clones.items():
-            # With upstream's driver it is one of these two as well.
-            if self.outcome(clone) == "available":
-                self.check(clone)
-                self.assertNotEqual(self.key_id(sources[name]),
-                                    self.key_id(clone))
-            self.check(sources[name])
+        self.addCleanup(self.forget_keys, 1)
+        volume_type = f"ours-{provider}"
+        source = self.filled(volume_type)
+        clone = self.start(volume_type, source_volume_id=source.id)
+        self.wait_for_image(clone, CLONE_MOMENTS[moment],
+                            f"the moment {moment}")
+        self.kill(clone, "creating")
+        self.assert_error(clone)
+        self.assertNotEqual(self.key_id(source), self.key_id(clone))
+        # At every moment, the key that the database has is the right one.
+        self.assertTrue(self.disk(clone).opens())
+        self.check(source)
 
 
 @selection.full
+@ddt.ddt
 class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
-    """While data is copied, ours and upstream's at once."""
+    """While data is copied, by ours and by upstream's."""
 
     largest_file = KilledTestCase.largest_file
 
-    def test_image(self):
+    @ddt.data("ours-luks", "ours-luks2", "upstream-luks")
+    def test_image(self, volume_type):
         image = self.upload(self.qcow2_of(self.raw_file(64 * units.MIB)),
                             "qcow2")
-        volumes = [self.start(name, image_id=image.id)
-                   for name in ("ours-luks", "ours-luks2", "upstream-luks")]
-        time.sleep(2)
-        self.kill()
-        # Whether one was ready by then or not, they can be deleted.
-        for volume in volumes:
-            self.assertIn(self.outcome(volume), ("available", "error"))
+        volume = self.start(volume_type, image_id=image.id)
+        waiting.until(lambda: self.about(volume)["status"], "the image",
+                      lambda status: status != "creating",
+                      seconds=base.PATIENCE)
+        # Upstream's makes a file first, and has no image until that is there.
+        if volume_type != "upstream-luks":
+            self.wait_for_image(
+                volume, lambda image: image.note(transfer.NOTE), "the filling")
+        self.kill(volume, "downloading")
+        # It can be deleted, which is done with the test.
+        self.assert_error(volume)
 
     def test_retype(self):
         """Cinder leaves it to the operator to end such a migration."""
@@ -97,18 +136,19 @@ class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
         key = self.key_id(volume)
         self.user.block_storage.retype_volume(
             volume, "ours2-luks2", migration_policy="on-demand")
-        waiting.until(lambda: self.temporary(volume), "a volume to copy to",
-                      seconds=base.PATIENCE)
-        time.sleep(0.5)
-        self.kill()
+        temporary, = waiting.until(
+            lambda: self.temporary(volume), "a volume to copy to",
+            seconds=base.PATIENCE)
+        self.wait_for_image(
+            temporary, lambda image: image.has_data(LUKS2_HEADER),
+            "data from another volume")
+        self.kill(volume, "retyping")
         proxy = self.admin.block_storage
-        for temporary in self.temporary(volume):
-            proxy.reset_volume_status(temporary, "error", "detached", "none")
-            self.delete(temporary, self.admin)
-        if self.about(volume)["volume_type"] == "ours-luks":
-            proxy.reset_volume_status(volume, "available", "detached",
-                                      "none")
-            self.assertEqual(key, self.key_id(volume))
+        proxy.reset_volume_status(temporary, "error", "detached", "none")
+        self.delete(temporary, self.admin)
+        self.assertEqual("ours-luks", self.about(volume)["volume_type"])
+        proxy.reset_volume_status(volume, "available", "detached", "none")
+        self.assertEqual(key, self.key_id(volume))
         self.check(volume)
         self.assert_only_key(volume)
 

@@ -22,10 +22,12 @@ import tempfile
 from os_brick import encryptors
 from oslo_config import cfg
 
+from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.ceph.attach import guest
 from os_brick_rbd_luks.tests.ceph.core import base
@@ -161,6 +163,14 @@ class AttachmentTestCase(base.FunctionalTestCase):
             f"{f'<uuid>{uuid}</uuid>' if uuid else ''}</secret>")
         secret.setValue(base64.b64decode(key))
         return secret
+
+    def disk(self, info):
+        """The XML of an attached volume, as a guest's disk."""
+        data = info["data"]
+        return xml.disk(
+            data["name"], list(zip(data["hosts"], data["ports"])),
+            attachment.read(info), user=data["auth_username"],
+            secret_uuid=self.ceph_secret())
 
     def find_again(self, booted):
         """Let a guest be asked by a connection that a restart left whole."""

@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A real guest: Debian's kernel, busybox, and a script that reads a disk."""
+"""A real guest: Debian's kernel, busybox, and a script."""
 
 from __future__ import annotations
 
@@ -24,18 +24,6 @@ import time
 from xml.sax import saxutils
 
 from os_brick_rbd_luks.tests import waiting
-
-#: Tells a disk's size, and what its first 8 MiB and its last sector are, and
-#: writes a MiB behind its first 16.
-READER = """
-echo size $(blockdev --getsize64 /dev/vda)
-echo read $(dd if=/dev/vda bs=1M count=8 2>/dev/null | sha256sum)
-dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' G |
-    dd of=/dev/vda bs=1M seek=16 conv=fsync 2>/dev/null
-echo last $(dd if=/dev/vda bs=512 skip=$(($(blockdev --getsz /dev/vda) - 1)) \\
-    2>/dev/null | sha256sum)
-echo waiting
-"""
 
 _INIT = """\
 #!/bin/busybox sh

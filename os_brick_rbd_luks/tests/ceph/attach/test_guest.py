@@ -26,9 +26,8 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests.ceph.attach import base
-from os_brick_rbd_luks.tests.ceph.attach import guest as guests
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.core import base as functional
 from os_brick_rbd_luks.tests import selection
 
@@ -53,13 +52,6 @@ class GuestTest(base.AttachmentTestCase):
             "false", connection_info, self.manager, base.Refused(),
             **metadata).attach_volume(self.context, **metadata)
 
-    def disk(self, info):
-        data = info["data"]
-        return xml.disk(
-            data["name"], list(zip(data["hosts"], data["ports"])),
-            attachment.read(info), user=data["auth_username"],
-            secret_uuid=self.ceph_secret())
-
     def mapped(self):
         """Devices that dm-crypt could have made on this host."""
         return set(os.listdir("/dev/mapper")) if os.path.isdir(
@@ -83,14 +75,17 @@ class GuestTest(base.AttachmentTestCase):
         guest = self.guest(self.disk(info), guests.READER)
         guest.wait("waiting")
         self.assertEqual(before, (self.mapped(), self.children()))
-        said = guest.finish()
+        self.assert_read(guest.finish())
+        self.encryptor(info).detach_volume(**self.metadata())
+        self.assertEqual([], self.secrets(name))
+        self.assert_host_reads_what_the_guest_wrote(name)
+
+    def assert_read(self, said):
+        """A reader has seen all of the volume."""
         self.assertEqual(str(base.SIZE), said["size"])
         self.assertIn(hashlib.sha256(b"H" * (8 << 20)).hexdigest(),
                       said["read"])
         self.assertIn(hashlib.sha256(b"Z" * 512).hexdigest(), said["last"])
-        self.encryptor(info).detach_volume(**self.metadata())
-        self.assertEqual([], self.secrets(name))
-        self.assert_host_reads_what_the_guest_wrote(name)
 
     def assert_host_reads_what_the_guest_wrote(self, name):
         self.qemu_io(name, self.passphrase, "read -P 0x47 16M 1M",
@@ -110,11 +105,8 @@ class GuestTest(base.AttachmentTestCase):
         self.attach(info, provider=base.LUKS2_PROVIDER)
         self.assertEqual(("luks2", "librbd"), (
             attachment.read(info).format, attachment.read(info).engine))
-        said = self.guest(self.disk(info), guests.READER).finish()
-        self.assertEqual(str(base.SIZE), said["size"])
-        self.assertIn(hashlib.sha256(b"H" * (8 << 20)).hexdigest(),
-                      said["read"])
-        self.assertIn(hashlib.sha256(b"Z" * 512).hexdigest(), said["last"])
+        self.assert_read(self.guest(self.disk(info),
+                                    guests.READER).finish())
         self.encryptor(info).detach_volume(**self.metadata())
         self.assertEqual([], self.secrets(name))
         with self.pool.open(name) as image:

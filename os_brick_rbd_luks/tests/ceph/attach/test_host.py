@@ -14,25 +14,12 @@
 
 from __future__ import annotations
 
-import re
-
 import ddt
 import libvirt
 
-from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests.ceph.attach import base
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests import selection
-
-#: Writes block after block, and tells each once it is safe.
-_WRITER = """
-n=0
-while true; do
-  n=$((n+1))
-  printf '%-4096d' $n |
-    dd of=/dev/vda bs=4096 seek=$n conv=fsync 2>/dev/null && echo ack $n
-done
-"""
 
 PROVIDERS = {"luks1": base.PROVIDER, "luks2": base.LUKS2_PROVIDER}
 
@@ -47,37 +34,32 @@ class HostTest(base.AttachmentTestCase):
         self.usage = self.volume(header=header)
         self.info = self.connection_info(self.usage)
         self.attach(self.info, provider=PROVIDERS[header])
-        data = self.info["data"]
         self.ceph_usage = self.id()
-        self.booted = self.guest(xml.disk(
-            data["name"], list(zip(data["hosts"], data["ports"])),
-            attachment.read(self.info), user=data["auth_username"],
-            secret_uuid=self.ceph_secret()), _WRITER)
+        self.booted = self.guest(self.disk(self.info), guests.WRITER)
         self.booted.wait("ack 3\n")
 
     def acknowledged(self):
         """The last block that the guest knows to be safe."""
-        return int(re.findall(r"^ack (\d+)$", self.booted.output(),
-                              re.MULTILINE)[-1])
+        return guests.acknowledged(self.booted.output())[-1]
 
     def assert_written(self, header, last):
         """All blocks up to that one are on the volume."""
         with self.pool.open(self.usage) as image:
             image.load_encryption(header, self.passphrase)
             for number in range(1, last + 1):
-                self.assertEqual(b"%-4096d" % number,
-                                 image.read(number * 4096, 4096))
+                self.assertEqual(guests.block(number), image.read(
+                    number * guests.BLOCK, guests.BLOCK))
 
     @ddt.data(*selection.cases("luks1", full=("luks2",)))
     def test_restart_of_libvirtd(self, header):
         self.start(header)
         self.assertEqual(sorted([self.usage, self.ceph_usage]),
                          self.host.secrets())
-        guests, written = self.host.guests(), self.acknowledged()
-        self.assertEqual([self.booted.uuid], [*guests])
+        running, written = self.host.guests(), self.acknowledged()
+        self.assertEqual([self.booted.uuid], [*running])
         self.host.restart_libvirtd()
         # The same process: it goes on, and needs no secret for that.
-        self.assertEqual(guests, self.host.guests())
+        self.assertEqual(running, self.host.guests())
         self.booted.wait(f"ack {written + 5}\n")
         # What was in memory only is forgotten.
         self.assertEqual([self.ceph_usage], self.host.secrets())

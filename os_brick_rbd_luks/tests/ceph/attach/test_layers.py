@@ -22,7 +22,6 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.connectors import rbd as connectors
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection
 
@@ -72,12 +71,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         return name, self.snapshot(name)
 
     def run_guest(self, info):
-        data = info["data"]
-        disk = xml.disk(
-            data["name"], list(zip(data["hosts"], data["ports"])),
-            attachment.read(info), user=data["auth_username"],
-            secret_uuid=self.ceph_secret())
-        return self.guest(disk, _SCRIPT).finish()
+        return self.guest(self.disk(info), _SCRIPT).finish()
 
     def check_guest(self, said):
         self.assertEqual(str(SIZE), said["size"])

@@ -20,29 +20,18 @@ import ddt
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
+from os_brick_rbd_luks.tests.contracts import cinder_clone as contract
 from os_brick_rbd_luks.tests import selection
 
 
-class CloneTestCase(base.DriverTestCase):
-    """Knows which keys are left when clones are there."""
+class CloneTestCase(contract.ClonesContract, base.DriverTestCase):
+    """Knows what is in volumes."""
 
-    def check_own(self, source, *clones, depth=1, others=()):
-        """Nobody else's key opens the clones; no key is there for nothing.
+    def data(self, gib, new=False):
+        return reader.filling(gib, 0x61 if new else 0x41)
 
-        :param depth: how many layers a clone has below itself
-        :param others: whose keys there are besides
-        """
-        owners = [source, *clones, *others]
-        for clone in clones:
-            self.assertNotEqual(self.passphrase(source),
-                                self.passphrase(clone))
-            below = self.below(clone)
-            # librbd of Ceph 18 opens LUKS2 clones with those of the parents.
-            self.assertEqual(
-                depth if self.is_luks2(clone) else 0,
-                len([key_id for key_id in below if key_id]))
-            owners += [key_id for key_id in below if key_id]
-        self.assert_keys(*owners)
+    def write(self, volume, data):
+        self.disk(volume).write(data)
 
 
 @ddt.ddt
@@ -50,32 +39,11 @@ class CloneTest(CloneTestCase):
 
     @ddt.data(*base.PROVIDERS)
     def test_h3_clone_has_its_own_key(self, provider):
-        source = self.filled(provider)
-        clone = self.clone(source)
-        self.check(clone)
-        self.check(source)
-        self.check_own(source, clone)
-        self.assert_images(clone, images={
-            source.name: [f"{clone.name}.clone_snap"]})
-        # Each goes its own way.
-        self.disk(clone).write(reader.filling(1, 0x61))
-        self.check(source)
-        self.check(clone, reader.filling(1, 0x61))
-        self.delete(clone)
-        self.check(source)
-        self.assert_images(source)
-        self.assert_keys(source)
-        self.delete(source)
-        self.assert_nothing_left()
+        self.check_clone(provider)
 
     @ddt.data(*base.PROVIDERS)
     def test_s1_larger_clone(self, provider):
-        source = self.filled(provider)
-        clone = self.clone(source, size=2)
-        self.check(clone, reader.filling(1))
-        self.disk(clone).write(reader.filling(2, 0x61))
-        self.check(clone, reader.filling(2, 0x61))
-        self.check(source)
+        self.check_larger_clone(provider)
 
     @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_clone_of_a_clone(self, provider):
@@ -133,24 +101,11 @@ class CloneTest(CloneTestCase):
 
     @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_flattened_at_the_greatest_depth(self, provider):
-        self.option(rbd_max_clone_depth=1)
-        first = self.filled(provider)
-        second = self.clone(first)
-        third = self.clone(second, size=2)
-        self.check(third, reader.filling(1))
-        self.check_own(second, third, depth=0,
-                       others=[first, *filter(None, self.below(second))])
-        self.assert_images(third, images={
-            first.name: [f"{second.name}.clone_snap"], second.name: []})
+        self.check_greatest_depth(provider)
 
     @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_copied_if_clones_are_off(self, provider):
-        self.option(rbd_max_clone_depth=0)
-        source = self.filled(provider)
-        copy = self.clone(source, size=2)
-        self.check(copy, reader.filling(1))
-        self.check_own(source, copy, depth=0)
-        self.assert_images(source, copy)
+        self.check_copied(provider)
 
     @selection.full
     def test_snapshot_of_the_source_stays_for_others(self):
@@ -166,42 +121,15 @@ class SnapshotTest(CloneTestCase):
 
     @ddt.data(*base.PROVIDERS)
     def test_h3_volume_of_a_snapshot_has_its_own_key(self, provider):
-        source = self.filled(provider)
-        snapshot = self.snapshot(source)
-        self.disk(source).write(reader.filling(1, 0x61))
-        volume = self.from_snapshot(snapshot)
-        self.check(volume)
-        self.check(source, reader.filling(1, 0x61))
-        self.check_own(source, volume)
-        self.delete(volume)
-        self.assert_images(images={source.name: [snapshot.name]})
-        self.delete_snapshot(snapshot)
-        self.check(source, reader.filling(1, 0x61))
-        self.delete(source)
-        self.assert_nothing_left()
+        self.check_from_snapshot(provider)
 
     @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_d2_larger_volume_of_a_snapshot(self, provider):
-        source = self.filled(provider)
-        snapshot = self.snapshot(source)
-        self.extend(source, 2)
-        volume = self.from_snapshot(snapshot, size=3)
-        self.check(volume, reader.filling(1))
-        self.disk(volume).write(reader.filling(3, 0x61))
-        self.check(volume, reader.filling(3, 0x61))
+        self.check_larger_from_snapshot(provider)
 
     @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_flattened(self, provider):
-        self.option(rbd_flatten_volume_from_snapshot=True)
-        source = self.filled(provider)
-        snapshot = self.snapshot(source)
-        volume = self.from_snapshot(snapshot, size=2)
-        self.check(volume, reader.filling(1))
-        self.check_own(source, volume, depth=0)
-        self.delete_snapshot(snapshot)
-        self.delete(source)
-        self.assert_images(volume)
-        self.check(volume, reader.filling(1))
+        self.check_flat_from_snapshot(provider)
 
     @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_snapshot_is_deleted_before_its_volume(self, provider):

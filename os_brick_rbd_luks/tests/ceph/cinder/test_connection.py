@@ -25,85 +25,36 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
+from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 
 
 @ddt.ddt
-class TransferTest(base.DriverTestCase):
+class TransferTest(contract.TransferContract, base.DriverTestCase):
 
-    def transferred(self, provider="luks"):
-        """A volume that another user has accepted, as the API does it."""
-        volume = self.filled(provider)
-        self.driver.accept_transfer(self.context, volume, "user", "project")
-        old = volume.encryption_key_id
-        volume.encryption_key_id = self.keys.copy(old)
-        volume.save()
-        self.keys.delete(old)
-        return volume
-
-    def connect(self, volume, status):
-        volume.status = status
-        volume.save()
-        self.driver.initialize_connection(volume, {"host": "here"})
+    @contextlib.contextmanager
+    def in_use(self, volume):
+        with self.pool() as pool, pool.open(volume.name):
+            yield
 
     @ddt.data(*selection.cases("luks2", full=["luks"]))
     def test_h4_rekeyed_before_it_is_attached(self, provider):
-        volume = self.transferred(provider)
-        known = self.passphrase(volume)
-        self.connect(volume, "reserved")
-        volume.refresh()
-        self.assertNotEqual(known, self.passphrase(volume))
-        self.check(volume)
-        self.assert_keys(volume)
-        # Once.
-        key_id = volume.encryption_key_id
-        self.connect(volume, "attaching")
-        volume.refresh()
-        self.assertEqual(key_id, volume.encryption_key_id)
+        self.assert_rekeyed(provider)
 
-    def test_h4_not_for_cinder_itself(self):
-        volume = self.transferred()
-        key_id = volume.encryption_key_id
-        for status in ("backing-up", "uploading", "retyping"):
-            self.connect(volume, status)
-        volume.refresh()
-        self.assertEqual(key_id, volume.encryption_key_id)
-        self.check(volume)
-
-    def test_h4_not_with_snapshots(self):
-        volume = self.transferred()
-        key_id = volume.encryption_key_id
-        snapshot = self.snapshot(volume)
-        self.connect(volume, "reserved")
-        volume.refresh()
-        self.assertEqual(key_id, volume.encryption_key_id)
-        self.delete_snapshot(snapshot)
-        self.connect(volume, "reserved")
-        volume.refresh()
-        self.assertNotEqual(key_id, volume.encryption_key_id)
-        self.check(volume)
-        self.assert_keys(volume)
-
-    def test_h4_not_while_somebody_has_it_open(self):
-        volume = self.transferred()
-        key_id = volume.encryption_key_id
-        with self.pool() as pool, pool.open(volume.name):
-            self.connect(volume, "reserved")
-        volume.refresh()
-        self.assertEqual(key_id, volume.encryption_key_id)
-        self.check(volume)
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
+    def test_h4_clone(self, provider):
+        self.assert_clone_rekeyed(provider)
 
     @ddt.data("keep_only", "write")
     def test_h4_rekeying_fails(self, step):
         # Whatever was done by then, the key in the database opens the volume.
         volume = self.transferred()
         with self.failing(step):
-            self.connect(volume, "reserved")
-        volume.refresh()
+            self.connect(volume)
         self.assertIn(self.passphrase(volume), self.openers(volume.name))
         self.disk(volume).check(units.GIB, reader.filling(1))
-        self.connect(volume, "reserved")
+        self.connect(volume)
         self.check(volume)
         self.delete(volume)
         self.assert_nothing_left()
@@ -117,31 +68,12 @@ class TransferTest(base.DriverTestCase):
                                    action="write", reason="no")):
             yield
 
-    @ddt.data(*selection.cases("luks2", full=["luks"]))
-    def test_h4_clone(self, provider):
-        # The keys that its layers need are no matter of its passphrase.
-        source = self.filled(provider)
-        clone = self.clone(source)
-        below = self.below(clone)
-        old = clone.encryption_key_id
-        self.driver.accept_transfer(self.context, clone, "user", "project")
-        self.connect(clone, "reserved")
-        clone.refresh()
-        self.assertNotEqual(old, clone.encryption_key_id)
-        self.assertEqual(below, self.below(clone))
-        self.check(clone)
-        self.check(source)
-        self.assert_keys(source, clone, *filter(None, below))
-        self.delete(clone)
-        self.assert_keys(source)
-
     def test_h4_source_of_a_clone(self):
         volume = self.transferred()
         clone = self.clone(volume)
-        self.connect(clone, "reserved")
+        self.connect(clone)
         # The clone's snapshot keeps the header of its time.
-        self.connect(volume, "reserved")
-        volume.refresh()
+        self.connect(volume)
         self.check(volume)
         self.check(clone)
         self.assert_keys(volume, clone)

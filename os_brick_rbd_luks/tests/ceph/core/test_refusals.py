@@ -194,6 +194,9 @@ class CommandFailureTest(base.FunctionalTestCase):
 class FullPoolTest(base.FunctionalTestCase):
     """A pool that has reached its quota."""
 
+    #: Seconds; longer than any test.
+    LONG = 3600
+
     def setUp(self):
         super().setUp()
         self.pool_name = f"full-{self.id().rsplit('.', 1)[-1]}-{os.getpid()}"
@@ -244,13 +247,26 @@ class FullPoolTest(base.FunctionalTestCase):
         with self.full.open("before") as image:
             unlocking.unlock(image, base.KEY)
 
+    def use(self, pool, name):
+        """Let an image be in use until the test ends.
+
+        A client renews its watch by what counts as a write: in a full pool
+        it does not, and the watch of an open image ends soon. So this one
+        is to last by itself.
+        """
+        with pool.open(name, read_only=True) as image:
+            header = f"rbd_header.{image._image.id()}"
+        watch = pool._ioctx.watch(header, lambda *args: None,
+                                  timeout=self.LONG)
+        self.addCleanup(watch.close)
+
     def test_failing_removal_hides_no_error(self):
         log = self.useFixture(fixtures.FakeLogger())
         opened, other = self.full.open, self.open_pool(self.pool_name, "admin")
 
         def full_by_now(name):
             # Ceph 18 removes an image from a full pool, but none in use.
-            self.addCleanup(other.open(name).__exit__)
+            self.use(other, name)
             self.quota(1)
             return opened(name)
 

@@ -141,8 +141,7 @@ class MigrationTestCase(writer.WriterTestCase):
         self.assertEqual([], self.secrets(self.old.id))
         with self.there():
             self.assertIn(self.booted.uuid, self.domains())
-            self.booted.domain = self.libvirt().lookupByUUIDString(
-                self.booted.uuid)
+            self.find_again(self.booted)
             self.assertIn(self.secret(), self.booted.domain.XMLDesc())
             self.assertIn(self.secret(), self.booted.domain.XMLDesc(
                 libvirt.VIR_DOMAIN_XML_INACTIVE))

@@ -16,8 +16,8 @@ from __future__ import annotations
 
 import libvirt
 
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
-from os_brick_rbd_luks.tests.ceph.nova import guests
 
 
 class HostTest(base.NovaTestCase):

@@ -21,8 +21,8 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
-from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests.ceph.nova import hosts
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests import selection

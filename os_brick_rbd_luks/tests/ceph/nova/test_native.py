@@ -22,8 +22,8 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
-from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 

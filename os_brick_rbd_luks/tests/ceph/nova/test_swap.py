@@ -27,8 +27,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.tests.ceph.attach import base as attach
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
-from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests.ceph.nova import writer
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units

@@ -17,8 +17,8 @@ from __future__ import annotations
 import os
 
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
-from os_brick_rbd_luks.tests.ceph.nova import guests
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
 

@@ -18,31 +18,24 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.layers import owned_keys
+from os_brick_rbd_luks.tests.contracts import cinder_clone as contract
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 
 
-class CloneTestCase(base.DriverTestCase):
-    """Knows which keys are left when clones are there."""
+class CloneTestCase(contract.ClonesContract, base.DriverTestCase):
+    """Knows what is in volumes, and noted on them."""
 
-    def check_own(self, source, *clones, depth=1, others=()):
-        """Nobody else's key opens the clones; no key is there for nothing.
+    def data(self, gib, new=False):
+        return base.data(gib, b"B" if new else b"A")
 
-        :param depth: how many layers of LUKS2 a clone has below itself
-        :param others: whose keys there are besides
-        """
-        owners = [source, *clones, *others]
+    def check_own(self, source, *clones, **options):
+        super().check_own(source, *clones, **options)
         for clone in clones:
-            self.assertNotEqual(self.passphrase(source),
-                                self.passphrase(clone))
-            below = [key_id for key_id in self.below(clone) if key_id]
-            self.assertEqual(depth if self.is_luks2(clone) else 0,
-                             len(below))
             # What is noted to be deleted with it is what it needs.
             with self.pool() as pool, pool.open(clone.name) as image:
-                self.assertEqual(set(below), set(owned_keys.read(image)))
-            owners += below
-        self.assert_keys(*owners)
+                self.assertEqual(set(filter(None, self.below(clone))),
+                                 set(owned_keys.read(image)))
         self.assert_nothing_is_open()
 
     def new_clone(self, source, **values):
@@ -57,21 +50,7 @@ class CloneTest(CloneTestCase):
 
     @ddt.data(*base.PROVIDERS)
     def test_own_key(self, provider):
-        source = self.filled(provider)
-        clone = self.clone(source)
-        self.check(clone)
-        self.check(source)
-        self.check_own(source, clone)
-        self.assert_images(clone, images={
-            source.name: [f"{clone.name}.clone_snap"]})
-        self.write(clone, base.data(value=b"B"))
-        self.check(source)
-        self.check(clone, base.data(value=b"B"))
-        self.delete(clone)
-        self.assert_images(source)
-        self.assert_keys(source)
-        self.delete(source)
-        self.assert_nothing_left()
+        self.check_clone(provider)
 
     def test_plain(self):
         source = self.create(None)
@@ -99,12 +78,7 @@ class CloneTest(CloneTestCase):
 
     @ddt.data("luks", "luks2")
     def test_larger(self, provider):
-        source = self.filled(provider)
-        clone = self.clone(source, size=2)
-        self.check(clone, base.data(1))
-        self.write(clone, base.data(2, b"B"))
-        self.check(clone, base.data(2, b"B"))
-        self.check(source)
+        self.check_larger_clone(provider)
 
     @ddt.data("luks", "luks2")
     def test_clone_of_a_clone(self, provider):
@@ -123,22 +97,11 @@ class CloneTest(CloneTestCase):
 
     @ddt.data("luks", "luks2")
     def test_flattened_at_the_greatest_depth(self, provider):
-        self.option(rbd_max_clone_depth=1)
-        first = self.filled(provider)
-        second = self.clone(first)
-        third = self.clone(second, size=2)
-        self.check(third, base.data(1))
-        self.check_own(second, third, depth=0,
-                       others=[first, *filter(None, self.below(second))])
+        self.check_greatest_depth(provider)
 
     @ddt.data("luks", "luks2")
     def test_copied_if_clones_are_off(self, provider):
-        self.option(rbd_max_clone_depth=0)
-        source = self.filled(provider)
-        copy = self.clone(source, size=2)
-        self.check(copy, base.data(1))
-        self.check_own(source, copy, depth=0)
-        self.assert_images(source, copy)
+        self.check_copied(provider)
 
 
 class CloneOnCeph18Test(CloneTest):
@@ -150,41 +113,15 @@ class SnapshotTest(CloneTestCase):
 
     @ddt.data("luks", "luks2")
     def test_own_key(self, provider):
-        source = self.filled(provider)
-        snapshot = self.snapshot(source)
-        self.write(source, base.data(value=b"B"))
-        volume = self.from_snapshot(snapshot)
-        self.check(volume)
-        self.check(source, base.data(value=b"B"))
-        self.check_own(source, volume)
-        self.delete(volume)
-        self.assert_images(images={source.name: [snapshot.name]})
-        self.delete_snapshot(snapshot)
-        self.delete(source)
-        self.assert_nothing_left()
+        self.check_from_snapshot(provider)
 
     @ddt.data("luks", "luks2")
     def test_larger(self, provider):
-        source = self.filled(provider)
-        snapshot = self.snapshot(source)
-        self.extend(source, 2)
-        volume = self.from_snapshot(snapshot, size=3)
-        self.check(volume, base.data(1))
-        self.write(volume, base.data(3, b"B"))
-        self.check(volume, base.data(3, b"B"))
+        self.check_larger_from_snapshot(provider)
 
     @ddt.data("luks", "luks2")
     def test_flattened(self, provider):
-        self.option(rbd_flatten_volume_from_snapshot=True)
-        source = self.filled(provider)
-        snapshot = self.snapshot(source)
-        volume = self.from_snapshot(snapshot, size=2)
-        self.check(volume, base.data(1))
-        self.check_own(source, volume, depth=0)
-        self.delete_snapshot(snapshot)
-        self.delete(source)
-        self.assert_images(volume)
-        self.check(volume, base.data(1))
+        self.check_flat_from_snapshot(provider)
 
     @ddt.data("luks", "luks2")
     def test_snapshot_is_deleted_before_its_volume(self, provider):

@@ -14,12 +14,15 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
@@ -75,60 +78,23 @@ class ConnectionTest(base.DriverTestCase):
 
 
 @ddt.ddt
-class TransferTest(base.DriverTestCase):
+class TransferTest(contract.TransferContract, base.DriverTestCase):
 
-    def transferred(self, provider="luks"):
-        """A volume that another user has accepted, as the API does it."""
-        volume = self.filled(provider)
-        self.driver.accept_transfer(self.context, volume, "user", "project")
-        old = volume.encryption_key_id
-        volume.encryption_key_id = self.keys.copy(old)
-        volume.save()
-        self.keys.delete(old)
-        return volume
-
-    def connect(self, volume, status="reserved"):
-        volume.status = status
-        volume.save()
-        self.driver.initialize_connection(volume, {"host": "here"})
-        volume.refresh()
-
-    def assert_key(self, key_id, volume):
-        """It has that key, the only one, and is as it was."""
-        self.assertEqual(key_id, volume.encryption_key_id)
-        self.check(volume)
-        self.assert_keys(volume)
+    @contextlib.contextmanager
+    def in_use(self, volume):
+        self.ceph.watchers[f"volumes/{volume.name}"] = [
+            ceph.Watcher(7, "10.0.0.7:0/1")]
+        yield
+        # Gone, as a real one is then.
+        self.ceph.watchers.clear()
 
     @ddt.data("luks", "luks2")
-    def test_rekeyed_before_it_is_attached(self, provider):
-        volume = self.transferred(provider)
-        known = self.passphrase(volume)
-        self.connect(volume)
-        self.assertNotEqual(known, self.passphrase(volume))
-        self.check(volume)
-        self.assert_keys(volume)
-        # Once.
-        key_id = volume.encryption_key_id
-        self.connect(volume, "attaching")
-        self.assert_key(key_id, volume)
+    def test_h4_rekeyed_before_it_is_attached(self, provider):
+        self.assert_rekeyed(provider)
 
-    @ddt.data("backing-up", "uploading", "retyping")
-    def test_not_for_cinder_itself(self, status):
-        volume = self.transferred()
-        key_id = volume.encryption_key_id
-        self.connect(volume, status)
-        self.assert_key(key_id, volume)
-
-    def test_not_with_snapshots(self):
-        volume = self.transferred()
-        key_id = volume.encryption_key_id
-        snapshot = self.snapshot(volume)
-        self.connect(volume)
-        self.assert_key(key_id, volume)
-        self.delete_snapshot(snapshot)
-        self.connect(volume)
-        self.assertNotEqual(key_id, volume.encryption_key_id)
-        self.check(volume)
+    @ddt.data("luks", "luks2")
+    def test_h4_clone(self, provider):
+        self.assert_clone_rekeyed(provider)
 
     def test_not_with_snapshots_that_only_cinder_knows(self):
         volume = self.transferred()
@@ -136,14 +102,6 @@ class TransferTest(base.DriverTestCase):
         snapshot = self.snapshot(volume)
         with self.pool() as pool, pool.open(volume.name) as image:
             image.remove_snapshot(snapshot.name)
-        self.connect(volume)
-        self.assert_key(key_id, volume)
-
-    def test_not_while_somebody_has_it_open(self):
-        volume = self.transferred()
-        key_id = volume.encryption_key_id
-        self.ceph.watchers[f"volumes/{volume.name}"] = [
-            ceph.Watcher(7, "10.0.0.7:0/1")]
         self.connect(volume)
         self.assert_key(key_id, volume)
 
@@ -199,22 +157,6 @@ class TransferTest(base.DriverTestCase):
         else:
             self.fail("it never gets its key")
         self.check(volume)
-
-    @ddt.data("luks", "luks2")
-    def test_clone(self, provider):
-        # The keys that its layers need are no matter of its passphrase.
-        source = self.filled(provider)
-        clone = self.clone(source)
-        below, old = self.below(clone), clone.encryption_key_id
-        self.driver.accept_transfer(self.context, clone, "user", "project")
-        self.connect(clone)
-        self.assertNotEqual(old, clone.encryption_key_id)
-        self.assertEqual(below, self.below(clone))
-        self.check(clone)
-        self.check(source)
-        self.assert_no_key_leaked(source, clone)
-        self.delete(clone)
-        self.assert_keys(source)
 
 
 class TransferOnCeph18Test(TransferTest):

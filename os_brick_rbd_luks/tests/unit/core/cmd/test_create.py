@@ -21,8 +21,8 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import rawfile
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
-from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -166,9 +166,13 @@ class CreateTest(VolumeTestCase):
             4, "create", "nopool/v", "--size", "1M", *self.key,
             *base.QUICK_FLAGS))
 
+    def second_write_raises(self, error):
+        planned = faults.Faults(faults.Fault("write", 2, error=error))
+        self.addCleanup(planned.assert_happened)
+        self.cluster.pools["volumes"] = planned.around(self.pool)
+
     def test_full_store_leaves_no_image(self):
-        self.pool._fault = stepping.Fault(
-            1, exception.ImageFull(action="write"))
+        self.second_write_raises(exception.ImageFull(action="write"))
         _output, errors = self.run_command(
             "create", "volumes/v", "--size", "1M", *self.key,
             *base.QUICK_FLAGS, code=4)
@@ -177,7 +181,7 @@ class CreateTest(VolumeTestCase):
         self.assertEqual([], self.pool.images())
 
     def test_interrupted(self):
-        self.pool._fault = stepping.Fault(1, KeyboardInterrupt())
+        self.second_write_raises(KeyboardInterrupt())
         self.run_command("create", "volumes/v", "--size", "1M", *self.key,
                          *base.QUICK_FLAGS, code=130)
         self.assertEqual([], self.pool.images())

@@ -22,7 +22,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
@@ -278,9 +278,14 @@ class AuditTest(base.CommandTestCase):
                          [row["image"] for row in rows])
 
     def test_image_that_cannot_be_read(self):
-        self.pool.contents["good"].fault = stepping.Fault(
-            0, exception.ImageIOError(action="read", reason="no OSD"),
-            dies=True, happened=True)
+        read = images.MemoryImage.read
+
+        def no_osd(image, offset, length):
+            if image.name == "volumes/good":
+                raise exception.ImageIOError(action="read", reason="no OSD")
+            return read(image, offset, length)
+
+        self.patch(f"{images.__name__}.MemoryImage.read", no_osd)
         rows = {row["image"]: row for row in self.json("audit", "volumes")}
         self.assertEqual(4, len(rows))
         self.assertEqual(["cannot be read: cannot read: no OSD"],

@@ -98,7 +98,7 @@ class RekeyTest(KeysTestCase):
 
     def test_changed_meanwhile(self):
         content = self.make_pool_volume()
-        content.before_lock = lambda: content.write(168, b"other")
+        self.pool.steps.before["lock"] = lambda: content.write(168, b"other")
         error = self.error(5, "rekey", "volumes/v", *self.old, *self.new)
         self.assertIn("volumes/v: somebody changed the header", error)
 

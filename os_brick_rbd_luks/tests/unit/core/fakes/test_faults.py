@@ -77,6 +77,17 @@ class FaultsTest(testtools.TestCase):
         self.assertEqual(expected, self.content())
         self.assertEqual(3, self.faults.calls["write"])
 
+    @ddt.data((False, b"\0\0\0\0"), (True, b"a\0\0\0"))
+    @ddt.unpack
+    def test_nothing_works_after_death(self, after, expected):
+        store = self.around(faulty.Fault("write", after=after, error=FULL,
+                                         dies=True))
+        image = store.open("v")
+        for call in (lambda: image.write(0, b"a"), image.flush, image.size,
+                     lambda: image.read(0, 1), lambda: store.open("v")):
+            self.assertIs(FULL, self.assertRaises(exception.ImageFull, call))
+        self.assertEqual(expected, self.content())
+
     @ddt.data("create", "clone", "rename", "remove")
     def test_signal_inside_a_call_of_the_store(self, call):
         """After its effect, before it returns; nothing is left open."""

@@ -22,6 +22,7 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests import cuts
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import opened
@@ -57,6 +58,12 @@ class OperationsTestCase(testtools.TestCase):
             keyslots.add(image, first, passphrase)
         image.content.log.clear()
         return image
+
+    def disturbed(self, image, method, meanwhile):
+        """*image*, at whose first such call somebody else does something."""
+        planned = faults.Faults(faults.Fault(method, meanwhile=meanwhile))
+        self.addCleanup(planned.assert_happened)
+        return planned.around(image)
 
     def opens(self, image, passphrase):
         """Whether *passphrase* opens *image*; damage is an error."""

@@ -23,7 +23,7 @@ from os_brick_rbd_luks.headers import audit
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.luks import detect
-from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
@@ -162,9 +162,10 @@ class AuditTest(base.OperationsTestCase):
                              "cut tail", "unaligned payload", "journaling")
 
     def test_image_that_cannot_be_read(self):
-        image = self.make()
-        image.content.fault = stepping.Fault(0, exception.ImageIOError(
-            action="read", reason="no OSD"), dies=True, happened=True)
+        planned = faults.Faults(faults.Fault(
+            "read", dies=True, error=exception.ImageIOError(
+                action="read", reason="no OSD")))
+        image = planned.around(self.make())
         error = self.assertRaises(exception.ImageIOError, audit.audit, image)
         self.assertIn(image.name, str(error))
 

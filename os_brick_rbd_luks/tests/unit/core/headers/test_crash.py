@@ -28,8 +28,8 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
-from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
@@ -178,9 +178,10 @@ class FailedWriteTest(base.OperationsTestCase):
         for number in itertools.count():
             image = images.MemoryImage(template.copy())
             failure = exception.ImageFull(action="write")
-            image.content.fault = stepping.Fault(number, failure)
+            planned = faults.Faults(faults.Fault("write", number + 1,
+                                                 error=failure))
             try:
-                action(image)
+                action(planned.around(image))
             except exception.ImageFull as error:
                 self.assertIs(failure, error)
                 self.assertEqual(image.name, error.image)
@@ -194,11 +195,12 @@ class FailedWriteTest(base.OperationsTestCase):
     def test_process_killed_at_any_write(self, action):
         """As :class:`CrashTest`, with an image that really stops."""
         template = self.make_volume(base.OLD, base.OTHER).content
-        for number, after in itertools.product(range(2), (0, None)):
+        for number, after in itertools.product((1, 2), (False, True)):
             image = images.MemoryImage(template.copy())
-            image.content.fault = stepping.Fault(number, KeyboardInterrupt(),
-                                              after, dies=True)
-            self.assertRaises(KeyboardInterrupt, action, image)
-            image.content.fault = None
+            planned = faults.Faults(faults.Fault(
+                "write", number, after, error=KeyboardInterrupt(),
+                dies=True))
+            self.assertRaises(KeyboardInterrupt, action,
+                              planned.around(image))
             self.assertTrue(any(self.opens(image, passphrase) for passphrase
                                 in (base.OLD, base.NEW, base.OTHER)))

@@ -22,7 +22,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import describe
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
@@ -127,13 +127,21 @@ class CreateTest(base.OperationsTestCase):
               exception.ImageIOError(action="write", reason="no OSD"),
               KeyboardInterrupt(), SystemExit(1), MemoryError())
     def test_failure_at_any_write_leaves_no_image(self, error):
-        failures = [self.failed(stepping.Fault(number, error, after))
-                    for number in range(3) for after in (0, None)]
+        failures = [self.failed(faults.Fault("write", number, after,
+                                             error=error))
+                    for number in (1, 2, 3) for after in (False, True)]
         self.assertEqual([True] * 4 + [False] * 2, failures)
+
+    def failing_store(self):
+        """A store that fails at the first write."""
+        planned = faults.Faults(faults.Fault(
+            "write", error=exception.ImageFull(action="write")))
+        self.addCleanup(planned.assert_happened)
+        return planned.around(stores.MemoryStore())
 
     def failed(self, fault):
         """Whether an image is not created, and then is not there."""
-        store = stores.MemoryStore(fault=fault)
+        store = faults.Faults(fault).around(stores.MemoryStore())
         try:
             self.create(store)
         except type(fault.error) as error:
@@ -163,16 +171,14 @@ class CreateTest(base.OperationsTestCase):
         self.assertEqual([], store.images())
 
     def test_after_a_failure_the_name_is_free(self):
-        store = stores.MemoryStore(fault=stepping.Fault(
-            0, exception.ImageFull(action="write")))
+        store = self.failing_store()
         self.assertRaises(exception.ImageFull, self.create, store)
         self.create(store)
         self.assertEqual(units.MIB, self.facts(store)["decrypted_size"])
 
     def test_first_error_is_told_when_the_store_is_gone(self):
         """A store that fails cannot remove the image either."""
-        store = stores.MemoryStore(fault=stepping.Fault(
-            0, exception.ImageFull(action="write")))
+        store = self.failing_store()
 
         def remove(name):
             raise exception.ImageIOError(action="remove", reason="no OSD")

@@ -120,7 +120,8 @@ class EraseTest(base.OperationsTestCase):
 
     def test_changed_meanwhile(self):
         image = self.make_volume()
-        image.content.before_lock = lambda: self.patch_header(image, 168,
-                                                              b"other")
-        self.assertRaises(exception.HeaderChanged, erase.erase, image)
+        self.assertRaises(
+            exception.HeaderChanged, erase.erase, self.disturbed(
+                image, "lock",
+                lambda: self.patch_header(image, 168, b"other")))
         self.assertEqual([], self.kinds(image, "write"))

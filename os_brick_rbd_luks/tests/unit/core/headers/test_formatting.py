@@ -185,10 +185,11 @@ class FormatTest(base.OperationsTestCase):
         other = self.make_volume(base.OTHER).content.read(0, 592)
         for force in (False, True):
             image = self.make_image()
-            image.content.before_lock = lambda image=image: (
+            disturbed = self.disturbed(
+                image, "lock", lambda image=image:
                 image.content.write(0, other))
             self.assertRaises(exception.HeaderChanged,
-                              formatting.format_image, image, base.OLD,
+                              formatting.format_image, disturbed, base.OLD,
                               force=force)
             self.assertEqual(other, image.read(0, 592))
 
@@ -410,9 +411,10 @@ class FormatCloneTest(base.OperationsTestCase):
     def test_somebody_formats_meanwhile(self):
         other = self.make_volume(base.OTHER).content.read(0, 592)
         image = self.make_clone()
-        image.content.before_lock = lambda: image.content.write(0, other)
+        disturbed = self.disturbed(
+            image, "lock", lambda: image.content.write(0, other))
         self.assertRaises(exception.HeaderChanged, formatting.format_clone,
-                          image, base.OLD, base.QUICK)
+                          disturbed, base.OLD, base.QUICK)
         self.assertEqual(other, image.read(0, 592))
 
 

@@ -21,8 +21,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import plans
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
-from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
 
@@ -103,18 +103,18 @@ class ApplyTest(base.OperationsTestCase):
     def test_header_changed_before_the_lock(self):
         image = self.make_image()
         header_io.read_start(image)
-        image.content.before_lock = lambda: image.content.write(3, b"!")
-        self.assertRaises(exception.HeaderChanged, header_io.apply, image,
-                          PLAN)
+        self.assertRaises(
+            exception.HeaderChanged, header_io.apply, self.disturbed(
+                image, "lock", lambda: image.content.write(3, b"!")), PLAN)
         self.assertEqual(b"\0\0\0!", image.read(0, 4))
         self.assertEqual([("lock", 0, 0), ("unlock", 0, 0)],
                          image.content.log)
 
     def test_image_shrunk_before_the_lock(self):
         image = self.make_image()
-        image.content.before_lock = lambda: image.content.resize(2)
-        self.assertRaises(exception.HeaderChanged, header_io.apply, image,
-                          PLAN)
+        self.assertRaises(
+            exception.HeaderChanged, header_io.apply, self.disturbed(
+                image, "lock", lambda: image.content.resize(2)), PLAN)
 
     def test_header_change_names_the_image(self):
         image = self.make_image()
@@ -136,8 +136,8 @@ class ApplyTest(base.OperationsTestCase):
         def lose():
             raise exception.ImageLocked(holders="somebody quicker")
 
-        image.content.before_renew = lose
-        self.assertRaises(exception.ImageLocked, header_io.apply, image, PLAN)
+        self.assertRaises(exception.ImageLocked, header_io.apply,
+                          self.disturbed(image, "renew", lose), PLAN)
         self.assertEqual(bytes(4), image.read(0, 4))
         self.assertEqual(
             [("write", 4096, 10), ("write", 8192, 20), ("flush", 0, 0)],
@@ -146,9 +146,10 @@ class ApplyTest(base.OperationsTestCase):
     def test_somebody_writes_between_stages(self):
         """One whose write took longer than its lock."""
         image = self.make_image()
-        image.content.before_renew = lambda: image.content.write(8192, b"!")
-        self.assertRaises(exception.HeaderChanged, header_io.apply, image,
-                          PLAN)
+        self.assertRaises(
+            exception.HeaderChanged, header_io.apply, self.disturbed(
+                image, "renew", lambda: image.content.write(8192, b"!")),
+            PLAN)
         self.assertEqual(bytes(4), image.read(0, 4))
 
     def test_check_is_made_under_the_lock(self):
@@ -166,10 +167,11 @@ class ApplyTest(base.OperationsTestCase):
     def test_nothing_is_written_after_a_failed_write(self):
         for number, written in ((0, 0), (1, 1), (2, 2), (3, 3)):
             image = self.make_image()
-            image.content.fault = stepping.Fault(number, exception.ImageFull(
-                action="write"))
+            planned = faults.Faults(faults.Fault(
+                "write", number + 1,
+                error=exception.ImageFull(action="write")))
             error = self.assertRaises(exception.ImageFull, header_io.apply,
-                                      image, PLAN)
+                                      planned.around(image), PLAN)
             self.assertEqual(image.name, error.image)
             self.assertEqual(written, len(self.kinds(image, "write")))
             self.assertEqual("unlock", image.content.log[-1].kind)
@@ -200,10 +202,10 @@ class ApplyTest(base.OperationsTestCase):
 
     def test_watcher_that_came_while_the_lock_was_waited_for(self):
         image = self.make_image()
-        image.content.before_lock = lambda: image.content.watchers.append(
-            "client.4")
+        disturbed = self.disturbed(
+            image, "lock", lambda: image.content.watchers.append("client.4"))
         self.assert_untouched(
-            image, lambda: header_io.apply(image, PLAN, destructive=True),
+            image, lambda: header_io.apply(disturbed, PLAN, destructive=True),
             exception.ImageLocked)
 
     def test_no_watchers(self):

@@ -44,14 +44,15 @@ class KeyslotsTestCase(base.OperationsTestCase):
         return image.read(block.key_material_offset * 512, 16 * 4000)
 
     def change_meanwhile(self, image):
-        """Let somebody else add a keyslot just before the lock is taken."""
+        """The image, to which somebody else adds a keyslot just before the
+        lock is taken.
+        """
         def add():
-            image.content.before_lock = None
             with images.MemoryImage(image.content) as other:
                 keyslots.add(other, base.OLD, base.OTHER)
             image.content.log.clear()
 
-        image.content.before_lock = add
+        return self.disturbed(image, "lock", add)
 
 
 @ddt.ddt
@@ -118,8 +119,7 @@ class AddTest(KeyslotsTestCase):
         self.assertTrue(self.opens(image, base.NEW))
 
     def test_changed_meanwhile(self):
-        image = self.make_volume()
-        self.change_meanwhile(image)
+        image = self.change_meanwhile(self.make_volume())
         self.assertRaises(exception.HeaderChanged, keyslots.add, image,
                           base.OLD, base.NEW)
         self.assertEqual([], self.kinds(image, "write"))
@@ -208,8 +208,7 @@ class RekeyTest(KeyslotsTestCase):
             [event[:2] for event in self.kinds(image, "write", "flush")])
 
     def test_changed_meanwhile(self):
-        image = self.make_volume()
-        self.change_meanwhile(image)
+        image = self.change_meanwhile(self.make_volume())
         self.assertRaises(exception.HeaderChanged, keyslots.rekey, image,
                           base.OLD, base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
@@ -302,8 +301,7 @@ class OwnTest(KeyslotsTestCase):
             exception.NoFreeKeyslot)
 
     def test_changed_meanwhile(self):
-        image = self.make_volume()
-        self.change_meanwhile(image)
+        image = self.change_meanwhile(self.make_volume())
         self.assertRaises(exception.HeaderChanged, keyslots.own, image,
                           base.OLD, base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
@@ -362,8 +360,7 @@ class KeepOnlyTest(KeyslotsTestCase):
             exception.WrongPassphrase)
 
     def test_changed_meanwhile(self):
-        image = self.make_volume(base.OLD, base.NEW)
-        self.change_meanwhile(image)
+        image = self.change_meanwhile(self.make_volume(base.OLD, base.NEW))
         self.assertRaises(exception.HeaderChanged, keyslots.keep_only, image,
                           base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
@@ -420,8 +417,7 @@ class RemoveTest(KeyslotsTestCase):
             self.assert_untouched(image, call, exception.LastKeyslot)
 
     def test_changed_meanwhile(self):
-        image = self.make_volume(base.OLD, base.NEW)
-        self.change_meanwhile(image)
+        image = self.change_meanwhile(self.make_volume(base.OLD, base.NEW))
         self.assertRaises(exception.HeaderChanged, keyslots.remove, image,
                           base.OLD)
         self.assertTrue(self.opens(image, base.OLD))
@@ -471,8 +467,7 @@ class RemoveNumberTest(KeyslotsTestCase):
             exception.WrongPassphrase)
 
     def test_changed_meanwhile(self):
-        image = self.make_volume(base.OLD, base.NEW)
-        self.change_meanwhile(image)
+        image = self.change_meanwhile(self.make_volume(base.OLD, base.NEW))
         self.assertRaises(exception.HeaderChanged, keyslots.remove_number,
                           image, 1, None)
         self.assertTrue(self.opens(image, base.NEW))

@@ -246,10 +246,11 @@ class ReadTest(luks2_volumes.Luks2TestCase):
         """Somebody else's change of either is noticed."""
         for place in (20, 4200, 16404, 20480):
             image = self.make_volume()
-            image.content.before_lock = lambda place=place, image=image: (
+            disturbed = self.disturbed(
+                image, "lock", lambda place=place, image=image:
                 self.damage(image, place))
-            self.assertRaises(exception.HeaderChanged, keyslots.add, image,
-                              base.OLD, base.NEW)
+            self.assertRaises(exception.HeaderChanged, keyslots.add,
+                              disturbed, base.OLD, base.NEW)
             self.assertEqual([], self.kinds(image, "write"))
 
 

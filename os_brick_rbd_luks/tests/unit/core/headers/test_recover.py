@@ -103,6 +103,7 @@ class RecoverTest(luks2_volumes.Luks2TestCase):
     def test_changed_meanwhile(self):
         image = self.make_volume()
         self.damage(image, 20)
-        image.content.before_lock = lambda: self.damage(image, 16404)
-        self.assertRaises(exception.HeaderChanged, recover.repair, image)
+        self.assertRaises(
+            exception.HeaderChanged, recover.repair, self.disturbed(
+                image, "lock", lambda: self.damage(image, 16404)))
         self.assertEqual([], self.kinds(image, "write"))

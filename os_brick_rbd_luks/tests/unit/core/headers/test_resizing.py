@@ -211,12 +211,9 @@ class ResizeTest(ResizeTestCase):
 
     def test_locked(self):
         """Another header operation, which may move the payload."""
-        content = self.volume()
-
-        def lock():
-            raise exception.ImageLocked(holders="another header operation")
-
-        content.before_lock = lock
+        self.volume()
+        self.store.steps.faults["lock"] = exception.ImageLocked(
+            holders="another header operation")
         self.refused(exception.ImageLocked, 8 * units.MIB)
 
     @ddt.data("read", "resize", "lock")

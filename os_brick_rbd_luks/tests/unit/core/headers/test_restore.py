@@ -261,8 +261,9 @@ class RefusalTest(RestoreTestCase):
     @ddt.data(False, True)
     def test_changed_meanwhile(self, force):
         image, saved = self.make_volume_and_backup()
-        image.content.before_lock = lambda: self.patch_header(image, 168,
-                                                              b"other")
-        self.assertRaises(exception.HeaderChanged, header_backup.restore,
-                          image, saved, force=force)
+        self.assertRaises(
+            exception.HeaderChanged, header_backup.restore, self.disturbed(
+                image, "lock",
+                lambda: self.patch_header(image, 168, b"other")),
+            saved, force=force)
         self.assertEqual([], self.kinds(image, "write"))

@@ -20,7 +20,6 @@ import testtools
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.tests.contracts import image as contract
-from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.fakes import store as stores
 
 SIZE = 64 * 1024
@@ -45,47 +44,26 @@ class SmallObjectsContractTest(MemoryContractTest):
 
 
 @ddt.ddt
-class FaultTest(testtools.TestCase):
+class ContentTest(testtools.TestCase):
 
-    def make(self, fault, **options):
-        image = stores.MemoryStore(**options).create("v", SIZE)
-        image.content.fault = fault
-        return image
+    def make(self, **options):
+        return stores.MemoryStore(**options).create("v", SIZE)
 
-    @ddt.data((0, b"\0\0\0\0"), (2, b"\0\0\0\0"), (4, b"abcd"),
-              (None, b"abcd"))
+    @ddt.data((0, 0), (2, 0), (3, 0), (4, 4))
     @ddt.unpack
     def test_within_an_object_all_or_nothing(self, after, expected):
-        image = self.make(stepping.Fault(0, OSError("gone"), after))
-        self.assertRaises(OSError, image.write, 0, b"abcd")
-        self.assertEqual(expected, image.read(0, 4))
+        self.assertEqual(expected, self.make().content.torn(0, 4, after))
 
     def test_tears_between_objects(self):
-        image = self.make(stepping.Fault(0, OSError("gone"), 3),
-                          object_size=512)
-        self.assertRaises(OSError, image.write, 510, b"abcd")
-        self.assertEqual(b"ab\0\0", image.read(510, 4))
+        image = self.make(object_size=512)
+        self.assertEqual(2, image.content.torn(510, 4, 3))
 
     def test_tears_at_any_byte_without_atomicity(self):
-        image = self.make(stepping.Fault(0, OSError("gone"), 3), atomic=False)
-        self.assertRaises(OSError, image.write, 0, b"abcd")
-        self.assertEqual(b"abc\0", image.read(0, 4))
-
-    def test_one_write_fails(self):
-        image = self.make(stepping.Fault(1, OSError("gone")))
-        image.write(0, b"a")
-        self.assertRaises(OSError, image.write, 1, b"b")
-        image.write(2, b"c")
-        self.assertEqual(b"a\0c", image.read(0, 3))
-
-    def test_nothing_works_after_death(self):
-        image = self.make(stepping.Fault(0, OSError("gone"), dies=True))
-        self.assertRaises(OSError, image.write, 0, b"a")
-        self.assertRaises(OSError, image.read, 0, 1)
-        self.assertRaises(OSError, image.flush)
+        image = self.make(atomic=False)
+        self.assertEqual(3, image.content.torn(0, 4, 3))
 
     def test_log(self):
-        image = self.make(None)
+        image = self.make()
         with image.lock() as lock:
             image.write(8, b"ab")
             image.flush()

@@ -26,7 +26,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.luks import cipher
-from os_brick_rbd_luks.tests.fakes import steps as stepping
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -218,9 +218,10 @@ class EdgesTest(testtools.TestCase):
                                      for event in image.content.log])
 
     def test_failure_passes(self):
-        plain, image, _opened = make()
-        image.content.fault = stepping.Fault(
-            0, exception.ImageFull(action="x"))
+        _plain, image, opened = make()
+        plain = plaintext.Plaintext(faults.Faults(faults.Fault(
+            "write", error=exception.ImageFull(action="x"))).around(image),
+            opened)
         self.assertRaises(exception.ImageFull, plain.write, 0, b"x")
 
     def test_no_key_in_repr(self):

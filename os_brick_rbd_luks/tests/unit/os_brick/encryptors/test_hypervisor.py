@@ -25,9 +25,9 @@ from os_brick_rbd_luks.encryptors import luks
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
-from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
 from os_brick_rbd_luks.tests import units
 
@@ -310,9 +310,13 @@ class BlankTest(HypervisorTestCase):
         self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
 
     def test_write_fails(self):
-        content = self.make_image()
-        content.fault = stepping.Fault(1, exception.ImageFull(action="write"))
+        self.make_image()
+        planned = faults.Faults(faults.Fault(
+            "write", nth=2, error=exception.ImageFull(action="write")))
+        pool = self.ceph.pools["volumes"]
+        self.ceph.pools["volumes"] = planned.around(pool)
         self.refused(exception.ImageFull)
+        planned.assert_happened()
 
 
 class DetachTest(HypervisorTestCase):

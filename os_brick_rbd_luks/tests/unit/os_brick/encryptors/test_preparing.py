@@ -109,12 +109,11 @@ class HeaderTest(base.OperationsTestCase):
         image = self.make_image()
 
         def other():
-            image.content.before_lock = None
             formatting.format_image(fakes.MemoryImage(image.content),
                                     base.NEW, base.QUICK)
 
-        image.content.before_lock = other
-        self.assertRaises(exception.HeaderChanged, self.header, image)
+        self.assertRaises(exception.HeaderChanged, self.header,
+                          self.disturbed(image, "lock", other))
         self.assertTrue(self.opens(image, base.NEW))
 
 

@@ -10,19 +10,26 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What the guests of these tests run."""
+"""What guests run, and what they tell."""
 
 from __future__ import annotations
 
 import re
 
-from os_brick_rbd_luks.tests.ceph.attach import guest
-
 #: Bytes of what the writer writes at a time.
 BLOCK = 4096
 
-#: The size of the disk, and what is in its first MiB and at its end.
-READER = guest.READER
+#: Tells a disk's size, and what its first 8 MiB and its last sector are, and
+#: writes a MiB behind its first 16.
+READER = """
+echo size $(blockdev --getsize64 /dev/vda)
+echo read $(dd if=/dev/vda bs=1M count=8 2>/dev/null | sha256sum)
+dd if=/dev/zero bs=1M count=1 2>/dev/null | tr '\\0' G |
+    dd of=/dev/vda bs=1M seek=16 conv=fsync 2>/dev/null
+echo last $(dd if=/dev/vda bs=512 skip=$(($(blockdev --getsz /dev/vda) - 1)) \\
+    2>/dev/null | sha256sum)
+echo waiting
+"""
 
 #: Writes block after block, each with its number in it, and says so once the
 #: disk has acknowledged that it is safe; for ever.
