@@ -48,7 +48,7 @@ class Hypervisor:
 
     def attach(self, passphrase: bytes, options: preparing.Options,
                fetch: decryption.Fetch) -> None:
-        """Publish the secrets, then mark the connection.
+        """Publish the secrets, all or none, then mark the connection.
 
         :param options: called if the image has to be formatted
         :param fetch: called for the keys of the layers below
@@ -58,8 +58,8 @@ class Hypervisor:
         facts, keys = threads.call(self._prepare, usage, passphrase, options)
         passphrases = [passphrase, *map(fetch, keys)]
         # The volume's own last: what it is attached by is complete then.
-        for name, value in reversed([*zip(facts.secrets, passphrases)]):
-            threads.call(self._secrets.publish, name, value)
+        threads.call(self._secrets.publish, dict(reversed(
+            [*zip(facts.secrets, passphrases)])))
         attachment.mark(self._connection_info, facts)
 
     def detach(self) -> None:

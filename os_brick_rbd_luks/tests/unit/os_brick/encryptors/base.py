@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 from castellan.common.objects import opaque_data
@@ -154,6 +155,40 @@ class EncryptorsTestCase(testtools.TestCase):
         while seen is not None:
             self.assert_no_secret(f"{seen} {seen!r} {vars(seen)}")
             seen = seen.__cause__ or seen.__context__
+        return error
+
+
+class HypervisorTestCase(EncryptorsTestCase):
+    """Has a connection, as Nova attaches by it; see what is left."""
+
+    def setUp(self):
+        super().setUp()
+        self.info = self.connection()
+        self.before = json.dumps(self.info)
+        self.addCleanup(self._all_closed)
+
+    def _all_closed(self):
+        self.assertTrue(self.ceph.nothing_is_open())
+        self.assertEqual(0, self.daemon.connections)
+
+    def attach(self, **options):
+        self.encryptor(self.info, **options).attach_volume(self.context)
+
+    def detach(self):
+        """By another object than the one that attached, as Nova does."""
+        self.encryptor(self.info).detach_volume()
+
+    def extend(self):
+        return self.encryptor(self.info).extend_volume(self.context)
+
+    def assert_nothing_left(self):
+        self.assertEqual(self.before, json.dumps(self.info))
+        self.assertEqual({}, self.daemon.volumes())
+
+    def refused(self, expected, **options):
+        error = self.fails(expected, self.attach, **options)
+        self.assertIn(VOLUME, str(error))
+        self.assert_nothing_left()
         return error
 
 

@@ -32,41 +32,8 @@ from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
 from os_brick_rbd_luks.tests import units
 
 
-class HypervisorTestCase(base.EncryptorsTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.info = self.connection()
-        self.before = json.dumps(self.info)
-        self.addCleanup(self._all_closed)
-
-    def _all_closed(self):
-        self.assertTrue(self.ceph.nothing_is_open())
-        self.assertEqual(0, self.daemon.connections)
-
-    def attach(self, **options):
-        self.encryptor(self.info, **options).attach_volume(self.context)
-
-    def detach(self):
-        """By another object than the one that attached, as Nova does."""
-        self.encryptor(self.info).detach_volume()
-
-    def extend(self):
-        return self.encryptor(self.info).extend_volume(self.context)
-
-    def assert_nothing_left(self):
-        self.assertEqual(self.before, json.dumps(self.info))
-        self.assertEqual({}, self.daemon.volumes())
-
-    def refused(self, expected, **options):
-        error = self.fails(expected, self.attach, **options)
-        self.assertIn(base.VOLUME, str(error))
-        self.assert_nothing_left()
-        return error
-
-
 @ddt.ddt
-class AttachTest(HypervisorTestCase):
+class AttachTest(base.HypervisorTestCase):
 
     def test_mark_and_secret(self):
         self.make_volume()
@@ -174,7 +141,7 @@ class AttachTest(HypervisorTestCase):
 
 
 @ddt.ddt
-class RefusedTest(HypervisorTestCase):
+class RefusedTest(base.HypervisorTestCase):
 
     def test_no_image(self):
         self.assertIn("does not exist",
@@ -252,7 +219,7 @@ class RefusedTest(HypervisorTestCase):
 
 
 @ddt.ddt
-class BlankTest(HypervisorTestCase):
+class BlankTest(base.HypervisorTestCase):
 
     def test_formatted(self):
         content = self.make_image()
@@ -315,7 +282,7 @@ class BlankTest(HypervisorTestCase):
         self.refused(exception.ImageFull)
 
 
-class DetachTest(HypervisorTestCase):
+class DetachTest(base.HypervisorTestCase):
 
     def test_detach(self):
         self.make_volume()
@@ -386,7 +353,7 @@ class DetachTest(HypervisorTestCase):
                          self.daemon.volumes())
 
 
-class ExtendTest(HypervisorTestCase):
+class ExtendTest(base.HypervisorTestCase):
 
     def test_attached(self):
         content = self.make_volume()
@@ -413,7 +380,7 @@ class ExtendTest(HypervisorTestCase):
         self.assertFalse(content.objects)
 
 
-class KeyringTest(HypervisorTestCase):
+class KeyringTest(base.HypervisorTestCase):
     """A compute host without a keyring: libvirt has the user's key."""
 
     def setUp(self):
@@ -463,7 +430,7 @@ class KeyringTest(HypervisorTestCase):
         self.assertNotIn(self.ceph.key, self.log.output)
 
 
-class PrepareCopyTest(HypervisorTestCase):
+class PrepareCopyTest(base.HypervisorTestCase):
     """Before QEMU copies a disk of a running guest."""
 
     def prepare(self, cls):
