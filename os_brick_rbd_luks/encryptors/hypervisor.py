@@ -58,8 +58,9 @@ class Hypervisor:
         facts, keys = threads.call(self._prepare, usage, passphrase, options)
         passphrases = [passphrase, *map(fetch, keys)]
         # The volume's own last: what it is attached by is complete then.
-        threads.call(self._secrets.publish, dict(reversed(
-            [*zip(facts.secrets, passphrases)])))
+        threads.call(self._secrets.publish, {
+            secret.id: value for secret, value in reversed(
+                [*zip(facts.secrets, passphrases)])})
         attachment.mark(self._connection_info, facts)
 
     def detach(self) -> None:

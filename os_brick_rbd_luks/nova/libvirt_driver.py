@@ -135,7 +135,7 @@ class RBDLuksLibvirtDriver(
             facts = attachment.read(info)
             if not facts:
                 continue
-            host_secrets.carry(self._host, info)
+            attachment.mark(info, host_secrets.carry(self._host, facts))
             bdm.connection_info = info
             if facts.engine != attachment.QEMU and bdm.obj_attr_is_set(
                     "encryption_secret_uuid"):

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ddt
 import libvirt
 from nova import exception as nova_exception
@@ -88,9 +90,9 @@ class ConnectTest(base.NovaTestCase):
     def test_mark_of_another_host_is_not_believed(self):
         volume = self.make("luks2")
         info = self.info(volume)
-        facts = attachment.native("luks1", 0, 1, volume.id)
-        attachment.mark(info, facts)
-        info["data"][attachment.KEY]["secrets"][0]["uuid"] = "of another host"
+        attachment.mark(info, dataclasses.replace(
+            attachment.native("luks1", 0, 1, volume.id),
+            secrets=(attachment.Secret(volume.id, "of another host"),)))
         self.driver._connect_volume(self.context, info, None)
         self.boot(info)
         self.assertEqual(base.SIZE, attachment.read(info).size)

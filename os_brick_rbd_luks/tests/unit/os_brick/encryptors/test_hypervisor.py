@@ -40,7 +40,7 @@ class AttachTest(base.HypervisorTestCase):
         self.attach()
         self.assertEqual(
             attachment.Native("luks", "qemu", 4 * units.MIB, units.MIB,
-                              (base.VOLUME,)),
+                              (attachment.Secret(base.VOLUME),)),
             attachment.read(self.info))
         kept, = self.daemon.secrets.values()
         self.assertEqual((base.VOLUME, base.HEX, True, True), (
