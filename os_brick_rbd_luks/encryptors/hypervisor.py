@@ -29,6 +29,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.services import opts
@@ -121,10 +122,9 @@ class Hypervisor:
     @staticmethod
     def _facts(image: rbd_image.LayeredImage, usage: str, header: Any
                ) -> Tuple[attachment.Native, List[str]]:
+        """The facts, and the ids of the keys of the secrets below."""
         keys = preparing.keys_below(image, cluster.librbd_encryption())
-        facts = attachment.native(
-            header.type, header.data_offset, image.size(), usage,
-            clone=header.clone, layers=len(keys))
+        facts = attaching.facts(image, header, usage, keys)
         return facts, keys[:len(facts.secrets) - 1]
 
     def _image(self, read_only: bool

@@ -26,7 +26,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.fakes import keymanager
-from os_brick_rbd_luks.tests.fakes import libvirt
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
 from os_brick_rbd_luks.tests import units
 
