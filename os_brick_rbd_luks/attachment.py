@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The mark of an attachment that is natively encrypted.
+"""What the edges share of a native attachment: its mark, its encryptor.
 
 A connector, an encryptor or a Cinder driver puts one dict, :data:`KEY`, into
 ``connection_info['data']``; a hypervisor's driver reads it. It survives JSON
@@ -36,10 +36,14 @@ writes the guest's XML for it, and knows only its own. Where there is a
 
 No other module knows the dict: :class:`Native` is all that is in it, and
 :func:`read`, :func:`mark` and :func:`unmark` are the ways to it.
+
+:class:`NativeEncryptor` is what a hypervisor's driver may ask of the encryptor
+that os-brick gives it, besides os-brick's own contract.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 from typing import Any, Dict, Mapping, MutableMapping, Optional, Tuple
 
@@ -194,3 +198,41 @@ def volume_id(connection_info: Mapping[str, Any]) -> Optional[str]:
     """
     data = connection_info.get("data") or {}
     return data.get("volume_id") or connection_info.get("serial")
+
+
+class NativeEncryptor(abc.ABC):
+    """What our encryptors offer to a hypervisor's driver.
+
+    It gets one from os-brick, which promises ``VolumeEncryptor`` only, and
+    asks whether it is an instance of this class, too. All methods are for an
+    attachment without a device; their errors name the volume.
+    """
+
+    @abc.abstractmethod
+    def attach_volume(self, context: Any, **kwargs: Any) -> None:
+        """As os-brick's: publish the secrets, and mark the connection.
+
+        :raises PassphraseUnavailable: the key manager does not give it; a
+            caller that knows that libvirt has the secrets may call
+            :meth:`mark_volume` instead
+        """
+
+    @abc.abstractmethod
+    def mark_volume(self) -> Native:
+        """Mark the connection with what the image says now.
+
+        The secrets are those that libvirt has; the key manager is not asked.
+
+        :returns: what the mark says
+        """
+
+    @abc.abstractmethod
+    def drop_fast_diff(self) -> None:
+        """Make the volume of a running guest safe to be copied by QEMU.
+
+        QEMU is to copy the whole of it, whatever librbd calls a hole: librbd
+        without the fix of Ceph's issue 66570 (Pacific, and early releases of
+        17 and 18) tells by the image's fast-diff feature where there is data,
+        but forgets that the payload is behind a header. Whoever copies what
+        a guest sees would take data for holes, and lose it.
+        """

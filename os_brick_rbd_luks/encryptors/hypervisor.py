@@ -76,22 +76,20 @@ class Hypervisor:
             attachment.mark(self._connection_info, facts)
         return facts.size
 
-    def mark(self) -> None:
+    def mark(self) -> attachment.Native:
         """Mark the connection with what the image says now."""
-        attachment.mark(self._connection_info,
-                        threads.call(self._inspect, self._usage()))
+        facts = threads.call(self._inspect, self._usage())
+        attachment.mark(self._connection_info, facts)
+        return facts
 
-    def distrust_holes(self) -> None:
-        """Let QEMU copy the whole volume, whatever librbd calls a hole.
+    def drop_fast_diff(self) -> None:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`.
 
-        librbd without the fix of Ceph's issue 66570 (Pacific, and early
-        releases of 17 and 18) tells by fast-diff where an image has data, but
-        forgets that the payload is behind a header. Whoever copies what a
-        guest sees would take data for holes, and lose it.
+        QEMU's luks driver does not let it ask librbd.
         """
-        threads.call(self._distrust_holes, self._usage())
+        threads.call(self._drop_fast_diff, self._usage())
 
-    def _distrust_holes(self, usage: str) -> None:
+    def _drop_fast_diff(self, usage: str) -> None:
         if self._inspect(usage).engine == attachment.LIBRBD:
             with self._image(False) as image:
                 if image.drop_fast_diff():

@@ -26,6 +26,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
@@ -430,7 +431,26 @@ class KeyringTest(base.HypervisorTestCase):
         self.assertNotIn(self.ceph.key, self.log.output)
 
 
-class PrepareCopyTest(base.HypervisorTestCase):
+class MarkTest(base.HypervisorTestCase):
+    """A caller knows that libvirt has the secrets."""
+
+    def test_without_the_key_manager(self):
+        self.make_volume()
+        keymanager.SECRETS.clear()
+        facts = self.encryptor(self.info).mark_volume()
+        self.assertEqual(attachment.read(self.info), facts)
+        self.assertEqual((attachment.Secret(base.VOLUME),), facts.secrets)
+        self.assertEqual({}, self.daemon.volumes())
+
+    def test_no_header(self):
+        self.make_image()
+        error = self.fails(exception.NotLuks,
+                           self.encryptor(self.info).mark_volume)
+        self.assertIn(base.VOLUME, str(error))
+        self.assert_nothing_left()
+
+
+class DropFastDiffTest(base.HypervisorTestCase):
     """Before QEMU copies a disk of a running guest."""
 
     def prepare(self, cls):
@@ -439,7 +459,7 @@ class PrepareCopyTest(base.HypervisorTestCase):
         self.content = self.make_volume(
             size=32 * units.MIB, options=dataclasses.replace(
                 base.XTS, type=cls._HEADER_TYPE))
-        self.encryptor(self.info, cls).prepare_copy()
+        self.encryptor(self.info, cls).drop_fast_diff()
 
     def test_librbd_s_holes(self):
         self.prepare(luks.RBDLuks2Encryptor)
