@@ -47,16 +47,18 @@ class Hypervisor:
         self._options = opts.options()
         self._secrets = secrets.Secrets(self._options.libvirt_uri)
 
-    def attach(self, passphrase: bytes, options: preparing.Options,
+    def attach(self, passphrase: bytes,
+               format_options: preparing.FormatOptions,
                fetch: decryption.Fetch) -> None:
         """Publish the secrets, all or none, then mark the connection.
 
-        :param options: called if the image has to be formatted
+        :param format_options: called if the image has to be formatted
         :param fetch: called for the keys of the layers below
         :raises InvalidParameter: the connection does not name its volume
         """
         usage = self._usage()
-        facts, keys = threads.call(self._prepare, usage, passphrase, options)
+        facts, keys = threads.call(self._prepare, usage, passphrase,
+                                   format_options)
         passphrases = [passphrase, *map(fetch, keys)]
         # The volume's own last: what it is attached by is complete then.
         threads.call(self._secrets.publish, {
@@ -105,12 +107,12 @@ class Hypervisor:
         return usage
 
     def _prepare(self, usage: str, passphrase: bytes,
-                 options: preparing.Options
+                 format_options: preparing.FormatOptions
                  ) -> Tuple[attachment.Native, List[str]]:
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
             return self._facts(image, usage, preparing.header(
-                image, passphrase, options))
+                image, passphrase, format_options))
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:
