@@ -29,7 +29,6 @@ import fixtures
 from lxml import etree
 from nova import conf
 from nova import objects
-from nova.objects import migrate_data
 from nova import rpc
 from nova.virt import virtapi
 import testtools
@@ -223,14 +222,6 @@ class MigrationTestCase(NovaTestCase):
         """What is done in this context is done on the other host."""
         return _Options({("libvirt", "connection_uri"): self.other_host.uri,
                          (opts.GROUP, "libvirt_uri"): self.other_host.uri})
-
-    def migrate_data(self):
-        """What the manager of the other host hands to its driver."""
-        return migrate_data.LibvirtLiveMigrateData(
-            is_shared_block_storage=True, is_shared_instance_path=True,
-            block_migration=False, serial_listen_addr="127.0.0.1",
-            instance_relative_path="", image_type="default",
-            graphics_listen_addr_vnc="127.0.0.1")
 
 
 class _Options:
