@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The keys that mark an attachment as natively encrypted.
+"""What the edges share of a native attachment: its mark, its encryptor.
 
 A connector, an encryptor or a Cinder driver puts one dict, :data:`KEY`, into
 ``connection_info['data']``; a hypervisor's driver reads it. It survives JSON
@@ -28,12 +28,26 @@ the volume's own first: libvirt secrets of usage type ``volume``. A driver
 that finds the mark gives its guest ``<encryption format=... engine=...>`` with
 these secrets, and runs nothing on the host. Without the mark, or when it does
 not know the format or engine, it must not give the guest the raw image.
+
+While a guest moves to another host, that host adds ``"uuid": "0a81..."`` to
+each of the secrets, its own libvirt's: the host that the guest comes from
+writes the guest's XML for it, and knows only its own. Where there is a
+``uuid``, the secret is named by it, and not looked for.
+
+No other module knows the dict: :class:`Native` is all that is in it, and
+:func:`read`, :func:`mark` and :func:`unmark` are the ways to it.
+
+:class:`NativeEncryptor` is what a hypervisor's driver may ask of the encryptor
+that os-brick gives it, besides os-brick's own contract.
 """
 
 from __future__ import annotations
 
+import abc
 import dataclasses
-from typing import Any, Dict, List, Mapping, MutableMapping, Optional, Tuple
+from typing import Any, Dict, Mapping, MutableMapping, Optional, Tuple
+
+from os_brick_rbd_luks import exception
 
 #: Name of the mark in ``connection_info["data"]``.
 KEY = "native_encryption"
@@ -50,6 +64,22 @@ _READERS = {"luks1": ("luks", QEMU), "luks2": ("luks2", LIBRBD)}
 
 
 @dataclasses.dataclass(frozen=True)
+class Secret:
+    """A libvirt secret of usage type volume."""
+
+    #: its usage
+    id: str
+    #: on the host that a guest moves to, else None: a host finds its own by
+    #: their usage
+    uuid: Optional[str] = None
+
+    def as_dict(self) -> Dict[str, str]:
+        """An item of ``secrets``."""
+        more = {"uuid": self.uuid} if self.uuid is not None else {}
+        return {"type": "volume", "id": self.id, **more}
+
+
+@dataclasses.dataclass(frozen=True)
 class Native:
     """What a hypervisor has to know of a natively encrypted volume."""
 
@@ -59,26 +89,39 @@ class Native:
     data_offset: int
     #: bytes that the guest sees
     size: int
-    #: usage ids of the libvirt secrets, the volume's own first
-    secrets: Tuple[str, ...]
-
-    @property
-    def discard(self) -> bool:
-        """Whether a discard by the guest frees space.
-
-        QEMU's luks driver drops it, librbd's encryption allocates instead.
-        """
-        return False
+    #: of all layers, the volume's own first
+    secrets: Tuple[Secret, ...]
+    #: Whether a discard by the guest frees space. QEMU's luks driver drops
+    #: it, librbd's encryption allocates instead.
+    discard: bool = False
 
     def as_dict(self) -> Dict[str, Any]:
         """The value of :data:`KEY`."""
         return {
             "format": self.format, "engine": self.engine,
             "data_offset": self.data_offset, "size": self.size,
-            "secrets": [{"type": "volume", "id": usage}
-                        for usage in self.secrets],
+            "secrets": [secret.as_dict() for secret in self.secrets],
             "discard": self.discard,
         }
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any]) -> Native:
+        """Undo :meth:`as_dict`.
+
+        :raises UnknownMark: a member is missing, or is not as it should be
+        """
+        try:
+            return cls(value["format"], value["engine"],
+                       value["data_offset"], value["size"], _secrets(value),
+                       value.get("discard", False))
+        except (KeyError, TypeError, AttributeError) as error:
+            raise exception.UnknownMark(
+                what=f"a mark without {error}") from error
+
+
+def _secrets(value: Mapping[str, Any]) -> Tuple[Secret, ...]:
+    return tuple(Secret(item["id"], item.get("uuid"))
+                 for item in value["secrets"])
 
 
 def native(header_type: str, data_offset: int, image_size: int,
@@ -100,9 +143,10 @@ def native(header_type: str, data_offset: int, image_size: int,
         layers = 0
     elif layers:
         name = "luks-any"
+    usages = (volume, *(secret_below(volume, number)
+                        for number in range(1, layers + 1)))
     return Native(name, engine, data_offset, image_size - data_offset,
-                  (volume, *(secret_below(volume, number)
-                             for number in range(1, layers + 1))))
+                  tuple(map(Secret, usages)))
 
 
 def secret_below(volume: str, number: int) -> str:
@@ -130,14 +174,21 @@ def unmark(connection_info: Mapping[str, Any]) -> None:
 def read(connection_info: Mapping[str, Any]) -> Optional[Native]:
     """The mark of a connection, None without one.
 
-    :raises KeyError: a member is missing
+    :raises UnknownMark: see :meth:`Native.from_dict`
     """
     found = (connection_info.get("data") or {}).get(KEY)
-    if not found:
-        return None
-    secrets: List[Mapping[str, str]] = found["secrets"]
-    return Native(found["format"], found["engine"], found["data_offset"],
-                  found["size"], tuple(item["id"] for item in secrets))
+    return Native.from_dict(found) if found else None
+
+
+def secrets(connection_info: Mapping[str, Any]) -> Tuple[Secret, ...]:
+    """Those that the mark names, even if nothing else of it is understood.
+
+    None of them where there is no mark, or none that can be read.
+    """
+    try:
+        return _secrets(connection_info["data"][KEY])
+    except (KeyError, TypeError, AttributeError):
+        return ()
 
 
 def volume_id(connection_info: Mapping[str, Any]) -> Optional[str]:
@@ -147,3 +198,41 @@ def volume_id(connection_info: Mapping[str, Any]) -> Optional[str]:
     """
     data = connection_info.get("data") or {}
     return data.get("volume_id") or connection_info.get("serial")
+
+
+class NativeEncryptor(abc.ABC):
+    """What our encryptors offer to a hypervisor's driver.
+
+    It gets one from os-brick, which promises ``VolumeEncryptor`` only, and
+    asks whether it is an instance of this class, too. All methods are for an
+    attachment without a device; their errors name the volume.
+    """
+
+    @abc.abstractmethod
+    def attach_volume(self, context: Any, **kwargs: Any) -> None:
+        """As os-brick's: publish the secrets, and mark the connection.
+
+        :raises PassphraseUnavailable: the key manager does not give it; a
+            caller that knows that libvirt has the secrets may call
+            :meth:`mark_volume` instead
+        """
+
+    @abc.abstractmethod
+    def mark_volume(self) -> Native:
+        """Mark the connection with what the image says now.
+
+        The secrets are those that libvirt has; the key manager is not asked.
+
+        :returns: what the mark says
+        """
+
+    @abc.abstractmethod
+    def drop_fast_diff(self) -> None:
+        """Make the volume of a running guest safe to be copied by QEMU.
+
+        QEMU is to copy the whole of it, whatever librbd calls a hole: librbd
+        without the fix of Ceph's issue 66570 (Pacific, and early releases of
+        17 and 18) tells by the image's fast-diff feature where there is data,
+        but forgets that the payload is behind a header. Whoever copies what
+        a guest sees would take data for holes, and lose it.
+        """

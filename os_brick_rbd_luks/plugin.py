@@ -39,7 +39,9 @@ CONNECTOR = f"{_PACKAGE}.connectors.rbd.RBDLuksConnector"
 
 _ARCHITECTURES = ("x86_64", "s390x", "ppc64")
 
-#: Format -> what was there before ours, for everything that is not RBD.
+#: Format -> what was there before ours, for everything that is not RBD. As
+#: global as os-brick's maps, which name our functions by their path; it stays
+#: when the registration is undone, for those that have a function already.
 _OTHERS: Dict[str, str] = {}
 
 

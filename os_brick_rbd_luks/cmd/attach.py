@@ -45,11 +45,9 @@ class AttachXML(command.Command):
 
     def take_action(self, args: argparse.Namespace) -> int:
         """Read the header and print."""
-        from os_brick_rbd_luks import attachment
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.headers import header_io
         from os_brick_rbd_luks.image import cluster
-        from os_brick_rbd_luks.layers import chain
+        from os_brick_rbd_luks.layers import attaching
         from os_brick_rbd_luks.libvirt import xml
         target = args.target
         if target.pool is None:
@@ -59,13 +57,11 @@ class AttachXML(command.Command):
         with self.connected(args) as connected:
             with connected.pool(target.pool, target.namespace) as pool, \
                     pool.open(target.name, read_only=True) as image:
-                header = header_io.read_header(image)
-                name, size = image.name, image.size()
-                below = len(chain.needed(image, cluster.librbd_encryption()))
+                facts = attaching.read_facts(
+                    image, args.usage or _without_prefix(target.name),
+                    cluster.librbd_encryption())
+                name = image.name
             monitors = connected.monitors()
-        usage = args.usage or _without_prefix(target.name)
-        facts = attachment.native(header.type, header.data_offset, size,
-                                  usage, clone=header.clone, layers=below)
         print(xml.disk(
             name, monitors, facts, target=args.device, user=args.ceph_user,
             secret_uuid=args.ceph_secret), file=self.app.stdout)

@@ -28,7 +28,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 
@@ -77,17 +77,14 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
 
 def _facts(image: base.LayeredImage, properties: Dict[str, Any]
            ) -> Optional[attachment.Native]:
+    volume = properties.get("volume_id") or properties["name"].rpartition(
+        "/")[2]
     try:
-        header = header_io.read_header(image)
+        return attaching.read_facts(image, volume,
+                                    cluster.librbd_encryption())
     except exception.HeaderError as error:
         LOG.warning("%s; the attachment is not marked as native", error)
         return None
-    volume = properties.get("volume_id") or properties["name"].rpartition(
-        "/")[2]
-    return attachment.native(header.type, header.data_offset, image.size(),
-                             volume, clone=header.clone,
-                             layers=len(chain.needed(
-                                 image, cluster.librbd_encryption())))
 
 
 def _decrypted_size(properties: Dict[str, Any]) -> int:

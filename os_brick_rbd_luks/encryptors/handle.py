@@ -34,8 +34,11 @@ from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.services import threads
 
-#: Handle -> what makes it a handle on cipher text again. Another encryptor
-#: object than the one that attached a handle may have to detach it.
+# os-brick makes a new encryptor for every call: only the handle itself lasts
+# from one to the next, and it is os-brick's. So what we know of a handle is
+# kept here, for as long as somebody has it.
+
+#: Handle -> what makes it a handle on cipher text again.
 _ATTACHED: MutableMapping[Any, Callable[[], None]] = (
     weakref.WeakKeyDictionary())
 
@@ -51,11 +54,12 @@ class Handle:
         self._image = brick.over_handle(wrapper, name)
         self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
-    def attach(self, passphrase: bytes, options: preparing.Options,
+    def attach(self, passphrase: bytes,
+               format_options: preparing.FormatOptions,
                fetch: decryption.Fetch) -> None:
         """Let the handle read and write plain text.
 
-        :param options: called if the image has to be formatted
+        :param format_options: called if the image has to be formatted
         :param fetch: called for the keys of the layers below
         :raises WrongPassphrase: it opens no keyslot
         """
@@ -63,7 +67,7 @@ class Handle:
             if self._wrapper not in _ATTACHED:
                 keys = threads.call(self._keys_below)
                 _ATTACHED[self._wrapper] = threads.call(
-                    self._load, passphrase, options,
+                    self._load, passphrase, format_options,
                     [*map(fetch, keys)])
 
     def detach(self) -> None:
@@ -87,9 +91,10 @@ class Handle:
         return preparing.keys_below(self._image,
                                     cluster.librbd_encryption())
 
-    def _load(self, passphrase: bytes, options: preparing.Options,
+    def _load(self, passphrase: bytes,
+              format_options: preparing.FormatOptions,
               below: List[bytes]) -> Callable[[], None]:
-        header = preparing.header(self._image, passphrase, options)
+        header = preparing.header(self._image, passphrase, format_options)
         view = decryption.open_view(self._image, header, passphrase,
                                     cluster.librbd_encryption(), below)
         if isinstance(view, plaintext.Plaintext):

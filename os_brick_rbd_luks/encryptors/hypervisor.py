@@ -29,6 +29,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.services import opts
@@ -46,20 +47,23 @@ class Hypervisor:
         self._options = opts.options()
         self._secrets = secrets.Secrets(self._options.libvirt_uri)
 
-    def attach(self, passphrase: bytes, options: preparing.Options,
+    def attach(self, passphrase: bytes,
+               format_options: preparing.FormatOptions,
                fetch: decryption.Fetch) -> None:
-        """Publish the secrets, then mark the connection.
+        """Publish the secrets, all or none, then mark the connection.
 
-        :param options: called if the image has to be formatted
+        :param format_options: called if the image has to be formatted
         :param fetch: called for the keys of the layers below
         :raises InvalidParameter: the connection does not name its volume
         """
         usage = self._usage()
-        facts, keys = threads.call(self._prepare, usage, passphrase, options)
+        facts, keys = threads.call(self._prepare, usage, passphrase,
+                                   format_options)
         passphrases = [passphrase, *map(fetch, keys)]
         # The volume's own last: what it is attached by is complete then.
-        for name, value in reversed([*zip(facts.secrets, passphrases)]):
-            threads.call(self._secrets.publish, name, value)
+        threads.call(self._secrets.publish, {
+            secret.id: value for secret, value in reversed(
+                [*zip(facts.secrets, passphrases)])})
         attachment.mark(self._connection_info, facts)
 
     def detach(self) -> None:
@@ -74,22 +78,20 @@ class Hypervisor:
             attachment.mark(self._connection_info, facts)
         return facts.size
 
-    def mark(self) -> None:
+    def mark(self) -> attachment.Native:
         """Mark the connection with what the image says now."""
-        attachment.mark(self._connection_info,
-                        threads.call(self._inspect, self._usage()))
+        facts = threads.call(self._inspect, self._usage())
+        attachment.mark(self._connection_info, facts)
+        return facts
 
-    def distrust_holes(self) -> None:
-        """Let QEMU copy the whole volume, whatever librbd calls a hole.
+    def drop_fast_diff(self) -> None:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`.
 
-        librbd without the fix of Ceph's issue 66570 (Pacific, and early
-        releases of 17 and 18) tells by fast-diff where an image has data, but
-        forgets that the payload is behind a header. Whoever copies what a
-        guest sees would take data for holes, and lose it.
+        QEMU's luks driver does not let it ask librbd.
         """
-        threads.call(self._distrust_holes, self._usage())
+        threads.call(self._drop_fast_diff, self._usage())
 
-    def _distrust_holes(self, usage: str) -> None:
+    def _drop_fast_diff(self, usage: str) -> None:
         if self._inspect(usage).engine == attachment.LIBRBD:
             with self._image(False) as image:
                 if image.drop_fast_diff():
@@ -105,12 +107,12 @@ class Hypervisor:
         return usage
 
     def _prepare(self, usage: str, passphrase: bytes,
-                 options: preparing.Options
+                 format_options: preparing.FormatOptions
                  ) -> Tuple[attachment.Native, List[str]]:
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
             return self._facts(image, usage, preparing.header(
-                image, passphrase, options))
+                image, passphrase, format_options))
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:
@@ -120,10 +122,9 @@ class Hypervisor:
     @staticmethod
     def _facts(image: rbd_image.LayeredImage, usage: str, header: Any
                ) -> Tuple[attachment.Native, List[str]]:
+        """The facts, and the ids of the keys of the secrets below."""
         keys = preparing.keys_below(image, cluster.librbd_encryption())
-        facts = attachment.native(
-            header.type, header.data_offset, image.size(), usage,
-            clone=header.clone, layers=len(keys))
+        facts = attaching.facts(image, header, usage, keys)
         return facts, keys[:len(facts.secrets) - 1]
 
     def _image(self, read_only: bool

@@ -38,10 +38,11 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.services import key_manager
 from os_brick_rbd_luks.services import opts
 
-Native = Union[handle.Handle, hypervisor.Hypervisor]
+Attachment = Union[handle.Handle, hypervisor.Hypervisor]
 
 
-class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
+class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
+                       attachment.NativeEncryptor):
     """Native encryption of RBD volumes with LUKS1."""
 
     #: the format that a blank volume gets
@@ -72,7 +73,7 @@ class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
         path = self._connection_info["data"].get("device_path")
         return isinstance(path, str) and bool(path)
 
-    def _native(self) -> Native:
+    def _native(self) -> Attachment:
         """Who handles a native attachment.
 
         :raises VolumeEncryptionNotSupported: it is no RBD volume, or
@@ -124,23 +125,15 @@ class RBDLuksEncryptor(base.VolumeEncryptor):  # type: ignore[misc]
         with exception.about(self._name()):
             self._native().detach()
 
-    def mark_volume(self) -> None:
-        """Mark a native attachment, with the secrets that libvirt has.
-
-        For a caller that knows they are there: the key manager is not asked.
-
-        :raises RBDLuksError: the image or its header, naming the volume
-        """
+    def mark_volume(self) -> attachment.Native:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
-            hypervisor.Hypervisor(self._connection_info).mark()
+            return hypervisor.Hypervisor(self._connection_info).mark()
 
-    def prepare_copy(self) -> None:
-        """Make a running guest's volume safe to be copied by QEMU.
-
-        :raises RBDLuksError: the image or its header, naming the volume
-        """
+    def drop_fast_diff(self) -> None:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
-            hypervisor.Hypervisor(self._connection_info).distrust_holes()
+            hypervisor.Hypervisor(self._connection_info).drop_fast_diff()
 
     def extend_volume(self, context: Any, **kwargs: Any) -> int:
         """The decrypted size in bytes of a volume that was extended."""

@@ -32,14 +32,13 @@ LOG = logging.getLogger(__name__)
 #: seconds, whoever decrypts the volume does the same work right after.
 CHEAP = 10_000
 
-
-#: What a header is made by, if one has to be made: a volume that has one is
+#: Tells how a header is made, if one has to be made: a volume that has one is
 #: whatever its header says, though its type may have changed since.
-Options = Callable[[], formatting.Options]
+FormatOptions = Callable[[], formatting.Options]
 
 
 def header(image: base.Image, passphrase: bytes,
-           options: Options) -> Any:
+           format_options: FormatOptions) -> Any:
     """The header of an image; a blank image gets one.
 
     As upstream's encryptors do for a new volume, but only for one that is
@@ -53,7 +52,7 @@ def header(image: base.Image, passphrase: bytes,
     try:
         found = header_io.read_header(image)
     except exception.NotLuks:
-        return _format(image, passphrase, options)
+        return _format(image, passphrase, format_options)
     if sum(slot.cost for slot in found.keyslots) <= CHEAP:
         unlocking.unlock_header(image, found, passphrase)
     return found
@@ -79,9 +78,9 @@ def keys_below(image: base.LayeredImage, release: Optional[int]) -> List[str]:
 
 
 def _format(image: base.Image, passphrase: bytes,
-            options: Options) -> Any:
+            format_options: FormatOptions) -> Any:
     try:
-        made = formatting.format_image(image, passphrase, options())
+        made = formatting.format_image(image, passphrase, format_options())
     except exception.ImageNotEmpty:
         raise exception.OperationRefused(
             reason="it has no LUKS header and holds data, so it is not "

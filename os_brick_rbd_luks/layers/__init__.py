@@ -17,7 +17,7 @@ each such header is a *layer*, and has a passphrase of its own.
 
 1. :mod:`.chain` notes on a clone which key opens which layer.
 2. :mod:`.decryption` chooses who decrypts: librbd, QEMU or, where neither can,
-   Python (:mod:`.plaintext`).
+   Python (:mod:`.plaintext`); :mod:`.attaching` tells it to a hypervisor.
 3. :mod:`.holes` finds what was never written: zeros to a guest, which a
    program that reads the bytes as they are would take for noise.
 

@@ -24,11 +24,14 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from typing import Any, Iterator, List, Tuple
+import logging
+from typing import Any, Callable, Iterator, List, Mapping, Tuple
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.libvirt import xml
+
+LOG = logging.getLogger(__name__)
 
 
 def _libvirt() -> Any:
@@ -61,59 +64,79 @@ class Secrets:
             raise exception.LibvirtError(
                 uri=self._uri, action=action, reason=str(error)) from error
 
-    def publish(self, usage: str, passphrase: bytes) -> None:
-        """Let guests of this host open the volume.
+    def publish(self, passphrases: Mapping[str, bytes]) -> None:
+        """Let guests of this host open a volume.
 
         A secret that is there gets the new value: the volume may have been
         re-keyed since.
 
-        :param usage: the volume's id
-        :raises LibvirtError: no new secret is left behind
+        :param passphrases: by the secrets' usage ids, of all layers, in the
+            order in which they are published
+        :raises LibvirtError: no new secret is left behind, unless a warning
+            in the log names it
         """
-        with self._connection("keep the volume's secret") as connection:
-            found = self._find(connection, usage)
-            if found is None:
-                try:
-                    made = connection.secretDefineXML(
-                        xml.secret(usage))
-                except _libvirt().libvirtError:
-                    # Somebody else has just made it.
-                    found = self._find(connection, usage)
-                    if found is None:
-                        raise
-                else:
-                    self._set(made, passphrase)
-                    return
-            kept = "ephemeral='yes'" in found.XMLDesc()
-            if not kept:
-                # Nova's is on disk. Defined again it would become ephemeral
-                # but leave its file behind (libvirt 9.0).
-                found.undefine()
-            made = connection.secretDefineXML(xml.secret(
-                usage, found.UUIDString()))
-            if kept:
-                made.setValue(passphrase)
-            else:
-                self._set(made, passphrase)
-
-    @staticmethod
-    def _set(made: Any, passphrase: bytes) -> None:
+        made: List[str] = []
         try:
-            made.setValue(passphrase)
+            with self._connection("keep the volume's secret") as connection:
+                for usage, passphrase in passphrases.items():
+                    self._publish(connection, usage, passphrase, made)
         except BaseException:
-            made.undefine()
+            self._take_back(made)
             raise
+
+    def _publish(self, connection: Any, usage: str, passphrase: bytes,
+                 made: List[str]) -> None:
+        """Publish one.
+
+        :param made: gets the usage of a secret that was not there before, or
+            that has no value now
+        """
+        found = self._find(connection, usage)
+        if found is None:
+            try:
+                new = connection.secretDefineXML(xml.secret(usage))
+            except _libvirt().libvirtError:
+                # Somebody else has just made it.
+                found = self._find(connection, usage)
+                if found is None:
+                    raise
+            else:
+                made.append(usage)
+                new.setValue(passphrase)
+                return
+        kept = "ephemeral='yes'" in found.XMLDesc()
+        if not kept:
+            # Nova's is on disk. Defined again it would become ephemeral
+            # but leave its file behind (libvirt 9.0).
+            found.undefine()
+            made.append(usage)
+        connection.secretDefineXML(
+            xml.secret(usage, found.UUIDString())).setValue(passphrase)
+        if not kept:
+            made.remove(usage)
+
+    def _take_back(self, usages: List[str]) -> None:
+        # By a connection of its own: the other may be what has failed.
+        try:
+            if usages:
+                self._remove(usages.__contains__)
+        except exception.LibvirtError as error:
+            LOG.warning("%s; the secrets of usage %s stay", error,
+                        ", ".join(usages))
 
     def remove(self, usage: str) -> bool:
         """Take the secret of a volume away, and those of layers below it.
 
         :returns: whether there was one
         """
+        return self._remove(lambda name: name == usage or name.startswith(
+            usage + attachment.BELOW))
+
+    def _remove(self, wanted: Callable[[str], bool]) -> bool:
         libvirt = _libvirt()
         with self._connection("remove the volume's secret") as connection:
             found = [secret for name, secret in self._all(connection)
-                     if name == usage
-                     or name.startswith(usage + attachment.BELOW)]
+                     if wanted(name)]
             for secret in found:
                 try:
                     secret.undefine()

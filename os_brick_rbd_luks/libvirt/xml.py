@@ -51,9 +51,9 @@ def encryption(facts: attachment.Native) -> ElementTree.Element:
     root = ElementTree.Element("encryption", format=facts.format)
     if facts.engine != _DEFAULT_ENGINE:
         root.set("engine", facts.engine)
-    for usage in facts.secrets:
+    for kept in facts.secrets:
         ElementTree.SubElement(root, "secret", type="passphrase",
-                               usage=usage)
+                               usage=kept.id)
     return root
 
 

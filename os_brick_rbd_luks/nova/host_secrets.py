@@ -18,6 +18,7 @@ migration by Cinder the volume has another id than the one they were made for.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from typing import Any, Iterator, List, Mapping, Set
 
@@ -25,39 +26,38 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 
 
-def uuids(host: Any, connection_info: Mapping[str, Any]) -> List[str]:
+def uuids(host: Any, facts: attachment.Native) -> List[str]:
     """The uuids of the secrets that a mark names, in its order.
 
     Those that :func:`carry` put there are another host's.
 
     :raises MissingSecret: this host has not all of them
     """
-    found = []
-    for item in connection_info["data"][attachment.KEY]["secrets"]:
-        uuid = item.get("uuid")
-        if uuid is None:
-            secret = host.find_secret("volume", item["id"])
-            if secret is None:
-                raise exception.MissingSecret(usage=item["id"])
-            uuid = secret.UUIDString()
-        found.append(uuid)
-    return found
+    return [secret.uuid or _uuid(host, secret.id) for secret in facts.secrets]
 
 
-def carry(host: Any, connection_info: Mapping[str, Any]) -> None:
+def _uuid(host: Any, usage: str) -> str:
+    found = host.find_secret("volume", usage)
+    if found is None:
+        raise exception.MissingSecret(usage=usage)
+    uuid: str = found.UUIDString()
+    return uuid
+
+
+def carry(host: Any, facts: attachment.Native) -> attachment.Native:
     """Let the host that a guest comes from know this host's secrets.
 
+    :returns: the mark for that host
     :raises MissingSecret: this host has not all of them
     """
-    items = connection_info["data"][attachment.KEY]["secrets"]
-    for item, uuid in zip(items, uuids(host, connection_info)):
-        item["uuid"] = uuid
+    return dataclasses.replace(facts, secrets=tuple(
+        dataclasses.replace(secret, uuid=uuid)
+        for secret, uuid in zip(facts.secrets, uuids(host, facts))))
 
 
 def names(connection_info: Mapping[str, Any]) -> Set[str]:
     """Usage ids in the mark; none when there is no mark to be read."""
-    found = (connection_info.get("data") or {}).get(attachment.KEY)
-    return {item["id"] for item in (found or {}).get("secrets", ())}
+    return {secret.id for secret in attachment.secrets(connection_info)}
 
 
 def remove(host: Any, connection_info: Mapping[str, Any]) -> None:

@@ -56,13 +56,13 @@ class RBDLuksLibvirtDriver(
         """
         if encryption is None and provider.is_native(connection_info):
             encryption = self._get_volume_encryption(context, connection_info)
-        if not provider.is_ours(connection_info, encryption):
+        encryptor = provider.encryptor(self, connection_info, encryption)
+        if encryptor is None:
             super()._attach_encryptor(context, connection_info, encryption)
             return
         before = host_secrets.names(connection_info)
         # What another host or run found out may hold no more.
         attachment.unmark(connection_info)
-        encryptor = self._get_volume_encryptor(connection_info, encryption)
         try:
             encryptor.attach_volume(context, **(encryption or {}))
         except exception.PassphraseUnavailable as error:
@@ -112,16 +112,14 @@ class RBDLuksLibvirtDriver(
         Upstream's runs qemu-img as root, and takes the header off the size
         that was asked for.
         """
-        if not provider.is_ours(connection_info, encryption):
+        encryptor = provider.encryptor(self, connection_info, encryption)
+        if encryptor is None:
             super()._resize_attached_encrypted_volume(
                 context, original_new_size, block_device, instance,
                 connection_info, encryption)
             return
-        self._get_volume_encryptor(connection_info, encryption).mark_volume()
-        facts = attachment.read(connection_info)
-        assert facts  # noqa: S101 (it has just been marked)
-        self._resize_attached_volume(requirements.resize_to(facts),
-                                     block_device, instance)
+        size = requirements.resize_to(encryptor.mark_volume())
+        self._resize_attached_volume(size, block_device, instance)
 
     def pre_live_migration(self, *args: Any, **kwargs: Any) -> Any:
         """As upstream's; tells the source what its XML has to say.
@@ -135,7 +133,7 @@ class RBDLuksLibvirtDriver(
             facts = attachment.read(info)
             if not facts:
                 continue
-            host_secrets.carry(self._host, info)
+            attachment.mark(info, host_secrets.carry(self._host, facts))
             bdm.connection_info = info
             if facts.engine != attachment.QEMU and bdm.obj_attr_is_set(
                     "encryption_secret_uuid"):
@@ -164,24 +162,19 @@ class RBDLuksLibvirtDriver(
         infos = (old_connection_info, new_connection_info)
         metadata = [self._get_volume_encryption(context, info)
                     for info in infos]
-        ours = [provider.is_ours(*pair) for pair in zip(infos, metadata)]
-        if not any(ours):
+        ours = [provider.encryptor(self, *pair)
+                for pair in zip(infos, metadata)]
+        if ours == [None, None]:
             super().swap_volume(context, *infos, instance, mountpoint,
                                 resize_to)
             return
-        for info, encryption, native in zip(infos, metadata, ours):
-            if encryption and not native:
+        for info, encryption, encryptor in zip(infos, metadata, ours):
+            if encryption and encryptor is None:
                 raise exception.OperationRefused(
                     reason=f"volume {attachment.volume_id(info)} is encrypted "
                            "on the host, so a guest cannot be moved between "
                            "it and an encrypted RBD volume; detach it first")
-
-        def prepare() -> None:
-            if ours[0]:
-                self._get_volume_encryptor(
-                    old_connection_info, metadata[0]).prepare_copy()
-
         with requirements.hotplug(self._host):
             swap.Swap(self, context, instance, mountpoint).run(
-                *infos, prepare, new_is_encrypted=ours[1],
+                *infos, ours[0], new_is_encrypted=ours[1] is not None,
                 resize_to=resize_to)

@@ -12,6 +12,8 @@
 
 """Which attachments are for us: encrypted volumes, by RBD, without a device.
 
+Whether one is, is told by its encryptor: ours, or none.
+
 Source: ``os_brick.encryptors`` (how a provider is looked up).
 """
 
@@ -21,6 +23,7 @@ from typing import Any, Mapping, Optional
 
 from os_brick import encryptors
 
+from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import plugin
 
 
@@ -30,12 +33,25 @@ def is_native(connection_info: Mapping[str, Any]) -> bool:
             and not (connection_info.get("data") or {}).get("device_path"))
 
 
-def is_ours(connection_info: Mapping[str, Any],
-            encryption: Optional[Mapping[str, Any]]) -> bool:
-    """Whether the volume is one that our encryptors attach.
+def encryptor(driver: Any, connection_info: Mapping[str, Any],
+              encryption: Optional[Mapping[str, Any]]
+              ) -> Optional[attachment.NativeEncryptor]:
+    """Our encryptor of a volume; None if the volume is not for us.
 
+    It does nothing before it is asked to.
+
+    :param driver: Nova's, which has os-brick make it
     :param encryption: its encryption metadata; empty or None without any
     """
+    if not _is_ours(connection_info, encryption):
+        return None
+    made = driver._get_volume_encryptor(connection_info, encryption)
+    # Somebody may have put another into os-brick's map since: theirs it is.
+    return made if isinstance(made, attachment.NativeEncryptor) else None
+
+
+def _is_ours(connection_info: Mapping[str, Any],
+             encryption: Optional[Mapping[str, Any]]) -> bool:
     if not encryption or not is_native(connection_info):
         return False
     name = encryption.get("provider")

@@ -17,7 +17,7 @@ Source: ``nova.virt.libvirt.volume.net.LibvirtNetVolumeDriver``, Nova 26 to 34.
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Mapping
 
 from nova.virt.libvirt.volume import net
 
@@ -45,7 +45,7 @@ class RBDLuksVolumeDriver(
         disk = super().get_config(connection_info, disk_info)
         volume = attachment.volume_id(connection_info)
         with exception.about(f"volume {volume}"):
-            facts = _read(connection_info)
+            facts = attachment.read(connection_info)
             if facts is None:
                 if _is_encrypted(connection_info) and not encryption.get(
                         disk):
@@ -53,7 +53,7 @@ class RBDLuksVolumeDriver(
                 return disk
             requirements.check(self.host, facts)
             encryption.put(disk, encryption.of(
-                facts, host_secrets.uuids(self.host, connection_info)))
+                facts, host_secrets.uuids(self.host, facts)))
         if not facts.discard:
             # The guest would issue what frees nothing.
             disk.driver_discard = "ignore"
@@ -62,12 +62,3 @@ class RBDLuksVolumeDriver(
 
 def _is_encrypted(connection_info: Mapping[str, Any]) -> bool:
     return bool((connection_info.get("data") or {}).get("encrypted"))
-
-
-def _read(connection_info: Mapping[str, Any]
-          ) -> Optional[attachment.Native]:
-    try:
-        return attachment.read(connection_info)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise exception.UnknownMark(
-            what=f"a mark without {error}") from error

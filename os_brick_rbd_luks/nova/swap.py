@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any, Callable, Dict
+from typing import Any, Dict, Optional
 
 import libvirt
 from nova import conf
@@ -58,13 +58,13 @@ class Swap:
         self._job = blockcopy.BlockCopy(driver._host, instance, self._device)
 
     def run(self, old: Dict[str, Any], new: Dict[str, Any],
-            prepare: Callable[[], None], *, new_is_encrypted: bool,
-            resize_to: int) -> None:
+            encryptor: Optional[attachment.NativeEncryptor], *,
+            new_is_encrypted: bool, resize_to: int) -> None:
         """Copy, move the guest over, and let go of the old volume.
 
         :param old: connection info of the volume that the guest has
         :param new: that of the other one, which is changed
-        :param prepare: makes the old volume safe to be copied
+        :param encryptor: of the old one; None if it is not encrypted
         :param resize_to: GiB of the new volume if it is larger, else 0
         """
         present = self._job.size()
@@ -75,7 +75,8 @@ class Swap:
                 self._size(new, new_is_encrypted), resize_to * _GIB))
             self._check(new, volume.size, present)
             disk = disk_config(driver, self._instance, new, self._device)
-            prepare()
+            if encryptor:
+                encryptor.drop_fast_diff()
             self._copy(disk, volume, present)
         except Exception:
             self._let_go(new)

@@ -54,7 +54,10 @@ class Registration:
         self._undo = None
 
     def put(self, mapping: Dict[str, Any], key: str, value: Any) -> None:
-        """Let *mapping* have *value*, for as long as we are registered."""
+        """Let *mapping* have *value*, for as long as we are registered.
+
+        :raises RuntimeError: see :meth:`at_undo`
+        """
         missing = object()
         before = mapping.get(key, missing)
 
@@ -67,10 +70,14 @@ class Registration:
             else:
                 mapping[key] = before
 
-        mapping[key] = value
         self.at_undo(undo)
+        mapping[key] = value
 
     def at_undo(self, function: Callable[[], None]) -> None:
-        """Call *function* when the registration is undone."""
-        assert self._undo is not None  # noqa: S101 (put_all calls it)
+        """Call *function* when the registration is undone.
+
+        :raises RuntimeError: there is none; *put_all* is to call this
+        """
+        if self._undo is None:
+            raise RuntimeError("nothing is being registered")
         self._undo.append(function)

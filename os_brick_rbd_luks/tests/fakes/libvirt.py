@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Any, Callable, Dict, List, Optional, Set
+from typing import Any, Callable, Dict, List, Optional, Set, Union
 import uuid as uuids
 from xml.etree import ElementTree
 
@@ -95,7 +95,8 @@ class Daemon(fixtures.Fixture):
     :ivar uris: of the connections made
     :ivar connections: how many are open
     :ivar calls: names of the calls, in order
-    :ivar faults: name of a call -> what it raises, once
+    :ivar faults: name of a call, or its number in ``calls`` -> what it
+        raises, once
     :ivar before: name of a call -> what happens before it, once
     :ivar runs: how often it was started; a connection is to one of the runs
     """
@@ -106,7 +107,7 @@ class Daemon(fixtures.Fixture):
         self.uris: List[str] = []
         self.connections = 0
         self.calls: List[str] = []
-        self.faults: Dict[str, BaseException] = {}
+        self.faults: Dict[Union[str, int], BaseException] = {}
         self.before: Dict[str, Callable[[], None]] = {}
         self.runs = 1
 
@@ -120,9 +121,9 @@ class Daemon(fixtures.Fixture):
 
     # what tests do
 
-    def fail(self, call: str, code: int = VIR_ERR_INTERNAL_ERROR,
+    def fail(self, call: Union[str, int], code: int = VIR_ERR_INTERNAL_ERROR,
              message: str = "something broke") -> None:
-        """Let the next call of that name fail."""
+        """Let the next call of that name, or of that number, fail."""
         self.faults[call] = libvirtError(message, code)
 
     def keep(self, usage: str, value: Optional[bytes], *,
@@ -152,13 +153,15 @@ class Daemon(fixtures.Fixture):
 
     def call(self, name: str) -> None:
         """Note a call; let happen what a test planned for it."""
+        number = len(self.calls)
         self.calls.append(name)
         before = self.before.pop(name, None)
         if before:
             before()
-        error = self.faults.pop(name, None)
-        if error:
-            raise error
+        for key in (name, number):
+            error = self.faults.pop(key, None)
+            if error:
+                raise error
 
     def _open(self, uri: str) -> Connection:
         self.call("open")

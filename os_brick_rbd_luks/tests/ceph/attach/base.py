@@ -32,6 +32,7 @@ from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.ceph.attach import guest
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph import host
+from os_brick_rbd_luks.tests import connections
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests import units
 
@@ -101,14 +102,8 @@ class AttachmentTestCase(base.FunctionalTestCase):
 
     def connection_info(self, name, **data):
         """What Cinder's ``initialize_connection`` gives."""
-        return {"driver_volume_type": "rbd", "serial": name, "data": {
-            "name": f"volumes/{name}",
-            "hosts": [host for host, _port in self.monitors],
-            "ports": [port for _host, port in self.monitors],
-            "cluster_name": "ceph", "auth_enabled": True,
-            "auth_username": "cinder", "secret_type": "ceph",
-            "secret_uuid": None, "volume_id": name, "discard": True,
-            "encrypted": True, "access_mode": "rw", **data}}
+        return connections.info(f"volumes/{name}", name,
+                                monitors=self.monitors, **data)
 
     def metadata(self, **changes):
         """What Cinder's ``volume_encryption_metadata_get`` gives."""

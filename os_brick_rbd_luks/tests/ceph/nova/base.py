@@ -33,14 +33,13 @@ from oslo_config import cfg
 from oslo_utils import uuidutils
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.headers import creating
-from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.nova import libvirt_driver
 from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import nova_volumes
 from os_brick_rbd_luks.tests import units
 
 SIZE = base.SIZE
@@ -57,7 +56,7 @@ BEGIN = b"H" * (8 * units.MIB)
 END = b"Z" * 512
 
 
-class NovaTestCase(base.AttachmentTestCase):
+class NovaTestCase(nova_volumes.Volumes, base.AttachmentTestCase):
     """Has a driver of Nova's, which thinks that Cinder has the volumes."""
 
     #: Whether our side is loaded in nova-compute.
@@ -136,14 +135,7 @@ class NovaTestCase(base.AttachmentTestCase):
 
     def make(self, provider="luks", size=SIZE):
         """A new volume; a plain one without a provider."""
-        volume = records.Volume(self.name(), size, provider)
-        if provider:
-            volume.key_id, volume.passphrase = self.new_key()
-            creating.create(self.pool, volume.id, size, volume.passphrase,
-                            formatting.Options(type=volume.header))
-        else:
-            self.pool.create(volume.id, size).__exit__()
-        self.cinder.volumes[volume.id] = volume
+        volume = self.new_volume(self.name(), provider, size)
         self.addCleanup(self.remove_secrets, volume.id)
         return volume
 

@@ -15,21 +15,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import threading
 from unittest import mock
 
 import fixtures
 import libvirt
-from nova.objects import migrate_data
 from nova.objects import migration
 from nova import utils as nova_utils
 from nova.virt.libvirt import driver as upstream
 
 from os_brick_rbd_luks.tests.ceph import host
 from os_brick_rbd_luks.tests.ceph.nova import writer
-from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import nova_migration
 from os_brick_rbd_luks.tests import waiting
 
 
@@ -76,34 +74,18 @@ class MigrationTestCase(writer.WriterTestCase):
 
     def start_on(self, volume):
         super().start_on(volume)
-        self.instance.flavor.memory_mb = 192
-        self.instance.system_metadata = {"image_container_format": "bare"}
-        self.instance.vm_state = "active"
-        self.instance.resources = None
-        self.instance.numa_topology = None
-        self.instance.migration_context = None
+        nova_migration.make_movable(self.instance)
 
     def block_devices(self):
         """What Nova knows of the server's volumes, without any mark."""
-        return {"block_device_mapping": [records.BlockDevice(
-            connection_info=self.info(self.old), volume_id=self.old.id,
-            device_name="/dev/vda", mount_device="/dev/vda",
-            disk_bus="virtio", device_type="disk", boot_index=0)]}
+        return nova_migration.block_devices(self.info(self.old))
 
     def prepare(self):
         """The destination's part, and what it sends to the source."""
         devices = self.block_devices()
         with self.there():
-            sent = self.other_driver.pre_live_migration(
-                self.context, self.instance, devices, [], None,
-                migrate_data.LibvirtLiveMigrateData(
-                    is_shared_block_storage=True,
-                    is_shared_instance_path=True, block_migration=False,
-                    serial_listen_addr="127.0.0.1",
-                    instance_relative_path="", image_type="default",
-                    graphics_listen_addr_vnc="127.0.0.1"))
-        received = migrate_data.LibvirtLiveMigrateData.obj_from_primitive(
-            json.loads(json.dumps(sent.obj_to_primitive())))
+            received = nova_migration.prepare(
+                self.other_driver, self.context, self.instance, devices)
         received.migration = Migration(status="running")
         return devices, received
 

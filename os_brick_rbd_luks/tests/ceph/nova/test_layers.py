@@ -20,11 +20,9 @@ import ddt
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.clones import cloning
-from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
 from os_brick_rbd_luks.tests.ceph.nova import hosts
-from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests import selection
 
 
@@ -34,17 +32,8 @@ class LayersTest(hosts.MigrationTestCase):
 
     def clone(self, provider="luks2"):
         """A clone with its own key of an encrypted image with another."""
-        golden = self.prepared(provider)
-        with self.pool.open(golden.id) as image:
-            image.create_snapshot("s")
-        volume = records.Volume(f"{golden.id}-clone", golden.size, provider,
-                             *self.new_key(), (golden.passphrase,))
-        cloning.layered(
-            self.pool, self.pool.parent(golden.id, "s"), volume.id,
-            volume.passphrase, formatting.Options(type=volume.header),
-            passphrase=golden.passphrase, key_id=golden.key_id)
+        volume = self.new_clone(self.prepared(provider))
         self.addCleanup(cloning.remove, self.pool, volume.id)
-        self.cinder.volumes[volume.id] = volume
         self.addCleanup(self.remove_secrets, volume.id)
         self.addCleanup(self.remove_secrets,
                         attachment.secret_below(volume.id, 1))

@@ -54,6 +54,9 @@ ALLOWED = {
     "image": ("image",),
     "headers": ("luks", "image.base", "headers"),
     "layers": ("luks", "image.base", "headers", "layers"),
+    # A mark is values only, and attachment imports none of the rooms: what
+    # an image has to say in it is a step, so that no edge says it by itself.
+    "layers.attaching": ("image.base", "headers", "layers", "attachment"),
     "copies": ("luks", "image.base", "image.partial", "headers", "layers",
                "copies"),
     "clones": ("luks", "image.base", "headers", "layers", "clones"),
@@ -65,7 +68,7 @@ ALLOWED = {
     "nova": ("nova", "attachment", *STEPS, "image", "services", "plugin",
              "libvirt.secrets"),
     "cmd": ("cmd", *STEPS, "image", "luks", "services.key_manager",
-            "attachment", "libvirt.xml"),
+            "libvirt.xml"),
 }
 
 #: Where one of the optional libraries may be imported, and how.
@@ -216,6 +219,22 @@ class DirectionTest(testtools.TestCase):
             name: _libraries(module.imports_when_loaded()) & OPTIONAL
             for name, module in MODULES.items()
             if not _inside(name, ["volume", "backup", "nova"])}))
+
+
+class MarkTest(testtools.TestCase):
+    """What a mark says is known in one place, and its dict in another."""
+
+    def test_only_attaching_tells_it_from_an_image(self):
+        self.assertEqual({"layers.attaching"}, {
+            name for name, module in MODULES.items()
+            if "attachment.native" in module.calls()})
+
+    def test_nobody_else_knows_the_dict(self):
+        self.assertEqual(set(), {
+            name for name, module in MODULES.items()
+            for node in ast.walk(module.tree)
+            if isinstance(node, ast.Attribute)
+            and ast.unparse(node) == "attachment.KEY"})
 
 
 class TestModulesTest(testtools.TestCase):

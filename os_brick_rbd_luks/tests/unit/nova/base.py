@@ -29,24 +29,23 @@ import fixtures
 from lxml import etree
 from nova import conf
 from nova import objects
-from nova.objects import migrate_data
 from nova import rpc
 from nova.virt import virtapi
 import testtools
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.headers import creating
-from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.nova import libvirt_driver
 from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.tests import connections
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import guests
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import nova_volumes
 from os_brick_rbd_luks.tests import units
 
 SIZE = 8 * units.MIB
@@ -58,7 +57,7 @@ DOMAIN = """\
 """
 
 
-class NovaTestCase(testtools.TestCase):
+class NovaTestCase(nova_volumes.Volumes, testtools.TestCase):
     """Has a compute host, and a driver that thinks Cinder has the volumes."""
 
     #: of Ceph
@@ -142,25 +141,13 @@ class NovaTestCase(testtools.TestCase):
 
     def make(self, provider="luks", size=SIZE):
         """A new volume; a plain one without a provider."""
-        volume = records.Volume(str(uuid.uuid4()), size, provider)
-        if provider:
-            volume.key_id, volume.passphrase = self.new_key()
-            creating.create(self.pool, volume.id, size, volume.passphrase,
-                            formatting.Options(type=volume.header))
-        else:
-            self.pool.create(volume.id, size).__exit__()
-        self.cinder.volumes[volume.id] = volume
-        return volume
+        return self.new_volume(str(uuid.uuid4()), provider, size)
 
     def info(self, volume, **data):
         """What Cinder's ``initialize_connection`` gives."""
-        return {"driver_volume_type": "rbd", "serial": volume.id, "data": {
-            "name": f"volumes/{volume.id}", "hosts": ["10.0.0.1"],
-            "ports": ["6789"], "cluster_name": "ceph", "auth_enabled": True,
-            "auth_username": "cinder", "secret_type": "ceph",
-            "secret_uuid": self.ceph_uuid, "volume_id": volume.id,
-            "discard": True, "encrypted": bool(volume.provider),
-            "access_mode": "rw", **data}}
+        return connections.info(
+            f"volumes/{volume.id}", volume.id, secret_uuid=self.ceph_uuid,
+            encrypted=bool(volume.provider), **data)
 
     def raw_size(self, volume):
         """Bytes of a volume's image."""
@@ -235,14 +222,6 @@ class MigrationTestCase(NovaTestCase):
         """What is done in this context is done on the other host."""
         return _Options({("libvirt", "connection_uri"): self.other_host.uri,
                          (opts.GROUP, "libvirt_uri"): self.other_host.uri})
-
-    def migrate_data(self):
-        """What the manager of the other host hands to its driver."""
-        return migrate_data.LibvirtLiveMigrateData(
-            is_shared_block_storage=True, is_shared_instance_path=True,
-            block_migration=False, serial_listen_addr="127.0.0.1",
-            instance_relative_path="", image_type="default",
-            graphics_listen_addr_vnc="127.0.0.1")
 
 
 class _Options:

@@ -14,14 +14,11 @@
 
 from __future__ import annotations
 
-import json
-
 from lxml import etree
-from nova.objects import migrate_data
 from nova.virt.libvirt import migration
 
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
-from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests import nova_migration
 from os_brick_rbd_luks.tests.unit.nova import base
 
 
@@ -29,27 +26,16 @@ class MigratedTestCase(base.MigrationTestCase):
 
     def start(self, *arguments):
         super().start(*arguments)
-        self.instance.flavor.memory_mb = 192
-        self.instance.system_metadata = {"image_container_format": "bare"}
-        self.instance.vm_state = "active"
-        self.instance.resources = None
-        self.instance.numa_topology = None
-        self.instance.migration_context = None
+        nova_migration.make_movable(self.instance)
 
     def prepare(self):
         """The destination's part, and what it sends to the source."""
         # What Nova's database has is without any mark.
         self.there_info = self.info(self.old)
-        devices = {"block_device_mapping": [records.BlockDevice(
-            connection_info=self.there_info, volume_id=self.old.id,
-            device_name="/dev/vda", mount_device="/dev/vda",
-            disk_bus="virtio", device_type="disk", boot_index=0)]}
         with self.there():
-            sent = self.other_driver.pre_live_migration(
-                self.context, self.instance, devices, [], None,
-                self.migrate_data())
-        return migrate_data.LibvirtLiveMigrateData.obj_from_primitive(
-            json.loads(json.dumps(sent.obj_to_primitive())))
+            return nova_migration.prepare(
+                self.other_driver, self.context, self.instance,
+                nova_migration.block_devices(self.there_info))
 
     def updated(self, received):
         """The guest's XML that the source gives to the destination."""

@@ -14,7 +14,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ddt
+import fixtures
 import libvirt
 from nova import exception as nova_exception
 
@@ -22,6 +25,7 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.nova import loading
+from os_brick_rbd_luks.nova import provider as ours
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
@@ -88,9 +92,9 @@ class ConnectTest(base.NovaTestCase):
     def test_mark_of_another_host_is_not_believed(self):
         volume = self.make("luks2")
         info = self.info(volume)
-        facts = attachment.native("luks1", 0, 1, volume.id)
-        attachment.mark(info, facts)
-        info["data"][attachment.KEY]["secrets"][0]["uuid"] = "of another host"
+        attachment.mark(info, dataclasses.replace(
+            attachment.native("luks1", 0, 1, volume.id),
+            secrets=(attachment.Secret(volume.id, "of another host"),)))
         self.driver._connect_volume(self.context, info, None)
         self.boot(info)
         self.assertEqual(base.SIZE, attachment.read(info).size)
@@ -362,6 +366,35 @@ class NewerCephExtensionTest(ExtensionTest):
     """librbd counts the header itself from 18 on."""
 
     release = 18
+
+
+@ddt.ddt
+class WhoseTest(base.NovaTestCase):
+    """Our encryptor of a volume, or none."""
+
+    def encryptor(self, provider, **data):
+        volume = self.make(provider)
+        return ours.encryptor(
+            self.driver, self.info(volume, **data),
+            self.cinder.get_volume_encryption_metadata(None, volume.id))
+
+    @ddt.data(*ALL)
+    def test_ours(self, provider):
+        self.assertIsInstance(self.encryptor(provider),
+                              attachment.NativeEncryptor)
+        self.assertEqual({}, self.host.volumes())
+
+    def test_plain(self):
+        self.assertIsNone(self.encryptor(""))
+
+    def test_with_a_device(self):
+        self.assertIsNone(self.encryptor("luks", device_path="/dev/rbd0"))
+
+    def test_somebody_has_registered_another_since(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick.encryptors.FORMAT_TO_FRONTEND_ENCRYPTOR_MAP",
+            {"luks": "os_brick.encryptors.nop.NoOpEncryptor"}))
+        self.assertIsNone(self.encryptor("luks"))
 
 
 class NoInstanceTest(base.NovaTestCase):

@@ -18,11 +18,8 @@ import ddt
 from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
-from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.fakes import keymanager
-from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
 from os_brick_rbd_luks.tests.unit.nova import migrating
 
@@ -39,17 +36,8 @@ class LayersTestCase(migrating.MigratedTestCase):
     def clone(self, provider="luks2"):
         """A clone with its own key of an encrypted image with another."""
         golden = self.make(provider)
-        with self.pool.open(golden.id) as image:
-            image.create_snapshot("s")
-        volume = records.Volume(f"{golden.id}-clone", golden.size, provider,
-                                *self.new_key(), (golden.passphrase,))
-        cloning.layered(
-            self.pool, self.pool.parent(golden.id, "s"), volume.id,
-            volume.passphrase, formatting.Options(type=volume.header),
-            passphrase=golden.passphrase, key_id=golden.key_id)
         self.golden = golden
-        self.cinder.volumes[volume.id] = volume
-        return volume
+        return self.new_clone(golden)
 
     def start_on(self, volume):
         self.make = lambda *_arguments: volume

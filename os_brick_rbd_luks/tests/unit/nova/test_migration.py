@@ -68,8 +68,8 @@ class MigrationTest(migrating.MigratedTestCase):
         self.start("luks2")
         info = self.prepare().bdms[0].connection_info
         carried = self.uuids(self.other_host, self.old.id)
-        self.assertEqual(carried, [item["uuid"] for item in info[
-            "data"][attachment.KEY]["secrets"]])
+        self.assertEqual(carried, [
+            secret.uuid for secret in attachment.read(info).secrets])
         self.assertEqual(carried, self.found_there(info))
         with self.there():
             self.other_driver._get_volume_encryptor(

@@ -20,6 +20,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests import units
 
 FACTS = attachment.native("luks1", 4 * units.MIB, 1028 * units.MIB,
@@ -103,14 +104,80 @@ class MarkTest(testtools.TestCase):
         info = connection()
         attachment.mark(info, FACTS)
         del info["data"][attachment.KEY][name]
-        self.assertRaises(KeyError, attachment.read, info)
+        error = self.assertRaises(exception.UnknownMark, attachment.read,
+                                  info)
+        self.assertIn(f"without '{name}'", str(error))
 
     def test_several_secrets_keep_their_order(self):
         info = connection(native_encryption={
             **FACTS.as_dict(), "secrets": [
                 {"type": "volume", "id": "child"},
                 {"type": "volume", "id": "parent"}]})
-        self.assertEqual(("child", "parent"), attachment.read(info).secrets)
+        self.assertEqual(["child", "parent"], [
+            secret.id for secret in attachment.read(info).secrets])
+
+    @ddt.data([1], "text", 1, {"secrets": [1]}, {"secrets": {"id": "1"}},
+              {"secrets": None})
+    def test_malformed(self, value):
+        if isinstance(value, dict):
+            value = {**FACTS.as_dict(), **value}
+        info = connection(native_encryption=value)
+        self.assertRaises(exception.UnknownMark, attachment.read, info)
+        self.assertEqual((), attachment.secrets(info))
+
+
+@ddt.ddt
+class RoundTripTest(testtools.TestCase):
+    """What is read and written again is as it was."""
+
+    @ddt.data(
+        {}, {"discard": True}, {"engine": "another", "format": "luks3"},
+        {"secrets": []}, {"vendor": {"a": [1]}},
+        {"secrets": [{"type": "volume", "id": "1", "uuid": "0a81"},
+                     {"type": "volume", "id": "2"}]})
+    def test_all_members(self, changes):
+        info = connection(native_encryption={**FACTS.as_dict(), **changes})
+        before = json.dumps(info, sort_keys=True)
+        attachment.mark(info, attachment.read(info))
+        self.assertEqual(before, json.dumps(info, sort_keys=True))
+
+    def test_documented_uuid(self):
+        """Of a secret of the host that a guest moves to."""
+        self.assertEqual(
+            {"type": "volume", "id": "2f4c", "uuid": "0a81"},
+            attachment.Secret("2f4c", "0a81").as_dict())
+
+    def test_a_mark_without_discard(self):
+        value = FACTS.as_dict()
+        del value["discard"]
+        self.assertFalse(attachment.Native.from_dict(value).discard)
+
+    def test_another_host_s_uuids_go_with_a_new_mark(self):
+        info = connection(native_encryption={
+            **FACTS.as_dict(), "secrets": [
+                {"type": "volume", "id": "volume-id", "uuid": "0a81"}]})
+        attachment.mark(info, FACTS)
+        self.assertEqual(FACTS, attachment.read(info))
+
+
+class SecretsTest(testtools.TestCase):
+
+    def test_of_a_mark(self):
+        info = connection()
+        attachment.mark(info, FACTS)
+        self.assertEqual((attachment.Secret("volume-id"),),
+                         attachment.secrets(info))
+
+    def test_of_a_mark_that_is_not_understood_otherwise(self):
+        """They have to be removed, too."""
+        info = connection(native_encryption={
+            "secrets": [{"type": "volume", "id": "1"}]})
+        self.assertEqual((attachment.Secret("1"),), attachment.secrets(info))
+
+    def test_without_a_mark(self):
+        for info in (connection(), {}, {"data": None},
+                     connection(native_encryption=None)):
+            self.assertEqual((), attachment.secrets(info))
 
 
 @ddt.ddt

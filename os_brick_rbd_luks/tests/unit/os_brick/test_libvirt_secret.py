@@ -39,7 +39,7 @@ class SecretTestCase(base.EncryptorsTestCase):
         self.assertLessEqual(set(self.daemon.uris), {URI})
 
     def publish(self, value=base.HEX):
-        self.secrets_of_libvirt.publish(base.VOLUME, value)
+        self.secrets_of_libvirt.publish({base.VOLUME: value})
 
     def refused(self, call, *args):
         error = self.fails(exception.LibvirtError, call, *args)

@@ -96,7 +96,8 @@ class DiskTest(testtools.TestCase):
 
     def test_every_layer_has_a_secret(self):
         facts = attachment.Native("luks-any", "librbd", 0, units.MIB,
-                                  ("child", "parent"))
+                                  (attachment.Secret("child"),
+                                   attachment.Secret("parent")))
         self.assertEqual(["child", "parent"], [
             secret.get("usage") for secret in self.disk(facts).findall(
                 "source/encryption/secret")])

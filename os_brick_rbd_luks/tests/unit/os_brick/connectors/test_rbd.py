@@ -82,7 +82,7 @@ class ConnectTest(ConnectorTestCase):
         self.assertEqual({"path", attachment.KEY}, set(found))
         self.assertEqual(
             attachment.Native("luks", "qemu", 4 * units.MIB, units.MIB,
-                              (base.VOLUME,)),
+                              (attachment.Secret(base.VOLUME),)),
             attachment.read({"data": found}))
         json.dumps(found[attachment.KEY])
         self.assertEqual(b"LUKS", found["path"].read(4))

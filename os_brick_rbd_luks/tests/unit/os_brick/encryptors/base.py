@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 
 from castellan.common.objects import opaque_data
@@ -29,6 +30,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.tests import connections
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import keymanager
@@ -106,12 +108,8 @@ class EncryptorsTestCase(testtools.TestCase):
 
     def data(self, name=NAME, **more):
         """Connection properties as Cinder's RBD driver gives them."""
-        return {"name": name, "hosts": ["10.0.0.1"], "ports": ["6789"],
-                "cluster_name": "ceph", "auth_enabled": True,
-                "auth_username": "cinder", "secret_type": "ceph",
-                "secret_uuid": "c0ffee", "volume_id": VOLUME,
-                "discard": True, "qos_specs": None, "access_mode": "rw",
-                "encrypted": True, "cacheable": False, **more}
+        return connections.properties(
+            name, VOLUME, **{"secret_uuid": "c0ffee", **more})
 
     def connection(self, **more):
         return {"driver_volume_type": "rbd", "data": self.data(**more)}
@@ -154,6 +152,44 @@ class EncryptorsTestCase(testtools.TestCase):
         while seen is not None:
             self.assert_no_secret(f"{seen} {seen!r} {vars(seen)}")
             seen = seen.__cause__ or seen.__context__
+        return error
+
+
+class AttachmentTestCase(EncryptorsTestCase):
+    """A test case attaches by ``self.info``."""
+
+    def attach(self, **options):
+        self.encryptor(self.info, **options).attach_volume(self.context)
+
+    def detach(self):
+        """By another object than the one that attached, as Nova does."""
+        self.encryptor(self.info).detach_volume()
+
+    def extend(self):
+        return self.encryptor(self.info).extend_volume(self.context)
+
+
+class HypervisorTestCase(AttachmentTestCase):
+    """Has a connection, as Nova attaches by it; see what is left."""
+
+    def setUp(self):
+        super().setUp()
+        self.info = self.connection()
+        self.before = json.dumps(self.info)
+        self.addCleanup(self._all_closed)
+
+    def _all_closed(self):
+        self.assertTrue(self.ceph.nothing_is_open())
+        self.assertEqual(0, self.daemon.connections)
+
+    def assert_nothing_left(self):
+        self.assertEqual(self.before, json.dumps(self.info))
+        self.assertEqual({}, self.daemon.volumes())
+
+    def refused(self, expected, **options):
+        error = self.fails(expected, self.attach, **options)
+        self.assertIn(VOLUME, str(error))
+        self.assert_nothing_left()
         return error
 
 

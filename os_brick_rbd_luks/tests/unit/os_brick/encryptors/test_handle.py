@@ -34,7 +34,7 @@ from os_brick_rbd_luks.tests import units
 PLAIN = b"the plain text of the volume, from its first byte on" * 20
 
 
-class HandleTestCase(base.EncryptorsTestCase):
+class HandleTestCase(base.AttachmentTestCase):
 
     def setUp(self):
         super().setUp()
@@ -69,15 +69,6 @@ class HandleTestCase(base.EncryptorsTestCase):
         self.path = self.handle()
         self.info = self.connection(device_path=self.path)
         self.before = repr(self.info)
-
-    def attach(self, **options):
-        self.encryptor(self.info, **options).attach_volume(self.context)
-
-    def detach(self):
-        self.encryptor(self.info).detach_volume()
-
-    def extend(self):
-        return self.encryptor(self.info).extend_volume(self.context)
 
     def start(self, length=len(PLAIN)):
         self.path.seek(0)

@@ -27,53 +27,21 @@ from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
+from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
 from os_brick_rbd_luks.tests import units
 
 
-class HypervisorTestCase(base.EncryptorsTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.info = self.connection()
-        self.before = json.dumps(self.info)
-        self.addCleanup(self._all_closed)
-
-    def _all_closed(self):
-        self.assertTrue(self.ceph.nothing_is_open())
-        self.assertEqual(0, self.daemon.connections)
-
-    def attach(self, **options):
-        self.encryptor(self.info, **options).attach_volume(self.context)
-
-    def detach(self):
-        """By another object than the one that attached, as Nova does."""
-        self.encryptor(self.info).detach_volume()
-
-    def extend(self):
-        return self.encryptor(self.info).extend_volume(self.context)
-
-    def assert_nothing_left(self):
-        self.assertEqual(self.before, json.dumps(self.info))
-        self.assertEqual({}, self.daemon.volumes())
-
-    def refused(self, expected, **options):
-        error = self.fails(expected, self.attach, **options)
-        self.assertIn(base.VOLUME, str(error))
-        self.assert_nothing_left()
-        return error
-
-
 @ddt.ddt
-class AttachTest(HypervisorTestCase):
+class AttachTest(base.HypervisorTestCase):
 
     def test_mark_and_secret(self):
         self.make_volume()
         self.attach()
         self.assertEqual(
             attachment.Native("luks", "qemu", 4 * units.MIB, units.MIB,
-                              (base.VOLUME,)),
+                              (attachment.Secret(base.VOLUME),)),
             attachment.read(self.info))
         kept, = self.daemon.secrets.values()
         self.assertEqual((base.VOLUME, base.HEX, True, True), (
@@ -174,7 +142,7 @@ class AttachTest(HypervisorTestCase):
 
 
 @ddt.ddt
-class RefusedTest(HypervisorTestCase):
+class RefusedTest(base.HypervisorTestCase):
 
     def test_no_image(self):
         self.assertIn("does not exist",
@@ -252,7 +220,7 @@ class RefusedTest(HypervisorTestCase):
 
 
 @ddt.ddt
-class BlankTest(HypervisorTestCase):
+class BlankTest(base.HypervisorTestCase):
 
     def test_formatted(self):
         content = self.make_image()
@@ -319,7 +287,7 @@ class BlankTest(HypervisorTestCase):
         planned.assert_happened()
 
 
-class DetachTest(HypervisorTestCase):
+class DetachTest(base.HypervisorTestCase):
 
     def test_detach(self):
         self.make_volume()
@@ -390,7 +358,7 @@ class DetachTest(HypervisorTestCase):
                          self.daemon.volumes())
 
 
-class ExtendTest(HypervisorTestCase):
+class ExtendTest(base.HypervisorTestCase):
 
     def test_attached(self):
         content = self.make_volume()
@@ -417,7 +385,7 @@ class ExtendTest(HypervisorTestCase):
         self.assertFalse(content.objects)
 
 
-class KeyringTest(HypervisorTestCase):
+class KeyringTest(base.HypervisorTestCase):
     """A compute host without a keyring: libvirt has the user's key."""
 
     def setUp(self):
@@ -467,7 +435,26 @@ class KeyringTest(HypervisorTestCase):
         self.assertNotIn(self.ceph.key, self.log.output)
 
 
-class PrepareCopyTest(HypervisorTestCase):
+class MarkTest(base.HypervisorTestCase):
+    """A caller knows that libvirt has the secrets."""
+
+    def test_without_the_key_manager(self):
+        self.make_volume()
+        keymanager.SECRETS.clear()
+        facts = self.encryptor(self.info).mark_volume()
+        self.assertEqual(attachment.read(self.info), facts)
+        self.assertEqual((attachment.Secret(base.VOLUME),), facts.secrets)
+        self.assertEqual({}, self.daemon.volumes())
+
+    def test_no_header(self):
+        self.make_image()
+        error = self.fails(exception.NotLuks,
+                           self.encryptor(self.info).mark_volume)
+        self.assertIn(base.VOLUME, str(error))
+        self.assert_nothing_left()
+
+
+class DropFastDiffTest(base.HypervisorTestCase):
     """Before QEMU copies a disk of a running guest."""
 
     def prepare(self, cls):
@@ -476,7 +463,7 @@ class PrepareCopyTest(HypervisorTestCase):
         self.content = self.make_volume(
             size=32 * units.MIB, options=dataclasses.replace(
                 base.XTS, type=cls._HEADER_TYPE))
-        self.encryptor(self.info, cls).prepare_copy()
+        self.encryptor(self.info, cls).drop_fast_diff()
 
     def test_librbd_s_holes(self):
         self.prepare(luks.RBDLuks2Encryptor)

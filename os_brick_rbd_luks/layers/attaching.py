@@ -1,0 +1,50 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What a hypervisor has to know of an image to attach it.
+
+The one place that knows how to tell it from the image: the connector, the
+encryptors, Cinder's driver and the command all ask here.
+"""
+
+from __future__ import annotations
+
+from typing import Optional, Sequence
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import chain
+
+
+def read_facts(image: base.LayeredImage, volume: str,
+               release: Optional[int]) -> attachment.Native:
+    """The facts of an image, whose header is read.
+
+    :param volume: id of the volume, by which its secrets are found
+    :param release: the Ceph release of librbd's encryption here
+    :raises HeaderError: there is none, or none that we can use
+    :raises OperationRefused: see :func:`~os_brick_rbd_luks.layers.chain.read`
+    """
+    return facts(image, header_io.read_header(image), volume,
+                 chain.needed(image, release))
+
+
+def facts(image: base.LayeredImage, header: header_io.Header, volume: str,
+          keys: Sequence[str]) -> attachment.Native:
+    """The facts of an image with that *header*.
+
+    :param keys: ids of the keys of the layers below it
+    """
+    return attachment.native(
+        header.type, header.data_offset, image.size(), volume,
+        clone=header.clone, layers=len(keys))

@@ -1,0 +1,84 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What an image tells a hypervisor."""
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.layers import attaching
+from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.tests.unit.core.clones import clones
+from os_brick_rbd_luks.tests.unit.core.headers import base
+
+
+@ddt.ddt
+class FactsTest(clones.CloneTestCase):
+
+    def facts(self, name, release=18):
+        with self.store.open(name, read_only=True) as image:
+            return attaching.read_facts(image, "volume-id", release)
+
+    @ddt.data(("luks1", "luks", "qemu"), ("luks2", "luks2", "librbd"))
+    @ddt.unpack
+    def test_volume(self, kind, name, engine):
+        self.source(kind)
+        self.assertEqual(
+            attachment.Native(name, engine, clones.OFFSETS[kind],
+                              clones.SIZE, (attachment.Secret("volume-id"),)),
+            self.facts("source"))
+
+    @ddt.data("luks1", "luks2")
+    def test_layers(self, kind):
+        """A secret for each that librbd asks for."""
+        cloning.layered(
+            self.store, self.source(kind), "clone", base.NEW,
+            clones.FORMATS[kind], passphrase=base.OLD, key_id="below")
+        found = self.facts("clone")
+        self.assertEqual(("luks-any", "librbd"),
+                         (found.format, found.engine))
+        self.assertEqual(
+            ["volume-id", attachment.secret_below("volume-id", 1)],
+            [secret.id for secret in found.secrets])
+        self.assertEqual(clones.SIZE, found.size)
+
+    @ddt.data((16, 1), (18, 2))
+    @ddt.unpack
+    def test_older_librbd_asks_for_no_layers(self, release, count):
+        cloning.own_key(self.store, self.source("luks2"), "clone", base.OLD,
+                        base.NEW, key_id="below")
+        self.assertEqual(count, len(self.facts("clone", release).secrets))
+
+    def test_nothing_is_written(self):
+        self.source("luks1")
+        content = self.store.contents["source"]
+        content.log.clear()
+        self.facts("source")
+        self.assertEqual([], content.log)
+
+    def test_plain(self):
+        self.source()
+        self.assertRaises(exception.NotLuks, self.facts, "source")
+
+    def test_header_at_hand(self):
+        """An encryptor has read it, or has just made it."""
+        self.source("luks2")
+        with self.store.open("source") as image:
+            header = header_io.read_header(image)
+            found = attaching.facts(image, header, "v", ["one", chain.UNKNOWN])
+        self.assertEqual(3, len(found.secrets))
+        self.assertEqual("luks-any", found.format)
