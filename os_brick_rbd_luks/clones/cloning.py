@@ -13,7 +13,7 @@
 """Copy-on-write clones with a passphrase, or a volume key, of their own.
 
 ``own_key`` re-keys the header that the clone shares with its source: any Ceph
-can do that, both have one volume key. ``layered`` gives the clone a header
+can do that, both have one volume key. ``own_header`` gives the clone a header
 and a volume key of its own, over a plain or an encrypted source; only librbd
 of Ceph 18 and newer reads such a clone.
 
@@ -112,10 +112,10 @@ def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
             "than its source; flatten the clone (--flatten, flatten=True)")
 
 
-def layered(store: base.CloneStore, parent: base.Parent, name: str,
-            new_passphrase: bytes, options: formatting.Options, *,
-            passphrase: Optional[bytes] = None, size: Optional[int] = None,
-            key_id: Optional[str] = None) -> header_io.Header:
+def own_header(store: base.CloneStore, parent: base.Parent, name: str,
+               new_passphrase: bytes, options: formatting.Options, *,
+               passphrase: Optional[bytes] = None, size: Optional[int] = None,
+               key_id: Optional[str] = None) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
 
     :param options: of the clone's header

@@ -68,8 +68,8 @@ def check(host: Any, facts: attachment.Native) -> None:
                  f"{len(facts.secrets)} secrets")
     if facts.engine == attachment.QEMU:
         return
-    layered = facts.format == "luks-any" or len(facts.secrets) > 1
-    need = LAYERS if layered else LIBRBD
+    layers = facts.format == "luks-any" or len(facts.secrets) > 1
+    need = LAYERS if layers else LIBRBD
     connection = host.get_connection()
     for program, least, found in (
             ("libvirt", need.libvirt, connection.getLibVersion()),

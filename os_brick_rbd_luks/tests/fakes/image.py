@@ -35,7 +35,7 @@ from os_brick_rbd_luks.tests.fakes.steps import Event
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.tests.fakes import encrypted
-    from os_brick_rbd_luks.tests.fakes import layered
+    from os_brick_rbd_luks.tests.fakes import layers
 
 #: Seconds to wait for another holder of an image's lock.
 LOCK_WAIT = 10.0
@@ -49,7 +49,7 @@ _WITHOUT_PARENT = {detect.CLONE_MAGIC: detect.MAGIC,
 
 
 def flatten_encrypted(content: contents.Content,
-                      plain: Union[encrypted.Plaintext, layered.Plaintext]
+                      plain: Union[encrypted.Plaintext, layers.Plaintext]
                       ) -> None:
     """Flatten as librbd does it with the encryption loaded.
 
@@ -134,7 +134,7 @@ class MemoryImage:
         self._read_only = read_only
         self._open = True
         #: the plain text, once the encryption is loaded
-        self._plain: Union[encrypted.Plaintext, layered.Plaintext,
+        self._plain: Union[encrypted.Plaintext, layers.Plaintext,
                            None] = None
         #: bytes of the smallest read that asks for holes: librbd looks when
         #: an image is opened

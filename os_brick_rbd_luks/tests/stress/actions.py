@@ -142,12 +142,12 @@ def clone_own_key(store: Any, image: str, snapshot: str, name: str,
                     options=options("luks1"), fetch=fetch)
 
 
-def clone_layered(store: Any, image: str, snapshot: str, name: str,
-                  key: Optional[bytes], new_key: bytes, kind: str) -> None:
+def clone_own_header(store: Any, image: str, snapshot: str, name: str,
+                     key: Optional[bytes], new_key: bytes, kind: str) -> None:
     """Clone with a header of its own."""
-    cloning.layered(store, store.parent(image, snapshot), name, new_key,
-                    options(kind), passphrase=key,
-                    key_id=key.decode() if key else None)
+    cloning.own_header(store, store.parent(image, snapshot), name, new_key,
+                       options(kind), passphrase=key,
+                       key_id=key.decode() if key else None)
 
 
 def rekey(store: Any, name: str, key: bytes, new_key: bytes) -> None:

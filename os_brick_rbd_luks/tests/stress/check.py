@@ -75,7 +75,7 @@ def _header(world: Any, full: str, name: str, snapshot: Optional[str],
         header = header_io.read_header(image)
     _same(full, "type", state.kind, header.type)
     _same(full, "data offset", state.offset, header.data_offset)
-    _same(full, "mark of a clone", state.layered, header.clone)
+    _same(full, "mark of a clone", state.own_header, header.clone)
     _same(full, "damage of the header", None,
           getattr(header, "ailment", None))
 

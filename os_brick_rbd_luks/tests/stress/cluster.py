@@ -173,7 +173,7 @@ class CephWorld:
     def other_readings(self, name: str, volume: models.Volume, key: bytes
                        ) -> Tuple[Tuple[str, bytes], ...]:
         """All that a guest reads by QEMU's luks driver, of LUKS1."""
-        if volume.kind != "luks1" or volume.layered:
+        if volume.kind != "luks1" or volume.own_header:
             return ()
         options = (f"driver=luks,key-secret=key,file.driver=rbd,"
                    f"file.pool={POOL},file.image={name},"

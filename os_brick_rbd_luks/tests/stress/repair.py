@@ -72,7 +72,7 @@ def _made(world: Any, model: models.Model, step: steps.Step, where: str,
     except (check.Differs, exception.RBDLuksError):
         # Under its final name, and not what it should be.
         if "half-made-name" not in faults or step.action not in (
-                "create", "create_plain", "clone_own_key", "clone_layered"):
+                "create", "create_plain", "clone_own_key", "clone_own_header"):
             raise
         world.discard(name)
         _discard_bases(world)

@@ -139,8 +139,8 @@ class FillTest(clones.CloneTestCase):
         self.assert_refused(exception.WrongPassphrase, "luks2", base.NEW)
 
     def test_clone_with_its_own_header(self):
-        cloning.layered(self.store, self.source(), "clone", base.NEW,
-                        clones.LUKS2)
+        cloning.own_header(self.store, self.source(), "clone", base.NEW,
+                           clones.LUKS2)
         self.assert_refused(exception.OperationRefused, "clone", base.NEW)
 
     def test_plain_image(self):
