@@ -32,6 +32,7 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 
 GIB = header.GIB
 NEW = b"9e" * 32
@@ -151,7 +152,7 @@ def main():
     """Measure, print, save and draw."""
     parser = common.parser(__doc__)
     options = parser.parse_args()
-    release = cluster.librbd_encryption()
+    release = releases.installed().release
     ways = {**WAYS, **(OWN_HEADER if release >= 18 else {})}
     results = {"environment": common.environment(), "clone": {}}
     for way, (function, count) in ways.items():

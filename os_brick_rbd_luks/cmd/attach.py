@@ -48,7 +48,6 @@ class AttachXML(command.Command):
         from os_brick_rbd_luks import attachment
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import header_io
-        from os_brick_rbd_luks.image import cluster
         from os_brick_rbd_luks.layers import chain
         from os_brick_rbd_luks.libvirt import xml
         target = args.target
@@ -61,7 +60,7 @@ class AttachXML(command.Command):
                     pool.open(target.name, read_only=True) as image:
                 header = header_io.read_header(image)
                 name, size = image.name, image.size()
-                below = len(chain.needed(image, cluster.librbd_encryption()))
+                below = len(chain.needed(image))
             monitors = connected.monitors()
         usage = args.usage or _without_prefix(target.name)
         facts = attachment.native(header.type, header.data_offset, size,

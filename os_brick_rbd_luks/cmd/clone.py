@@ -83,8 +83,8 @@ class Clone(command.ShowOne):
         with self.connected(args) as connected, connected.pool(
                 source.pool, source.namespace) as pool, connected.pool(
                 args.target.pool, args.target.namespace) as store:
-            with pool.open_layered(source.name, read_only=True,
-                                   snapshot=snapshot) as image:
+            with pool.open(source.name, read_only=True,
+                           snapshot=snapshot) as image:
                 encrypted = header_io.is_encrypted(image)
             key = b""
             if args.own_key or encrypted:
@@ -108,7 +108,7 @@ class Clone(command.ShowOne):
         return create.summary(facts)
 
 
-def _parent(pool: base.CloneStore, image: str, snapshot: Optional[str],
+def _parent(pool: base.Pool, image: str, snapshot: Optional[str],
             name: str) -> ContextManager[base.Parent]:
     """What clone *name* is made of: a snapshot, or one that is taken now."""
     from os_brick_rbd_luks.clones import clone_snapshot

@@ -27,7 +27,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
@@ -75,7 +74,7 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
         return threads.call(_decrypted_size, connection_properties)
 
 
-def _facts(image: base.LayeredImage, properties: Dict[str, Any]
+def _facts(image: base.RBDImage, properties: Dict[str, Any]
            ) -> Optional[attachment.Native]:
     try:
         header = header_io.read_header(image)
@@ -86,8 +85,7 @@ def _facts(image: base.LayeredImage, properties: Dict[str, Any]
         "/")[2]
     return attachment.native(header.type, header.data_offset, image.size(),
                              volume, clone=header.clone,
-                             layers=len(chain.needed(
-                                 image, cluster.librbd_encryption())))
+                             layers=len(chain.needed(image)))
 
 
 def _decrypted_size(properties: Dict[str, Any]) -> int:

@@ -19,7 +19,6 @@ from typing import Any, Dict, Optional
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import store
@@ -50,8 +49,7 @@ def _facts(backend: store.Backend, name: str, volume_id: str
             header = header_io.read_header(image)
             return attachment.native(
                 header.type, header.data_offset, image.size(), volume_id,
-                clone=header.clone, layers=len(chain.needed(
-                    image, cluster.librbd_encryption())))
+                clone=header.clone, layers=len(chain.needed(image)))
     except exception.RBDLuksError as error:
         LOG.warning("%s; the connection is not marked as native", error)
         return None

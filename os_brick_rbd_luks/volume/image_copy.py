@@ -145,18 +145,18 @@ def _replace(backend: store.Backend, name: str, passphrase: bytes,
     """Give what came the volume's size, format and name."""
     incoming = name + _INCOMING
     with backend.store() as pool:
-        with pool.open_layered(incoming, read_only=True) as image:
+        with pool.open(incoming, read_only=True) as image:
             header = header_io.read_header(image)
         if header.type != options.type:
             _convert(pool, incoming, passphrase, options, size, backend.order)
-        with pool.open_layered(incoming) as image:
+        with pool.open(incoming) as image:
             resizing.resize(image, size)
         with contextlib.suppress(exception.ImageNotFound):
             deletion.remove(pool, name)
         pool.rename(incoming, name)
 
 
-def _convert(pool: base.BlockStore, name: str, passphrase: bytes,
+def _convert(pool: base.Pool, name: str, passphrase: bytes,
              options: formatting.Options, size: int, order: int) -> None:
     """Encrypt anew what has the other format."""
     converted = name + "." + options.type

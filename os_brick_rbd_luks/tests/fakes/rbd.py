@@ -109,7 +109,7 @@ class Image:
         if pool is None or name not in pool.contents:
             raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
         with self.ceph.as_librbd():
-            self._image: images.MemoryImage = pool.open_layered(
+            self._image: images.MemoryImage = pool.open(
                 name, read_only, snapshot)
         self.content = self._image.content
         #: the image, also of an opened snapshot

@@ -95,7 +95,7 @@ class IntegrationTestCase(testtools.TestCase):
         """
         name = self.image_name(volume)
         with self.store.image(self.pool(volume), name) as image:
-            return set(owned_keys.read(rbd_image.LayeredImage(
+            return set(owned_keys.read(rbd_image.RBDImage(
                 image, None, name, "client.admin")))
 
     def state(self):

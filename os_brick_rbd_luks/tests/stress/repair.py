@@ -86,7 +86,7 @@ def _discard_bases(world: Any) -> None:
         if "rbd-luks-base." not in name:
             continue
         world.fence(name)
-        with world.store.open_layered(name) as image:
+        with world.store.open(name) as image:
             snapshots = image.snapshots()
             if any(image.children(each) for each in snapshots):
                 continue

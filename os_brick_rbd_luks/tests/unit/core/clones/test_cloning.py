@@ -652,7 +652,7 @@ class IsEncryptedTest(clone_cases.CloneTestCase):
     def test_sources(self, kind, expected):
         parent = self.source(kind)
         for snapshot in (None, parent.snapshot):
-            with self.store.open_layered("source", True, snapshot) as image:
+            with self.store.open("source", True, snapshot) as image:
                 self.assertIs(expected, header_io.is_encrypted(image))
 
     @ddt.data("luks1", "luks2")
