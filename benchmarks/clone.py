@@ -32,6 +32,7 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 
 GIB = header.GIB
 NEW = b"9e" * 32
@@ -84,7 +85,7 @@ def own_key_luks2(size, count):
     return own_key("luks2", size, count)
 
 
-def layered(size, count):
+def own_header(size, count):
     """Ours: a plain source, a LUKS2 header and a volume key of its own.
 
     The first one makes the padded base as well: the source is a new one each
@@ -94,16 +95,16 @@ def layered(size, count):
     for _number in range(count):
         with source(size) as (pool, parent):
             times += common.measure(lambda number, pool=pool, parent=parent:
-                                    cloning.layered(pool, parent, "clone", NEW,
-                                                    LUKS2), 1)
+                                    cloning.own_header(
+                                        pool, parent, "clone", NEW, LUKS2), 1)
     return times
 
 
-def layered_again(size, count):
-    """As :func:`layered`, where the base is there already."""
+def own_header_again(size, count):
+    """As :func:`own_header`, where the base is there already."""
     with source(size) as (pool, parent):
-        cloning.layered(pool, parent, "clone", NEW, LUKS2)
-        return common.measure(lambda number: cloning.layered(
+        cloning.own_header(pool, parent, "clone", NEW, LUKS2)
+        return common.measure(lambda number: cloning.own_header(
             pool, parent, f"clone{number}", NEW, LUKS2), count)
 
 
@@ -122,9 +123,9 @@ def librbd(size, count):
 
 
 def space(size):
-    """Bytes that a layered clone takes, by ``rbd du``; and its base."""
+    """Bytes that a clone with its own header takes, by ``rbd du``; a base."""
     with source(size) as (pool, parent):
-        cloning.layered(pool, parent, "clone", NEW, LUKS2)
+        cloning.own_header(pool, parent, "clone", NEW, LUKS2)
         used = {}
         for name in pool.images():
             told = json.loads(common.run("rbd", "du", "--format", "json",
@@ -140,9 +141,9 @@ WAYS = {
     "own passphrase, LUKS1": (own_key_luks1, 9),
     "own passphrase, LUKS2": (own_key_luks2, 9),
 }
-LAYERED = {
-    "own header, LUKS2": (layered, 7),
-    "own header, LUKS2, base is there": (layered_again, 7),
+OWN_HEADER = {
+    "own header, LUKS2": (own_header, 7),
+    "own header, LUKS2, base is there": (own_header_again, 7),
     "librbd encryption_format LUKS2": (librbd, 3),
 }
 
@@ -151,8 +152,8 @@ def main():
     """Measure, print, save and draw."""
     parser = common.parser(__doc__)
     options = parser.parse_args()
-    release = cluster.librbd_encryption()
-    ways = {**WAYS, **(LAYERED if release >= 18 else {})}
+    release = releases.installed().release
+    ways = {**WAYS, **(OWN_HEADER if release >= 18 else {})}
     results = {"environment": common.environment(), "clone": {}}
     for way, (function, count) in ways.items():
         for size in SIZES:
@@ -168,7 +169,8 @@ def main():
                   flush=True)
     if release >= 18:
         results["space"] = space(100 * GIB)
-        print("bytes of a layered clone of 100 GiB:", results["space"])
+        print("bytes of a clone with its own header of 100 GiB:",
+              results["space"])
     name = f"clone-ceph{release}"
     print("saved", common.save(options.results, name, results))
     common.plot(

@@ -43,7 +43,7 @@ from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 
 MIB = 1024 ** 2
 GIB = 1024 ** 3
@@ -285,7 +285,7 @@ def main():
             found = summary(rounds, way, workload)
             results["guest"].setdefault(workload, {})[way] = found
             show(way, workload, found)
-    release = cluster.librbd_encryption()
+    release = releases.installed().release
     name = f"guest-ceph{release}"
     print("saved", common.save(options.results, name, results))
     for suffix, figure, title, label in (

@@ -53,7 +53,7 @@ def name_of(parent: base.Parent, identity: str, padding: int) -> str:
             f"{padding // _MIB}M.{digest}")
 
 
-def provide(store: base.CloneStore, parent: base.Parent,
+def provide(store: base.Pool, parent: base.Parent,
             padding: int) -> base.Parent:
     """The snapshot of a base, made if it is not there.
 
@@ -72,7 +72,7 @@ def provide(store: base.CloneStore, parent: base.Parent,
             made = True
             LOG.info("%s: padded base made of %s", image.name, parent)
         except exception.ImageExists:
-            image = store.open_layered(name)
+            image = store.open(name)
         with image:
             _complete(image, size)
     except BaseException:
@@ -82,7 +82,7 @@ def provide(store: base.CloneStore, parent: base.Parent,
     return base_of
 
 
-def _complete(image: base.LayeredImage, size: int) -> None:
+def _complete(image: base.RBDImage, size: int) -> None:
     if SNAPSHOT in image.snapshots():
         return
     if image.size() != size:
@@ -93,31 +93,31 @@ def _complete(image: base.LayeredImage, size: int) -> None:
         image.create_snapshot(SNAPSHOT)
 
 
-def _quietly_released(store: base.CloneStore, base_of: base.Parent) -> bool:
+def _quietly_released(store: base.Pool, base_of: base.Parent) -> bool:
     with contextlib.suppress(exception.RBDLuksError):
         return release(store, base_of)
     return False
 
 
-def below(store: base.CloneStore, parent: Optional[base.Parent]
+def below(store: base.Pool, parent: Optional[base.Parent]
           ) -> Optional[base.Parent]:
     """What a clone's *parent* is a base of; *parent* itself if it is none."""
     if parent is None or not _may_be(store, parent):
         return parent
-    with store.open_layered(parent.image, read_only=True) as image:
+    with store.open(parent.image, read_only=True) as image:
         return image.parent() if _is_one(image) else parent
 
 
-def _may_be(store: base.CloneStore, parent: base.Parent) -> bool:
+def _may_be(store: base.Pool, parent: base.Parent) -> bool:
     return parent == store.parent(parent.image, SNAPSHOT)
 
 
-def _is_one(image: base.LayeredImage) -> bool:
+def _is_one(image: base.RBDImage) -> bool:
     # A clone of a base has a copy of its note.
     return image.note(NOTE) == image.identity()
 
 
-def release(store: base.CloneStore, parent: Optional[base.Parent]) -> bool:
+def release(store: base.Pool, parent: Optional[base.Parent]) -> bool:
     """Remove a base that has no clone any more.
 
     :param parent: of a clone that was removed or flattened
@@ -126,7 +126,7 @@ def release(store: base.CloneStore, parent: Optional[base.Parent]) -> bool:
     if parent is None or not _may_be(store, parent):
         return False
     try:
-        with store.open_layered(parent.image) as image:
+        with store.open(parent.image) as image:
             if (not _is_one(image) or SNAPSHOT not in image.snapshots()
                     or image.children(SNAPSHOT)):
                 return False

@@ -45,7 +45,7 @@ KEPT = ".deleted"
 
 
 @contextlib.contextmanager
-def taken(source: base.CloneStore, image: str, name: str
+def taken(source: base.Pool, image: str, name: str
           ) -> Iterator[base.Parent]:
     """A snapshot of *image*, to make its clone *name* of.
 
@@ -78,7 +78,7 @@ def taken(source: base.CloneStore, image: str, name: str
             _release_quietly(source, parent, name)
 
 
-def _release_quietly(source: base.CloneStore, parent: base.Parent,
+def _release_quietly(source: base.Pool, parent: base.Parent,
                      name: str) -> None:
     """An error here would hide how the clone ended: made, or why not."""
     try:
@@ -88,7 +88,7 @@ def _release_quietly(source: base.CloneStore, parent: base.Parent,
                     "remove it by hand: %s", parent, error)
 
 
-def release(store: base.CloneStore, parent: Optional[base.Parent],
+def release(store: base.Pool, parent: Optional[base.Parent],
             name: str) -> bool:
     """Remove the snapshot that was taken for a clone and has none any more.
 

@@ -13,7 +13,7 @@
 """Copy-on-write clones with a passphrase, or a volume key, of their own.
 
 ``own_key`` re-keys the header that the clone shares with its source: any Ceph
-can do that, both have one volume key. ``layered`` gives the clone a header
+can do that, both have one volume key. ``own_header`` gives the clone a header
 and a volume key of its own, over a plain or an encrypted source; only librbd
 of Ceph 18 and newer reads such a clone.
 
@@ -45,7 +45,7 @@ from os_brick_rbd_luks.luks import detect
 LOG = logging.getLogger(__name__)
 
 
-def own_key(store: base.CloneStore, parent: base.Parent, name: str,
+def own_key(store: base.Pool, parent: base.Parent, name: str,
             passphrase: bytes, new_passphrase: bytes, *,
             size: Optional[int] = None, flatten: bool = False,
             key_id: Optional[str] = None,
@@ -69,7 +69,6 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
     :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
         the source is a clone of LUKS2, before Ceph 18, and is not flattened
     """
-    release = store.encryption_release()
     layers = []
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, passphrase)
@@ -77,10 +76,11 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
         keys = chain.below(source, key_id)
         is_clone = source.parent() is not None
         if flatten and opened.header.clone:
-            layers = [passphrase, *decryption.below(source, release, fetch)]
+            layers = [passphrase, *decryption.below(source, fetch)]
     wanted = _wanted(decrypted, size)
-    if not flatten and engines.fails_on_deep_clones(opened.header, release):
-        _refuse_deep(is_clone, decrypted, wanted, release)
+    if not flatten and engines.fails_on_deep_clones(opened.header,
+                                                    store.librbd):
+        _refuse_deep(is_clone, decrypted, wanted, store.librbd)
     with _made(store, parent, name) as image:
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
@@ -99,23 +99,24 @@ def own_key(store: base.CloneStore, parent: base.Parent, name: str,
 
 
 def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
-                 release: Optional[int]) -> None:
+                 librbd: base.Librbd) -> None:
     if is_clone:
         raise exception.OperationRefused(
-            reason=f"its source is a clone, and librbd of Ceph {release} "
-                   "fails on clones of clones; flatten the clone (--flatten, "
-                   "flatten=True)")
+            reason="its source is a clone, and librbd of Ceph "
+                   f"{librbd.release} fails on clones of clones; flatten the "
+                   "clone (--flatten, flatten=True)")
     if wanted != decrypted:
         raise exception.InvalidParameter(
             name="size", value=wanted, reason="is more than the source has, "
-            f"and librbd of Ceph {release} cannot read what a clone has more "
-            "than its source; flatten the clone (--flatten, flatten=True)")
+            f"and librbd of Ceph {librbd.release} cannot read what a clone "
+            "has more than its source; flatten the clone (--flatten, "
+            "flatten=True)")
 
 
-def layered(store: base.CloneStore, parent: base.Parent, name: str,
-            new_passphrase: bytes, options: formatting.Options, *,
-            passphrase: Optional[bytes] = None, size: Optional[int] = None,
-            key_id: Optional[str] = None) -> header_io.Header:
+def own_header(store: base.Pool, parent: base.Parent, name: str,
+               new_passphrase: bytes, options: formatting.Options, *,
+               passphrase: Optional[bytes] = None, size: Optional[int] = None,
+               key_id: Optional[str] = None) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
 
     :param options: of the clone's header
@@ -128,8 +129,7 @@ def layered(store: base.CloneStore, parent: base.Parent, name: str,
         it is given
     """
     formatting.check(new_passphrase, options)
-    engines.require_layers(store.encryption_release(),
-                           "a clone with a header of its own")
+    store.librbd.require_layers("a clone with a header of its own")
     keys = []
     with store.open_snapshot(parent) as source:
         start = header_io.read_start(source)
@@ -187,8 +187,8 @@ def _wanted(decrypted: int, size: Optional[int]) -> int:
 
 
 @contextlib.contextmanager
-def _made(store: base.CloneStore, parent: base.Parent, name: str
-          ) -> Iterator[base.LayeredImage]:
+def _made(store: base.Pool, parent: base.Parent, name: str
+          ) -> Iterator[base.RBDImage]:
     """A new clone, which is removed again if anything fails."""
     with exception.about(f"clone {name}"):
         image = store.clone(parent, name)
@@ -205,7 +205,7 @@ def _made(store: base.CloneStore, parent: base.Parent, name: str
             raise
 
 
-def remove(store: base.CloneStore, name: str) -> None:
+def remove(store: base.Pool, name: str) -> None:
     """Remove an image, and what there is only for it.
 
     That is its padded base, if no other clone has it, and the snapshot that
@@ -213,7 +213,7 @@ def remove(store: base.CloneStore, name: str) -> None:
 
     :raises ImageLocked: it is open, or has snapshots or clones
     """
-    with store.open_layered(name, read_only=True) as image:
+    with store.open(name, read_only=True) as image:
         parent = image.parent()
     source = bases.below(store, parent)
     store.remove(name)

@@ -25,7 +25,6 @@ from typing import Optional
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import chain
@@ -34,7 +33,7 @@ from os_brick_rbd_luks.layers import decryption
 LOG = logging.getLogger(__name__)
 
 
-def needs_keys(image: base.LayeredImage) -> bool:
+def needs_keys(image: base.RBDImage) -> bool:
     """Whether *image* is a clone that only its passphrases can flatten."""
     if image.parent() is None:
         return False
@@ -44,7 +43,7 @@ def needs_keys(image: base.LayeredImage) -> bool:
         return False
 
 
-def flatten(store: base.BlockStore, name: str, passphrase: bytes,
+def flatten(store: base.Pool, name: str, passphrase: bytes,
             fetch: decryption.Fetch = decryption.no_keys) -> None:
     """Make an encrypted clone independent of its parent.
 
@@ -53,29 +52,27 @@ def flatten(store: base.BlockStore, name: str, passphrase: bytes,
     :raises UnsupportedCeph: it has a header of its own, and librbd here is
         older than Ceph 18
     """
-    release = store.encryption_release()
-    with store.open_layered(name) as image:
+    with store.open(name) as image:
         if image.parent() is None:
             return
         if needs_keys(image):
-            _load(image, passphrase, release, fetch)
+            _load(image, passphrase, fetch)
         image.flatten()
     # Reopened, for its metadata is that of the image as it is.
-    with store.open_layered(name) as image:
+    with store.open(name) as image:
         chain.write(image, [])
     LOG.info("%s/%s: flattened", store.name, name)
 
 
-def _load(image: base.LayeredImage, passphrase: bytes,
-          release: Optional[int], fetch: decryption.Fetch) -> None:
+def _load(image: base.RBDImage, passphrase: bytes, fetch: decryption.Fetch
+          ) -> None:
     header = header_io.read_header(image)
-    engines.require_layers(release,
-                           "flattening a clone with a header of its own")
+    image.librbd.require_layers("flattening a clone with a header of its own")
     image.load_encryption(header.type, passphrase,
-                          *decryption.below(image, release, fetch))
+                          *decryption.below(image, fetch))
 
 
-def release_parents(store: base.CloneStore, parent: Optional[base.Parent],
+def release_parents(store: base.Pool, parent: Optional[base.Parent],
                     name: str) -> None:
     """Remove what there was only for a clone that has no parent any more.
 
@@ -93,7 +90,7 @@ def release_parents(store: base.CloneStore, parent: Optional[base.Parent],
             return
         if source != store.parent(source.image, source.snapshot):
             return
-        with store.open_layered(source.image, read_only=True) as image:
+        with store.open(source.image, read_only=True) as image:
             if image.snapshots():
                 return
             parent = image.parent()

@@ -46,7 +46,6 @@ class AttachXML(command.Command):
     def take_action(self, args: argparse.Namespace) -> int:
         """Read the header and print."""
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.image import cluster
         from os_brick_rbd_luks.layers import attaching
         from os_brick_rbd_luks.libvirt import xml
         target = args.target
@@ -58,8 +57,7 @@ class AttachXML(command.Command):
             with connected.pool(target.pool, target.namespace) as pool, \
                     pool.open(target.name, read_only=True) as image:
                 facts = attaching.read_facts(
-                    image, args.usage or _without_prefix(target.name),
-                    cluster.librbd_encryption())
+                    image, args.usage or _without_prefix(target.name))
                 name = image.name
             monitors = connected.monitors()
         print(xml.disk(

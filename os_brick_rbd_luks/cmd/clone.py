@@ -35,7 +35,7 @@ class Clone(command.ShowOne):
     first, as Cinder does it.
 
     With --own-key the clone keeps the source's volume key and gets another
-    passphrase: any Ceph can do that. With --layered it gets a header and a
+    passphrase: any Ceph can do that. With --own-header it gets a header and a
     volume key of its own, over a plain or an encrypted source; only librbd
     of Ceph 18 and newer reads it.
     """
@@ -50,7 +50,7 @@ class Clone(command.ShowOne):
         way = parser.add_mutually_exclusive_group(required=True)
         way.add_argument("--own-key", action="store_true",
                          help="the source's volume key, another passphrase")
-        way.add_argument("--layered", action="store_true",
+        way.add_argument("--own-header", action="store_true",
                          help="a header and volume key of its own (Ceph 18)")
         parser.add_argument(
             "--size", type=command.size, metavar="SIZE",
@@ -75,16 +75,16 @@ class Clone(command.ShowOne):
             raise exception.InvalidParameter(
                 name="image", value=f"file:{args.target.name}",
                 reason="cannot be a clone, only RBD images can")
-        if args.layered and args.flatten:
+        if args.own_header and args.flatten:
             raise exception.InvalidParameter(
-                name="--flatten", value="--layered", reason="is for "
+                name="--flatten", value="--own-header", reason="is for "
                 "--own-key; a clone with its own key needs no flattening")
         passphrases = passphrase.Passphrases(args)
         with self.connected(args) as connected, connected.pool(
                 source.pool, source.namespace) as pool, connected.pool(
                 args.target.pool, args.target.namespace) as store:
-            with pool.open_layered(source.name, read_only=True,
-                                   snapshot=snapshot) as image:
+            with pool.open(source.name, read_only=True,
+                           snapshot=snapshot) as image:
                 encrypted = header_io.is_encrypted(image)
             key = b""
             if args.own_key or encrypted:
@@ -95,9 +95,10 @@ class Clone(command.ShowOne):
             common = {"size": args.size, "key_id": args.key_id}
             with _parent(pool, source.name, snapshot,
                          args.target.name) as parent:
-                if args.layered:
-                    cloning.layered(store, parent, args.target.name, new,
-                                    options, passphrase=key or None, **common)
+                if args.own_header:
+                    cloning.own_header(
+                        store, parent, args.target.name, new, options,
+                        passphrase=key or None, **common)
                 else:
                     cloning.own_key(store, parent, args.target.name, key, new,
                                     flatten=args.flatten, options=options,
@@ -107,7 +108,7 @@ class Clone(command.ShowOne):
         return create.summary(facts)
 
 
-def _parent(pool: base.CloneStore, image: str, snapshot: Optional[str],
+def _parent(pool: base.Pool, image: str, snapshot: Optional[str],
             name: str) -> ContextManager[base.Parent]:
     """What clone *name* is made of: a snapshot, or one that is taken now."""
     from os_brick_rbd_luks.clones import clone_snapshot

@@ -20,7 +20,7 @@ from typing import Optional
 from oslo_concurrency import processutils
 
 from os_brick_rbd_luks.headers import engines
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 
 
 def probe(is_rbd: bool) -> engines.Host:
@@ -29,7 +29,7 @@ def probe(is_rbd: bool) -> engines.Host:
     :param is_rbd: whether QEMU has to open an RBD image
     """
     return engines.Host(
-        qemu=_qemu(is_rbd), librbd=cluster.librbd_encryption(),
+        qemu=_qemu(is_rbd), librbd=releases.installed(),
         cryptsetup=_cryptsetup())
 
 

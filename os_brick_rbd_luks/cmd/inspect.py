@@ -58,7 +58,7 @@ def _layers(image: Any) -> Dict[str, Any]:
     """
     from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.layers import chain
-    if not hasattr(image, "parent"):
+    if not image.is_rbd:
         return {}
     parent = image.parent()
     try:

@@ -27,7 +27,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
@@ -75,13 +74,12 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
         return threads.call(_decrypted_size, connection_properties)
 
 
-def _facts(image: base.LayeredImage, properties: Dict[str, Any]
+def _facts(image: base.RBDImage, properties: Dict[str, Any]
            ) -> Optional[attachment.Native]:
     volume = properties.get("volume_id") or properties["name"].rpartition(
         "/")[2]
     try:
-        return attaching.read_facts(image, volume,
-                                    cluster.librbd_encryption())
+        return attaching.read_facts(image, volume)
     except exception.HeaderError as error:
         LOG.warning("%s; the attachment is not marked as native", error)
         return None

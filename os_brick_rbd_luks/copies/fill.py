@@ -35,7 +35,7 @@ from os_brick_rbd_luks.layers import decryption
 LOG = logging.getLogger(__name__)
 
 
-def fill(store: base.CloneStore, name: str, passphrase: bytes,
+def fill(store: base.Pool, name: str, passphrase: bytes,
          fetch: decryption.Fetch = decryption.no_keys) -> int:
     """Let a raw copy of an image be complete; the bytes written.
 
@@ -48,7 +48,7 @@ def fill(store: base.CloneStore, name: str, passphrase: bytes,
     :raises OperationRefused: it is a clone with a header of its own; what is
         its parent's is plain text or has another key
     """
-    with store.open_layered(name) as image, exception.about(image.name):
+    with store.open(name) as image, exception.about(image.name):
         header = header_io.read_header(image)
         if header.type == "luks1":
             return 0
@@ -57,11 +57,9 @@ def fill(store: base.CloneStore, name: str, passphrase: bytes,
                 reason="a raw copy of a clone with a header of its own is "
                        "never complete; flatten it first")
         header_io.refuse_watchers(image)
-        release = store.encryption_release()
-        below = decryption.below(image, release, fetch)
-        with store.open_layered(name) as other:
-            view = decryption.open_view(other, header, passphrase, release,
-                                        below)
+        below = decryption.below(image, fetch)
+        with store.open(name) as other:
+            view = decryption.open_view(other, header, passphrase, below)
             begin = header.data_offset
             written = copying.each(
                 view.size(), ((at - begin, length) for at, length
@@ -72,7 +70,7 @@ def fill(store: base.CloneStore, name: str, passphrase: bytes,
     return written
 
 
-def _fill(image: base.LayeredImage, header: header_io.Header,
+def _fill(image: base.RBDImage, header: header_io.Header,
           view: decryption.View, offset: int, length: int, data_there: bool
           ) -> int:
     """Fill the holes of a piece of the payload; the bytes written."""

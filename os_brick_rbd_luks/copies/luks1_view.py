@@ -80,7 +80,7 @@ class _Luks1(io.RawIOBase):
 
 
 @contextlib.contextmanager
-def opened(store: base.BlockStore, name: str, passphrase: bytes,
+def opened(store: base.Pool, name: str, passphrase: bytes,
            iterations: int, fetch: decryption.Fetch = decryption.no_keys
            ) -> Iterator[io.BufferedReader]:
     """Open an encrypted image for reading it as LUKS1.
@@ -93,8 +93,7 @@ def opened(store: base.BlockStore, name: str, passphrase: bytes,
     :param fetch: called for the keys of the layers below a clone
     :raises WrongPassphrase: it does not open the image
     """
-    release = store.encryption_release()
-    with store.open_layered(name, read_only=True) as image:
+    with store.open(name, read_only=True) as image:
         opened_image = unlocking.unlock(image, passphrase)
         header = opened_image.header
         options = formatting.Options(
@@ -102,8 +101,7 @@ def opened(store: base.BlockStore, name: str, passphrase: bytes,
             key_bytes=len(opened_image.volume_key))
         offset = formatting.data_offset(image.stripe_period(), options)
         view = decryption.open_view(
-            image, header, passphrase, release,
-            decryption.below(image, release, fetch))
+            image, header, passphrase, decryption.below(image, fetch))
         yield io.BufferedReader(
             _Luks1(view, passphrase, options, offset), _CHUNK)
 

@@ -48,7 +48,7 @@ def refuse_clone(image: base.Image) -> None:
                        "nobody could read a raw copy; flatten it first")
 
 
-def back_up(source: base.LayeredImage, target: base.LayeredImage, size: int
+def back_up(source: base.RBDImage, target: base.RBDImage, size: int
             ) -> None:
     """Make *target* what *source* is.
 
@@ -60,7 +60,7 @@ def back_up(source: base.LayeredImage, target: base.LayeredImage, size: int
     _copy(source, target)
 
 
-def restore(source: base.LayeredImage, target: base.LayeredImage, size: int
+def restore(source: base.RBDImage, target: base.RBDImage, size: int
             ) -> Optional[base.Parent]:
     """Make *target* what *source* is, with a decrypted size of its own.
 
@@ -91,7 +91,7 @@ def restore(source: base.LayeredImage, target: base.LayeredImage, size: int
     return parent
 
 
-def _empty(image: base.LayeredImage, size: int) -> Optional[base.Parent]:
+def _empty(image: base.RBDImage, size: int) -> Optional[base.Parent]:
     """Give *image* a size and no data; the parent that it had."""
     parent = image.parent()
     # Discarding would leave parts of objects.
@@ -105,7 +105,7 @@ def _empty(image: base.LayeredImage, size: int) -> Optional[base.Parent]:
     return parent
 
 
-def _copy(source: base.LayeredImage, target: base.LayeredImage,
+def _copy(source: base.RBDImage, target: base.RBDImage,
           grain: Optional[int] = None) -> None:
     copying.copy(source.read, target.write, source.size(), source.extents(),
                  sparse=True, grain=grain)

@@ -37,7 +37,7 @@ from os_brick_rbd_luks.luks import detect
 LOG = logging.getLogger(__name__)
 
 
-def realign(volume: sources.RawSource, store: base.BlockStore, name: str, *,
+def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
             restart: bool = False, report: Optional[progress.Report] = None,
             **image_options: Any) -> header_io.Header:
     """Copy *volume* to a new image *name*; no passphrase is needed.

@@ -34,8 +34,8 @@ class RawSource:
     It is never written, and must not be while it is copied.
     """
 
-    def __init__(self, store: base.BlockStore, name: str,
-                 snapshot: Optional[str], image: base.LayeredImage) -> None:
+    def __init__(self, store: base.Pool, name: str,
+                 snapshot: Optional[str], image: base.RBDImage) -> None:
         """Take an open *image*, which stays its owner's."""
         self.store = store
         self.snapshot = snapshot
@@ -54,7 +54,7 @@ class RawSource:
         :raises SourceChanged: it is another one now, or somebody has it open
         """
         # An open image that is not written is not told of another's resize.
-        with self.store.open_layered(
+        with self.store.open(
                 self._short, read_only=True, snapshot=self.snapshot) as image:
             same = (image.size() == self._raw_size and not (
                 self.snapshot is None and image.watchers())
@@ -95,8 +95,8 @@ class RawSource:
 class VolumeSource(RawSource):
     """The same as plain text."""
 
-    def __init__(self, store: base.BlockStore, name: str,
-                 snapshot: Optional[str], image: base.LayeredImage,
+    def __init__(self, store: base.Pool, name: str,
+                 snapshot: Optional[str], image: base.RBDImage,
                  passphrase: Optional[bytes],
                  fetch: decryption.Fetch) -> None:
         """Use :func:`opened`."""
@@ -136,15 +136,14 @@ class VolumeSource(RawSource):
     @contextlib.contextmanager
     def view(self) -> Iterator[decryption.View]:
         """It as plain text, opened once more."""
-        release = self.store.encryption_release()
-        with self.store.open_layered(
+        with self.store.open(
                 self._short, read_only=True, snapshot=self.snapshot) as image:
             if self.header is None:
                 yield image
                 return
-            below = decryption.below(image, release, self._fetch)
+            below = decryption.below(image, self._fetch)
             yield decryption.open_view(
-                image, self.header, self._passphrase or b"", release, below)
+                image, self.header, self._passphrase or b"", below)
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
@@ -152,8 +151,7 @@ class VolumeSource(RawSource):
         if self.header is None or self._passphrase is None:
             return options
         return decryption.block_options(
-            options, self.image, self.header, self._passphrase,
-            self.store.encryption_release(), self._fetch)
+            options, self.image, self.header, self._passphrase, self._fetch)
 
     def _holes_are_nothing(self, target: transfer.Target) -> bool:
         """See :meth:`RawSource._holes_are_nothing`.
@@ -169,15 +167,15 @@ class VolumeSource(RawSource):
                     and target.header.type == "luks1")
 
 
-def is_encrypted(store: base.BlockStore, name: str,
+def is_encrypted(store: base.Pool, name: str,
                  snapshot: Optional[str] = None) -> bool:
     """Whether an image has a header of any kind."""
-    with store.open_layered(name, read_only=True, snapshot=snapshot) as image:
+    with store.open(name, read_only=True, snapshot=snapshot) as image:
         return header_io.is_encrypted(image)
 
 
 @contextlib.contextmanager
-def opened(store: base.BlockStore, name: str, snapshot: Optional[str] = None,
+def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
            passphrase: Optional[bytes] = None,
            fetch: decryption.Fetch = decryption.no_keys
            ) -> Iterator[VolumeSource]:
@@ -190,14 +188,14 @@ def opened(store: base.BlockStore, name: str, snapshot: Optional[str] = None,
     :raises NotLuks: there is one, and the image is plain
     :raises ImageLocked: somebody has it open, who could write to it
     """
-    with store.open_layered(
+    with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
         yield VolumeSource(store, name, snapshot, image, passphrase, fetch)
 
 
 @contextlib.contextmanager
-def opened_raw(store: base.BlockStore, name: str,
+def opened_raw(store: base.Pool, name: str,
                snapshot: Optional[str] = None) -> Iterator[RawSource]:
     """Open an encrypted image to copy it as it is.
 
@@ -206,7 +204,7 @@ def opened_raw(store: base.BlockStore, name: str,
         with its volume key
     :raises ImageLocked: see :func:`opened`
     """
-    with store.open_layered(
+    with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
         header = header_io.read_header(image)

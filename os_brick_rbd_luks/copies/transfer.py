@@ -52,11 +52,11 @@ class Encryption:
 class Target:
     """An image that is being filled."""
 
-    store: base.BlockStore
+    store: base.Pool
     #: the name it has in the meantime
     name: str
     #: as it is: cipher text
-    image: base.LayeredImage
+    image: base.RBDImage
     #: None of a plain image
     header: Optional[header_io.Header]
     passphrase: bytes = dataclasses.field(repr=False)
@@ -71,16 +71,14 @@ class Target:
         if self.header is None:
             return options
         return decryption.block_options(
-            options, self.image, self.header, self.passphrase,
-            self.store.encryption_release())
+            options, self.image, self.header, self.passphrase)
 
     @contextlib.contextmanager
     def view(self) -> Iterator[decryption.View]:
         """It as plain text, opened once more."""
         with self.store.open(self.name) as image:
             yield image if self.header is None else decryption.open_view(
-                image, self.header, self.passphrase,
-                self.store.encryption_release(), ())
+                image, self.header, self.passphrase, ())
 
 
 class Source(Protocol):
@@ -103,7 +101,7 @@ class Source(Protocol):
         """
 
 
-def new(store: base.BlockStore, name: str, source: Source,
+def new(store: base.Pool, name: str, source: Source,
         encryption: Optional[Encryption], *, size: Optional[int] = None,
         thick: bool = False, restart: bool = False,
         report: Optional[progress.Report] = None,
@@ -161,7 +159,7 @@ def _check_size(source: Source, size: int) -> None:
                                        needed=source.size)
 
 
-def existing(store: base.BlockStore, name: str, source: Source,
+def existing(store: base.Pool, name: str, source: Source,
              passphrase: bytes, *, thick: bool = False, force: bool = False,
              report: Optional[progress.Report] = None) -> header_io.Header:
     """Copy *source* into an encrypted volume that is there already.
@@ -193,7 +191,7 @@ def existing(store: base.BlockStore, name: str, source: Source,
     return header
 
 
-def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
+def _target(store: base.Pool, name: str, image: base.RBDImage,
             header: Optional[header_io.Header], passphrase: bytes,
             thick: bool) -> Target:
     """An empty image as a target."""
@@ -210,7 +208,7 @@ def _target(store: base.BlockStore, name: str, image: base.LayeredImage,
     return target
 
 
-def _refuse_layers(store: base.BlockStore, image: base.LayeredImage,
+def _refuse_layers(store: base.Pool, image: base.RBDImage,
                    header: header_io.Header) -> None:
     """Refuse, before anything is lost, a clone that cannot be filled.
 
@@ -221,10 +219,10 @@ def _refuse_layers(store: base.BlockStore, image: base.LayeredImage,
         raise exception.OperationRefused(
             reason="it is a clone with a header of its own, which has its "
                    "parent's data; flatten it first, or choose another one")
-    decryption.below(image, store.encryption_release(), decryption.no_keys)
+    decryption.below(image, decryption.no_keys)
 
 
-def _empty(image: base.LayeredImage, header: header_io.Header) -> None:
+def _empty(image: base.RBDImage, header: header_io.Header) -> None:
     size, period = image.size(), image.stripe_period()
     # librbd discards whole objects, and skips a part of what is less.
     head = min(-header.data_offset % period, size - header.data_offset)
@@ -239,8 +237,8 @@ def _empty(image: base.LayeredImage, header: header_io.Header) -> None:
 
 
 @contextlib.contextmanager
-def _emptied_again(store: base.BlockStore, name: str,
-                   image: base.LayeredImage, header: header_io.Header
+def _emptied_again(store: base.Pool, name: str,
+                   image: base.RBDImage, header: header_io.Header
                    ) -> Iterator[None]:
     """Mark a volume while it is filled; empty it if that fails."""
     image.set_note(NOTE, "import")

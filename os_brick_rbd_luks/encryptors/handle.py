@@ -29,7 +29,6 @@ import weakref
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.services import threads
@@ -88,15 +87,13 @@ class Handle:
         return self._image.size() - header.data_offset
 
     def _keys_below(self) -> List[str]:
-        return preparing.keys_below(self._image,
-                                    cluster.librbd_encryption())
+        return preparing.keys_below(self._image)
 
     def _load(self, passphrase: bytes,
               format_options: preparing.FormatOptions,
               below: List[bytes]) -> Callable[[], None]:
         header = preparing.header(self._image, passphrase, format_options)
-        view = decryption.open_view(self._image, header, passphrase,
-                                    cluster.librbd_encryption(), below)
+        view = decryption.open_view(self._image, header, passphrase, below)
         if isinstance(view, plaintext.Plaintext):
             return self._replace(view)
         # Not the wrapper: it would keep itself, and its image, for ever.

@@ -27,7 +27,6 @@ from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.layers import decryption
@@ -120,15 +119,15 @@ class Hypervisor:
                                header_io.read_header(image))[0]
 
     @staticmethod
-    def _facts(image: rbd_image.LayeredImage, usage: str, header: Any
+    def _facts(image: rbd_image.RBDImage, usage: str, header: Any
                ) -> Tuple[attachment.Native, List[str]]:
         """The facts, and the ids of the keys of the secrets below."""
-        keys = preparing.keys_below(image, cluster.librbd_encryption())
+        keys = preparing.keys_below(image)
         facts = attaching.facts(image, header, usage, keys)
         return facts, keys[:len(facts.secrets) - 1]
 
     def _image(self, read_only: bool
-               ) -> contextlib.AbstractContextManager[rbd_image.LayeredImage]:
+               ) -> contextlib.AbstractContextManager[rbd_image.RBDImage]:
         """The volume's image, by its own connection."""
         return brick.attached_on_host(
             self._data, self._options.ceph_conf, self._secrets.ceph_key,

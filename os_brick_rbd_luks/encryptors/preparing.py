@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, List, Optional
+from typing import Any, Callable, List
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
@@ -58,17 +58,15 @@ def header(image: base.Image, passphrase: bytes,
     return found
 
 
-def keys_below(image: base.LayeredImage, release: Optional[int]) -> List[str]:
+def keys_below(image: base.RBDImage) -> List[str]:
     """Ids of the keys that librbd needs for the layers below a clone.
 
-    :param release: the Ceph release of librbd's encryption here
     :raises OperationRefused: a key manager has not all of them, and nobody
         but librbd reads such a volume
     """
-    keys = chain.needed(image, release)
+    keys = chain.needed(image)
     if chain.UNKNOWN in keys:
-        if decryption.lacks_keys(image, header_io.read_header(image),
-                                 release):
+        if decryption.lacks_keys(image, header_io.read_header(image)):
             return []
         raise exception.OperationRefused(
             reason="it is a clone of a volume whose passphrase no key manager "

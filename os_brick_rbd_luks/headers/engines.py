@@ -22,7 +22,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Dict, Optional
 
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
@@ -32,17 +31,13 @@ from os_brick_rbd_luks.luks.luks2 import header as luks2
 _LIBRBD_CIPHER = "aes-xts-plain64"
 
 
-#: The Ceph release that has layered encryption.
-LAYERED_RELEASE = 18
-
-
 @dataclasses.dataclass(frozen=True)
 class Host:
     """What this host has: why a program cannot be used, None if it can."""
 
     qemu: Optional[str]
-    #: Ceph release of librbd's encryption (16, 18), None without one
-    librbd: Optional[int]
+    #: one without encryption cannot be used, either
+    librbd: base.Librbd
     cryptsetup: Optional[str]
 
 
@@ -60,42 +55,19 @@ class Store:
     @classmethod
     def of(cls, image: base.Image) -> Store:
         """The facts of an open image."""
-        return cls(not image.name.startswith("file:"),
-                   "journaling" in image.features(), image.stripe_period(),
-                   image.is_deep_clone())
+        return cls(image.is_rbd, "journaling" in image.features(),
+                   image.stripe_period(), image.is_deep_clone())
 
 
-def has_layers(release: Optional[int]) -> bool:
-    """Whether librbd of that Ceph *release* encrypts each layer by itself.
-
-    :param release: see :class:`Host`
-    """
-    return release is not None and release >= LAYERED_RELEASE
-
-
-def require_layers(release: Optional[int], what: str) -> None:
-    """Refuse *what* needs :func:`has_layers`.
-
-    :raises UnsupportedCeph: this one has not
-    """
-    if not has_layers(release):
-        raise exception.UnsupportedCeph(
-            what=what, needed=LAYERED_RELEASE,
-            found="none with encryption" if release is None
-            else f"that of Ceph {release}")
-
-
-def fails_on_deep_clones(header: header_io.Header, release: Optional[int]
-                    ) -> bool:
+def fails_on_deep_clones(header: header_io.Header, librbd: base.Librbd
+                         ) -> bool:
     """Whether nothing can read
     :meth:`~os_brick_rbd_luks.image.base.Image.is_deep_clone` ones.
 
-    librbd of Ceph 16 crashes now and then when it loads the encryption of a
-    clone of a clone, and fails where a payload reaches into what a clone has
-    more than its parent; and only librbd reads LUKS2.
+    Only librbd reads LUKS2.
     """
-    return (header.type == "luks2" and release is not None
-            and not has_layers(release))
+    return (header.type == "luks2" and librbd.encrypts
+            and not librbd.reads_deep_clones)
 
 
 def engines(header: header_io.Header, store: Store,
@@ -124,33 +96,25 @@ def _clone_refusal(header: header_io.Header) -> Optional[str]:
 
 
 def librbd_reason(header: header_io.Header, store: Store,
-                  release: Optional[int]) -> Optional[str]:
-    """Why this host's librbd cannot open the volume, if it cannot.
-
-    :param release: see :class:`Host`
-    """
-    if release is None:
+                  librbd: base.Librbd) -> Optional[str]:
+    """Why *librbd* cannot open the volume, if it cannot."""
+    if not librbd.encrypts:
         return "librbd with encryption (Ceph 16 or newer) is not installed"
-    return librbd_refusal(header, store, release)
-
-
-def librbd_refusal(header: header_io.Header, store: Store,
-                   release: int) -> Optional[str]:
-    """Why librbd of that Ceph *release* refuses the volume, if it does."""
     if not store.is_rbd:
         return "it is not an RBD image"
     if header.cipher_spec != _LIBRBD_CIPHER:
         return f"librbd has no cipher {header.cipher_spec}"
     if store.journaling:
         return "librbd has no encryption with the journaling feature"
-    if header.clone and not has_layers(release):
+    if header.clone and not librbd.loads_layers:
         return "the own header of a clone needs librbd of Ceph 18 or newer"
-    if store.deep_clone and not has_layers(release):
-        return (f"that of Ceph {release} fails on clones of clones, and on "
-                "those that are larger than their source")
+    if store.deep_clone and not librbd.reads_deep_clones:
+        return (f"{librbd} fails on clones of clones, and on those that are "
+                "larger than their source")
     if odd_payload(header):
         return "librbd does not know such a payload: " + odd_payload(header)
-    if release >= 18 and header.data_offset % store.stripe_period:
+    if (librbd.needs_alignment
+            and header.data_offset % store.stripe_period):
         return (f"the payload at {header.data_offset} is not aligned to the "
                 f"stripe period of {store.stripe_period} bytes")
     return None

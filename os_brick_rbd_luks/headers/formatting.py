@@ -127,7 +127,7 @@ def format_new(image: base.Image, passphrase: bytes,
 
 
 @header_io.names_image
-def format_clone(image: base.LayeredImage, passphrase: bytes,
+def format_clone(image: base.RBDImage, passphrase: bytes,
                  options: Options) -> header_io.Header:
     """Give a clone that was just made a header of its own.
 

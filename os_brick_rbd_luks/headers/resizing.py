@@ -47,7 +47,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
     :raises WouldShrink: the volume is larger, and *force* is not given
     :raises ImageLocked: it is larger, and somebody has it open
     :raises OperationRefused: it has a payload that we do not know, or see
-        ``_refuse_to_shrink_layered`` and ``_grow``
+        ``_refuse_to_shrink_clone`` and ``_grow``
     """
     # The data offset is not to change meanwhile.
     with image.lock():
@@ -63,7 +63,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
         else:
             header_io.refuse_watchers(image)
             if header.clone:
-                _refuse_to_shrink_layered(image, size)
+                _refuse_to_shrink_clone(image, size)
             image.resize(size + header.data_offset)
         LOG.info("%s: decrypted size changed from %d to %d bytes",
                  image.name, present, size)
@@ -125,7 +125,7 @@ def _grow(image: base.Image, size: int, offset: int) -> None:
                    "ended to use it meanwhile; resize it again")
 
 
-def _refuse_to_shrink_layered(image: base.Image, size: int) -> None:
+def _refuse_to_shrink_clone(image: base.Image, size: int) -> None:
     """Refuse what would copy a parent's data undecrypted into a clone.
 
     librbd copies what it cuts out of an object, and what snapshots still

@@ -32,6 +32,11 @@ DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
 #: Bytes of zeros that are worth a hole.
 GRAIN = 64 * 1024
 
+#: The Ceph releases whose librbd was the first with encryption, and the
+#: first to load layers.
+ENCRYPTION = 16
+LAYERS = 18
+
 
 @dataclasses.dataclass(frozen=True)
 class Secret:
@@ -42,6 +47,74 @@ class Secret:
 
 #: A block node as QEMU's ``--image-opts`` names it: option -> value.
 BlockOptions = Dict[str, Union[str, Secret]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Librbd:
+    """What librbd can do with encrypted images, by its release.
+
+    The one place that says it; its text is for messages: "that of Ceph 16".
+
+    Source: librbd ``crypto/LoadRequest.cc``, ``crypto/luks/LoadRequest.cc``;
+    all of it tried on real volumes.
+    """
+
+    #: the Ceph release of its encryption (16, 18), None without one
+    release: Optional[int]
+
+    def __str__(self) -> str:
+        if self.release is None:
+            return "none with encryption"
+        return f"that of Ceph {self.release}"
+
+    @property
+    def encrypts(self) -> bool:
+        """Whether it decrypts images at all."""
+        return self.release is not None
+
+    @property
+    def loads_layers(self) -> bool:
+        """Whether it takes a passphrase for each layer of a clone, and reads
+        a clone's own header.
+
+        One that does not reads all layers with the image's own passphrase.
+        """
+        return self.release is not None and self.release >= LAYERS
+
+    @property
+    def reads_deep_clones(self) -> bool:
+        """Whether it reads encrypted clones of clones, and grown ones.
+
+        That of Ceph 16 crashes now and then when it loads the encryption of
+        a clone of a clone, and fails where a payload reaches into what a
+        clone has more than its parent. See
+        :meth:`Image.is_deep_clone`.
+        """
+        return self.loads_layers
+
+    @property
+    def needs_alignment(self) -> bool:
+        """Whether it refuses a payload that does not begin at a multiple of
+        the stripe period.
+        """
+        return self.loads_layers
+
+    @property
+    def resizes_decrypted(self) -> bool:
+        """Whether the size that it is asked for is what a guest will see.
+
+        One that does not takes it for that of the image as it is.
+        """
+        return self.loads_layers
+
+    def require_layers(self, what: str) -> None:
+        """Refuse *what* needs :attr:`loads_layers`.
+
+        :raises UnsupportedCeph: this one does not
+        """
+        if not self.loads_layers:
+            raise exception.UnsupportedCeph(what=what, needed=LAYERS,
+                                            found=str(self))
 
 
 class HeldLock(Protocol):
@@ -59,6 +132,9 @@ class Image(Protocol):
 
     #: As the user named it, for messages.
     name: str
+
+    #: Whether it is an :class:`RBDImage`; otherwise a plain file.
+    is_rbd: bool
 
     def __enter__(self) -> Image:
         """Give the image itself."""
@@ -119,7 +195,7 @@ class Image(Protocol):
 
 
 class ImageStore(Protocol):
-    """Where images are made, opened and removed by name."""
+    """Where images are made, opened and removed by name: files or a pool."""
 
     def stripe_period(self, **options: Any) -> int:
         """The stripe period an image made with *options* would have."""
@@ -140,56 +216,6 @@ class ImageStore(Protocol):
         """Remove an image."""
 
 
-class BlockStore(ImageStore, Protocol):
-    """A store whose images QEMU opens by itself."""
-
-    #: For messages.
-    name: str
-
-    def open(self, name: str, read_only: bool = False) -> LayeredImage:
-        """Open an image.
-
-        :raises ImageNotFound: there is none of that name
-        """
-
-    def open_layered(self, name: str, read_only: bool = False,
-                     snapshot: Optional[str] = None) -> LayeredImage:
-        """Open an image, or a snapshot of it (for reading)."""
-
-    def rename(self, name: str, new_name: str) -> None:
-        """Give an image another name.
-
-        :raises ImageExists: there is an image of that name
-        """
-
-    def evict(self, name: str) -> None:
-        """Keep all other clients that have an image open from writing to it.
-
-        Without a look at what they are: for an image of one's own whose
-        clients were killed.
-
-        :raises ImageLocked: some of them stay
-        """
-
-    def wait_alone(self, name: str) -> None:
-        """Wait until no other client has an image open for writing.
-
-        A killed one counts for as long as Ceph does not know, 30 s.
-
-        :raises ImageLocked: some of them stay
-        """
-
-    def block_options(self, name: str,
-                      snapshot: Optional[str] = None) -> BlockOptions:
-        """How QEMU opens an image as it is, or a snapshot of it."""
-
-    def environment(self) -> Dict[str, str]:
-        """Environment variables for a program that opens images by itself."""
-
-    def encryption_release(self) -> Optional[int]:
-        """The Ceph release of librbd's encryption here (16, 18) or None."""
-
-
 class Parent(NamedTuple):
     """Where a clone reads what it has not written."""
 
@@ -203,10 +229,14 @@ class Parent(NamedTuple):
         return f"{'/'.join(parts)}@{self.snapshot}"
 
 
-class LayeredImage(Image, Protocol):
-    """An image that may be a clone, and that may be cloned."""
+class RBDImage(Image, Protocol):
+    """An RBD image: it may be a clone, and may be cloned."""
 
-    def __enter__(self) -> LayeredImage:
+    @property
+    def librbd(self) -> Librbd:
+        """What the librbd that has it open can decrypt."""
+
+    def __enter__(self) -> RBDImage:
         """Give the image itself."""
 
     def identity(self) -> str:
@@ -248,7 +278,7 @@ class LayeredImage(Image, Protocol):
         :param header_type: of the image itself: luks1 or luks2
         :param passphrases: one for each encrypted layer, the image's own
             first; the last one is for all layers below as well. More than
-            one needs Ceph 18.
+            one needs a librbd that loads layers.
         :raises WrongPassphrase: one of them opens no keyslot of its layer
         """
 
@@ -274,30 +304,73 @@ class LayeredImage(Image, Protocol):
         """
 
 
-class CloneStore(ImageStore, Protocol):
-    """A store whose images can be cloned."""
+class Pool(ImageStore, Protocol):
+    """A store of RBD images: they can be cloned, and QEMU opens them."""
+
+    #: For messages.
+    name: str
+
+    @property
+    def librbd(self) -> Librbd:
+        """What the librbd that opens images here can decrypt."""
+
+    def images(self) -> List[str]:
+        """Names of all images, sorted."""
+
+    def create(self, name: str, size: int, **options: Any) -> RBDImage:
+        """See :class:`ImageStore`."""
+
+    def open(self, name: str, read_only: bool = False,
+             snapshot: Optional[str] = None) -> RBDImage:
+        """Open an image, or a snapshot of it (for reading).
+
+        :raises ImageNotFound: there is none of that name
+        """
 
     def parent(self, image: str, snapshot: str) -> Parent:
         """The name of a snapshot here."""
 
-    def open_layered(self, name: str, read_only: bool = False,
-                     snapshot: Optional[str] = None) -> LayeredImage:
-        """Open an image, or a snapshot of it (for reading)."""
-
-    def open_snapshot(self, parent: Parent) -> LayeredImage:
+    def open_snapshot(self, parent: Parent) -> RBDImage:
         """Open a snapshot wherever it is in this cluster."""
 
-    def open_source(self, parent: Parent) -> LayeredImage:
+    def open_source(self, parent: Parent) -> RBDImage:
         """Open for writing, likewise, the image that a snapshot is of."""
 
-    def clone(self, parent: Parent, name: str) -> LayeredImage:
+    def clone(self, parent: Parent, name: str) -> RBDImage:
         """Make a copy-on-write clone and open it.
 
         :raises ImageExists: there is an image of that name
         """
 
-    def encryption_release(self) -> Optional[int]:
-        """The Ceph release of librbd's encryption here (16, 18) or None."""
+    def rename(self, name: str, new_name: str) -> None:
+        """Give an image another name.
+
+        :raises ImageExists: there is an image of that name
+        """
+
+    def evict(self, name: str) -> None:
+        """Keep all other clients that have an image open from writing to it.
+
+        Without a look at what they are: for an image of one's own whose
+        clients were killed.
+
+        :raises ImageLocked: some of them stay
+        """
+
+    def wait_alone(self, name: str) -> None:
+        """Wait until no other client has an image open for writing.
+
+        A killed one counts for as long as Ceph does not know, 30 s.
+
+        :raises ImageLocked: some of them stay
+        """
+
+    def block_options(self, name: str,
+                      snapshot: Optional[str] = None) -> BlockOptions:
+        """How QEMU opens an image as it is, or a snapshot of it."""
+
+    def environment(self) -> Dict[str, str]:
+        """Environment variables for a program that opens images by itself."""
 
 
 def is_zero(data: bytes) -> bool:

@@ -50,7 +50,7 @@ def key_option(keyring: Optional[str]) -> dict[str, str]:
 @contextlib.contextmanager
 def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
                      find_key: Callable[[str], str], *, read_only: bool
-                     ) -> Iterator[rbd_image.LayeredImage]:
+                     ) -> Iterator[rbd_image.RBDImage]:
     """As :func:`attached`, on a compute host, which need not have a keyring.
 
     What libvirt keeps for QEMU serves as well.
@@ -78,7 +78,7 @@ def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
 @contextlib.contextmanager
 def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
              key: Optional[str] = None, read_only: bool = True
-             ) -> Iterator[rbd_image.LayeredImage]:
+             ) -> Iterator[rbd_image.RBDImage]:
     """Open the image of an attachment, over a connection of its own.
 
     Source: ``os_brick.initiator.connectors.rbd`` (``_get_rbd_handle``) for
@@ -109,18 +109,18 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
         yield image
 
 
-def over_handle(handle: Any, name: str) -> rbd_image.LayeredImage:
+def over_handle(handle: Any, name: str) -> rbd_image.RBDImage:
     """The image of an ``RBDVolumeIOWrapper``, which stays its owner's.
 
     :param handle: of os-brick's RBD connector
     """
     volume = handle.rbd_image
-    return rbd_image.LayeredImage(
+    return rbd_image.RBDImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
         volume.client.client.get_instance_id())
 
 
-def over_bare_handle(handle: Any, name: str) -> rbd_image.LayeredImage:
+def over_bare_handle(handle: Any, name: str) -> rbd_image.RBDImage:
     """As :func:`over_handle`, also of a handle that has only an ``rbd.Image``.
 
     Cinder's backup drivers make such, of images that they open themselves.
@@ -130,13 +130,16 @@ def over_bare_handle(handle: Any, name: str) -> rbd_image.LayeredImage:
     volume = _bare(handle.rbd_image)
     if hasattr(volume, "client"):
         return over_handle(handle, name)
-    return rbd_image.LayeredImage(volume, None, name,
-                                  f"client.{handle.rbd_user}")
+    return rbd_image.RBDImage(volume, None, name,
+                              f"client.{handle.rbd_user}")
 
 
 @contextlib.contextmanager
 def pool_of(handle: Any) -> Iterator[cluster.Pool]:
-    """The pool of an ``RBDVolumeIOWrapper``'s image, by its connection."""
+    """The pool of an ``RBDVolumeIOWrapper``'s image, by its connection.
+
+    The connection has its owner's options: it is not for making clones.
+    """
     handle = _bare(handle)
     client = handle.rbd_image.client.client
     with cluster.Cluster(

@@ -31,6 +31,7 @@ from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.image import qemu_options
 from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.image import releases
 
 if TYPE_CHECKING:
     import rados
@@ -124,7 +125,10 @@ def _has_key(handle: rados.Rados) -> bool:
 
 
 def _set_options(handle: rados.Rados, options: Mapping[str, str]) -> None:
-    """Bound all waits that nobody bounded; write without a cache."""
+    """Bound all waits that nobody bounded; write without a cache.
+
+    Clones are made of the second format, of unprotected snapshots.
+    """
     import rados
     try:
         for name, value in options.items():
@@ -139,6 +143,7 @@ def _set_options(handle: rados.Rados, options: Mapping[str, str]) -> None:
         if float(handle.conf_get(option)) == 0:
             handle.conf_set(option, str(OPERATION_TIMEOUT))
     handle.conf_set("rbd_cache", "false")
+    handle.conf_set("rbd_default_clone_format", "2")
 
 
 class Cluster:
@@ -149,7 +154,7 @@ class Cluster:
         self._handle = handle
         self._user = user
         self._client = client
-        self._opened: weakref.WeakSet[rbd_image.LayeredImage] = (
+        self._opened: weakref.WeakSet[rbd_image.RBDImage] = (
             weakref.WeakSet())
 
     def close_images(self) -> None:
@@ -204,7 +209,7 @@ class Pool:
     def __init__(self, handle: rados.Rados, ioctx: rados.Ioctx, name: str,
                  user: str, pools: Callable[[str, str], ContextManager[Pool]],
                  client: qemu_options.Client,
-                 opened: weakref.WeakSet[rbd_image.LayeredImage]) -> None:
+                 opened: weakref.WeakSet[rbd_image.RBDImage]) -> None:
         self.name = name
         self._pools = pools
         self._opened = opened
@@ -227,7 +232,7 @@ class Pool:
     def stripe_period(self, *, order: Optional[int] = None,
                       stripe_count: Optional[int] = None,
                       **_options: Any) -> int:
-        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; takes what
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`; takes what
         :meth:`create` takes.
         """
         order = order or int(self._handle.conf_get("rbd_default_order"))
@@ -236,8 +241,8 @@ class Pool:
         return int(max(count, 1) << order)
 
     def create(self, name: str, size: int, **options: Any
-               ) -> rbd_image.LayeredImage:
-        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
+               ) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`.
 
         :param options: ``order``, ``features``, ``stripe_unit``,
             ``stripe_count`` and ``data_pool`` of ``rbd.RBD().create``
@@ -256,19 +261,14 @@ class Pool:
                 base.remove_quietly(self, name)
             raise
 
-    def open(self, name: str, read_only: bool = False
-             ) -> rbd_image.LayeredImage:
-        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
-        return self.open_layered(name, read_only)
-
-    def open_layered(self, name: str, read_only: bool = False,
-                     snapshot: Optional[str] = None) -> rbd_image.LayeredImage:
-        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
+    def open(self, name: str, read_only: bool = False,
+             snapshot: Optional[str] = None) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         full = f"{name}@{snapshot}" if snapshot else name
         read_only = read_only or bool(snapshot)
         with self._translated("open", full):
             image = opening.open_image(self._ioctx, name, snapshot, read_only)
-        opened = rbd_image.LayeredImage(
+        opened = rbd_image.RBDImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
             self._handle.get_instance_id(), read_only)
         self._opened.add(opened)
@@ -276,27 +276,25 @@ class Pool:
         return opened
 
     def parent(self, image: str, snapshot: str) -> base.Parent:
-        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         pool, _slash, namespace = self.name.partition("/")
         return base.Parent(pool, namespace, image, snapshot)
 
-    def open_snapshot(self, parent: base.Parent) -> rbd_image.LayeredImage:
-        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
+    def open_snapshot(self, parent: base.Parent) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         with self._pools(parent.pool, parent.namespace) as pool:
-            return pool.open_layered(parent.image, snapshot=parent.snapshot)
+            return pool.open(parent.image, snapshot=parent.snapshot)
 
-    def open_source(self, parent: base.Parent) -> rbd_image.LayeredImage:
-        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`."""
+    def open_source(self, parent: base.Parent) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         with self._pools(parent.pool, parent.namespace) as pool:
-            return pool.open_layered(parent.image)
+            return pool.open(parent.image)
 
-    def clone(self, parent: base.Parent, name: str) -> rbd_image.LayeredImage:
-        """See :class:`~os_brick_rbd_luks.image.base.CloneStore`; parents need
+    def clone(self, parent: base.Parent, name: str) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`; parents need
         no protection.
         """
         rbd = librbd.bindings()
-        # Of the second format, which clones an unprotected snapshot.
-        self._handle.conf_set("rbd_default_clone_format", "2")
         made = False
         try:
             with self._pools(parent.pool, parent.namespace) as pool, \
@@ -304,18 +302,19 @@ class Pool:
                 rbd.RBD().clone(pool._ioctx, parent.image, parent.snapshot,
                                 self._ioctx, name)
                 made = True
-            return self.open_layered(name)
+            return self.open(name)
         except BaseException:
             if made:
                 base.remove_quietly(self, name)
             raise
 
-    def encryption_release(self) -> Optional[int]:
-        """See :func:`librbd_encryption`."""
-        return librbd_encryption()
+    @property
+    def librbd(self) -> base.Librbd:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
+        return releases.installed()
 
     def remove(self, name: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         rbd = librbd.bindings()
         # Or else a full pool would not let go of what fills it.
         self._ioctx.set_osdmap_full_try()
@@ -332,54 +331,39 @@ class Pool:
             self._ioctx.unset_osdmap_full_try()
 
     def rename(self, name: str, new_name: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         rbd = librbd.bindings()
         with self._translated(f"rename {name} to", new_name):
             rbd.RBD().rename(self._ioctx, name, new_name)
 
     def evict(self, name: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`; their
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`; their
         addresses are blocklisted.
         """
         # And what a signal kept from being closed here.
         full = f"{self.name}/{name}"
         _close(image for image in self._opened if image.name == full)
-        with self.open_layered(name, read_only=True) as image, \
+        with self.open(name, read_only=True) as image, \
                 self._translated("evict other clients of", name):
             evict.all_from(self._handle, image)
 
     def wait_alone(self, name: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
-        with self.open_layered(name, read_only=True) as image, \
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
+        with self.open(name, read_only=True) as image, \
                 self._translated("wait for other clients of", name):
             evict.wait(self._handle, image)
 
     def block_options(self, name: str, snapshot: Optional[str] = None
                       ) -> base.BlockOptions:
-        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         return self._client.options(self.name, name, snapshot)
 
     def environment(self) -> Dict[str, str]:
-        """See :class:`~os_brick_rbd_luks.image.base.BlockStore`."""
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         return self._client.environment()
 
 
-def _close(images: Iterable[rbd_image.LayeredImage]) -> None:
+def _close(images: Iterable[rbd_image.RBDImage]) -> None:
     for image in [*images]:
         with contextlib.suppress(exception.ImageError):
             image.__exit__()
-
-
-def librbd_encryption() -> Optional[int]:
-    """The Ceph release whose encryption this host's librbd has.
-
-    :returns: 18 (layered encryption, strict alignment), 16, or None when
-        librbd is absent or too old
-    """
-    try:
-        rbd = librbd.bindings()
-    except exception.MissingDependency:
-        return None
-    if hasattr(rbd.Image, "encryption_load2"):
-        return 18
-    return 16 if hasattr(rbd.Image, "encryption_load") else None

@@ -26,6 +26,7 @@ from typing import Callable, List, Set, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import rbd_image
 
 if TYPE_CHECKING:
     import rados
@@ -41,7 +42,7 @@ DURATION = 300
 WAIT = 45.0
 
 
-def all_from(handle: rados.Rados, image: librbd.LibrbdImage) -> None:
+def all_from(handle: rados.Rados, image: rbd_image.RBDImage) -> None:
     """Blocklist everybody else who has *image* open for writing.
 
     Not this client, which may have it open as well: everything that it did
@@ -68,7 +69,7 @@ def all_from(handle: rados.Rados, image: librbd.LibrbdImage) -> None:
     wait(handle, image, blocklist)
 
 
-def wait(handle: rados.Rados, image: librbd.LibrbdImage,
+def wait(handle: rados.Rados, image: rbd_image.RBDImage,
          meanwhile: Callable[[List[str]], None] = lambda watchers: None
          ) -> None:
     """Wait until nobody else has *image* open for writing.

@@ -31,7 +31,7 @@ PREFIX = "rbd-luks-partial."
 
 
 @contextlib.contextmanager
-def new(store: base.BlockStore, name: str, make: Callable[[str], None], *,
+def new(store: base.Pool, name: str, make: Callable[[str], None], *,
         restart: bool = False) -> Iterator[str]:
     """The name under which a new image is filled; it gets *name* at the end.
 
@@ -60,7 +60,7 @@ def new(store: base.BlockStore, name: str, make: Callable[[str], None], *,
         raise
 
 
-def _exists(store: base.BlockStore, name: str) -> bool:
+def _exists(store: base.Pool, name: str) -> bool:
     try:
         store.open(name, read_only=True).__exit__()
     except exception.ImageNotFound:
@@ -68,7 +68,7 @@ def _exists(store: base.BlockStore, name: str) -> bool:
     return True
 
 
-def _refuse_running(store: base.BlockStore, name: str) -> None:
+def _refuse_running(store: base.Pool, name: str) -> None:
     with store.open(name, read_only=True) as image, \
             exception.about(image.name):
         holders = image.watchers()
@@ -78,7 +78,7 @@ def _refuse_running(store: base.BlockStore, name: str) -> None:
                         "died less than 30 s ago")
 
 
-def create(store: base.BlockStore, name: str, size: int,
+def create(store: base.Pool, name: str, size: int,
            **image_options: Any) -> None:
     """Create an empty image; it is not there if that fails at its end."""
     image = store.create(name, size, **image_options)
@@ -89,7 +89,7 @@ def create(store: base.BlockStore, name: str, size: int,
         raise
 
 
-def discard(store: base.BlockStore, name: str) -> None:
+def discard(store: base.Pool, name: str) -> None:
     """Remove a half-made image, without hiding why it is one."""
     try:
         store.evict(name)

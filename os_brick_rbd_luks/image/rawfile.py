@@ -65,6 +65,8 @@ class FileLock:
 class RawFile:
     """An open plain file or block device."""
 
+    is_rbd = False
+
     def __init__(self, path: str, descriptor: int, writable: bool) -> None:
         self.name = f"file:{path}"
         self._path = path

@@ -10,18 +10,36 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Images that are clones, and snapshots that have some.
+"""An image in a Ceph pool, over an open ``rbd.Image``.
+
+Writes go out as they come (:mod:`~os_brick_rbd_luks.image.cluster` switches
+librbd's cache off), so one within a RADOS object is applied by RADOS as a
+whole or not at all.
 
 Clones are of RBD's second format, whose parents need no protection.
 """
 
 from __future__ import annotations
 
-from typing import Iterator, List, Optional, Tuple
+import contextlib
+import errno
+import logging
+import time
+from typing import (Any, FrozenSet, Iterator, List, Optional, Tuple,
+                    TYPE_CHECKING)
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
+from os_brick_rbd_luks.image import releases
+
+if TYPE_CHECKING:
+    import rados
+    import rbd
+
+LOG = logging.getLogger(__name__)
 
 #: Stripe periods that are asked about at a time, so that the answer is small
 #: for an image of any size.
@@ -31,20 +49,219 @@ _WINDOW = 16384
 #: is a C int (``rbd_discard`` in ``librbd.cc``).
 _DISCARD = 1024 ** 3
 
+_FEATURES = {
+    "layering": "RBD_FEATURE_LAYERING",
+    "striping": "RBD_FEATURE_STRIPINGV2",
+    "exclusive-lock": "RBD_FEATURE_EXCLUSIVE_LOCK",
+    "object-map": "RBD_FEATURE_OBJECT_MAP",
+    "fast-diff": "RBD_FEATURE_FAST_DIFF",
+    "deep-flatten": "RBD_FEATURE_DEEP_FLATTEN",
+    "journaling": "RBD_FEATURE_JOURNALING",
+    "data-pool": "RBD_FEATURE_DATA_POOL",
+}
 
-class LayeredImage(librbd.LibrbdImage):
+
+class RBDImage:
     """An open RBD image; see
-    :class:`~os_brick_rbd_luks.image.base.LayeredImage`.
+    :class:`~os_brick_rbd_luks.image.base.RBDImage`.
     """
+
+    is_rbd = True
 
     #: The snapshot that was opened, None for the image itself.
     snapshot: Optional[str] = None
 
-    def __enter__(self) -> LayeredImage:
+    def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
+                 user: str, client_id: Optional[int] = None,
+                 read_only: bool = False) -> None:
+        """Take over *image*, which is closed with this object.
+
+        :param ioctx: of the image's pool and namespace
+        :param name: as the user wrote it
+        :param user: Ceph user, for messages
+        :param client_id: RADOS instance id of this client
+        :param read_only: opened for reading, which leaves no watch
+        """
+        self.name = name
+        self._image = image
+        self._ioctx = ioctx
+        self._user = user
+        self._client_id = client_id
+        self._read_only = read_only
+
+    def __enter__(self) -> RBDImage:
         return self
 
+    def __exit__(self, *exc_info: object) -> None:
+        try:
+            with self._translated("close"):
+                self._image.close()
+        except exception.ImageError as error:
+            if not any(exc_info):
+                raise
+            # The error that ended the work says more.
+            LOG.warning("%s: %s", self.name, error)
+
+    def _translated(self, action: str) -> Any:
+        return librbd.translated(action, self.name, self._user)
+
+    @property
+    def librbd(self) -> base.Librbd:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        return releases.installed()
+
+    def size(self) -> int:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("read the size"):
+            return int(self._image.size())
+
+    def stripe_period(self) -> int:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("read the striping"):
+            return int(self._image.stripe_count()
+                       * self._image.stat()["obj_size"])
+
+    def features(self) -> FrozenSet[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        rbd = librbd.bindings()
+        with self._translated("read the features"):
+            mask = self._image.features()
+        return frozenset(name for name, constant in _FEATURES.items()
+                         if mask & getattr(rbd, constant))
+
+    def read(self, offset: int, length: int) -> bytes:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        length = min(length, self.size() - offset)
+        if length <= 0:
+            return b""
+        with self._translated("read"):
+            return bytes(self._image.read(offset, length))
+
+    def write(self, offset: int, data: bytes) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        size = self.size()
+        if offset + len(data) > size:
+            raise exception.ImageTooSmall(size=size,
+                                          needed=offset + len(data))
+        with self._translated("write"):
+            self._image.write(data, offset)
+
+    def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        rbd = librbd.bindings()
+        formats = {"luks1": rbd.RBD_ENCRYPTION_FORMAT_LUKS1,
+                   "luks2": rbd.RBD_ENCRYPTION_FORMAT_LUKS2}
+        first, *others = passphrases
+        with self._translated("load the encryption"):
+            try:
+                if others:
+                    self._image.encryption_load2((
+                        (formats[header_type], first),
+                        *((rbd.RBD_ENCRYPTION_FORMAT_LUKS, passphrase)
+                          for passphrase in others)))
+                else:
+                    self._image.encryption_load(formats[header_type], first)
+            except rbd.PermissionError as error:
+                raise exception.WrongPassphrase() from error
+
+    def flush(self) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("flush"):
+            self._image.flush()
+
+    def resize(self, size: int) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("resize"):
+            self._image.resize(size)
+
+    def has_data(self, offset: int = 0) -> bool:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; quick with the
+        fast-diff feature.
+        """
+        rbd = librbd.bindings()
+        found: List[int] = []
+        # Whole objects are looked for: not one that began before.
+        begin = offset + -offset % self.stripe_period()
+        if not base.is_zero(self.read(offset, begin - offset)):
+            return True
+        length = self.size() - begin
+        if length <= 0:
+            return False
+
+        def stop_at_first(offset: int, _length: int, exists: bool) -> int:
+            if exists:
+                found.append(offset)
+                return -errno.ECANCELED
+            return 0
+
+        with self._translated("look for data"):
+            try:
+                self._image.diff_iterate(
+                    begin, length, None, stop_at_first,
+                    include_parent=True, whole_object=True)
+            except rbd.Error:
+                if not found:
+                    raise
+        return bool(found)
+
+    def snapshots(self) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("list the snapshots"):
+            return [snapshot["name"]
+                    for snapshot in self._image.list_snaps()]
+
+    def watchers(self) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("list the watchers"):
+            found = sorted(
+                (watcher["id"] != self._client_id, watcher["id"],
+                 watcher["addr"])
+                for watcher in self._image.watchers_list())
+        if not self._read_only and found and not found[0][0]:
+            # This object's own watch. This client may have the image open
+            # once more, which is a watcher like any other.
+            del found[0]
+        return [f"client.{number} at {address}"
+                for _foreign, number, address in found]
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[header_lock.ObjectLock]:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        librbd.bindings()
+        import rados
+        with self._translated("lock the header"):
+            key = f"rbd_header.{self._image.id()}"
+        lock = header_lock.ObjectLock(self._ioctx, key, self._user)
+        deadline = time.monotonic() + header_lock.LOCK_WAIT
+        while True:
+            with self._translated("lock the header"):
+                try:
+                    lock.acquire()
+                    break
+                except rados.ObjectBusy as error:
+                    if time.monotonic() > deadline:
+                        raise header_lock.locked() from error
+            time.sleep(0.1)
+        try:
+            yield lock
+        finally:
+            self._release(lock)
+
+    def _release(self, lock: header_lock.ObjectLock) -> None:
+        """Give *lock* back, or say that it ends by itself.
+
+        An error would hide how the operation under the lock ended: that it
+        was done, or what stopped it.
+        """
+        try:
+            with self._translated("unlock the header"):
+                lock.release()
+        except exception.ImageError as error:
+            LOG.warning("%s: %s; the lock ends by itself within %d s",
+                        self.name, error, header_lock.LOCK_DURATION)
+
     def identity(self) -> str:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("read the id"):
             number = str(self._image.id())
             if self.snapshot is not None:
@@ -52,7 +269,7 @@ class LayeredImage(librbd.LibrbdImage):
         return number
 
     def parent(self) -> Optional[base.Parent]:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         rbd = librbd.bindings()
         with self._translated("look for a parent"):
             try:
@@ -79,12 +296,12 @@ class LayeredImage(librbd.LibrbdImage):
                 return False
             image = opening.open_image(self._ioctx, parent.image,
                                        parent.snapshot, read_only=True)
-        with LayeredImage(image, self._ioctx, str(parent),
-                          self._user) as below:
+        with RBDImage(image, self._ioctx, str(parent),
+                      self._user) as below:
             return below.parent() is not None
 
     def children(self, snapshot: str) -> int:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("look for clones"):
             self._image.set_snap(snapshot)
             try:
@@ -93,7 +310,7 @@ class LayeredImage(librbd.LibrbdImage):
                 self._image.set_snap(None)
 
     def create_snapshot(self, snapshot: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         # The advice to remove what exists already is not for the image.
         with librbd.translated(f"take snapshot {snapshot}",
                                f"snapshot {self.name}@{snapshot}",
@@ -101,19 +318,19 @@ class LayeredImage(librbd.LibrbdImage):
             self._image.create_snap(snapshot)
 
     def protect_snapshot(self, snapshot: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated(f"protect snapshot {snapshot}"):
             self._image.protect_snap(snapshot)
 
     def remove_snapshot(self, snapshot: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated(f"remove snapshot {snapshot}"):
             if self._image.is_protected_snap(snapshot):
                 self._image.unprotect_snap(snapshot)
             self._image.remove_snap(snapshot)
 
     def zero(self, offset: int, length: int) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`.
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`.
 
         Of a clone's object that was never written, discarding leaves an
         empty one, which hides the parent's and takes no space.
@@ -129,7 +346,7 @@ class LayeredImage(librbd.LibrbdImage):
                 self._image.discard(begin, offset - begin)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`; quick with
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`; quick with
         the fast-diff feature.
         """
         size, window = self.size(), _WINDOW * self.stripe_period()
@@ -149,12 +366,12 @@ class LayeredImage(librbd.LibrbdImage):
             yield from sorted(found)
 
     def flatten(self) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("flatten"):
             self._image.flatten()
 
     def note(self, key: str) -> Optional[str]:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("read the metadata"):
             try:
                 return str(self._image.metadata_get(key))
@@ -162,7 +379,7 @@ class LayeredImage(librbd.LibrbdImage):
                 return None
 
     def drop_fast_diff(self) -> bool:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         if "fast-diff" not in self.features():
             return False
         with self._translated("switch fast-diff off"):
@@ -171,7 +388,7 @@ class LayeredImage(librbd.LibrbdImage):
         return True
 
     def set_note(self, key: str, value: Optional[str]) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.LayeredImage`."""
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("write the metadata"):
             if value is not None:
                 self._image.metadata_set(key, value)

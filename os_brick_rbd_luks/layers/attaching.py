@@ -18,7 +18,7 @@ encryptors, Cinder's driver and the command all ask here.
 
 from __future__ import annotations
 
-from typing import Optional, Sequence
+from typing import Sequence
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import header_io
@@ -26,20 +26,19 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import chain
 
 
-def read_facts(image: base.LayeredImage, volume: str,
-               release: Optional[int]) -> attachment.Native:
+def read_facts(image: base.RBDImage, volume: str
+               ) -> attachment.Native:
     """The facts of an image, whose header is read.
 
     :param volume: id of the volume, by which its secrets are found
-    :param release: the Ceph release of librbd's encryption here
     :raises HeaderError: there is none, or none that we can use
     :raises OperationRefused: see :func:`~os_brick_rbd_luks.layers.chain.read`
     """
     return facts(image, header_io.read_header(image), volume,
-                 chain.needed(image, release))
+                 chain.needed(image))
 
 
-def facts(image: base.LayeredImage, header: header_io.Header, volume: str,
+def facts(image: base.RBDImage, header: header_io.Header, volume: str,
           keys: Sequence[str]) -> attachment.Native:
     """The facts of an image with that *header*.
 

@@ -12,7 +12,7 @@
 
 """Which key opens which layer of a clone.
 
-librbd of Ceph 18 and newer opens a clone with one passphrase for each layer
+A librbd that loads layers opens a clone with one passphrase for each layer
 that has another one than the layer above it: the clone's own first, then its
 parents'. Image metadata remembers the key manager's ids of the keys of the
 layers below; never a key. librbd copies metadata to clones, so the note says
@@ -26,7 +26,6 @@ import json
 from typing import List, Optional, Tuple
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.image import base
 
 #: The metadata's key on an image.
@@ -36,7 +35,7 @@ NOTE = "rbd_luks.parent_keys"
 UNKNOWN = ""
 
 
-def read(image: base.LayeredImage) -> List[str]:
+def read(image: base.RBDImage) -> List[str]:
     """Key ids of the encrypted layers below *image*, the nearest first.
 
     Empty when its own passphrase, or none, is all they need, or when it has
@@ -58,7 +57,7 @@ def read(image: base.LayeredImage) -> List[str]:
     return keys
 
 
-def noted(image: base.LayeredImage, note: str = NOTE) -> List[str]:
+def noted(image: base.RBDImage, note: str = NOTE) -> List[str]:
     """What is noted on *image* itself; a copy of another's note is nothing.
 
     :param note: the metadata's key
@@ -87,30 +86,31 @@ def _parse(note: str, text: str) -> Tuple[Optional[str], List[str]]:
     return owner, keys
 
 
-def _id(image: base.LayeredImage) -> str:
+def _id(image: base.RBDImage) -> str:
     return image.identity().partition("@")[0]
 
 
-def needed(image: base.LayeredImage, release: Optional[int]) -> List[str]:
-    """Those of :func:`read` that librbd of that Ceph *release* asks for.
+def needed(image: base.RBDImage) -> List[str]:
+    """Those of :func:`read` that the librbd of *image* asks for.
 
-    Before 18 it reads what is below with the image's own passphrase.
+    One that loads no layers reads what is below with the image's own
+    passphrase.
     """
-    return read(image) if engines.has_layers(release) else []
+    return read(image) if image.librbd.loads_layers else []
 
 
-def write(image: base.LayeredImage, keys: List[str]) -> None:
+def write(image: base.RBDImage, keys: List[str]) -> None:
     """Remember the key ids of the layers below *image*."""
     write_note(image, NOTE, keys)
 
 
-def write_note(image: base.LayeredImage, note: str, keys: List[str]) -> None:
+def write_note(image: base.RBDImage, note: str, keys: List[str]) -> None:
     """Write, or remove, a *note* of key ids that is of *image* alone."""
     image.set_note(note, json.dumps(
         {"image": _id(image), "keys": keys}) if keys else None)
 
 
-def below(parent: base.LayeredImage, key_id: Optional[str]) -> List[str]:
+def below(parent: base.RBDImage, key_id: Optional[str]) -> List[str]:
     """What a clone of *parent* has to remember.
 
     :param parent: an encrypted image, or a snapshot of one

@@ -34,7 +34,7 @@ LOG = logging.getLogger(__name__)
 Fetch = Callable[[str], bytes]
 
 #: A volume as plain text, decrypted by librbd or by Python.
-View = Union[base.LayeredImage, plaintext.Plaintext]
+View = Union[base.RBDImage, plaintext.Plaintext]
 
 #: Header type -> QEMU's name of it in its rbd driver.
 _FORMATS = {"luks1": "luks", "luks2": "luks2"}
@@ -51,43 +51,43 @@ def no_keys(key_id: str) -> bytes:
                "the key manager that has the key")
 
 
-def lacks_keys(image: base.LayeredImage, header: header_io.Header,
-               release: Optional[int]) -> bool:
+def lacks_keys(image: base.RBDImage, header: header_io.Header) -> bool:
     """Whether librbd cannot read a clone for want of keys, and others can.
 
     A re-keyed LUKS1 clone has the volume key of its source. QEMU's luks
     driver, and Python, know nothing of layers.
-
-    :param release: see :class:`~os_brick_rbd_luks.headers.engines.Host`
     """
     return (engines.qemu_refusal(header) is None
-            and chain.UNKNOWN in chain.needed(image, release))
+            and chain.UNKNOWN in chain.needed(image))
 
 
-def below(image: base.LayeredImage, release: Optional[int],
-          fetch: Fetch) -> List[bytes]:
+def below(image: base.RBDImage, fetch: Fetch) -> List[bytes]:
     """The passphrases of the layers below *image* that librbd asks for.
 
     None of them, if it lacks one and is not to read the image.
-
-    :param release: see :class:`~os_brick_rbd_luks.headers.engines.Host`
     """
-    if lacks_keys(image, header_io.read_header(image), release):
+    if lacks_keys(image, header_io.read_header(image)):
         return []
-    return _passphrases(image, chain.needed(image, release), fetch)
+    return _passphrases(image, chain.needed(image), fetch)
 
 
-def _passphrases(image: base.LayeredImage, keys: List[str], fetch: Fetch
+def _passphrases(image: base.RBDImage, keys: List[str], fetch: Fetch
                  ) -> List[bytes]:
     with exception.about(image.name):
         return [fetch(key) if key != chain.UNKNOWN else no_keys(key)
                 for key in keys]
 
 
-def block_options(options: base.BlockOptions, image: base.LayeredImage,
+def _librbd_reason(image: base.RBDImage, header: header_io.Header
+                   ) -> Optional[str]:
+    """Why the librbd of *image* cannot decrypt it, None if it can."""
+    return engines.librbd_reason(header, engines.Store.of(image),
+                                 image.librbd)
+
+
+def block_options(options: base.BlockOptions, image: base.RBDImage,
                   header: header_io.Header, passphrase: bytes,
-                  release: Optional[int], fetch: Fetch = no_keys
-                  ) -> base.BlockOptions:
+                  fetch: Fetch = no_keys) -> base.BlockOptions:
     """How QEMU opens a volume as plain text.
 
     :param options: how it opens the image as it is
@@ -95,9 +95,9 @@ def block_options(options: base.BlockOptions, image: base.LayeredImage,
     :raises UnsupportedHeader: it cannot
     :raises OperationRefused: a passphrase of a layer below is not known
     """
-    reason = engines.librbd_reason(header, engines.Store.of(image), release)
+    reason = _librbd_reason(image, header)
     qemu = engines.qemu_refusal(header)
-    keys = [] if reason else chain.needed(image, release)
+    keys = [] if reason else chain.needed(image)
     # QEMU's own driver reads a re-keyed clone with its own passphrase.
     if reason is None and not (qemu is None and keys):
         layers = [passphrase, *_passphrases(image, keys, fetch)]
@@ -116,16 +116,15 @@ def block_options(options: base.BlockOptions, image: base.LayeredImage,
         supported=f"what librbd ({reason}) or QEMU ({qemu}) opens")
 
 
-def open_view(image: base.LayeredImage, header: header_io.Header,
-              passphrase: bytes, release: Optional[int],
-              passphrases_below: Sequence[bytes]
+def open_view(image: base.RBDImage, header: header_io.Header,
+              passphrase: bytes, passphrases_below: Sequence[bytes]
               ) -> View:
     """Read and write a volume as plain text by *image* itself.
 
     Afterwards *image* is plain text, if librbd decrypts.
     """
-    reason = engines.librbd_reason(header, engines.Store.of(image), release)
-    if reason is None and lacks_keys(image, header, release):
+    reason = _librbd_reason(image, header)
+    if reason is None and lacks_keys(image, header):
         reason = "the key of the volume that it is a clone of is not known"
     if reason is None:
         image.load_encryption(header.type, passphrase, *passphrases_below)

@@ -43,13 +43,13 @@ NOTE = "conf_rbd_sparse_read_threshold_bytes"
 THRESHOLD = "1"
 
 
-def keep(image: base.LayeredImage) -> None:
+def keep(image: base.RBDImage) -> None:
     """Let holes in the objects of an encrypted *image* read as zeros."""
     if image.note(NOTE) != THRESHOLD:
         image.set_note(NOTE, THRESHOLD)
 
 
-def keep_source(store: base.CloneStore, parent: base.Parent) -> None:
+def keep_source(store: base.Pool, parent: base.Parent) -> None:
     """Do as :func:`keep` to the encrypted image that a clone is made of.
 
     Until it is overwritten, a clone's data is read by the source's metadata.
@@ -62,7 +62,7 @@ def keep_source(store: base.CloneStore, parent: base.Parent) -> None:
             return
     try:
         if store.parent(parent.image, parent.snapshot) == parent:
-            with store.open_layered(parent.image) as image:
+            with store.open(parent.image) as image:
                 keep(image)
             return
     except (exception.ImageAccessDenied, exception.ImageReadOnly) as error:
@@ -73,7 +73,7 @@ def keep_source(store: base.CloneStore, parent: base.Parent) -> None:
         "image set'", parent, THRESHOLD)
 
 
-def stay_zeros(image: base.LayeredImage, header: header_io.Header,
+def stay_zeros(image: base.RBDImage, header: header_io.Header,
                view: decryption.View) -> bool:
     """Try whether an OSD tells of holes, on an empty volume's first object.
 

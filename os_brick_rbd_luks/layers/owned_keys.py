@@ -28,7 +28,7 @@ from os_brick_rbd_luks.layers import chain
 NOTE = "rbd_luks.owned_keys"
 
 
-def read(image: base.LayeredImage) -> List[str]:
+def read(image: base.RBDImage) -> List[str]:
     """Key ids that are deleted with *image*.
 
     :raises OperationRefused: the note is not one of ours
@@ -36,6 +36,6 @@ def read(image: base.LayeredImage) -> List[str]:
     return chain.noted(image, NOTE)
 
 
-def write(image: base.LayeredImage, keys: List[str]) -> None:
+def write(image: base.RBDImage, keys: List[str]) -> None:
     """Note *keys* on *image*, in the place of all that were noted."""
     chain.write_note(image, NOTE, keys)

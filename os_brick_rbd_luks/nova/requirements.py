@@ -29,8 +29,8 @@ from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import engines
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import releases
 
 Version = Tuple[int, int, int]
 
@@ -49,9 +49,10 @@ class Need:
     ceph: int
 
 
-LIBRBD = Need("decryption by librbd (LUKS2)", (7, 9, 0), (6, 1, 0), 16)
+LIBRBD = Need("decryption by librbd (LUKS2)", (7, 9, 0), (6, 1, 0),
+              base.ENCRYPTION)
 LAYERS = Need("a clone whose layers have keys of their own (luks-any)",
-              (9, 3, 0), (8, 0, 0), engines.LAYERED_RELEASE)
+              (9, 3, 0), (8, 0, 0), base.LAYERS)
 
 
 def check(host: Any, facts: attachment.Native) -> None:
@@ -68,8 +69,8 @@ def check(host: Any, facts: attachment.Native) -> None:
                  f"{len(facts.secrets)} secrets")
     if facts.engine == attachment.QEMU:
         return
-    layered = facts.format == "luks-any" or len(facts.secrets) > 1
-    need = LAYERS if layered else LIBRBD
+    layers = facts.format == "luks-any" or len(facts.secrets) > 1
+    need = LAYERS if layers else LIBRBD
     connection = host.get_connection()
     for program, least, found in (
             ("libvirt", need.libvirt, connection.getLibVersion()),
@@ -78,10 +79,11 @@ def check(host: Any, facts: attachment.Native) -> None:
             raise exception.UnsupportedHypervisor(
                 what=need.what, program=program, needed=_text(least),
                 found=_text(_version(found)))
-    found = cluster.librbd_encryption()
-    if (found or 0) < need.ceph:
+    release = releases.installed().release
+    if (release or 0) < need.ceph:
         raise exception.UnsupportedCeph(
-            what=need.what, needed=need.ceph, found=found or "an older one")
+            what=need.what, needed=need.ceph,
+            found=release or "an older one")
 
 
 def resize_to(facts: attachment.Native) -> int:
@@ -91,7 +93,7 @@ def resize_to(facts: attachment.Native) -> int:
     size though it decrypts, and would cut the payload's end off.
     """
     raw = (facts.engine == attachment.LIBRBD
-           and not engines.has_layers(cluster.librbd_encryption()))
+           and not releases.installed().resizes_decrypted)
     return facts.size + (facts.data_offset if raw else 0)
 
 

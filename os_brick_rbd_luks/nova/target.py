@@ -67,7 +67,7 @@ class Target:
                 resizing.resize_plain(image, size)
 
     def _image(self) -> contextlib.AbstractContextManager[
-            rbd_image.LayeredImage]:
+            rbd_image.RBDImage]:
         options = opts.options()
         return brick.attached_on_host(
             self._info["data"], options.ceph_conf,

@@ -42,7 +42,7 @@ class Volumes:
         volume = records.Volume(
             f"{golden.id}-clone", golden.size, golden.provider,
             *self.new_key(), (golden.passphrase,))
-        cloning.layered(
+        cloning.own_header(
             self.pool, self.pool.parent(golden.id, "s"), volume.id,
             volume.passphrase, formatting.Options(type=volume.header),
             passphrase=golden.passphrase, key_id=golden.key_id)

@@ -86,12 +86,12 @@ def limit(seconds: float) -> Callable[[Marked], Marked]:
     return mark
 
 
-def _librbd(layered: bool) -> bool:
+def _librbd(layers: bool) -> bool:
     try:
         import rbd
     except ImportError:
         return False
-    return hasattr(rbd.Image, "encryption_load2") == layered
+    return hasattr(rbd.Image, "encryption_load2") == layers
 
 
 def _consumers() -> bool:

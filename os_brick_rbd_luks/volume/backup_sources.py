@@ -74,11 +74,11 @@ def _flatten(backend: store.Backend, name: str, origin: str, key_id: str,
              passphrase: bytes, fetch: decryption.Fetch) -> None:
     """Flatten a temporary clone, if only its passphrases can do that."""
     with backend.store() as pool:
-        with pool.open_layered(name) as image:
+        with pool.open(name) as image:
             if not flattening.needs_keys(image):
                 return
             # It has the header of what it is a clone of, and the same keys.
-            with pool.open_layered(origin, read_only=True) as source:
+            with pool.open(origin, read_only=True) as source:
                 chain.write(image, chain.below(source, key_id))
         flattening.flatten(pool, name, passphrase, fetch)
 

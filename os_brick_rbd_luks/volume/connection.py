@@ -18,7 +18,6 @@ from typing import Any, Dict, Optional
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import store
@@ -46,8 +45,7 @@ def _facts(backend: store.Backend, name: str, volume_id: str
            ) -> Optional[attachment.Native]:
     try:
         with backend.image(name, read_only=True) as image:
-            return attaching.read_facts(image, volume_id,
-                                        cluster.librbd_encryption())
+            return attaching.read_facts(image, volume_id)
     except exception.RBDLuksError as error:
         LOG.warning("%s; the connection is not marked as native", error)
         return None

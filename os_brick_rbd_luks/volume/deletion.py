@@ -172,7 +172,7 @@ def remove(pool: cluster.Pool, name: str) -> None:
 
     :raises ImageNotFound: there is none
     """
-    with pool.open_layered(name, read_only=True) as image:
+    with pool.open(name, read_only=True) as image:
         parent = image.parent()
     pool.remove(name)
     flattening.release_parents(pool, parent, name)

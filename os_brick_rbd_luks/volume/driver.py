@@ -211,7 +211,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         if (image.parents and not foreign and self._may_clone(volume)):
             backend = self._backend()
             self._refuse_journal(volume)
-            image_copy.layered(volume, image, backend, self._keys(volume))
+            image_copy.own_header(volume, image, backend, self._keys(volume))
             with deletion.image_removed_on_error(backend, volume.name):
                 return self._setup_volume(volume) or {}
         update: Dict[str, Any] = {}
@@ -228,7 +228,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def _may_clone(self, volume: Any) -> bool:
         """Whether a volume may be a copy-on-write clone of an image."""
         return (self.configuration.rbd_luks_clone_images
-                and image_copy.is_layered_here(volume_keys.options(volume)))
+                and image_copy.can_be_clone(volume_keys.options(volume)))
 
     def _copy_image(self, volume: Any, image: glance_images.Image) -> None:
         backend, keys = self._backend(), self._keys(volume)

@@ -139,7 +139,7 @@ class _RBDSource:
 
     def _size(self) -> int:
         with self._backend.store(self._parent.pool) as pool, \
-                pool.open_layered(
+                pool.open(
                     self._parent.image, read_only=True,
                     snapshot=self._parent.snapshot) as image:
             return int(image.size())
@@ -148,7 +148,7 @@ class _RBDSource:
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
         with self._backend.store(self._parent.pool) as pool, \
-                pool.open_layered(
+                pool.open(
                     self._parent.image, read_only=True,
                     snapshot=self._parent.snapshot) as image:
             sources.RawSource(

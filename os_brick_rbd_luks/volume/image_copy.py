@@ -43,28 +43,28 @@ LOG = logging.getLogger(__name__)
 _INCOMING = ".incoming"
 
 
-def is_layered_here(options: formatting.Options) -> bool:
+def can_be_clone(options: formatting.Options) -> bool:
     """Whether a clone of a plain image can be a volume of that type."""
     return options.type == "luks2" and own_headers.may_exist()
 
 
-def layered(volume: Any, image: glance_images.Image, backend: store.Backend,
-            keys: volume_keys.Keys) -> None:
+def own_header(volume: Any, image: glance_images.Image, backend: store.Backend,
+               keys: volume_keys.Keys) -> None:
     """Make *volume* a copy-on-write clone of a raw image.
 
     :raises VolumeBackendAPIException: there is no such volume
     """
     with errors.of_image(image.id):
-        threads.call(_layered, backend, image.parents[0], volume.name,
+        threads.call(_own_header, backend, image.parents[0], volume.name,
                      keys.passphrase(volume.encryption_key_id),
                      volume_keys.options(volume), sizes.of(volume))
 
 
-def _layered(backend: store.Backend, parent: base.Parent, name: str,
-             passphrase: bytes, options: formatting.Options, size: int
-             ) -> None:
+def _own_header(backend: store.Backend, parent: base.Parent, name: str,
+                passphrase: bytes, options: formatting.Options, size: int
+                ) -> None:
     with backend.store() as pool:
-        cloning.layered(pool, parent, name, passphrase, options, size=size)
+        cloning.own_header(pool, parent, name, passphrase, options, size=size)
 
 
 def fill(volume: Any, image: glance_images.Image, backend: store.Backend,
@@ -145,18 +145,18 @@ def _replace(backend: store.Backend, name: str, passphrase: bytes,
     """Give what came the volume's size, format and name."""
     incoming = name + _INCOMING
     with backend.store() as pool:
-        with pool.open_layered(incoming, read_only=True) as image:
+        with pool.open(incoming, read_only=True) as image:
             header = header_io.read_header(image)
         if header.type != options.type:
             _convert(pool, incoming, passphrase, options, size, backend.order)
-        with pool.open_layered(incoming) as image:
+        with pool.open(incoming) as image:
             resizing.resize(image, size)
         with contextlib.suppress(exception.ImageNotFound):
             deletion.remove(pool, name)
         pool.rename(incoming, name)
 
 
-def _convert(pool: base.BlockStore, name: str, passphrase: bytes,
+def _convert(pool: base.Pool, name: str, passphrase: bytes,
              options: formatting.Options, size: int, order: int) -> None:
     """Encrypt anew what has the other format."""
     converted = name + "." + options.type

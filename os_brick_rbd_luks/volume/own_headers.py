@@ -29,8 +29,7 @@ from cinder.volume import volume_utils
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import engines
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import owned_keys
@@ -45,7 +44,7 @@ LOG = logging.getLogger(__name__)
 
 def may_exist() -> bool:
     """Whether librbd here can have made one."""
-    return engines.has_layers(cluster.librbd_encryption())
+    return releases.installed().loads_layers
 
 
 def needs_keys(backend: store.Backend, name: str) -> bool:
@@ -101,7 +100,7 @@ def make_plain(volume: Any, backend: store.Backend, keys: volume_keys.Keys
 def _has_layers(backend: store.Backend, name: str) -> bool:
     with backend.image(name, read_only=True) as image:
         return flattening.needs_keys(image) or bool(
-            chain.needed(image, cluster.librbd_encryption()))
+            chain.needed(image))
 
 
 def make_independent(volume: Any, backend: store.Backend,
@@ -164,7 +163,7 @@ def do_flatten(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
 
 def _note(backend: store.Backend, name: str, key_id: str) -> None:
     """Note which keys a new clone needs: the source's are there still."""
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.store() as pool, pool.open(name) as image:
         parent = image.parent()
         if parent is None:
             return
@@ -178,14 +177,14 @@ def keys_of(backend: store.Backend, name: str
              ) -> Tuple[List[str], List[str]]:
     """The keys of an image's layers, and those that go with it."""
     with backend.image(name, read_only=True) as image:
-        return (chain.needed(image, cluster.librbd_encryption()),
+        return (chain.needed(image),
                 owned_keys.read(image))
 
 
 def _flatten(backend: store.Backend, name: str, passphrase: bytes,
              fetch: decryption.Fetch) -> None:
     with backend.store() as pool:
-        with pool.open_layered(name, read_only=True) as image:
+        with pool.open(name, read_only=True) as image:
             parent = image.parent()
         flattening.flatten(pool, name, passphrase, fetch)
         flattening.release_parents(pool, parent, name)

@@ -128,7 +128,7 @@ def _forget(backend: store.Backend, name: str, key_ids: List[str]) -> None:
 
 
 def _layers(backend: store.Backend, name: str) -> _Layers:
-    with backend.store() as pool, pool.open_layered(
+    with backend.store() as pool, pool.open(
             name, read_only=True) as image:
         header = header_io.read_header(image)
         parent = image.parent()
@@ -157,7 +157,7 @@ def _add(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
 def _finish(backend: store.Backend, name: str, new: bytes, below: List[str]
             ) -> None:
     """Let nobody else's passphrase open the image."""
-    with backend.store() as pool, pool.open_layered(name) as image:
+    with backend.store() as pool, pool.open(name) as image:
         keyslots.keep_only(image, new)
         chain.write(image, below)
         parent = image.parent()

@@ -53,15 +53,15 @@ def _header_unless_opened(backend: store.Backend, name: str, snapshot: str,
                           passphrase: bytes) -> bytes:
     """The present header, if the one in the snapshot will not do."""
     with backend.store() as pool:
-        with pool.open_layered(name, snapshot=snapshot) as image:
+        with pool.open(name, snapshot=snapshot) as image:
             try:
                 unlocking.unlock(image, passphrase)
                 return b""
             except exception.WrongPassphrase:
                 LOG.info("%s: the snapshot has another passphrase",
                          image.name)
-        with pool.open_layered(name, read_only=True) as image, \
-                pool.open_layered(name, snapshot=snapshot) as before:
+        with pool.open(name, read_only=True) as image, \
+                pool.open(name, snapshot=snapshot) as before:
             header = unlocking.unlock(image, passphrase).header
             if not header.same_volume(header_io.read_header(before)):
                 raise exception.OperationRefused(

@@ -52,27 +52,27 @@ def resize(backend: store.Backend, name: str, size: int) -> None:
 
 def _resize(backend: store.Backend, name: str, size: int) -> None:
     with backend.store() as pool:
-        with pool.open_layered(name) as image:
+        with pool.open(name) as image:
             parent = _flatten_for(pool, image, size)
             resizing.resize(image, size)
         flattening.release_parents(pool, parent, name)
 
 
-def _flatten_for(pool: base.CloneStore, image: base.LayeredImage, size: int
+def _flatten_for(pool: base.Pool, image: base.RBDImage, size: int
                  ) -> Optional[base.Parent]:
     """Flatten a clone that could not be read where it is to grow.
 
     :returns: its former parent
     """
-    release = pool.encryption_release()
+    librbd = pool.librbd
     parent = image.parent()
     header = header_io.read_header(image)
-    if (parent is None or not engines.fails_on_deep_clones(header, release)
+    if (parent is None or not engines.fails_on_deep_clones(header, librbd)
             or size <= image.size() - header.data_offset
             and not image.is_deep_clone()):
         return None
     LOG.info("%s: flattened, because librbd of Ceph %d reads neither larger "
-             "clones nor clones of clones", image.name, release)
+             "clones nor clones of clones", image.name, librbd.release)
     image.flatten()
     return parent
 

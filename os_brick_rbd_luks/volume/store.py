@@ -50,12 +50,12 @@ class Backend:
 
     @contextlib.contextmanager
     def image(self, name: str, read_only: bool = False
-              ) -> Iterator[rbd_image.LayeredImage]:
+              ) -> Iterator[rbd_image.RBDImage]:
         """Connect, and open one image of the volumes' pool.
 
         :raises ImageNotFound: there is none of that name
         """
-        with self.store() as pool, pool.open_layered(
+        with self.store() as pool, pool.open(
                 name, read_only=read_only) as image:
             yield image
 

@@ -47,7 +47,7 @@ LOG = logging.getLogger(__name__)
 #: What upstream's driver is called in ``backup_driver`` and in backups.
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
 
-_Copy = Callable[[base.LayeredImage, base.LayeredImage, int],
+_Copy = Callable[[base.RBDImage, base.RBDImage, int],
                  Optional[base.Parent]]
 
 

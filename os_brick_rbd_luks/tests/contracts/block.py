@@ -28,7 +28,7 @@ SIZE = 5 * OBJECT - 4096
 
 @ddt.ddt
 class BlockContract(contracts.Contract):
-    """Tests of an ``image.base.BlockStore`` and its images.
+    """Tests of what an ``image.base.Pool`` does for QEMU's images.
 
     ``stores`` are two of one cluster, the second in a namespace.
     """
@@ -53,7 +53,7 @@ class BlockContract(contracts.Contract):
             image.write(SIZE - 4, b"last")
 
     def open(self, name: str = "source", **options: Any) -> Any:
-        image = self.store.open_layered(name, **options)
+        image = self.store.open(name, **options)
         self.addCleanup(image.__exit__, None, None, None)
         return image
 

@@ -29,7 +29,7 @@ SIZE = 5 * OBJECT - 4096
 
 @ddt.ddt
 class CloneContract(contracts.Contract):
-    """Tests of an ``image.base.CloneStore`` and its images.
+    """Tests of the clones of an ``image.base.Pool``, and of its images.
 
     ``stores`` are two of one cluster, the second in a namespace.
     """
@@ -57,9 +57,21 @@ class CloneContract(contracts.Contract):
         return image
 
     def open(self, name: str = "source", **options: Any) -> Any:
-        image = self.store.open_layered(name, **options)
+        image = self.store.open(name, **options)
         self.addCleanup(image.__exit__)
         return image
+
+    # what librbd can do
+
+    def test_librbd(self) -> None:
+        """A store and its images, wherever they are, have one."""
+        found = self.store.librbd
+        self.assertIsInstance(found, base.Librbd)
+        for image in (self.open(), self.open(snapshot="s"), self.clone(),
+                      self.store.open_snapshot(self.parent),
+                      self.store.open_source(self.parent)):
+            self.addCleanup(image.__exit__)
+            self.assertEqual(found, image.librbd)
 
     # snapshots
 
@@ -387,7 +399,7 @@ class CloneContract(contracts.Contract):
         def identities() -> List[str]:
             found = []
             for store, name, snapshot in opened:
-                with store.open_layered(name, snapshot=snapshot) as image:
+                with store.open(name, snapshot=snapshot) as image:
                     found.append(image.identity())
             return found
 
@@ -410,7 +422,7 @@ class CloneContract(contracts.Contract):
         with self.store.create("gold@en", OBJECT) as image:
             image.create_snapshot("s")
             number = image.identity()
-        with self.store.open_layered("gold@en", snapshot="s") as image:
+        with self.store.open("gold@en", snapshot="s") as image:
             self.assertTrue(image.identity().startswith(f"{number}@"))
 
     def test_name_that_is_used_again(self) -> None:

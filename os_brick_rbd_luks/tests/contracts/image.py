@@ -27,6 +27,7 @@ from testtools import matchers
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.tests import contracts
 from os_brick_rbd_luks.tests import units
 
@@ -58,12 +59,18 @@ class ImageContract(contracts.Contract):
     def patch_lock_wait(self, image: base.Image,
                         seconds: float = 0.05) -> None:
         """Wait but shortly for the lock of such an image."""
-        for kind in type(image).__mro__:
-            if hasattr(sys.modules[kind.__module__], "LOCK_WAIT"):
+        for module in (header_lock, sys.modules[type(image).__module__]):
+            if hasattr(module, "LOCK_WAIT"):
                 self.useFixture(fixtures.MonkeyPatch(
-                    f"{kind.__module__}.LOCK_WAIT", seconds))
+                    f"{module.__name__}.LOCK_WAIT", seconds))
 
     # the store
+
+    def test_kind(self) -> None:
+        """An image says itself whether it is one of a pool."""
+        kind = self.create().is_rbd
+        self.assertIs(kind, hasattr(self.store, "clone"))
+        self.assertIs(kind, self.open(read_only=True).is_rbd)
 
     def test_new_image_has_the_size_asked_for(self) -> None:
         self.assertEqual(SIZE, self.create().size())

@@ -90,8 +90,6 @@ class Content:
     owner: Any = None
     #: keeps writes of several threads apart
     guard: Any = dataclasses.field(default_factory=threading.RLock)
-    #: of Ceph, for what librbd can encrypt
-    release: Optional[int] = 18
     #: whether the OSDs tell holes from zeros, if they are asked to
     sparse_reads: bool = True
     #: those who keep it open, waited for or blocklisted
@@ -306,8 +304,7 @@ class Content:
                         for number, found in self.objects.items()},
                        parent=self.parent, below=self.below,
                        overlap=self.overlap, notes=dict(self.notes),
-                       release=self.release, sparse_reads=self.sparse_reads,
-                       clock=self.clock)
+                       sparse_reads=self.sparse_reads, clock=self.clock)
 
     def torn(self, offset: int, length: int, after: int) -> int:
         """How many bytes of a write that stops *after* so many stay."""

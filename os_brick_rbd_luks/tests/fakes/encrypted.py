@@ -28,11 +28,11 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.tests.fakes import image as images
-from os_brick_rbd_luks.tests.fakes import layered
+from os_brick_rbd_luks.tests.fakes import layers
 
 
 def load(image: images.MemoryImage, release: Optional[int], kind: str,
-         *passphrases: bytes) -> Union[Plaintext, layered.Plaintext]:
+         *passphrases: bytes) -> Union[Plaintext, layers.Plaintext]:
     """The plain text of an open image.
 
     :param release: of Ceph
@@ -46,7 +46,7 @@ def load(image: images.MemoryImage, release: Optional[int], kind: str,
         raise ValueError("the image has the journaling feature")
     try:
         if image.content.below and release >= 18:
-            found = layered.Plaintext(image.content, *passphrases)
+            found = layers.Plaintext(image.content, *passphrases)
             _check_kind(kind, found.type)
             return found
         if len(passphrases) != 1:
@@ -112,7 +112,7 @@ class Plaintext:
         data = self._image.read_raw(self._offset + offset, length)
         # A parent's object is read as its own image says.
         keeper = content.keeper(number)
-        return layered.without_holes(
+        return layers.without_holes(
             self._cipher.decrypt(data, offset // cipher.SECTOR),
             (self._offset + offset) % content.object_size, self._sector,
             content.read_extents(

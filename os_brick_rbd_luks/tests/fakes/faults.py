@@ -38,7 +38,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional
 #: ``__enter__`` is that of contexts that give another object.
 OPENING = frozenset((
     "__enter__", "clone", "connect", "create", "lock", "open",
-    "open_layered", "open_snapshot", "open_source", "pool"))
+    "open", "open_snapshot", "open_source", "pool"))
 
 
 @dataclasses.dataclass

@@ -21,12 +21,12 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import (FrozenSet, Iterator, List, Optional, Tuple,
+from typing import (Callable, FrozenSet, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING, Union)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.tests.fakes import content as contents
 from os_brick_rbd_luks.tests.fakes import errors
@@ -35,7 +35,7 @@ from os_brick_rbd_luks.tests.fakes.steps import Event
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.tests.fakes import encrypted
-    from os_brick_rbd_luks.tests.fakes import layered
+    from os_brick_rbd_luks.tests.fakes import layers
 
 #: Seconds to wait for another holder of an image's lock.
 LOCK_WAIT = 10.0
@@ -49,7 +49,7 @@ _WITHOUT_PARENT = {detect.CLONE_MAGIC: detect.MAGIC,
 
 
 def flatten_encrypted(content: contents.Content,
-                      plain: Union[encrypted.Plaintext, layered.Plaintext]
+                      plain: Union[encrypted.Plaintext, layers.Plaintext]
                       ) -> None:
     """Flatten as librbd does it with the encryption loaded.
 
@@ -94,7 +94,7 @@ class MemoryLock:
     def _hold(self) -> None:
         self._content.holder = self
         self._content.held_until = (self._content.clock.now()
-                                    + librbd.LOCK_DURATION)
+                                    + header_lock.LOCK_DURATION)
 
     def renew(self) -> None:
         """See :class:`base.HeldLock`."""
@@ -120,19 +120,25 @@ def _locked() -> exception.ImageLocked:
 class MemoryImage:
     """An open image of a ``store.MemoryStore``."""
 
+    is_rbd = True
+
     def __init__(self, content: contents.Content, read_only: bool = False,
-                 rights: Optional[permissions.Rights] = None) -> None:
+                 rights: Optional[permissions.Rights] = None,
+                 librbd: Callable[[], base.Librbd] =
+                 lambda: base.Librbd(18)) -> None:
         """Open what a store keeps.
 
         :param rights: what the store's user may do there
+        :param librbd: tells by which librbd it is open
         """
         self.name = content.name
         self.content = content
         self._rights = rights or permissions.Rights()
+        self._librbd = librbd
         self._read_only = read_only
         self._open = True
         #: the plain text, once the encryption is loaded
-        self._plain: Union[encrypted.Plaintext, layered.Plaintext,
+        self._plain: Union[encrypted.Plaintext, layers.Plaintext,
                            None] = None
         #: bytes of the smallest read that asks for holes: librbd looks when
         #: an image is opened
@@ -270,16 +276,21 @@ class MemoryImage:
             content.log.append(Event("unlock"))
             lock.release()
 
-    # as a layered image
+    # as an RBD image
+
+    @property
+    def librbd(self) -> base.Librbd:
+        """See :class:`base.RBDImage`."""
+        return self._librbd()
 
     def identity(self) -> str:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._usable()
         content.steps.step("identity")
         return content.image_id
 
     def parent(self) -> Optional[base.Parent]:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._usable()
         content.steps.step("parent")
         return content.parent
@@ -291,12 +302,12 @@ class MemoryImage:
         return content.frozen[snapshot]
 
     def children(self, snapshot: str) -> int:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         self._usable().steps.step("children")
         return self._snapshot(snapshot).children
 
     def create_snapshot(self, snapshot: str) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._writable("create_snapshot")
         content.steps.step("create_snapshot")
         if snapshot in content.snapshots:
@@ -304,7 +315,7 @@ class MemoryImage:
         content.freeze(snapshot)
 
     def protect_snapshot(self, snapshot: str) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._writable("protect_snapshot")
         content.steps.step("protect_snapshot")
         self._snapshot(snapshot)
@@ -313,7 +324,7 @@ class MemoryImage:
         content.protected.add(snapshot)
 
     def remove_snapshot(self, snapshot: str) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._writable("remove_snapshot")
         content.steps.step("remove_snapshot")
         if any(clone.clone_format == 1
@@ -322,7 +333,7 @@ class MemoryImage:
         content.thaw(snapshot)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._usable()
         content.steps.step("extents")
         for number in content.allocated():
@@ -330,20 +341,20 @@ class MemoryImage:
             yield offset, min(content.object_size, content.size - offset)
 
     def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         # It opens images itself.
         from os_brick_rbd_luks.tests.fakes import encrypted as decrypting
         content = self._usable()
         content.steps.step("load_encryption")
         try:
-            self._plain = decrypting.load(self, content.release, header_type,
-                                         *passphrases)
+            self._plain = decrypting.load(self, self.librbd.release,
+                                          header_type, *passphrases)
         except ValueError as error:
             raise exception.ImageIOError(action="load the encryption",
                                          reason=str(error)) from error
 
     def zero(self, offset: int, length: int) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._writable("zero")
         content.steps.step("zero")
         _check_numbers("discard", offset, length)
@@ -357,7 +368,7 @@ class MemoryImage:
                                                 self.size() - offset)))
 
     def flatten(self) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._writable("flatten")
         content.steps.step("flatten")
         if content.below is None:
@@ -368,13 +379,13 @@ class MemoryImage:
         flatten_encrypted(content, self._plain)
 
     def note(self, key: str) -> Optional[str]:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._usable()
         content.steps.step("note")
         return content.notes.get(key)
 
     def set_note(self, key: str, value: Optional[str]) -> None:
-        """See :class:`base.LayeredImage`."""
+        """See :class:`base.RBDImage`."""
         content = self._writable("set_note")
         content.steps.step("set_note")
         content.notes.pop(key, None)

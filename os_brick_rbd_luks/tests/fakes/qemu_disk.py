@@ -29,7 +29,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.fakes import ceph as clusters
-from os_brick_rbd_luks.tests.fakes import layered
+from os_brick_rbd_luks.tests.fakes import layers
 from os_brick_rbd_luks.tests.fakes import libvirt
 
 
@@ -67,7 +67,7 @@ class Disk:
         self.size: int = self._raw() - self._offset
 
     @property
-    def _is_layered(self) -> bool:
+    def _loads_layers(self) -> bool:
         return (self._ceph.release or 0) >= 18
 
     @staticmethod
@@ -86,9 +86,9 @@ class Disk:
             try:
                 header = header_io.read_header(image)
                 unlocking.unlock(image, secrets[0])
-                if self._engine != "qemu" and self._is_layered:
-                    layered.Plaintext(self._store.contents[self._image],
-                                      *secrets)
+                if self._engine != "qemu" and self._loads_layers:
+                    layers.Plaintext(self._store.contents[self._image],
+                                     *secrets)
             except ValueError as error:
                 raise broken(f"error loading encryption: {error}") from None
             except exception.NotLuks:
@@ -109,7 +109,7 @@ class Disk:
         :param size: bytes, as QEMU was asked for
         """
         raw = size
-        if self._engine == "qemu" or (self._engine and self._is_layered):
+        if self._engine == "qemu" or (self._engine and self._loads_layers):
             raw += self._offset
         with self._store.open(self._image) as image:
             image.resize(raw)

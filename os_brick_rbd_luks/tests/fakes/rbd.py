@@ -21,7 +21,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import bindings
 from os_brick_rbd_luks.tests.fakes import encrypted
 from os_brick_rbd_luks.tests.fakes import image as images
-from os_brick_rbd_luks.tests.fakes import layered
+from os_brick_rbd_luks.tests.fakes import layers
 from os_brick_rbd_luks.tests.fakes import objects
 from os_brick_rbd_luks.tests.fakes import rados as clients
 
@@ -102,14 +102,14 @@ class Image:
         self.ioctx = ioctx
         self.read_only = read_only
         #: the plain text, once the encryption is loaded
-        self.plain: Union[encrypted.Plaintext, layered.Plaintext,
+        self.plain: Union[encrypted.Plaintext, layers.Plaintext,
                           None] = None
         self._snapshot: Optional[str] = None
         pool = self.ceph.pools.get(ioctx.pool)
         if pool is None or name not in pool.contents:
             raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
         with self.ceph.as_librbd():
-            self._image: images.MemoryImage = pool.open_layered(
+            self._image: images.MemoryImage = pool.open(
                 name, read_only, snapshot)
         self.content = self._image.content
         #: the image, also of an opened snapshot
@@ -433,7 +433,7 @@ class Image:
             if not isinstance(passphrase, bytes) or name not in range(3):
                 raise TypeError("encryption_load2")
         try:
-            plain = layered.Plaintext(
+            plain = layers.Plaintext(
                 self.content, *(passphrase for _kind, passphrase in specs))
             if kind not in (2, ("luks1", "luks2").index(plain.type)):
                 raise ValueError

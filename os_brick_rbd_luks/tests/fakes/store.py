@@ -62,7 +62,7 @@ class MemoryStore:
         self.contents: Dict[str, contents.Content] = {}
         self._made: Dict[str, Any] = {
             "stripe_period": stripe_period, "object_size": object_size,
-            "features": features, "atomic": atomic, "release": release,
+            "features": features, "atomic": atomic,
             "sparse_reads": sparse_reads}
         self._announced = announced_stripe_period
 
@@ -71,12 +71,12 @@ class MemoryStore:
         return sorted(self.contents)
 
     def stripe_period(self, **options: Any) -> int:
-        """See :class:`base.ImageStore`."""
+        """See :class:`base.Pool`."""
         return self._announced or {**self._made, **options}["stripe_period"]
 
     def create(self, name: str, size: int, **options: Any
                ) -> handles.MemoryImage:
-        """See :class:`base.ImageStore`.
+        """See :class:`base.Pool`.
 
         :param options: ``stripe_period``, ``object_size``, ``features`` and
             ``atomic`` of this image
@@ -92,14 +92,11 @@ class MemoryStore:
             name=f"{self.name}/{name}", steps=self.steps, clock=self.clock,
             **options)
         self.contents[name] = content
-        return handles.MemoryImage(content, rights=self.rights)
-
-    def open(self, name: str, read_only: bool = False) -> handles.MemoryImage:
-        """See :class:`base.ImageStore`."""
-        return self.open_layered(name, read_only)
+        return handles.MemoryImage(content, rights=self.rights,
+                                   librbd=self._librbd)
 
     def remove(self, name: str) -> None:
-        """See :class:`base.ImageStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("remove")
         content = self._content(name)
         self.rights.check(f"remove {name}", frees=True)
@@ -117,22 +114,36 @@ class MemoryStore:
     # as a store of clones
 
     def parent(self, image: str, snapshot: str) -> base.Parent:
-        """See :class:`base.CloneStore`."""
+        """See :class:`base.Pool`."""
         pool, _slash, namespace = self.name.partition("/")
         return base.Parent(pool, namespace, image, snapshot)
 
-    def open_layered(self, name: str, read_only: bool = False,
-                     snapshot: Optional[str] = None) -> handles.MemoryImage:
-        """See :class:`base.CloneStore`."""
+    def _librbd(self) -> base.Librbd:
+        return base.Librbd(self.release)
+
+    @property
+    def librbd(self) -> base.Librbd:
+        """See :class:`base.Pool`."""
+        return self._librbd()
+
+    def open(self, name: str, read_only: bool = False,
+             snapshot: Optional[str] = None) -> handles.MemoryImage:
+        """See :class:`base.Pool`."""
+        return self._open(name, read_only, snapshot, self)
+
+    def _open(self, name: str, read_only: bool, snapshot: Optional[str],
+              client: MemoryStore) -> handles.MemoryImage:
+        """Open an image for who has *client*, whose librbd it is."""
         self.steps.step("open")
         if snapshot is not None:
             return handles.MemoryImage(self._frozen(name, snapshot),
-                                      read_only=True)
+                                       read_only=True, librbd=client._librbd)
         content = self._content(name)
         if not read_only:
             # It leaves a watch, which is a write.
             self.rights.check(f"open {name}")
-        return handles.MemoryImage(content, read_only, self.rights)
+        return handles.MemoryImage(content, read_only, self.rights,
+                                   client._librbd)
 
     def _frozen(self, name: str, snapshot: str) -> contents.Content:
         found = self._content(name).frozen.get(snapshot)
@@ -148,18 +159,18 @@ class MemoryStore:
         return self.stores[name]
 
     def open_snapshot(self, parent: base.Parent) -> handles.MemoryImage:
-        """See :class:`base.CloneStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("open_snapshot")
-        return self._store_of(parent).open_layered(
-            parent.image, snapshot=parent.snapshot)
+        return self._store_of(parent)._open(
+            parent.image, False, parent.snapshot, self)
 
     def open_source(self, parent: base.Parent) -> handles.MemoryImage:
-        """See :class:`base.CloneStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("open_source")
-        return self._store_of(parent).open_layered(parent.image)
+        return self._store_of(parent)._open(parent.image, False, None, self)
 
     def clone(self, parent: base.Parent, name: str) -> handles.MemoryImage:
-        """See :class:`base.CloneStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("clone")
         source = self._store_of(parent)._frozen(parent.image,
                                                 parent.snapshot)
@@ -167,20 +178,16 @@ class MemoryStore:
         image = self._make(
             name, size=source.size, stripe_period=source.stripe_period,
             object_size=source.object_size, features=source.features,
-            atomic=source.atomic, release=source.release,
-            sparse_reads=source.sparse_reads, parent=parent, below=source,
-            overlap=source.size, notes=dict(source.notes))
+            atomic=source.atomic, sparse_reads=source.sparse_reads,
+            parent=parent, below=source, overlap=source.size,
+            notes=dict(source.notes))
         source.clones.append(image.content)
         return image
-
-    def encryption_release(self) -> Optional[int]:
-        """See :class:`base.CloneStore`."""
-        return self.release
 
     # as a store of what QEMU opens
 
     def rename(self, name: str, new_name: str) -> None:
-        """See :class:`base.BlockStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("rename")
         content = self._content(name)
         self.rights.check(f"rename {name} to {new_name}")
@@ -191,7 +198,7 @@ class MemoryStore:
         self.contents[new_name] = content
 
     def evict(self, name: str) -> None:
-        """See :class:`base.BlockStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("evict")
         self._leave(self._content(name))
 
@@ -203,13 +210,13 @@ class MemoryStore:
             raise exception.ImageLocked(holders=", ".join(content.staying))
 
     def wait_alone(self, name: str) -> None:
-        """See :class:`base.BlockStore`."""
+        """See :class:`base.Pool`."""
         self.steps.step("wait_alone")
         self._leave(self._content(name))
 
     def block_options(self, name: str, snapshot: Optional[str] = None
                       ) -> base.BlockOptions:
-        """See :class:`base.BlockStore`."""
+        """See :class:`base.Pool`."""
         pool, _slash, namespace = self.name.partition("/")
         found: base.BlockOptions = {"driver": "rbd", "pool": pool,
                                     "image": name}
@@ -220,7 +227,7 @@ class MemoryStore:
         return found
 
     def environment(self) -> Dict[str, str]:
-        """See :class:`base.BlockStore`."""
+        """See :class:`base.Pool`."""
         return {"CEPH_ARGS": f"--of={self.name}"}
 
 

@@ -101,7 +101,7 @@ class IntegrationTestCase(testtools.TestCase):
         """A volume's image, to read what is on it."""
         name = self.image_name(volume)
         with self.store.image(self.pool(volume), name) as image:
-            yield rbd_image.LayeredImage(image, None, name, "client.admin")
+            yield rbd_image.RBDImage(image, None, name, "client.admin")
 
     def state(self):
         """All that an operation could leave behind."""

@@ -95,17 +95,16 @@ def guest(store: Any, name: str, passphrases: Tuple[bytes, ...],
 
     :param passphrases: of all its layers; none of a plain image
     """
-    with store.open_layered(name, read_only=read_only,
-                            snapshot=snapshot) as image:
+    with store.open(name, read_only=read_only,
+                    snapshot=snapshot) as image:
         if not passphrases:
             yield image
             return
         header = header_io.read_header(image)
-        release = store.encryption_release()
+        release = store.librbd.release
         if header.data_offset % image.stripe_period() or (
                 release < 18 and image.is_deep_clone()):
-            yield decryption.open_view(image, header, passphrases[0],
-                                       release, ())
+            yield decryption.open_view(image, header, passphrases[0], ())
             return
         if release < 18:
             passphrases = passphrases[:1]
@@ -123,13 +122,13 @@ def guest_write(store: Any, name: str, passphrases: Tuple[bytes, ...],
 
 def take_snapshot(store: Any, name: str, snapshot: str) -> None:
     """Take a snapshot."""
-    with store.open_layered(name) as image:
+    with store.open(name) as image:
         image.create_snapshot(snapshot)
 
 
 def remove_snapshot(store: Any, name: str, snapshot: str) -> None:
     """Remove a snapshot."""
-    with store.open_layered(name) as image:
+    with store.open(name) as image:
         image.remove_snapshot(snapshot)
 
 
@@ -142,12 +141,12 @@ def clone_own_key(store: Any, image: str, snapshot: str, name: str,
                     options=options("luks1"), fetch=fetch)
 
 
-def clone_layered(store: Any, image: str, snapshot: str, name: str,
-                  key: Optional[bytes], new_key: bytes, kind: str) -> None:
+def clone_own_header(store: Any, image: str, snapshot: str, name: str,
+                     key: Optional[bytes], new_key: bytes, kind: str) -> None:
     """Clone with a header of its own."""
-    cloning.layered(store, store.parent(image, snapshot), name, new_key,
-                    options(kind), passphrase=key,
-                    key_id=key.decode() if key else None)
+    cloning.own_header(store, store.parent(image, snapshot), name, new_key,
+                       options(kind), passphrase=key,
+                       key_id=key.decode() if key else None)
 
 
 def rekey(store: Any, name: str, key: bytes, new_key: bytes) -> None:
@@ -179,7 +178,7 @@ def resize(store: Any, name: str, size: int, encrypted: bool) -> None:
 
 def flatten(store: Any, name: str, key: bytes) -> None:
     """Make it a clone no more, and what was kept for it gone."""
-    with store.open_layered(name, read_only=True) as image:
+    with store.open(name, read_only=True) as image:
         parent = image.parent()
     flattening.flatten(store, name, key, fetch)
     flattening.release_parents(store, parent, name)
@@ -246,8 +245,8 @@ def opening(store: Any, name: str, candidates: Tuple[bytes, ...],
             snapshot: Optional[str] = None) -> frozenset[bytes]:
     """Tell which passphrases open it; damage is an error."""
     found = set()
-    with store.open_layered(name, read_only=True,
-                            snapshot=snapshot) as image:
+    with store.open(name, read_only=True,
+                    snapshot=snapshot) as image:
         for key in candidates:
             with contextlib.suppress(exception.WrongPassphrase,
                                      exception.KeyslotNotFound):

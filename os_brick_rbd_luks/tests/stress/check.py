@@ -39,7 +39,7 @@ def volume(world: Any, model: models.Model, name: str, number: int) -> None:
     :raises Differs: one of them is not as it should be
     """
     wanted = model.volumes[name]
-    with world.store.open_layered(name, read_only=True) as image:
+    with world.store.open(name, read_only=True) as image:
         snapshots = sorted(image.snapshots())
         parent = image.parent()
         noted = bool(chain.read(image))
@@ -71,11 +71,11 @@ def _tried(model: models.Model, state: models.Volume, number: int
 
 def _header(world: Any, full: str, name: str, snapshot: Optional[str],
             state: models.Volume) -> None:
-    with world.store.open_layered(name, True, snapshot) as image:
+    with world.store.open(name, True, snapshot) as image:
         header = header_io.read_header(image)
     _same(full, "type", state.kind, header.type)
     _same(full, "data offset", state.offset, header.data_offset)
-    _same(full, "mark of a clone", state.layered, header.clone)
+    _same(full, "mark of a clone", state.own_header, header.clone)
     _same(full, "damage of the header", None,
           getattr(header, "ailment", None))
 

@@ -29,7 +29,7 @@ import tempfile
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.tests.stress import actions
 from os_brick_rbd_luks.tests.stress import chance
@@ -56,7 +56,7 @@ def _killed(conf: str, action: str, args: Dict[str, Any], number: int,
     moment = moments.Moment(number, after, die,
                             tell=lambda name: mark.send(name))
     with cluster.connect(conf, USER) as handle, handle.pool(POOL) as pool, \
-            moments.watching(moment, cluster.Pool, rbd_image.LayeredImage):
+            moments.watching(moment, cluster.Pool, rbd_image.RBDImage):
         getattr(actions, action)(pool, **args)
 
 
@@ -72,7 +72,7 @@ class CephWorld:
         self.store = self._pool(USER)
         self._other = self._pool(USER)
         self._admin = self._pool("admin")
-        self.release = self.store.encryption_release()
+        self.release = self.store.librbd.release
         self.prefix = f"stress-{os.getpid()}-{next(_NUMBERS)}-"
         #: header backups by name
         self.kept: Dict[str, bytes] = {}
@@ -131,7 +131,7 @@ class CephWorld:
              other: Callable[[], None]) -> None:
         """Do it while another client does something at the nth change."""
         with moments.watching(moments.Moment(number, False, other),
-                              cluster.Pool, rbd_image.LayeredImage):
+                              cluster.Pool, rbd_image.RBDImage):
             self.act(action, args)
 
     def images(self) -> FrozenSet[str]:
@@ -152,7 +152,7 @@ class CephWorld:
         with self._admin.open(name, read_only=True) as image:
             key = f"rbd_header.{image._image.id()}"
         with contextlib.suppress(rados.NoData):
-            self._admin._ioctx.rm_xattr(key, f"lock.{librbd.LOCK_NAME}")
+            self._admin._ioctx.rm_xattr(key, f"lock.{header_lock.LOCK_NAME}")
 
     def discard(self, name: str) -> None:
         """Remove what nobody needs."""
@@ -160,7 +160,7 @@ class CephWorld:
 
     def image_size(self, name: str, snapshot: Optional[str]) -> int:
         """Bytes of an image or snapshot."""
-        with self.store.open_layered(name, True, snapshot) as image:
+        with self.store.open(name, True, snapshot) as image:
             return image.size()
 
     def read(self, name: str, snapshot: Optional[str],
@@ -173,7 +173,7 @@ class CephWorld:
     def other_readings(self, name: str, volume: models.Volume, key: bytes
                        ) -> Tuple[Tuple[str, bytes], ...]:
         """All that a guest reads by QEMU's luks driver, of LUKS1."""
-        if volume.kind != "luks1" or volume.layered:
+        if volume.kind != "luks1" or volume.own_header:
             return ()
         options = (f"driver=luks,key-secret=key,file.driver=rbd,"
                    f"file.pool={POOL},file.image={name},"
@@ -205,7 +205,7 @@ class CephWorld:
 
     def _remove_if_free(self, name: str) -> None:
         """Remove an image whose snapshots have no clones."""
-        with self._admin.open_layered(name) as image:
+        with self._admin.open(name) as image:
             snapshots = image.snapshots()
             if any(image.children(each) for each in snapshots):
                 return
@@ -218,7 +218,7 @@ class CephWorld:
         actions.restore(self.store, name, self.kept[data], force)
 
     def _revert(self, name: str, snapshot: str) -> None:
-        with self.store.open_layered(name) as image:
+        with self.store.open(name) as image:
             image._image.rollback_to_snap(snapshot)
 
     def _watch(self, name: str) -> None:

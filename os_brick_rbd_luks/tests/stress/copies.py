@@ -51,7 +51,7 @@ def clone_own_key(chance: chances.Chance) -> Optional[steps.Step]:
         source.resized(count), keys=frozenset([new_key]),
         below=() if flatten else (key, *source.below),
         parent=None if flatten else (image, snapshot),
-        layered=source.layered and not flatten)
+        own_header=source.own_header and not flatten)
     return steps.Step(
         "clone_own_key",
         {"image": image, "snapshot": snapshot, "name": name, "key": key,
@@ -74,7 +74,7 @@ def odd_clone(chance: chances.Chance) -> Optional[steps.Step]:
         refusal=(exception.InvalidParameter,))
 
 
-def clone_layered(chance: chances.Chance) -> Optional[steps.Step]:
+def clone_own_header(chance: chances.Chance) -> Optional[steps.Step]:
     """Clone with a volume key of its own."""
     image, snapshot, source = _source(chance, plain=True)
     if (source is None or not chance.room() or chance.ground.release < 18
@@ -93,9 +93,9 @@ def clone_layered(chance: chances.Chance) -> Optional[steps.Step]:
     volume = chances.fresh(
         chance, kind, source.object_size, 0, key=new_key, below=below,
         blocks=source.zeros() if source.kind != kind else source.blocks,
-        parent=(image, snapshot), layered=True)
+        parent=(image, snapshot), own_header=True)
     return steps.Step(
-        "clone_layered",
+        "clone_own_header",
         {"image": image, "snapshot": snapshot, "name": name, "key": key,
          "new_key": new_key, "kind": kind},
         chance.new(name, volume), (name, image), repair=steps.MADE)
@@ -105,10 +105,10 @@ def flatten(chance: chances.Chance) -> Optional[steps.Step]:
     """Make a clone a volume of its own."""
     name, volume, key = chance.pick_open(
         lambda volume: volume.parent is not None and not (
-            volume.layered and volume.snapshots))
+            volume.own_header and volume.snapshots))
     if volume is None or volume.watched:
         return None
-    alone = {"below": (), "parent": None, "layered": False}
+    alone = {"below": (), "parent": None, "own_header": False}
     return steps.changed(
         chance.model, name, "flatten", {"key": key}, steps.REDO,
         snapshots=tuple((snapshot, dataclasses.replace(state, **alone))
@@ -195,14 +195,14 @@ def realign(chance: chances.Chance) -> Optional[steps.Step]:
     refusal: Any = ()
     if source.watched:
         refusal = (exception.ImageLocked,)
-    if source.layered or source.offset == offset:
+    if source.own_header or source.offset == offset:
         refusal = (*refusal, exception.OperationRefused)
     if refusal:
         return steps.Step("realign", args, chance.model, (name,),
                           refusal=refusal)
     volume = dataclasses.replace(
         source, object_size=size, offset=offset, below=(), parent=None,
-        layered=False, snapshots=())
+        own_header=False, snapshots=())
     return steps.Step(
         "realign", args,
         chance.new(new_name, _moved(chance, volume, "realign-zeros")),

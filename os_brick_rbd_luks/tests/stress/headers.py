@@ -69,7 +69,7 @@ def backup(chance: chances.Chance) -> Optional[steps.Step]:
         chance.model, counter=chance.model.counter + 1,
         backups={**chance.model.backups, number: models.Backup(
             volume.kind, volume.keys, volume.volume_key, volume.offset,
-            volume.layered)})
+            volume.own_header)})
     return steps.Step("backup", {"name": name}, after, (name,), keep=number)
 
 
@@ -84,7 +84,7 @@ def restore(chance: chances.Chance) -> Optional[steps.Step]:
         lambda volume: volume.kind != "none" and fits == (
             (volume.volume_key, volume.offset)
             == (found.volume_key, found.offset)))
-    if volume is None or fits and volume.layered != found.layered:
+    if volume is None or fits and volume.own_header != found.own_header:
         return None
     refusal: Any = ()
     if volume.watched:

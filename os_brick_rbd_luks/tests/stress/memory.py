@@ -97,7 +97,7 @@ class MemoryWorld:
 
     def image_size(self, name: str, snapshot: Optional[str]) -> int:
         """Bytes of an image or snapshot."""
-        with self.store.open_layered(name, True, snapshot) as image:
+        with self.store.open(name, True, snapshot) as image:
             return image.size()
 
     def read(self, name: str, snapshot: Optional[str],

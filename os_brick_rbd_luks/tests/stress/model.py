@@ -73,7 +73,7 @@ class Volume:
     #: image and snapshot that it is a clone of
     parent: Optional[Tuple[str, str]] = None
     #: whether it has its parent's data under a header of its own
-    layered: bool = False
+    own_header: bool = False
     snapshots: Tuple[Tuple[str, Volume], ...] = ()
     #: whether another client keeps it open
     watched: bool = False
@@ -167,7 +167,7 @@ class Backup:
     keys: FrozenSet[bytes]
     volume_key: int
     offset: int
-    layered: bool
+    own_header: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -72,7 +72,7 @@ def _made(world: Any, model: models.Model, step: steps.Step, where: str,
     except (check.Differs, exception.RBDLuksError):
         # Under its final name, and not what it should be.
         if "half-made-name" not in faults or step.action not in (
-                "create", "create_plain", "clone_own_key", "clone_layered"):
+                "create", "create_plain", "clone_own_key", "clone_own_header"):
             raise
         world.discard(name)
         _discard_bases(world)
@@ -86,7 +86,7 @@ def _discard_bases(world: Any) -> None:
         if "rbd-luks-base." not in name:
             continue
         world.fence(name)
-        with world.store.open_layered(name) as image:
+        with world.store.open(name) as image:
             snapshots = image.snapshots()
             if any(image.children(each) for each in snapshots):
                 continue

@@ -40,7 +40,7 @@ WEIGHTS: Dict[Rule, int] = {
     headers.erase: 1,
     copies.clone_own_key: 5,
     copies.odd_clone: 1,
-    copies.clone_layered: 5,
+    copies.clone_own_header: 5,
     copies.flatten: 3,
     copies.export: 3,
     copies.copy_in: 2,

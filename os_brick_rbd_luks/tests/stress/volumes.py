@@ -119,7 +119,7 @@ def resize(chance: chances.Chance) -> Optional[steps.Step]:
     count = chance.blocks(volume.object_size)
     grows = count > len(volume.blocks)
     refusal: Any = ()
-    if volume.layered and not grows and (
+    if volume.own_header and not grows and (
             volume.snapshots
             or count * models.BLOCK % volume.object_size):
         refusal = (exception.OperationRefused,)

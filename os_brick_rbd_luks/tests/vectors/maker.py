@@ -200,9 +200,9 @@ def _clone(store: stores.MemoryStore, kind: str, folder: pathlib.Path
     source = {"luks1": "luks1", "luks2": "luks2-4096"}[kind]
     with store.open(source) as image:
         image.create_snapshot("s")
-    cloning.layered(store, store.parent(source, "s"), name, NEW.encode(),
-                    formatting.Options(type=kind), passphrase=FIRST.encode(),
-                    key_id=KEY_ID)
+    cloning.own_header(store, store.parent(source, "s"), name, NEW.encode(),
+                       formatting.Options(type=kind),
+                       passphrase=FIRST.encode(), key_id=KEY_ID)
     with store.open(name, read_only=True) as image:
         data = header_backup.backup(image)
         opened = unlocking.unlock(image, NEW.encode())

@@ -23,7 +23,7 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.connectors import rbd as connectors
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection
 
@@ -127,7 +127,7 @@ class HandleTest(base.AttachmentTestCase):
         name = self.name()
         self.qemu_create(name, "64M", key=self.passphrase)
         self.check(name)
-        slow = cluster.librbd_encryption() >= 18
+        slow = releases.installed().release >= 18
         self.assertEqual(slow, "decrypted by Python" in self.log.output)
 
     @selection.full
@@ -141,7 +141,7 @@ class HandleTest(base.AttachmentTestCase):
             with self.pool.clone(parent, name) as image:
                 image.resize(size + (4 << 20))
         self.check(name, 2 * base.SIZE)
-        slow = cluster.librbd_encryption() < 18
+        slow = releases.installed().release < 18
         self.assertEqual(slow, "decrypted by Python" in self.log.output)
 
     def test_cbc(self):

@@ -43,7 +43,7 @@ echo again $(dd if=/dev/vda bs=1M skip=2 count=1 2>/dev/null | sha256sum)
 class LayeredAttachmentTest(base.AttachmentTestCase):
 
     def clone_name(self):
-        name = f"{self.name()}-layered"
+        name = f"{self.name()}-own-header"
         self.addCleanup(self._forget, name)
         return name
 
@@ -85,7 +85,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
     def test_guest_of_a_plain_golden_image(self):
         source, parent = self.golden()
         name = self.clone_name()
-        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2)
+        cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
         self.check_guest(self.run_guest(info))
@@ -106,8 +106,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
-        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                        passphrase=below, key_id=source_id)
+        cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
+                           passphrase=below, key_id=source_id)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
         facts = attachment.read(info)
@@ -134,8 +134,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
-        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                        passphrase=below, key_id=source_id)
+        cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
+                           passphrase=below, key_id=source_id)
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
             info = self.connection_info(name, keyring=stream.read())
@@ -156,8 +156,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         self.other_key()
-        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                        passphrase=below, key_id="key-that-is-gone")
+        cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
+                           passphrase=below, key_id="key-that-is-gone")
         info = self.connection_info(name)
         error = self.assertRaises(exception.PassphraseUnavailable,
                                   self.attach, info)
@@ -169,8 +169,8 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         self.other_key()
-        cloning.layered(self.pool, parent, name, self.passphrase, LUKS2,
-                        passphrase=below)
+        cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
+                           passphrase=below)
         info = self.connection_info(name)
         error = self.assertRaises(exception.OperationRefused, self.attach,
                                   info)

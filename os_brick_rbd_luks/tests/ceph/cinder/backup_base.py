@@ -165,7 +165,7 @@ class CinderTestCase(base.FunctionalTestCase, test.TestCase):
 
     def raw(self, name, pool=None, snapshot=None):
         """Size, and offset -> data of the pieces that are not zeros."""
-        with (pool or self.pool).open_layered(
+        with (pool or self.pool).open(
                 name, read_only=True, snapshot=snapshot) as image:
             return image.size(), self.pieces(image, image.extents())
 

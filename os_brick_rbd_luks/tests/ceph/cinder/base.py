@@ -80,7 +80,7 @@ class DriverTestCase(volumes.VolumeTestCase):
             kind = header_io.read_header(image).type
             # QEMU's own driver, which reads LUKS1, knows no layers.
             below = ([] if kind == "luks1" else
-                     chain.needed(image, opened.encryption_release()))
+                     chain.needed(image))
         return reader.Disk(
             self.conf, pool, volume.name, kind,
             [self.keys.passphrase(key_id) for key_id in (

@@ -49,7 +49,7 @@ class ImageTestCase(base.DriverTestCase):
         return self.build(self.volume(provider, size, **values),
                           image_id=image_id)
 
-    def is_layered(self, volume):
+    def has_own_header(self, volume):
         """Whether it is a clone with a header of its own."""
         with self.pool() as pool, pool.open(volume.name) as image:
             return flattening.needs_keys(image)

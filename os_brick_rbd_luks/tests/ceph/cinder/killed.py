@@ -32,15 +32,14 @@ from cinder.volume.drivers import rbd
 from oslo_config import cfg
 from oslo_utils import importutils
 
-from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import keys
 
 #: What counts as a step: a class and its method.
-STEPS = [(librbd.LibrbdImage, "write"), (librbd.LibrbdImage, "resize"),
-         (rbd_image.LayeredImage, "set_note"),
-         (rbd_image.LayeredImage, "flatten"),
+STEPS = [(rbd_image.RBDImage, "write"), (rbd_image.RBDImage, "resize"),
+         (rbd_image.RBDImage, "set_note"),
+         (rbd_image.RBDImage, "flatten"),
          (objects.Volume, "save")]
 
 

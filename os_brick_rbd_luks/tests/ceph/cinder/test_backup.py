@@ -187,7 +187,7 @@ class BackupTest(base.CinderTestCase):
             self.assertIsNone(image.parent())
             self.assertEqual([], parent.snapshots())
 
-    def test_layered_clone_is_refused(self):
+    def test_clone_with_its_own_header_is_refused(self):
         """Its parent's data in a backup would be plain text."""
         volume = self.volume("luks1")
         with self.pool.open(volume.name) as image:

@@ -164,7 +164,7 @@ class CephImageTest(image_base.ImageTestCase):
         self.assertEqual(
             provider == "luks2" and hasattr(
                 librbd.bindings().Image, "encryption_load2"),
-            self.is_layered(volume))
+            self.has_own_header(volume))
         self.assert_keys(volume)
         self.delete(volume)
         self.assertEqual({}, self.images())
@@ -176,7 +176,7 @@ class CephImageTest(image_base.ImageTestCase):
         volume = self.of_image(self.rbd_image(SIZE, extents), "luks2")
         self.assertEqual([], self.glance.downloads)
         self.check(volume, extents)
-        self.assertFalse(self.is_layered(volume))
+        self.assertFalse(self.has_own_header(volume))
         self.assert_images(volume)
 
     @selection.full

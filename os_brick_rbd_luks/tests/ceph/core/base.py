@@ -105,7 +105,6 @@ class FunctionalTestCase(testtools.TestCase):
     def clone(self, parent, snapshot, child):
         """A copy-on-write clone, which needs no protected snapshot."""
         ioctx = self.pool._ioctx
-        self.pool._handle.conf_set("rbd_default_clone_format", "2")
         librbd.bindings().RBD().clone(ioctx, parent, snapshot, ioctx, child)
         # Before the parent, whose cleanup comes later.
         self.addCleanup(self._remove, child)

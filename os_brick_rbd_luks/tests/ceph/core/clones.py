@@ -20,7 +20,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -30,7 +30,7 @@ LUKS1 = formatting.Options()
 LUKS2 = formatting.Options(type="luks2")
 
 #: What librbd here can do with clones.
-RELEASE = cluster.librbd_encryption()
+RELEASE = releases.installed().release
 
 
 class CloneTestCase(base.FunctionalTestCase):

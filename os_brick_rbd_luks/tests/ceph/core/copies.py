@@ -24,8 +24,8 @@ import tempfile
 import os_brick_rbd_luks
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
@@ -48,7 +48,7 @@ _CLUSTER = os.path.join(os.path.dirname(os_brick_rbd_luks.__file__), "..",
                         "tools", "ceph-cluster")
 
 #: What librbd's encryption can do here.
-RELEASE = cluster.librbd_encryption()
+RELEASE = releases.installed().release
 
 LUKS1 = formatting.Options()
 LUKS2 = formatting.Options(type="luks2")

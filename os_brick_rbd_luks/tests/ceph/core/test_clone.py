@@ -318,7 +318,7 @@ class ImageTest(clones.CloneTestCase):
 class OldCephTest(clones.CloneTestCase):
     """Below Ceph 18 a clone gets no header of its own, and is told so."""
 
-    def test_layered_is_refused(self):
+    def test_own_header_is_refused(self):
         if RELEASE >= 18:
             # Its own tests are below.
             return
@@ -326,13 +326,13 @@ class OldCephTest(clones.CloneTestCase):
         self.pool.create(name, SIZE).__exit__()
         parent = self.snapshot(name)
         error = self.assertRaises(
-            exception.UnsupportedCeph, cloning.layered, self.pool, parent,
+            exception.UnsupportedCeph, cloning.own_header, self.pool, parent,
             "never", base.KEY, LUKS2)
         self.assertIn("Ceph 18", str(error))
         self.assertEqual([name], [other for other in self.pool.images()
                                   if name in other])
         errors = self.rbd_luks(
-            "clone", str(parent), "volumes/never", "--layered",
+            "clone", str(parent), "volumes/never", "--own-header",
             "--new-passphrase-file", "-", "--iterations", "1000",
             stdin=base.KEY, code=1)
         self.assertIn("Ceph 18", errors)

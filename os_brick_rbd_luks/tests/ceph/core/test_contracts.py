@@ -25,6 +25,7 @@ import fixtures
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import evict
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.tests.ceph.core import base
@@ -45,14 +46,14 @@ class ImageTest(images.ImageContract, base.FunctionalTestCase):
         return self.pool, self.name()
 
     def lock_expires(self, image, lock):
-        with fixtures.MonkeyPatch(f"{librbd.__name__}.LOCK_DURATION", 1):
+        with fixtures.MonkeyPatch(f"{header_lock.__name__}.LOCK_DURATION", 1):
             lock.renew()
 
         def lockers():
             return json.loads(base.run(
                 "rados", "-c", self.conf, "--id", self.user, "-p", "volumes",
                 "lock", "info", f"rbd_header.{image.identity()}",
-                librbd.LOCK_NAME, "--format", "json").stdout)["lockers"]
+                header_lock.LOCK_NAME, "--format", "json").stdout)["lockers"]
 
         waiting.until(lockers, "the end of the lock",
                       lambda found: not found)
@@ -125,7 +126,7 @@ class PoolTestCase(base.FunctionalTestCase):
             while left:
                 before = len(left)
                 for store, name in [*left]:
-                    with store.open_layered(name) as image:
+                    with store.open(name) as image:
                         if any(image.children(snapshot)
                                for snapshot in image.snapshots()):
                             continue
@@ -178,7 +179,7 @@ class FaultsTest(base.FunctionalTestCase):
         pool = planned.around(self.pool)
         self.assertRaises(KeyboardInterrupt, pool.create, name, 1 << 20)
         with pool.open(name) as image:
-            self.assertIsInstance(image, rbd_image.LayeredImage)
+            self.assertIsInstance(image, rbd_image.RBDImage)
             image.write(0, b"1")
             image.write(2, b"2")
             self.assertRaises(exception.ImageFull, image.write, 3, b"3")

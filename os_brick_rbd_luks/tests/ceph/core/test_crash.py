@@ -30,7 +30,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -101,7 +101,7 @@ class KilledRekeyTest(base.FunctionalTestCase):
                 image._image.lock_break(rbd.RBD_LOCK_MODE_EXCLUSIVE,
                                         owner["owner"])
             key = f"rbd_header.{image._image.id()}"
-            self.admin._ioctx.rm_xattr(key, f"lock.{librbd.LOCK_NAME}")
+            self.admin._ioctx.rm_xattr(key, f"lock.{header_lock.LOCK_NAME}")
 
     def keys_that_open(self, name, *keys):
         found = []
@@ -179,12 +179,12 @@ class KilledRekeyTest(base.FunctionalTestCase):
     def test_lock_of_a_dead_client_ends_by_itself(self):
         name = self.name()
         creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
-        self.patch(librbd, "LOCK_DURATION", 1)
+        self.patch(header_lock, "LOCK_DURATION", 1)
         with self.pool.open(name) as image:
-            dead = librbd.ObjectLock(
+            dead = header_lock.ObjectLock(
                 self.open_pool()._ioctx, f"rbd_header.{image._image.id()}")
             dead.acquire()
-            other = librbd.ObjectLock(self.pool._ioctx,
-                                      f"rbd_header.{image._image.id()}")
+            other = header_lock.ObjectLock(self.pool._ioctx,
+                                           f"rbd_header.{image._image.id()}")
             self.assertRaises(rados.ObjectBusy, other.acquire)
             keyslots.rekey(image, base.KEY, base.NEW_KEY)

@@ -26,7 +26,7 @@ from os_brick_rbd_luks.tests import units
 SIZE = 64 * units.MIB
 
 
-class LibrbdImageTest(base.FunctionalTestCase):
+class RBDImageTest(base.FunctionalTestCase):
     """Snapshots, parents, watchers, namespaces, features."""
 
     def test_clone_has_its_parents_data(self):

@@ -24,7 +24,7 @@ from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import selection
@@ -162,11 +162,11 @@ class TheirsTest(base.FunctionalTestCase):
         ("aes-128", "aes-256")))
     @ddt.unpack
     def test_librbd_opens_what_we_say_it_does(self, layout, algorithm):
-        options, releases, reason = layout
+        options, opening, reason = layout
         name = self.make_with_qemu(f"cipher-alg={algorithm},{options}")
         self.qemu_io(name, base.KEY, "write -P 0x3c 1M 64k")
         told = self.rbd_luks("info", f"volumes/{name}")["engines"]["librbd"]
-        expected = cluster.librbd_encryption() in releases
+        expected = releases.installed().release in opening
         self.assertEqual(expected, told["usable"], told)
         with self.pool.open(name) as image:
             if expected:

@@ -31,7 +31,8 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import header_lock
+from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
@@ -296,7 +297,7 @@ class LockTest(base.FunctionalTestCase):
     def test_second_waits_and_gives_up(self):
         name = self.name()
         creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
-        self.patch(librbd, "LOCK_WAIT", 0.5)
+        self.patch(header_lock, "LOCK_WAIT", 0.5)
         with self.pool.open(name) as image, image.lock(), \
                 self.open_pool().open(name) as other:
             error = self.assertRaises(exception.ImageLocked,
@@ -307,8 +308,8 @@ class LockTest(base.FunctionalTestCase):
         """Whoever comes between, a later stage notices it."""
         name = self.name()
         creating.create(self.pool, name, SIZE, base.KEY, base.QUICK)
-        self.patch(librbd, "LOCK_DURATION", 1)
-        write = librbd.LibrbdImage.write
+        self.patch(header_lock, "LOCK_DURATION", 1)
+        write = rbd_image.RBDImage.write
         entered, overtaken = threading.Event(), threading.Event()
 
         def late(image, offset, data):
@@ -317,7 +318,7 @@ class LockTest(base.FunctionalTestCase):
                 entered.set()
                 overtaken.wait(60)
 
-        self.patch(librbd.LibrbdImage, "write", late)
+        self.patch(rbd_image.RBDImage, "write", late)
         ended = {}
 
         def rekey(passphrase):
@@ -346,11 +347,11 @@ class LockTest(base.FunctionalTestCase):
         """An exclusive lock's dead owner is waited for, then one time-out."""
         with cluster.connect(self.conf, "cinder") as handle:
             seconds = float(handle._handle.conf_get("rados_osd_op_timeout"))
-        self.assertGreater(librbd.LOCK_DURATION, 30 + 3 * seconds)
+        self.assertGreater(header_lock.LOCK_DURATION, 30 + 3 * seconds)
 
     def test_renewing_a_lost_lock_fails(self):
         name = self.name()
-        self.patch(librbd, "LOCK_DURATION", 1)
+        self.patch(header_lock, "LOCK_DURATION", 1)
         # The second lock waits until the first one has run out.
         with self.pool.create(name, SIZE) as image, \
                 self.open_pool().open(name) as other, \

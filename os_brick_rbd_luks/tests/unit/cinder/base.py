@@ -152,7 +152,7 @@ class DriverTestCase(volumes.VolumeTestCase):
                     image, header, passphrase))
                 return
             image.load_encryption(header.type, passphrase, *decryption.below(
-                image, opened.encryption_release(), self.keys.passphrase))
+                image, self.keys.passphrase))
             yield image
 
     def write(self, volume, written):
@@ -200,7 +200,7 @@ class DriverTestCase(volumes.VolumeTestCase):
         found = set()
         with self.pool(pool) as opened:
             for name in opened.images():
-                with opened.open_layered(name, read_only=True) as image:
+                with opened.open(name, read_only=True) as image:
                     found.update(owned_keys.read(image))
                     with contextlib.suppress(exception.OperationRefused):
                         found.update(chain.read(image))

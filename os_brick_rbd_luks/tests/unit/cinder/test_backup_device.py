@@ -79,7 +79,7 @@ class DeviceTest(BackupTestCase):
         self.check(volume)
         self.assert_images(volume)
 
-    def test_layered_volume_for_ceph(self):
+    def test_own_header_for_ceph(self):
         # Only its keys can make all of it its own.
         volume = self.of_image(self.in_ceph(units.GIB), "luks2")
         self.device(volume)
@@ -102,7 +102,7 @@ class DeviceTest(BackupTestCase):
         self.assert_opens(volume)
         self.assert_keys(volume)
 
-    def test_clone_of_a_layered_volume_for_others(self):
+    def test_clone_of_an_own_header_for_others(self):
         volume = self.of_image(self.in_ceph(units.GIB), "luks2")
         device = self.driver._create_temp_cloned_volume(self.context, volume)
         self.patch("cinder.volume.driver.BaseVD.get_backup_device",

@@ -201,7 +201,7 @@ class CephImageTest(imaging.ImageTestCase):
         self.check(volume, DATA)
 
 
-class LayeredImageTest(imaging.ImageTestCase):
+class OwnHeaderTest(imaging.ImageTestCase):
     """Clones of plain images with a header of their own."""
 
     release = 18
@@ -211,12 +211,12 @@ class LayeredImageTest(imaging.ImageTestCase):
         self.image_id = self.in_ceph(units.GIB)
         self.source = self.of_image(self.image_id, "luks2")
 
-    def is_layered(self, volume):
+    def has_own_header(self, volume):
         with self.pool() as pool, pool.open(volume.name) as image:
             return flattening.needs_keys(image)
 
     def test_clone_of_the_image(self):
-        self.assertTrue(self.is_layered(self.source))
+        self.assertTrue(self.has_own_header(self.source))
         self.check(self.source, DATA)
         self.assert_keys(self.source)
         self.delete(self.source)
@@ -226,7 +226,7 @@ class LayeredImageTest(imaging.ImageTestCase):
     def test_copied_if_clones_are_off(self):
         self.option(rbd_luks_clone_images=False)
         volume = self.of_image(self.image_id, "luks2")
-        self.assertFalse(self.is_layered(volume))
+        self.assertFalse(self.has_own_header(volume))
         self.check(volume, DATA)
 
     def test_clones_of_the_clone(self):
@@ -290,7 +290,7 @@ class LayeredImageTest(imaging.ImageTestCase):
 
     def test_reimage(self):
         self.fill(self.source, self.raw({0: b"new"}))
-        self.assertFalse(self.is_layered(self.source))
+        self.assertFalse(self.has_own_header(self.source))
         self.check(self.source, {0: b"new"})
         self.assert_images(self.source)
         self.assert_keys(self.source)

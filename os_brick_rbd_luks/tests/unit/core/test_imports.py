@@ -209,8 +209,9 @@ class DirectionTest(testtools.TestCase):
             if not _inside(name, USERS[library])}
             for name, module in MODULES.items()}))
         self.assertEqual(
-            {"image.librbd", "image.cluster", "image.evict", "image.opening",
-             "image.qemu_options"},
+            {"image.librbd", "image.cluster", "image.evict",
+             "image.header_lock", "image.opening", "image.qemu_options",
+             "image.rbd_image"},
             {name for name, module in MODULES.items()
              if _libraries(module.imports()) & {"rbd", "rados"}})
 

@@ -22,7 +22,8 @@ import testtools
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.nova import requirements
 
 
@@ -51,7 +52,7 @@ class CheckTest(testtools.TestCase):
 
     def check(self, facts, host, ceph=18):
         self.useFixture(fixtures.MonkeyPatch(
-            f"{cluster.__name__}.librbd_encryption", lambda: ceph))
+            f"{releases.__name__}.installed", lambda: base.Librbd(ceph)))
         requirements.check(host, facts)
 
     @ddt.data((7_009_000, 6_001_000, 16), (9_000_000, 7_002_000, 16))

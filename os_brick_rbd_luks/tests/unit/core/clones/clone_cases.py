@@ -56,10 +56,10 @@ class CloneTestCase(clones.CloneTestCase):
                 **options):
         return cloning.own_key(self.store, parent, name, old, new, **options)
 
-    def layered(self, parent, kind="luks2", name="clone", new=base.NEW,
-                **options):
-        return cloning.layered(self.store, parent, name, new,
-                               clones.FORMATS[kind], **options)
+    def own_header(self, parent, kind="luks2", name="clone", new=base.NEW,
+                   **options):
+        return cloning.own_header(self.store, parent, name, new,
+                                  clones.FORMATS[kind], **options)
 
     def key_for(self, kind):
         """What a clone of such a source needs."""

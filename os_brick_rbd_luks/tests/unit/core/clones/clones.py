@@ -22,7 +22,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.fakes import cluster
-from os_brick_rbd_luks.tests.fakes import layered
+from os_brick_rbd_luks.tests.fakes import layers
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
 
@@ -89,7 +89,7 @@ class CloneTestCase(base.OperationsTestCase):
 
     def plaintext(self, name, *keys, store=None):
         """What a guest sees, with the passphrases of all layers."""
-        return layered.Plaintext((store or self.store).contents[name], *keys)
+        return layers.Plaintext((store or self.store).contents[name], *keys)
 
     def guest(self, name, *keys, store=None):
         """All bytes that a guest sees."""

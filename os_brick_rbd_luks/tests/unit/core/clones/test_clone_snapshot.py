@@ -40,7 +40,7 @@ class SnapshotTestCase(clone_cases.CloneTestCase):
         return content
 
     def of_image(self, make, *args, store=None, name="clone", **options):
-        """Clone the image by ``own_key`` or ``layered`` of the base class."""
+        """Clone the image by ``own_key`` or ``own_header`` of the base."""
         with clone_snapshot.taken(store or self.store, "source",
                                   name) as parent:
             return make(parent, *args, name=name, **options)
@@ -65,9 +65,9 @@ class TakenTest(SnapshotTestCase):
 
     @ddt.data(*clone_cases.PAIRS)
     @ddt.unpack
-    def test_layered(self, below, above, padding):
+    def test_own_header(self, below, above, padding):
         content = self.image(below)
-        self.of_image(self.layered, above, **self.key_for(below))
+        self.of_image(self.own_header, above, **self.key_for(below))
         self.assertEqual([SNAPSHOT], content.snapshots)
         self.assertEqual(bool(padding), bool(self.bases()))
         self.assert_same_bytes(clones.expected(), self.guest(
@@ -139,7 +139,7 @@ class TakenTest(SnapshotTestCase):
         self.image()
         self.refused(exception.WrongPassphrase, self.of_image, self.own_key,
                      old=base.OTHER)
-        self.refused(exception.WrongPassphrase, self.of_image, self.layered,
+        self.refused(exception.WrongPassphrase, self.of_image, self.own_header,
                      passphrase=base.OTHER)
 
     def test_plain_image_has_no_key_of_its_own(self):
@@ -156,11 +156,11 @@ class TakenTest(SnapshotTestCase):
 
     @ddt.data(*clone_cases.PAIRS)
     @ddt.unpack
-    def test_every_failure_of_layered(self, below, above, padding):
+    def test_every_failure_of_own_header(self, below, above, padding):
         """The base goes before the snapshot that it is made of."""
         self.image(below)
         steps = self.every_step_fails(FULL, lambda: self.of_image(
-            self.layered, above, **self.key_for(below)))
+            self.own_header, above, **self.key_for(below)))
         self.assertGreater(steps, 20)
         self.assert_same_bytes(clones.expected(), self.guest(
             "clone", *self.keys(below, base.NEW)))
@@ -230,11 +230,11 @@ class ReleaseTest(SnapshotTestCase):
 
     @ddt.data(*clone_cases.PAIRS)
     @ddt.unpack
-    def test_of_layered(self, below, above, padding):
+    def test_of_own_header(self, below, above, padding):
         """Through the base, if there is one."""
         self.image(below)
         before = self.state()
-        self.of_image(self.layered, above, **self.key_for(below))
+        self.of_image(self.own_header, above, **self.key_for(below))
         self.remove()
         self.assert_state(before)
 
@@ -255,14 +255,14 @@ class ReleaseTest(SnapshotTestCase):
         self.remove()
         self.assertEqual([snapshot], content.snapshots)
 
-    @ddt.data("own_key", "layered")
+    @ddt.data("own_key", "own_header")
     def test_with_another_clone(self, way):
         """By whatever way that was made; it stays when that goes."""
         content = self.image("luks1")
         self.of_image(self.own_key)
         getattr(self, way)(
             self.store.parent("source", SNAPSHOT), name="other",
-            **{"layered": {"passphrase": base.OLD}}.get(way, {}))
+            **{"own_header": {"passphrase": base.OLD}}.get(way, {}))
         self.remove()
         self.assertEqual([SNAPSHOT], content.snapshots)
         self.remove("other")
@@ -270,8 +270,8 @@ class ReleaseTest(SnapshotTestCase):
 
     def test_base_with_another_clone(self):
         content = self.image("plain")
-        self.of_image(self.layered)
-        self.layered(self.store.parent("source", SNAPSHOT), name="other")
+        self.of_image(self.own_header)
+        self.own_header(self.store.parent("source", SNAPSHOT), name="other")
         self.remove()
         self.assertEqual([SNAPSHOT], content.snapshots)
         self.assertEqual(1, len(self.bases()))

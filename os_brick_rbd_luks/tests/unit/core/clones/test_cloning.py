@@ -171,8 +171,8 @@ class OwnKeyTest(clone_cases.CloneTestCase):
             "two", THIRD, base.NEW))
 
     @ddt.data("luks1", "luks2")
-    def test_of_a_layered_clone(self, kind):
-        self.layered(self.source(), kind, "one")
+    def test_of_a_clone_with_its_own_header(self, kind):
+        self.own_header(self.source(), kind, "one")
         header = self.own_key(self.snapshot("one"), "two", base.NEW, THIRD)
         self.assertTrue(header.clone)
         self.assert_same_bytes(clones.expected(), self.guest(
@@ -184,7 +184,7 @@ class OwnKeyTest(clone_cases.CloneTestCase):
         parent = self.snapshot("one")
         for error in (self.refused(exception.OperationRefused, self.own_key,
                                    parent, "two", base.NEW, THIRD),
-                      self.refused(exception.OperationRefused, self.layered,
+                      self.refused(exception.OperationRefused, self.own_header,
                                    parent, new=THIRD, passphrase=base.NEW)):
             self.assertIn("is not a note of key ids", str(error))
 
@@ -195,7 +195,7 @@ class OwnKeyTest(clone_cases.CloneTestCase):
         parent = self.snapshot("plain")
         for error in (self.refused(exception.OperationRefused, self.own_key,
                                    parent, "two", base.NEW, THIRD),
-                      self.refused(exception.OperationRefused, self.layered,
+                      self.refused(exception.OperationRefused, self.own_header,
                                    parent, new=THIRD, passphrase=base.NEW)):
             self.assertIn("plain clone of", str(error))
             self.assertIn("@", error.image)
@@ -281,15 +281,15 @@ class OwnKeyTest(clone_cases.CloneTestCase):
 
 
 @ddt.ddt
-class LayeredTest(clone_cases.CloneTestCase):
+class OwnHeaderTest(clone_cases.CloneTestCase):
 
     @ddt.data(*PAIRS)
     @ddt.unpack
     def test_same_data_another_key(self, below, above, padding):
         parent = self.source(below)
         before = self.store.contents["source"].whole()
-        header = self.layered(parent, above, key_id="id-of-old",
-                              **self.key_for(below))
+        header = self.own_header(parent, above, key_id="id-of-old",
+                                 **self.key_for(below))
         self.assertEqual(header, self.header("clone"))
         self.assertEqual((above, True, clones.OFFSETS[above]),
                          (header.type, header.clone, header.data_offset))
@@ -323,7 +323,7 @@ class LayeredTest(clone_cases.CloneTestCase):
     @ddt.data(*PAIRS)
     @ddt.unpack
     def test_new_data(self, below, above, padding):
-        self.layered(self.source(below), above, **self.key_for(below))
+        self.own_header(self.source(below), above, **self.key_for(below))
         keys = self.keys(below, base.NEW)
         plain = self.plaintext("clone", *keys)
         model = bytearray(clones.expected())
@@ -343,8 +343,8 @@ class LayeredTest(clone_cases.CloneTestCase):
     @ddt.data(*PAIRS)
     @ddt.unpack
     def test_larger(self, below, above, padding):
-        self.layered(self.source(below), above, size=3 * SIZE,
-                     **self.key_for(below))
+        self.own_header(self.source(below), above, size=3 * SIZE,
+                        **self.key_for(below))
         self.assert_same_bytes(clones.expected(3 * SIZE), self.guest(
             "clone", *self.keys(below, base.NEW)))
 
@@ -355,7 +355,7 @@ class LayeredTest(clone_cases.CloneTestCase):
     def test_stripe_periods(self, below, above, period, padding):
         """They decide where a payload begins; sources may have any."""
         parent = self.source(below, stripe_period=period * units.MIB)
-        header = self.layered(parent, above, **self.key_for(below))
+        header = self.own_header(parent, above, **self.key_for(below))
         self.assertEqual(0, header.data_offset % (period * units.MIB))
         self.assertEqual(
             [self.base_name(parent, padding)] if padding else [],
@@ -367,17 +367,17 @@ class LayeredTest(clone_cases.CloneTestCase):
         """librbd copies up what is left of it, before there is a header."""
         parent = self.source("luks2")
         error = self.refused(
-            exception.InvalidParameter, self.layered, parent, "luks1",
+            exception.InvalidParameter, self.own_header, parent, "luks1",
             passphrase=base.OLD, size=SIZE + 512)
         self.assertIn("multiple of 65536", str(error))
         # Nothing is cut.
-        self.layered(parent, "luks1", passphrase=base.OLD,
-                     size=SIZE + 12 * units.MIB + 512)
+        self.own_header(parent, "luks1", passphrase=base.OLD,
+                        size=SIZE + 12 * units.MIB + 512)
 
     @ddt.data("luks1", "luks2")
     def test_nothing_of_the_source_is_in_the_header(self, kind):
         parent = self.source("luks2" if kind == "luks1" else "luks1")
-        header = self.layered(parent, kind, passphrase=base.OLD)
+        header = self.own_header(parent, kind, passphrase=base.OLD)
         whole = self.store.contents["clone"].read(0, header.data_offset)
         self.assertNotIn(detect.MAGIC, whole)
         slot, = header.keyslots
@@ -388,7 +388,7 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_into_another_pool(self):
         parent = self.source(store=self.images)
-        self.layered(parent)
+        self.own_header(parent)
         self.assertEqual(["source"], self.images.images())
         self.assertEqual([self.base_name(parent, 16)], self.bases())
         self.assert_same_bytes(clones.expected(),
@@ -396,8 +396,8 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_own_key_clone_below(self):
         self.own_key(self.source("luks2"), "one", key_id="id-of-old")
-        self.layered(self.snapshot("one"), "luks2", "two", THIRD,
-                     passphrase=base.NEW, key_id="id-of-new")
+        self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
+                        passphrase=base.NEW, key_id="id-of-new")
         self.assertEqual(["id-of-new", "id-of-old"], self.notes("two"))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW, base.OLD))
@@ -405,8 +405,8 @@ class LayeredTest(clone_cases.CloneTestCase):
     def test_base_over_a_chain(self):
         """It is a layer, with the header and the first key of its source."""
         self.own_key(self.source("luks1"), "one", key_id="id-of-old")
-        self.layered(self.snapshot("one"), "luks2", "two", THIRD,
-                     passphrase=base.NEW, key_id="id-of-new")
+        self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
+                        passphrase=base.NEW, key_id="id-of-new")
         self.assertEqual(1, len(self.bases()))
         self.assertEqual(["id-of-new", "id-of-new", "id-of-old"],
                          self.notes("two"))
@@ -425,8 +425,8 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_base_over_one_key(self):
         """The last key is for all that follows, so once is enough."""
-        self.layered(self.source("luks1"), "luks2", passphrase=base.OLD,
-                     key_id="id-of-old")
+        self.own_header(self.source("luks1"), "luks2", passphrase=base.OLD,
+                        key_id="id-of-old")
         self.assertEqual(1, len(self.bases()))
         self.assertEqual(["id-of-old"], self.notes())
 
@@ -436,18 +436,18 @@ class LayeredTest(clone_cases.CloneTestCase):
     def test_clone_of_a_clone(self, below, middle, above):
         """The ids that are remembered lead to the passphrases needed."""
         ids = {"id-of-old": base.OLD, "id-of-new": base.NEW}
-        self.layered(self.source(below), middle, "one", key_id="id-of-old",
-                     **self.key_for(below))
-        self.layered(self.snapshot("one"), above, "two", THIRD,
-                     passphrase=base.NEW, key_id="id-of-new")
+        self.own_header(self.source(below), middle, "one", key_id="id-of-old",
+                        **self.key_for(below))
+        self.own_header(self.snapshot("one"), above, "two", THIRD,
+                        passphrase=base.NEW, key_id="id-of-new")
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, *(ids[key_id] for key_id in self.notes("two"))))
 
     def test_unknown_key_ids(self):
-        self.layered(self.source("luks2"), "luks2", "one",
-                     passphrase=base.OLD)
-        self.layered(self.snapshot("one"), "luks2", "two", THIRD,
-                     passphrase=base.NEW)
+        self.own_header(self.source("luks2"), "luks2", "one",
+                        passphrase=base.OLD)
+        self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
+                        passphrase=base.NEW)
         self.assertEqual(["", ""], self.notes("two"))
 
     def test_notes_of_a_plain_source_do_not_count(self):
@@ -456,7 +456,7 @@ class LayeredTest(clone_cases.CloneTestCase):
         self.store.contents["source"].notes[chain.NOTE] = json.dumps(
             {"image": self.store.contents["source"].image_id,
              "keys": ["other"]})
-        self.layered(parent)
+        self.own_header(parent)
         self.assertEqual([], self.notes())
         self.assertEqual([holes.NOTE],
                          [*self.store.contents["clone"].notes])
@@ -467,7 +467,7 @@ class LayeredTest(clone_cases.CloneTestCase):
         parent = self.source(below)
         notes = self.store.contents["source"].notes
         notes[chain.NOTE] = "copied"
-        self.assert_no_copied_notes("source", "clone", lambda: self.layered(
+        self.assert_no_copied_notes("source", "clone", lambda: self.own_header(
             parent, key_id="id-of-old", **self.key_for(below)))
         self.assertEqual([holes.NOTE] + (
             [] if below == "plain" else [chain.NOTE]),
@@ -475,7 +475,7 @@ class LayeredTest(clone_cases.CloneTestCase):
         self.assertEqual("copied", notes[chain.NOTE])
 
     def test_key_id_of_a_plain_source_is_of_no_account(self):
-        self.layered(self.source(), key_id="id-of-nothing")
+        self.own_header(self.source(), key_id="id-of-nothing")
         self.assertEqual([], self.notes())
 
     # refusals
@@ -485,7 +485,7 @@ class LayeredTest(clone_cases.CloneTestCase):
     @ddt.unpack
     def test_old_ceph(self, release, found):
         self.store.release = release
-        error = self.refused(exception.UnsupportedCeph, self.layered,
+        error = self.refused(exception.UnsupportedCeph, self.own_header,
                              self.source())
         self.assertIn("Ceph 18", str(error))
         self.assertIn(found, str(error))
@@ -493,31 +493,31 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_later_ceph(self):
         self.store.release = 20
-        self.layered(self.source())
+        self.own_header(self.source())
         self.assertTrue(self.opens_name("clone", base.NEW))
 
     @ddt.data("luks1", "luks2")
     def test_passphrase_of_the_source_is_needed(self, kind):
         parent = self.source(kind)
-        error = self.refused(exception.InvalidParameter, self.layered,
+        error = self.refused(exception.InvalidParameter, self.own_header,
                              parent)
         self.assertIn("volumes/source@s is encrypted", str(error))
-        error = self.refused(exception.WrongPassphrase, self.layered, parent,
-                             passphrase=base.NEW)
+        error = self.refused(exception.WrongPassphrase, self.own_header,
+                             parent, passphrase=base.NEW)
         self.assertIn("source@s", str(error))
 
     @ddt.data(SIZE - 1, SIZE - 512, 512, 0, -512)
     def test_smaller(self, size):
         for kind in ("plain", "luks1"):
             error = self.refused(
-                exception.InvalidParameter, self.layered,
+                exception.InvalidParameter, self.own_header,
                 self.source(kind, kind), size=size, **self.key_for(kind))
             self.assertIn(str(SIZE), str(error))
 
     def test_no_whole_sectors(self):
         parent = self.source()
         for size in (SIZE + 1, SIZE + 511):
-            error = self.refused(exception.InvalidParameter, self.layered,
+            error = self.refused(exception.InvalidParameter, self.own_header,
                                  parent, "luks1", size=size)
             self.assertIn("multiple of 512 bytes", str(error))
 
@@ -526,21 +526,21 @@ class LayeredTest(clone_cases.CloneTestCase):
               {"type": "luks1", "sector_size": 4096})
     def test_bad_options(self, changes):
         options = dataclasses.replace(clones.LUKS2, **changes)
-        self.refused(exception.RBDLuksError, cloning.layered, self.store,
+        self.refused(exception.RBDLuksError, cloning.own_header, self.store,
                      self.source(), "clone", base.NEW, options)
 
     def test_empty_passphrase(self):
-        self.refused(exception.InvalidParameter, self.layered, self.source(),
-                     new=b"")
+        self.refused(exception.InvalidParameter, self.own_header,
+                     self.source(), new=b"")
 
     def test_existing_image_stays(self):
         parent = self.source()
         self.store.create("clone", units.MIB).__exit__()
-        self.refused(exception.ImageExists, self.layered, parent)
+        self.refused(exception.ImageExists, self.own_header, parent)
 
     def test_missing_snapshot(self):
         self.source()
-        self.refused(exception.ImageNotFound, self.layered,
+        self.refused(exception.ImageNotFound, self.own_header,
                      self.store.parent("source", "nowhere"))
 
     def test_unusable_header_of_the_source(self):
@@ -551,7 +551,7 @@ class LayeredTest(clone_cases.CloneTestCase):
                 detect.MAGIC + b"\0\7", detect.MAGIC + b"\0\2",
                 detect.MAGIC + b"\0\1")):
             content.write(0, start)
-            self.refused(exception.HeaderError, self.layered,
+            self.refused(exception.HeaderError, self.own_header,
                          self.snapshot("source", f"t{number}"),
                          passphrase=base.OLD)
 
@@ -562,7 +562,7 @@ class LayeredTest(clone_cases.CloneTestCase):
     def test_every_failure_removes_clone_and_base(self, below, above,
                                                   padding):
         parent = self.source(below)
-        steps = self.every_step_fails(FULL, lambda: self.layered(
+        steps = self.every_step_fails(FULL, lambda: self.own_header(
             parent, above, **self.key_for(below)))
         self.assertGreater(steps, 15)
         self.assert_same_bytes(clones.expected(), self.guest(
@@ -570,15 +570,15 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_every_failure_spares_what_others_use(self):
         parent = self.source()
-        self.layered(parent, name="other", new=base.OTHER)
-        self.every_step_fails(FULL, lambda: self.layered(parent))
+        self.own_header(parent, name="other", new=base.OTHER)
+        self.every_step_fails(FULL, lambda: self.own_header(parent))
         self.assert_same_bytes(clones.expected(),
                                self.guest("other", base.OTHER))
 
     def test_signal_removes_clone_and_base(self):
         parent = self.source()
         self.every_step_fails(KeyboardInterrupt(),
-                              lambda: self.layered(parent))
+                              lambda: self.own_header(parent))
 
     def test_failure_to_remove_hides_nothing(self):
         parent = self.source()
@@ -586,7 +586,7 @@ class LayeredTest(clone_cases.CloneTestCase):
         for call in ("remove", "remove_snapshot"):
             self.store.steps.faults.update({"lock": FULL, call: problem})
             self.assertIs(FULL, self.assertRaises(
-                exception.ImageFull, self.layered, parent))
+                exception.ImageFull, self.own_header, parent))
             if "clone" in self.store.images():
                 self.assertIn("remove it by hand", self.log.output)
                 self.store.remove("clone")
@@ -595,18 +595,18 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_somebody_makes_the_same_base(self):
         parent = self.source()
-        self.store.steps.before["clone"] = lambda: self.layered(
+        self.store.steps.before["clone"] = lambda: self.own_header(
             parent, name="other", new=base.OTHER)
-        self.layered(parent)
+        self.own_header(parent)
         self.assertEqual(1, len(self.bases()))
         for name, key in (("clone", base.NEW), ("other", base.OTHER)):
             self.assert_same_bytes(clones.expected(), self.guest(name, key))
 
     def test_somebody_completes_the_same_base(self):
         parent = self.source()
-        self.store.steps.before["create_snapshot"] = lambda: self.layered(
+        self.store.steps.before["create_snapshot"] = lambda: self.own_header(
             parent, name="other", new=base.OTHER)
-        self.layered(parent)
+        self.own_header(parent)
         self.assertEqual(
             2, self.store.contents[self.bases()[0]].frozen["base"].children)
         for name, key in (("clone", base.NEW), ("other", base.OTHER)):
@@ -614,9 +614,9 @@ class LayeredTest(clone_cases.CloneTestCase):
 
     def test_somebody_takes_the_name_first(self):
         parent = self.source()
-        self.store.steps.before["create_snapshot"] = lambda: self.layered(
+        self.store.steps.before["create_snapshot"] = lambda: self.own_header(
             parent, new=base.OTHER)
-        self.assertRaises(exception.ImageExists, self.layered, parent)
+        self.assertRaises(exception.ImageExists, self.own_header, parent)
         self.assertTrue(self.opens_name("clone", base.OTHER))
         self.assert_same_bytes(clones.expected(),
                                self.guest("clone", base.OTHER))
@@ -633,13 +633,13 @@ class LayeredTest(clone_cases.CloneTestCase):
 
         self.useFixture(fixtures.MonkeyPatch(
             f"{bases.__name__}.provide", provide_in_vain))
-        self.refused(exception.ImageNotFound, self.layered, parent)
+        self.refused(exception.ImageNotFound, self.own_header, parent)
 
     def test_half_made_base_is_completed(self):
         parent = self.source()
         name = self.base_name(parent, 16)
         self.store.clone(parent, name).__exit__()
-        self.layered(parent)
+        self.own_header(parent)
         self.assert_same_bytes(clones.expected(),
                                self.guest("clone", base.NEW))
 
@@ -652,12 +652,12 @@ class IsEncryptedTest(clone_cases.CloneTestCase):
     def test_sources(self, kind, expected):
         parent = self.source(kind)
         for snapshot in (None, parent.snapshot):
-            with self.store.open_layered("source", True, snapshot) as image:
+            with self.store.open("source", True, snapshot) as image:
                 self.assertIs(expected, header_io.is_encrypted(image))
 
     @ddt.data("luks1", "luks2")
-    def test_layered_clone(self, kind):
-        self.layered(self.source(), kind)
+    def test_clone_with_its_own_header(self, kind):
+        self.own_header(self.source(), kind)
         with self.store.open("clone", read_only=True) as image:
             self.assertTrue(header_io.is_encrypted(image))
 
@@ -671,7 +671,7 @@ class RemoveTest(clone_cases.CloneTestCase):
     def test_base_goes_with_its_last_clone(self):
         parent = self.source()
         for name in ("one", "two", "three"):
-            self.layered(parent, name=name)
+            self.own_header(parent, name=name)
         base_name, = self.bases()
         for name in ("two", "one"):
             self.remove(name)
@@ -685,8 +685,8 @@ class RemoveTest(clone_cases.CloneTestCase):
 
     def test_each_padding_has_its_own(self):
         parent = self.source()
-        self.layered(parent, "luks1", "one")
-        self.layered(parent, "luks2", "two")
+        self.own_header(parent, "luks1", "one")
+        self.own_header(parent, "luks2", "two")
         self.assertEqual(2, len(self.bases()))
         self.remove("one")
         self.assertEqual([self.base_name(parent, 16)], self.bases())
@@ -707,18 +707,18 @@ class RemoveTest(clone_cases.CloneTestCase):
 
     def test_source_that_is_a_clone_of_a_base_stays(self):
         """Whatever its snapshots are called."""
-        self.layered(self.source(), name="one")
-        self.layered(self.snapshot("one", "base"), name="two", new=THIRD,
-                     passphrase=base.NEW)
+        self.own_header(self.source(), name="one")
+        self.own_header(self.snapshot("one", "base"), name="two", new=THIRD,
+                        passphrase=base.NEW)
         self.remove("two")
         self.assertIn("one", self.store.images())
         self.assertEqual(["base"], self.store.contents["one"].snapshots)
 
     def test_chain_from_the_top(self):
         parent = self.source()
-        self.layered(parent, "luks1", "one")
-        self.layered(self.snapshot("one"), "luks2", "two", THIRD,
-                     passphrase=base.NEW)
+        self.own_header(parent, "luks1", "one")
+        self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
+                        passphrase=base.NEW)
         self.assertEqual(2, len(self.bases()))
         self.refused(exception.ImageLocked, self.remove, "one")
         self.remove("two")
@@ -729,12 +729,12 @@ class RemoveTest(clone_cases.CloneTestCase):
         self.assertEqual(["source"], self.store.images())
 
     def test_with_snapshots(self):
-        self.layered(self.source())
+        self.own_header(self.source())
         self.snapshot("clone")
         self.refused(exception.ImageLocked, self.remove)
 
     def test_open(self):
-        self.layered(self.source())
+        self.own_header(self.source())
         with images.MemoryImage(self.store.contents["clone"]):
             self.refused(exception.ImageLocked, self.remove)
 
@@ -742,7 +742,7 @@ class RemoveTest(clone_cases.CloneTestCase):
         self.refused(exception.ImageNotFound, self.remove)
 
     def test_cannot_be_removed(self):
-        self.layered(self.source())
+        self.own_header(self.source())
         for call in ("open", "parent", "remove"):
             self.store.steps.faults[call] = FULL
             self.refused(exception.ImageFull, self.remove)

@@ -35,8 +35,9 @@ class FlattenTestCase(clones.CloneTestCase):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
 
-    def layered(self, parent, name="clone", **options):
-        cloning.layered(self.store, parent, name, base.NEW, LUKS2, **options)
+    def own_header(self, parent, name="clone", **options):
+        cloning.own_header(self.store, parent, name, base.NEW, LUKS2,
+                           **options)
 
     def needs_keys(self, name):
         with self.store.open(name, read_only=True) as image:
@@ -65,7 +66,7 @@ class NeedsKeysTest(FlattenTestCase):
         self.assertIs(False, self.needs_keys("clone"))
 
     def test_header_of_its_own(self):
-        self.layered(self.source())
+        self.own_header(self.source())
         self.assertIs(True, self.needs_keys("clone"))
         self.flatten()
         self.assertIs(False, self.needs_keys("clone"))
@@ -78,7 +79,7 @@ class FlattenTest(FlattenTestCase):
     def test_parent_s_data_is_encrypted_anew(self, kind):
         secret = {} if kind == "plain" else {"passphrase": base.OLD,
                                              "key_id": "id"}
-        self.layered(self.source(kind), **secret)
+        self.own_header(self.source(kind), **secret)
         asked = []
 
         def fetch(key_id):
@@ -111,21 +112,21 @@ class FlattenTest(FlattenTestCase):
         self.assertEqual(before, self.state())
 
     def test_wrong_passphrase_changes_nothing(self):
-        self.layered(self.source())
+        self.own_header(self.source())
         before = self.state()
         self.assertRaises(exception.WrongPassphrase, flattening.flatten,
                           self.store, "clone", base.OTHER)
         self.assertEqual(before, self.state())
 
     def test_key_that_nobody_has_changes_nothing(self):
-        self.layered(self.source("luks1"), passphrase=base.OLD, key_id="id")
+        self.own_header(self.source("luks1"), passphrase=base.OLD, key_id="id")
         before = self.state()
         self.assertRaises(exception.OperationRefused, self.flatten)
         self.assertEqual(before, self.state())
 
     @ddt.data(16, None)
     def test_old_ceph_changes_nothing(self, release):
-        self.layered(self.source())
+        self.own_header(self.source())
         before = self.state()
         self.store.release = release
         error = self.assertRaises(exception.UnsupportedCeph, self.flatten)
@@ -197,7 +198,7 @@ class ReleaseParentsTest(FlattenTestCase):
                          sorted(self.store.images()))
 
     def test_padded_base(self):
-        self.layered(self.source())
+        self.own_header(self.source())
         with self.store.open("clone", read_only=True) as image:
             parent = image.parent()
         self.assertEqual(1, len(self.bases()))

@@ -93,18 +93,18 @@ class CloneTest(CloneTestCase):
         self.assertEqual((None, []), (shown["parent"],
                                       shown["parent_keys"]))
 
-    def test_layered_over_plain(self):
+    def test_own_header_over_plain(self):
         self.plain()
-        facts = self.json(*self.argv("--layered", "--type", "luks2"))
+        facts = self.json(*self.argv("--own-header", "--type", "luks2"))
         self.assertEqual(("luks2", units.MIB, 17 * units.MIB, True), (
             facts["type"], facts["decrypted_size"], facts["image_size"],
             facts["clone"]))
         self.assertTrue(self.opens(base.NEW))
         self.assert_base("golden.s.16M")
 
-    def test_layered_over_encrypted(self):
+    def test_own_header_over_encrypted(self):
         self.encrypted()
-        facts = self.json(*self.argv("--layered", *self.key))
+        facts = self.json(*self.argv("--own-header", *self.key))
         self.assertEqual(("luks1", units.MIB, 5 * units.MIB, True), (
             facts["type"], facts["decrypted_size"], facts["image_size"],
             facts["clone"]))
@@ -113,25 +113,25 @@ class CloneTest(CloneTestCase):
 
     def test_table(self):
         self.plain()
-        output, _errors = self.run_command(*self.argv("--layered"))
+        output, _errors = self.run_command(*self.argv("--own-header"))
         self.assertIn("decrypted_size | 1 MiB (1048576 bytes)",
                       " ".join(output.split()))
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_size(self, way):
         self.encrypted()
         facts = self.json(*self.argv(way, "--size", "3M", *self.key))
         self.assertEqual((3 * units.MIB, 7 * units.MIB),
                          (facts["decrypted_size"], facts["image_size"]))
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_smaller(self, way):
         self.encrypted()
         error = self.error(1, *self.argv(way, "--size", "1023K", *self.key))
         self.assertIn("is less than the 1048576 bytes of the source", error)
         self.assertEqual(["golden"], self.pool.images())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_no_whole_sectors(self, way):
         self.encrypted()
         error = self.error(1, *self.argv(way, "--size", str(units.MIB + 1),
@@ -139,7 +139,7 @@ class CloneTest(CloneTestCase):
         self.assertIn("is not a multiple of 512 bytes", error)
         self.assertEqual(["golden"], self.pool.images())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_plain_clone_below(self, way):
         """It has a copy of the note of the clone below it."""
         self.encrypted()
@@ -156,10 +156,10 @@ class CloneTest(CloneTestCase):
 
     def test_namespaces(self):
         self.plain(pool="volumes/space")
-        self.json(*self.argv("--layered", source="volumes/space/golden@s"))
+        self.json(*self.argv("--own-header", source="volumes/space/golden@s"))
         self.assert_base("golden.s.4M")
         self.plain()
-        self.json(*self.argv("--layered", target="volumes/space/v"))
+        self.json(*self.argv("--own-header", target="volumes/space/v"))
         self.assertIn("v", self.cluster.pools["volumes/space"].images())
 
     def test_both_passphrases_on_stdin(self):
@@ -169,7 +169,7 @@ class CloneTest(CloneTestCase):
                   *base.QUICK_FLAGS, stdin=b"\n".join((base.OLD, base.NEW)))
         self.assertTrue(self.opens(base.NEW))
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_asked_for(self, way):
         self.encrypted()
         self.prompts(*(key.decode() for key in (base.OLD, base.NEW,
@@ -183,7 +183,7 @@ class CloneTest(CloneTestCase):
         self.plain()
         self.prompts(base.NEW.decode(), base.NEW.decode())
         self.run_command("clone", "volumes/golden@s", "volumes/v",
-                         "--layered", *base.QUICK_FLAGS)
+                         "--own-header", *base.QUICK_FLAGS)
         self.assertEqual(2, len(self.asked))
         self.assertTrue(self.opens(base.NEW))
 
@@ -208,7 +208,7 @@ class CloneTest(CloneTestCase):
         self.assertIn("--own-key", self.usage_error(
             "clone", "volumes/golden@s", "volumes/v"))
         self.assertIn("not allowed with", self.usage_error(
-            *self.argv("--own-key", "--layered")))
+            *self.argv("--own-key", "--own-header")))
 
     def test_files(self):
         self.encrypted()
@@ -218,7 +218,7 @@ class CloneTest(CloneTestCase):
     def test_flatten_is_for_own_key(self):
         self.plain()
         self.assertIn("is for --own-key", self.error(
-            1, *self.argv("--layered", "--flatten")))
+            1, *self.argv("--own-header", "--flatten")))
         self.assertEqual(["golden"], self.pool.images())
 
     @ddt.data((None, "none with encryption"), (16, "that of Ceph 16"))
@@ -226,12 +226,12 @@ class CloneTest(CloneTestCase):
     def test_old_ceph(self, release, found):
         self.plain()
         self.pool.release = release
-        error = self.error(1, *self.argv("--layered"))
+        error = self.error(1, *self.argv("--own-header"))
         self.assertIn("Ceph 18", error)
         self.assertIn(found, error)
         self.assertEqual(["golden"], self.pool.images())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_wrong_passphrase(self, way):
         self.encrypted()
         error = self.error(2, *self.argv(
@@ -239,7 +239,7 @@ class CloneTest(CloneTestCase):
         self.assertIn("volumes/golden@s", error)
         self.assertEqual(["golden"], self.pool.images())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_existing(self, way):
         self.encrypted()
         self.make_pool_volume("v")
@@ -251,7 +251,7 @@ class CloneTest(CloneTestCase):
               "nowhere/golden@s")
     def test_missing(self, source):
         self.encrypted()
-        for way in ("--own-key", "--layered"):
+        for way in ("--own-key", "--own-header"):
             self.assertIn("nowhere", self.error(
                 4, *self.argv(way, *self.key, source=source)))
 
@@ -264,14 +264,14 @@ class CloneTest(CloneTestCase):
         self.plain()
         for flags in (("--iterations", "999"), ("--cipher", "aes"),
                       ("--sector-size", "4096")):
-            self.error(1, *self.argv("--layered", *flags))
+            self.error(1, *self.argv("--own-header", *flags))
         self.assertEqual(["golden"], self.pool.images())
 
     def test_failure_is_one_line(self):
         self.plain()
         self.pool.steps.faults["zero"] = exception.ImageFull(action="write")
         self.assertIn("volumes/v: no space left", self.error(
-            4, "-q", *self.argv("--layered")))
+            4, "-q", *self.argv("--own-header")))
         self.assertEqual(["golden"], self.pool.images())
 
 
@@ -285,7 +285,7 @@ class ImageTest(CloneTestCase):
     def clone(self, way, *flags, source="volumes/golden", **options):
         return self.json(*self.argv(way, *flags, source=source, **options))
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_image(self, way):
         self.make_pool_volume("golden")
         facts = self.clone(way, *self.key)
@@ -302,21 +302,21 @@ class ImageTest(CloneTestCase):
 
     def test_plain_image_in_a_namespace(self):
         self.plain(pool="volumes/space")
-        self.clone("--layered", source="volumes/space/golden")
+        self.clone("--own-header", source="volumes/space/golden")
         self.assertEqual(["s", "v.clone_snap"],
                          self.snapshots("volumes/space"))
         self.json("remove", "volumes/v", "--force")
         self.assertEqual(["s"], self.snapshots("volumes/space"))
         self.assertEqual([], self.pool.images())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_removed(self, way):
         self.make_pool_volume("golden")
         self.clone(way, *self.key)
         self.json("remove", "volumes/v", "--force")
         self.assertEqual([], self.snapshots())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_failure(self, way):
         self.make_pool_volume("golden")
         for code, flags in (
@@ -327,7 +327,7 @@ class ImageTest(CloneTestCase):
             self.assertEqual([], self.snapshots())
         self.assertEqual(["golden"], self.pool.images())
 
-    @ddt.data("--own-key", "--layered")
+    @ddt.data("--own-key", "--own-header")
     def test_snapshot_of_an_earlier_clone(self, way):
         self.make_pool_volume("golden").freeze("v.clone_snap")
         error = self.error(5, *self.argv(way, *self.key,
@@ -359,7 +359,7 @@ class KeyIdTest(CloneTestCase):
         with self.pool.open("golden") as image:
             keyslots.rekey(image, base.OLD, b"01" * 32)
         self.pool.contents["golden"].freeze("s")
-        for way in ("--own-key", "--layered"):
+        for way in ("--own-key", "--own-header"):
             self.json("clone", "volumes/golden@s", f"volumes/v{way}", way,
                       "--key-id", "old-id", "--new-key-id", "new-id",
                       *self.config)
@@ -381,7 +381,7 @@ class RemoveTest(CloneTestCase):
     def setUp(self):
         super().setUp()
         self.plain()
-        self.json(*self.argv("--layered"))
+        self.json(*self.argv("--own-header"))
 
     def test_with_its_base(self):
         self.assertEqual({"removed": ["volumes/v"]},
@@ -389,7 +389,7 @@ class RemoveTest(CloneTestCase):
         self.assertEqual(["golden"], self.pool.images())
 
     def test_without_the_base_of_others(self):
-        self.json(*self.argv("--layered", target="volumes/other"))
+        self.json(*self.argv("--own-header", target="volumes/other"))
         self.json("remove", "volumes/v", "--force")
         self.assertEqual(1, len(self.bases()))
         self.assertTrue(self.opens(base.NEW, "other"))

@@ -21,7 +21,8 @@ from oslo_concurrency import processutils
 import testtools
 
 from os_brick_rbd_luks.cmd import host
-from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import releases
 
 
 class HostTest(testtools.TestCase):
@@ -36,10 +37,11 @@ class HostTest(testtools.TestCase):
             processutils, "execute", autospec=True,
             return_value=("", ""))).mock
         self.useFixture(fixtures.MockPatchObject(
-            cluster, "librbd_encryption", autospec=True, return_value=16))
+            releases, "installed", autospec=True,
+            return_value=base.Librbd(16)))
 
     def test_all_there(self):
-        self.assertEqual((None, 16, None), self.probe(False))
+        self.assertEqual((None, base.Librbd(16), None), self.probe(False))
         self.execute.assert_not_called()
 
     def probe(self, is_rbd):
@@ -75,13 +77,13 @@ class HostTest(testtools.TestCase):
 
 
 class LibrbdTest(testtools.TestCase):
-    """``cluster.librbd_encryption``: by what the binding can do."""
+    """``releases.installed``: by what the binding can do."""
 
     def found(self, *names):
         rbd = mock.Mock(spec=["Image"])
         rbd.Image = mock.Mock(spec=list(names))
         with mock.patch.dict("sys.modules", {"rbd": rbd}):
-            return cluster.librbd_encryption()
+            return releases.installed().release
 
     def test_releases(self):
         self.assertIsNone(self.found())
@@ -91,4 +93,4 @@ class LibrbdTest(testtools.TestCase):
 
     def test_none(self):
         with mock.patch.dict("sys.modules", {"rbd": None}):
-            self.assertIsNone(cluster.librbd_encryption())
+            self.assertIsNone(releases.installed().release)

@@ -20,6 +20,7 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.fakes import image as images
@@ -145,7 +146,7 @@ class InfoTest(base.CommandTestCase):
 
         def probe(is_rbd):
             asked.append(is_rbd)
-            return engines.Host("no QEMU", 18, None)
+            return engines.Host("no QEMU", image_base.Librbd(18), None)
 
         self.patch("os_brick_rbd_luks.cmd.host.probe", probe)
         facts = self.json("info", "volumes/v")

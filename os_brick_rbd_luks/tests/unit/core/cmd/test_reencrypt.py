@@ -256,8 +256,8 @@ class LayersTest(ReencryptTestCase):
     def make_clone(self, kind="luks2"):
         self.make_plain("golden", DATA.ljust(8 * units.MIB, b"\0"))
         self.pool.contents["golden"].freeze("s")
-        cloning.layered(self.pool, self.pool.parent("golden", "s"), "v",
-                        base.OLD, formatting.Options(type=kind))
+        cloning.own_header(self.pool, self.pool.parent("golden", "s"), "v",
+                           base.OLD, formatting.Options(type=kind))
 
     def reencrypt(self, *flags):
         self.run_command(*self.argv(*flags))
@@ -364,8 +364,8 @@ class RealignTest(ReencryptTestCase):
     def test_own_header_of_a_clone(self):
         self.make_plain("golden", bytes(units.MIB))
         self.pool.contents["golden"].freeze("s")
-        cloning.layered(self.pool, self.pool.parent("golden", "s"), "c",
-                        base.OLD, LUKS2)
+        cloning.own_header(self.pool, self.pool.parent("golden", "s"), "c",
+                           base.OLD, LUKS2)
         for command in ("realign", "export"):
             error = self.error(5, command, "volumes/c", *(
                 ("volumes/w",) if command == "realign" else

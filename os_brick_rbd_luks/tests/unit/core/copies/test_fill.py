@@ -106,13 +106,13 @@ class FillTest(clones.CloneTestCase):
         before = self.read("luks2")
         self.store.release = None
         fill.fill(self.store, "luks2", base.OLD)
+        self.store.release = 18
         self.assert_same_bytes(before, self.read(self.copy("luks2")))
 
     @ddt.data(16, 18)
     def test_rekeyed_clone(self, release):
         """What is its source's is data, and what is nobody's is filled."""
         self.store.release = release
-        self.store.contents["luks2"].release = release
         before = self.read("luks2")
         parent = self.snapshot("luks2")
         cloning.own_key(self.store, parent, "clone", base.OLD, base.NEW,
@@ -139,8 +139,8 @@ class FillTest(clones.CloneTestCase):
         self.assert_refused(exception.WrongPassphrase, "luks2", base.NEW)
 
     def test_clone_with_its_own_header(self):
-        cloning.layered(self.store, self.source(), "clone", base.NEW,
-                        clones.LUKS2)
+        cloning.own_header(self.store, self.source(), "clone", base.NEW,
+                           clones.LUKS2)
         self.assert_refused(exception.OperationRefused, "clone", base.NEW)
 
     def test_plain_image(self):

@@ -177,4 +177,5 @@ class StreamTest(transfers.TransferTestCase):
         self.store.release = None
         self.new(self.source(), "luks1", size=SIZE)
         self.assertIn("slow", log.output)
+        self.store.release = 18
         self.assert_same_bytes(clones.expected(), self.seen("new", "luks1"))

@@ -156,8 +156,8 @@ class RawcopyTest(clones.CloneTestCase):
 
     @ddt.data("luks1", "luks2")
     def test_clone_with_its_own_header(self, kind):
-        cloning.layered(self.store, super().source(), "clone", base.NEW,
-                        clones.FORMATS[kind])
+        cloning.own_header(self.store, super().source(), "clone", base.NEW,
+                           clones.FORMATS[kind])
         self.assert_refused(exception.OperationRefused, "clone")
         with self.store.open("clone") as image:
             self.assertRaises(exception.OperationRefused,

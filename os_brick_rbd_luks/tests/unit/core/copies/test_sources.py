@@ -203,7 +203,6 @@ class VolumeSourceTest(source_cases.SourceTestCase):
 
     def test_old_librbd_needs_no_other_key(self):
         self.store.release = 16
-        self.store._made["release"] = 16
         self.clone()
         with self.opened(passphrase=base.NEW) as volume:
             self.assert_same_bytes(clones.expected(), self.read_all(volume))

@@ -381,7 +381,7 @@ class ExistingTest(transfers.TransferTestCase):
         self.volume("luks1", data=b"old")
         content = self.store.contents["v"]
         content.object_size = content.stripe_period = 3 * units.MIB
-        content.release = self.store.release = 16
+        self.store.release = 16
         whole = content.copy()
         content.objects.clear()
         whole.object_size = clones.OBJECT

@@ -269,7 +269,7 @@ class CloneTest(ResizeTestCase):
             cloning.own_key(self.store, parent, "volume", base.OLD, base.NEW,
                             size=size)
         else:
-            cloning.layered(
+            cloning.own_header(
                 self.store, parent, "volume", base.NEW, OPTIONS[above],
                 passphrase=None if below == "plain" else base.OLD, size=size)
         return (base.NEW,) if below == "plain" else (base.NEW, base.OLD)

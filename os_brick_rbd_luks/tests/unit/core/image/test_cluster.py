@@ -119,6 +119,18 @@ class AttachedTest(CephTestCase):
                 "client_mount_timeout", "rados_osd_op_timeout",
                 "rados_mon_op_timeout", "rbd_cache")))
 
+    def test_format_of_clones_is_set_once(self):
+        """It is the whole client's."""
+        with cluster.connect(user="cinder") as connection:
+            conf = self.ceph.history[0].conf
+            self.assertEqual("2", conf["rbd_default_clone_format"])
+            with connection.pool("volumes") as pool:
+                with pool.open("volume-1") as image:
+                    image.create_snapshot("s")
+                before = dict(conf)
+                pool.clone(pool.parent("volume-1", "s"), "clone").__exit__()
+                self.assertEqual(before, conf)
+
     def test_namespace(self):
         with brick.attached(properties(
                 name="volumes/space/volume-1")) as image:

@@ -18,7 +18,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.tests.contracts import image as contract
 from os_brick_rbd_luks.tests.fakes import store as stores
 
@@ -31,7 +31,7 @@ class MemoryContractTest(contract.ImageContract, testtools.TestCase):
         return stores.MemoryStore(), "volume-1"
 
     def lock_expires(self, image, lock):
-        image.content.clock.advance(librbd.LOCK_DURATION)
+        image.content.clock.advance(header_lock.LOCK_DURATION)
         return True
 
 

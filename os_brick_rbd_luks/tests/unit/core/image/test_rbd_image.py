@@ -28,7 +28,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.tests.contracts import block as blocks
 from os_brick_rbd_luks.tests.contracts import clone as clones
 from os_brick_rbd_luks.tests.contracts import image as images
@@ -79,7 +79,7 @@ class LibrbdTestCase(testtools.TestCase):
                 stack.enter_context(connection.pool("volumes", "space")))
 
 
-class LibrbdImageTest(images.ImageContract, LibrbdTestCase):
+class RBDImageTest(images.ImageContract, LibrbdTestCase):
 
     def make_store(self):
         return self.open_pools(object_size=base.DEFAULT_OBJECT_SIZE,
@@ -87,7 +87,7 @@ class LibrbdImageTest(images.ImageContract, LibrbdTestCase):
                                )[0], "volume-1"
 
     def lock_expires(self, image, lock):
-        self.ceph.clock.advance(librbd.LOCK_DURATION)
+        self.ceph.clock.advance(header_lock.LOCK_DURATION)
         return True
 
 
@@ -164,19 +164,19 @@ class LibrbdFeaturesTest(LibrbdTestCase):
             image.create_snapshot("s")
 
     def is_deep(self, name, store=None):
-        with (store or self.store).open_layered(name) as image:
+        with (store or self.store).open(name) as image:
             return image.is_deep_clone()
 
     def test_fast_diff_goes_once(self):
         self.make()
-        with self.store.open_layered("first") as image:
+        with self.store.open("first") as image:
             self.assertTrue(image.drop_fast_diff())
             self.assertFalse(image.drop_fast_diff())
             self.assertEqual({"layering"}, image.features())
 
     def test_no_permission_to_switch_it_off(self):
         self.make()
-        with self.store.open_layered("first") as image:
+        with self.store.open("first") as image:
             self.ceph.faults["update_features"] = (
                 self.ceph.rbd.PermissionError("no"))
             self.assertRaises(exception.ImageAccessDenied,
@@ -369,7 +369,7 @@ class ErrorTest(LibrbdTestCase):
 
     def test_identity_of_a_snapshot_that_was_removed(self):
         self.image.create_snapshot("t")
-        with self.store.open_layered("clone", snapshot="t") as image:
+        with self.store.open("clone", snapshot="t") as image:
             self.image.remove_snapshot("t")
             self.assertRaises(exception.ImageNotFound, image.identity)
 
@@ -438,11 +438,11 @@ class ErrorTest(LibrbdTestCase):
 class ReleaseTest(testtools.TestCase):
 
     @ddt.data(None, 16, 18)
-    def test_encryption_release(self, release):
+    def test_librbd(self, release):
         self.useFixture(ceph.Ceph(release=release))
         with cluster.connect(user="cinder") as connection, \
                 connection.pool("volumes") as pool:
-            self.assertEqual(release, pool.encryption_release())
+            self.assertEqual(release, pool.librbd.release)
 
 
 @ddt.ddt

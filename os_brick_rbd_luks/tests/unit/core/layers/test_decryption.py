@@ -54,7 +54,6 @@ class DecryptionTestCase(clones.CloneTestCase):
         creating.create(self.store, "v", clones.SIZE, base.OLD, options,
                         features=frozenset(features))
         content = self.store.contents["v"]
-        content.release = release
         if not aligned:
             # As if its objects were larger.
             content.stripe_period = 2 * content.size
@@ -62,10 +61,10 @@ class DecryptionTestCase(clones.CloneTestCase):
         self.addCleanup(image.__exit__)
         return image, header_io.read_header(image)
 
-    def options(self, image, header, release, fetch=decryption.no_keys):
+    def options(self, image, header, fetch=decryption.no_keys):
         return decryption.block_options(
             {"driver": "rbd", "pool": "volumes", "image": "v"}, image, header,
-            base.OLD, release, fetch)
+            base.OLD, fetch)
 
     def assert_no_secret(self, *seen):
         for secret in SECRETS:
@@ -99,10 +98,10 @@ class TableTest(DecryptionTestCase):
         image, header = self.volume(options, features, aligned, release)
         if engine is None:
             error = self.assertRaises(exception.UnsupportedHeader,
-                                      self.options, image, header, release)
+                                      self.options, image, header)
             self.assertIn(image.name, str(error))
             return
-        found = self.options(image, header, release)
+        found = self.options(image, header)
         secret = found.pop(
             "key-secret" if engine == "qemu" else "encrypt.key-secret")
         self.assertEqual(base.OLD, secret.value)
@@ -121,7 +120,7 @@ class TableTest(DecryptionTestCase):
     @ddt.unpack
     def test_handle(self, options, features, aligned, release, _qemu, view):
         image, header = self.volume(options, features, aligned, release)
-        plain = decryption.open_view(image, header, base.OLD, release, ())
+        plain = decryption.open_view(image, header, base.OLD, ())
         self.assertEqual(clones.SIZE, plain.size())
         self.assertIs(view == "python",
                       isinstance(plain, plaintext.Plaintext))
@@ -139,7 +138,7 @@ class TableTest(DecryptionTestCase):
             image, header = self.volume(options, release=release)
             self.assertRaises(
                 exception.WrongPassphrase, decryption.open_view, image,
-                header, base.NEW, release, ())
+                header, base.NEW, ())
             image.__exit__()
             self.store.remove("v")
 
@@ -162,14 +161,14 @@ class ChainTest(DecryptionTestCase):
         chain.write(image, [*keys])
         return image, header_io.read_header(image)
 
-    def find(self, image, header, release, fetch=decryption.no_keys):
+    def find(self, image, header, fetch=decryption.no_keys):
         return decryption.block_options(
-            {"driver": "rbd"}, image, header, base.NEW, release, fetch)
+            {"driver": "rbd"}, image, header, base.NEW, fetch)
 
     def test_rekeyed_luks1_needs_nothing_else_in_qemu(self):
         """Its own driver reads all layers with the one volume key."""
         image, header = self.clone()
-        found = self.find(image, header, 18)
+        found = self.find(image, header)
         self.assertEqual("luks", found["driver"])
         self.assertEqual(base.NEW, found["key-secret"].value)
 
@@ -177,7 +176,8 @@ class ChainTest(DecryptionTestCase):
     @ddt.unpack
     def test_old_librbd_asks_for_nothing_else(self, kind, release, name):
         image, header = self.clone(kind)
-        found = self.find(image, header, release)
+        self.store.release = release
+        found = self.find(image, header)
         self.assertEqual(
             {"driver": "rbd", "encrypt.format": name},
             {key: value for key, value in found.items()
@@ -189,7 +189,7 @@ class ChainTest(DecryptionTestCase):
     def test_layers(self, kind, own, name):
         image, header = self.clone(kind, own, keys=("key-1", "key-2"))
         keys = {"key-1": base.OLD, "key-2": base.OTHER}
-        found = self.find(image, header, 18, keys.__getitem__)
+        found = self.find(image, header, keys.__getitem__)
         secrets = {key: value.value for key, value in found.items()
                    if key.endswith("key-secret")}
         self.assertEqual(
@@ -205,14 +205,14 @@ class ChainTest(DecryptionTestCase):
     def test_key_manager_is_needed(self):
         image, header = self.clone("luks2")
         error = self.assertRaises(exception.OperationRefused, self.find,
-                                  image, header, 18)
+                                  image, header)
         self.assertIn("key-1", str(error))
         self.assertEqual(image.name, error.image)
 
     def test_key_that_no_key_manager_has(self):
         image, header = self.clone("luks2", keys=(chain.UNKNOWN,))
         error = self.assertRaises(
-            exception.OperationRefused, self.find, image, header, 18,
+            exception.OperationRefused, self.find, image, header,
             lambda key_id: self.fail("there is no id"))
         self.assertIn("of its source", str(error))
 
@@ -227,13 +227,12 @@ class ChainTest(DecryptionTestCase):
     def test_luks1_without_the_key_below(self, release, kind, keys, lacks):
         """librbd cannot read it; QEMU and Python can."""
         image, header = self.clone(kind, keys=keys)
-        self.assertIs(lacks, decryption.lacks_keys(image, header, release))
+        self.store.release = release
+        self.assertIs(lacks, decryption.lacks_keys(image, header))
         if lacks:
-            self.assertEqual([], decryption.below(image, release,
-                                                  decryption.no_keys))
-            self.assertEqual("luks", self.find(image, header,
-                                               release)["driver"])
-            view = decryption.open_view(image, header, base.NEW, release, ())
+            self.assertEqual([], decryption.below(image, decryption.no_keys))
+            self.assertEqual("luks", self.find(image, header)["driver"])
+            view = decryption.open_view(image, header, base.NEW, ())
             self.assertIsInstance(view, plaintext.Plaintext)
             self.assertIn("not known", self.log.output)
 
@@ -241,18 +240,21 @@ class ChainTest(DecryptionTestCase):
         """Nobody reads it there."""
         image, header = self.clone(own=True)
         for release in (16, None):
+            self.store.release = release
             self.assertRaises(exception.UnsupportedHeader, self.find, image,
-                              header, release)
+                              header)
             self.assertRaises(
                 exception.UnsupportedHeader, decryption.open_view, image,
-                header, base.NEW, release, ())
+                header, base.NEW, ())
 
     def test_handle(self):
         image, header = self.clone(own=True)
-        below = decryption.below(image, 18, {"key-1": base.OLD}.__getitem__)
+        self.store.release = 16
+        self.assertEqual([], decryption.below(image, None))
+        self.store.release = 18
+        below = decryption.below(image, {"key-1": base.OLD}.__getitem__)
         self.assertEqual([base.OLD], below)
-        self.assertEqual([], decryption.below(image, 16, None))
-        view = decryption.open_view(image, header, base.NEW, 18, below)
+        view = decryption.open_view(image, header, base.NEW, below)
         self.assertEqual(bytes(10), view.read(0, 10))
 
 
@@ -270,8 +272,7 @@ class HolesTest(DecryptionTestCase):
         if ask:
             holes.keep(image)
         with self.store.open("v") as again:
-            view = decryption.open_view(again, header, base.OLD,
-                                        self.store.release, ())
+            view = decryption.open_view(again, header, base.OLD, ())
             try:
                 return holes.stay_zeros(image, header, view)
             finally:
@@ -337,7 +338,7 @@ class HolesTest(DecryptionTestCase):
         image, header = self.volume(XTS2)
         holes.keep(image)
         with self.store.open("v") as again:
-            view = decryption.open_view(again, header, base.OLD, 18, ())
+            view = decryption.open_view(again, header, base.OLD, ())
             self.store.steps.before["read"] = lambda: (
                 self.store.steps.faults.update(
                     read=exception.ImageIOError(action="read", reason="x")))

@@ -38,24 +38,24 @@ class HolesTest(clones.CloneTestCase):
     def option(self, name, store=None):
         return (store or self.store).contents[name].notes.get(OPTION)
 
-    def layered(self, parent, kind="luks2", **options):
-        return cloning.layered(self.store, parent, "clone", base.NEW,
-                               clones.FORMATS[kind], **options)
+    def own_header(self, parent, kind="luks2", **options):
+        return cloning.own_header(self.store, parent, "clone", base.NEW,
+                                  clones.FORMATS[kind], **options)
 
     def own_key(self, parent, **options):
         return cloning.own_key(self.store, parent, "clone", base.OLD, base.NEW,
                                **options)
 
     @ddt.data("luks1", "luks2")
-    def test_layered_over_plain(self, kind):
+    def test_own_header_over_plain(self, kind):
         """A plain source is read as before."""
-        self.layered(self.source(), kind)
+        self.own_header(self.source(), kind)
         self.assertEqual("1", self.option("clone"))
         self.assertIsNone(self.option("source"))
 
     @ddt.data("luks1", "luks2")
-    def test_layered_over_encrypted(self, kind):
-        self.layered(self.source(kind), passphrase=base.OLD)
+    def test_own_header_over_encrypted(self, kind):
+        self.own_header(self.source(kind), passphrase=base.OLD)
         self.assertEqual("1", self.option("clone"))
         self.assertEqual("1", self.option("source"))
         self.assertEqual("", self.log.output)
@@ -75,12 +75,12 @@ class HolesTest(clones.CloneTestCase):
         """Clones copy it; 0 means the size of an object."""
         parent = self.source("luks2")
         self.store.contents["source"].notes[OPTION] = "0"
-        self.layered(parent, passphrase=base.OLD)
+        self.own_header(parent, passphrase=base.OLD)
         self.assertEqual("1", self.option("clone"))
         self.assertEqual("1", self.option("source"))
 
     def test_set_once(self):
-        self.layered(self.source("luks2"), passphrase=base.OLD)
+        self.own_header(self.source("luks2"), passphrase=base.OLD)
         self.store.steps.done.clear()
         parent = self.store.parent("source", "s")
         holes.keep_source(self.store, parent)
@@ -90,8 +90,8 @@ class HolesTest(clones.CloneTestCase):
         self.assertNotIn("set_note", self.store.steps.done)
 
     def test_source_of_another_pool(self):
-        self.layered(self.source("luks2", store=self.images),
-                     passphrase=base.OLD)
+        self.own_header(self.source("luks2", store=self.images),
+                        passphrase=base.OLD)
         self.assertEqual("1", self.option("clone"))
         self.assertIsNone(self.option("source", self.images))
         self.assertIn("images/space/source@s: holes in it may read as noise",

@@ -60,8 +60,8 @@ class LayersTestCase(base.HypervisorTestCase):
                  "key-of-parent")):
             with pool.open(source) as image:
                 image.create_snapshot("s")
-            cloning.layered(pool, pool.parent(source, "s"), name, new,
-                            OPTIONS, passphrase=old, key_id=key_id)
+            cloning.own_header(pool, pool.parent(source, "s"), name, new,
+                               OPTIONS, passphrase=old, key_id=key_id)
 
     def secrets(self):
         yield from super().secrets()

@@ -133,16 +133,17 @@ class KeysBelowTest(clones.CloneTestCase):
     @ddt.unpack
     def test_of_a_key_manager(self, release, expected):
         image = self.clone("luks2", "one", "two")
-        self.assertEqual(expected, preparing.keys_below(image, release))
+        self.store.release = release
+        self.assertEqual(expected, preparing.keys_below(image))
 
     @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
     def test_luks2_needs_them_all(self, keys):
         image = self.clone("luks2", *keys)
         error = self.assertRaises(exception.OperationRefused,
-                                  preparing.keys_below, image, 18)
+                                  preparing.keys_below, image)
         self.assertIn("flatten", str(error))
 
     @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
     def test_luks1_has_readers_that_need_none(self, keys):
         self.assertEqual([], preparing.keys_below(
-            self.clone("luks1", *keys), 18))
+            self.clone("luks1", *keys)))

@@ -25,12 +25,12 @@ from os_brick_rbd_luks.tests import selection
 
 @ddt.ddt
 @selection.needs("layers", "bluestore")
-class LayeredTest(base.BluestoreTestCase):
+class OwnHeaderTest(base.BluestoreTestCase):
 
     def clone(self, parent, options, key=functional.NEW_KEY, **how):
         """Make a clone that goes with its base; its name."""
-        name = f"{self.name()}-layered"
-        cloning.layered(self.pool, parent, name, key, options, **how)
+        name = f"{self.name()}-own-header"
+        cloning.own_header(self.pool, parent, name, key, options, **how)
         self.addCleanup(cloning.remove, self.pool, name)
         return name
 

@@ -28,14 +28,14 @@ from os_brick_rbd_luks.tests import units
 
 
 @selection.needs("layers")
-class LayeredTest(image_base.ImageTestCase):
+class OwnHeaderTest(image_base.ImageTestCase):
 
     def setUp(self):
         super().setUp()
         self.extents = images.spread(units.GIB)
         self.image_id = self.rbd_image(units.GIB, self.extents)
         self.source = self.of_image(self.image_id, "luks2")
-        self.assertTrue(self.is_layered(self.source))
+        self.assertTrue(self.has_own_header(self.source))
         self.check(self.source, self.extents)
 
     def bases(self):
@@ -156,7 +156,7 @@ class LayeredTest(image_base.ImageTestCase):
     def test_upload(self):
         image_id = self.upload(self.source)
         # What was sent is a copy of its own; the volume stays as it is.
-        self.assertTrue(self.is_layered(self.source))
+        self.assertTrue(self.has_own_header(self.source))
         self.check(self.source, self.extents)
         self.assertEqual(units.GIB + 4 * units.MIB, os.path.getsize(
             self.glance.path(image_id)))

@@ -37,7 +37,7 @@ SIZE = clones.SIZE
 
 @ddt.ddt
 @selection.needs("layers")
-class LayeredTest(clones.CloneTestCase):
+class OwnHeaderTest(clones.CloneTestCase):
 
     def setUp(self):
         super().setUp()
@@ -55,9 +55,9 @@ class LayeredTest(clones.CloneTestCase):
                 if name.startswith("rbd-luks-base")
                 and f"test-{os.getpid()}-" in name]
 
-    def layered_name(self):
+    def clone_name(self):
         """A clone's name; its base goes with it."""
-        name = f"{self.name()}-layered"
+        name = f"{self.name()}-own-header"
         self.addCleanup(self._forget, name)
         return name
 
@@ -85,8 +85,8 @@ class LayeredTest(clones.CloneTestCase):
         """Not one byte is lost, holes are zeros, the parent stays."""
         source, parent = self.plain((0, b"first"), (20 * units.MIB, b"middle"),
                                     (SIZE - 4, b"last"))
-        name = self.layered_name()
-        header = cloning.layered(self.pool, parent, name, base.KEY, options)
+        name = self.clone_name()
+        header = cloning.own_header(self.pool, parent, name, base.KEY, options)
         self.assertTrue(header.clone)
         kind = options.type
         self.assertEqual(SIZE, self.guest_bytes(name, [base.KEY], kind))
@@ -114,9 +114,9 @@ class LayeredTest(clones.CloneTestCase):
     def test_encrypted_parent(self, below, above):
         source, parent = self.volume(below, (0, b"first"),
                                      (SIZE - 4, b"last"))
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.NEW_KEY, above,
-                        passphrase=base.KEY, key_id="source-key")
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.NEW_KEY, above,
+                           passphrase=base.KEY, key_id="source-key")
         keys = [base.NEW_KEY, base.KEY]
         self.assertEqual(SIZE, self.guest_bytes(name, keys, above.type))
         self.assert_same(self.read(source, [base.KEY], 0, SIZE, below.type),
@@ -141,9 +141,9 @@ class LayeredTest(clones.CloneTestCase):
         else:
             _source, parent = self.volume(below, *data)
             keys, key_id = [base.NEW_KEY, base.KEY], "source-key"
-        middle, name = self.layered_name(), self.name()
-        cloning.layered(self.pool, parent, middle, base.NEW_KEY, above,
-                        passphrase=below and base.KEY, key_id=key_id)
+        middle, name = self.clone_name(), self.name()
+        cloning.own_header(self.pool, parent, middle, base.NEW_KEY, above,
+                           passphrase=below and base.KEY, key_id=key_id)
         self.write(middle, keys, (20 * units.MIB + 2, b"OWN"),
                    header=above.type)
         of_middle = self.snapshot(middle)
@@ -168,12 +168,12 @@ class LayeredTest(clones.CloneTestCase):
 
     def test_clone_of_a_clone_remembers_the_chain(self):
         source, parent = self.volume(clones.LUKS2, (0, b"first"))
-        middle, top = self.layered_name(), self.layered_name()
-        cloning.layered(self.pool, parent, middle, base.NEW_KEY,
-                        clones.LUKS2, passphrase=base.KEY, key_id="one")
-        cloning.layered(self.pool, self.snapshot(middle), top,
-                        clones.THIRD_KEY, clones.LUKS2,
-                        passphrase=base.NEW_KEY, key_id="two")
+        middle, top = self.clone_name(), self.clone_name()
+        cloning.own_header(self.pool, parent, middle, base.NEW_KEY,
+                           clones.LUKS2, passphrase=base.KEY, key_id="one")
+        cloning.own_header(self.pool, self.snapshot(middle), top,
+                           clones.THIRD_KEY, clones.LUKS2,
+                           passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "one"], chain.read(image))
         self.assertEqual(b"first", self.read(
@@ -187,12 +187,12 @@ class LayeredTest(clones.CloneTestCase):
         """LUKS2 over LUKS1, both with own headers, over LUKS2."""
         source, parent = self.volume(clones.LUKS2, (0, b"first"),
                                      (SIZE - 4, b"last"))
-        middle, top = self.layered_name(), self.layered_name()
-        cloning.layered(self.pool, parent, middle, base.NEW_KEY,
-                        clones.LUKS1, passphrase=base.KEY, key_id="one")
-        cloning.layered(self.pool, self.snapshot(middle), top,
-                        clones.THIRD_KEY, clones.LUKS2,
-                        passphrase=base.NEW_KEY, key_id="two")
+        middle, top = self.clone_name(), self.clone_name()
+        cloning.own_header(self.pool, parent, middle, base.NEW_KEY,
+                           clones.LUKS1, passphrase=base.KEY, key_id="one")
+        cloning.own_header(self.pool, self.snapshot(middle), top,
+                           clones.THIRD_KEY, clones.LUKS2,
+                           passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "two", "one"], chain.read(image))
         keys = [clones.THIRD_KEY, base.NEW_KEY, base.NEW_KEY, base.KEY]
@@ -202,11 +202,11 @@ class LayeredTest(clones.CloneTestCase):
         with self.pool.open(middle) as image:
             image.remove_snapshot("s")
 
-    def test_plain_clone_of_a_layered_one(self):
+    def test_plain_clone_of_an_own_header(self):
         """It has a copy of the note; removing it removes no more than it."""
         source, parent = self.plain((0, b"first"))
-        first, second = self.layered_name(), self.layered_name()
-        cloning.layered(self.pool, parent, first, base.KEY, clones.LUKS2)
+        first, second = self.clone_name(), self.clone_name()
+        cloning.own_header(self.pool, parent, first, base.KEY, clones.LUKS2)
         with self.pool.open(first) as image:
             image.create_snapshot("base")
         self.pool.clone(self.pool.parent(first, "base"), second).__exit__()
@@ -217,10 +217,10 @@ class LayeredTest(clones.CloneTestCase):
 
     def test_one_base_for_all_clones_of_a_snapshot(self):
         source, parent = self.plain((SIZE - 4, b"last"))
-        names = [self.layered_name() for _number in range(3)]
+        names = [self.clone_name() for _number in range(3)]
         for name in names:
-            cloning.layered(self.pool, parent, name, base.KEY,
-                            clones.LUKS2)
+            cloning.own_header(self.pool, parent, name, base.KEY,
+                               clones.LUKS2)
         base_name, = self.bases()
         self.assertEqual(0, self.used(base_name))
         for name in names:
@@ -233,28 +233,28 @@ class LayeredTest(clones.CloneTestCase):
         with self.pool.open_snapshot(parent) as image:
             base_name = bases.name_of(parent, image.identity(), 16 * units.MIB)
         self.pool.clone(parent, base_name).__exit__()
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.assertEqual(b"last", self.read(name, [base.KEY], SIZE - 4, 4,
                                             "luks2"))
 
     def test_failure_removes_clone_and_base(self):
         source, parent = self.plain()
-        name = self.layered_name()
+        name = self.clone_name()
 
         def fail(*_arguments, **_options):
             raise exception.ImageFull(action="write")
 
         self.patch(cloning.formatting, "format_clone", fail)
-        self.assertRaises(exception.ImageFull, cloning.layered, self.pool,
+        self.assertRaises(exception.ImageFull, cloning.own_header, self.pool,
                           parent, name, base.KEY, clones.LUKS2)
         self.assertEqual([source], [other for other in self.pool.images()
                                     if source in other])
 
     def test_rekeyed_clone_keeps_its_mark_and_its_data(self):
         source, parent = self.plain((0, b"first"))
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2)
         with self.pool.open(name) as image:
             keyslots.rekey(image, base.KEY, base.NEW_KEY)
         self.assertEqual(b"RBDL", self.read(name, [], 0, 4))
@@ -263,9 +263,9 @@ class LayeredTest(clones.CloneTestCase):
 
     def test_larger(self):
         source, parent = self.plain((SIZE - 4, b"last"))
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2,
-                        size=2 * SIZE)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2,
+                           size=2 * SIZE)
         self.assertEqual(2 * SIZE, self.guest_bytes(name, [base.KEY],
                                                     "luks2"))
         self.assertEqual(b"last" + bytes(units.MIB), self.read(
@@ -273,11 +273,11 @@ class LayeredTest(clones.CloneTestCase):
 
     def test_encrypted_parent_needs_its_passphrase(self):
         source, parent = self.volume(clones.LUKS2)
-        name = self.layered_name()
-        self.assertRaises(exception.InvalidParameter, cloning.layered,
+        name = self.clone_name()
+        self.assertRaises(exception.InvalidParameter, cloning.own_header,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS2)
-        self.assertRaises(exception.WrongPassphrase, cloning.layered,
+        self.assertRaises(exception.WrongPassphrase, cloning.own_header,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS2, passphrase=base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
@@ -285,8 +285,8 @@ class LayeredTest(clones.CloneTestCase):
     def test_size_that_cuts_an_object(self):
         """Refused: librbd would copy up the wrong cipher text."""
         source, parent = self.volume(clones.LUKS2, (0, b"first"))
-        name = self.layered_name()
-        self.assertRaises(exception.InvalidParameter, cloning.layered,
+        name = self.clone_name()
+        self.assertRaises(exception.InvalidParameter, cloning.own_header,
                           self.pool, parent, name, base.NEW_KEY,
                           clones.LUKS1, passphrase=base.KEY,
                           size=SIZE + units.MIB)
@@ -295,8 +295,8 @@ class LayeredTest(clones.CloneTestCase):
     def test_a_large_golden_image(self):
         """100 GiB: what it takes does not grow with the size."""
         source, parent = self.plain((0, b"boot"), size=100 << 30)
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.assertLess(self.used(name), 40 * units.MIB)
         self.assertEqual(b"boot", self.read(name, [base.KEY], 0, 4, "luks2"))
         self.assertEqual(100 << 30, self.guest_bytes(name, [base.KEY],
@@ -305,8 +305,8 @@ class LayeredTest(clones.CloneTestCase):
     def test_qemu_reads_it(self):
         source, parent = self.plain((0, b"Q" * units.MIB),
                                     (SIZE - units.MIB, b"Z" * units.MIB))
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2)
         base.run(
             "qemu-io", "--object", "secret,id=key,file=/dev/stdin",
             "--image-opts", "-c", "read -P 0x51 0 1M", "-c",
@@ -322,7 +322,7 @@ class LayeredTest(clones.CloneTestCase):
     @ddt.data(True, False)
     def test_clone_of_an_image(self, plain):
         """Through the padded base, if there is one."""
-        source, name = self.name(), self.layered_name()
+        source, name = self.name(), self.clone_name()
         if plain:
             self.pool.create(source, SIZE).__exit__()
         else:
@@ -334,9 +334,9 @@ class LayeredTest(clones.CloneTestCase):
                 user.load_encryption("luks2", *keys)
             user._image.write(b"in use", SIZE - 512)
             with clone_snapshot.taken(self.pool, source, name) as parent:
-                cloning.layered(self.pool, parent, name, base.NEW_KEY,
-                                clones.LUKS2,
-                                passphrase=None if plain else base.KEY)
+                cloning.own_header(self.pool, parent, name, base.NEW_KEY,
+                                   clones.LUKS2,
+                                   passphrase=None if plain else base.KEY)
         self.assertEqual(plain, bool(self.bases()))
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
         self.assertEqual(b"in use", self.read(
@@ -346,7 +346,7 @@ class LayeredTest(clones.CloneTestCase):
 
     def test_failed_clone_of_an_image(self):
         source, _parent = self.plain()
-        name = self.layered_name()
+        name = self.clone_name()
 
         def fail(*_arguments, **_options):
             raise exception.ImageFull(action="write")
@@ -354,8 +354,8 @@ class LayeredTest(clones.CloneTestCase):
         self.patch(cloning.formatting, "format_clone", fail)
         with testtools.ExpectedException(exception.ImageFull), \
                 clone_snapshot.taken(self.pool, source, name) as parent:
-            cloning.layered(self.pool, parent, name, base.KEY,
-                            clones.LUKS2)
+            cloning.own_header(self.pool, parent, name, base.KEY,
+                               clones.LUKS2)
         self.assertEqual(["s"], self.snapshots(source))
 
     def resized(self, name, size, **options):
@@ -367,8 +367,8 @@ class LayeredTest(clones.CloneTestCase):
         """No byte of the parent is lost, or comes back."""
         data = bytes(range(1, 251)) * (SIZE // 250 + 1)
         source, parent = self.plain((0, data[:SIZE]))
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, options)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, options)
         for size, kept in ((SIZE + 4096, SIZE), (2 * SIZE, SIZE),
                            (SIZE // 2, SIZE // 2), (SIZE, SIZE // 2)):
             self.resized(name, size, force=True)
@@ -382,8 +382,8 @@ class LayeredTest(clones.CloneTestCase):
     def test_snapshots_keep_it_from_shrinking(self):
         """With a raw resize, librbd damages them."""
         source, parent = self.plain((SIZE - 4, b"last"))
-        name = self.layered_name()
-        cloning.layered(self.pool, parent, name, base.KEY, clones.LUKS2)
+        name = self.clone_name()
+        cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2)
         self.snapshot(name, "t")
         self.resized(name, 2 * SIZE)
         error = self.assertRaises(exception.OperationRefused, self.resized,
@@ -395,9 +395,9 @@ class LayeredTest(clones.CloneTestCase):
 
     def test_the_commands(self):
         source, parent = self.plain((0, b"boot"))
-        name = self.layered_name()
+        name = self.clone_name()
         shown = self.rbd_luks(
-            "clone", str(parent), f"volumes/{name}", "--layered", "--type",
+            "clone", str(parent), f"volumes/{name}", "--own-header", "--type",
             "luks2", "--new-passphrase-file", "-", "--iterations", "1000",
             stdin=base.KEY)
         self.assertEqual(SIZE, shown["decrypted_size"])
