@@ -20,6 +20,8 @@
     Which room imports which, as the unit test has it.
 ``house-reference ROOM``
     The documentation of all modules of a room, or of one module.
+``house-promises``
+    The names that are promised to users, as the unit test has them.
 
 A module whose docstring has no first line, a room without a page in
 ``reference/``, and a floor that disagrees with the unit test end the build.
@@ -31,6 +33,8 @@ from __future__ import annotations
 
 import ast
 import html
+import importlib
+import inspect
 from pathlib import Path
 import re
 import textwrap
@@ -46,6 +50,9 @@ ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
 #: The table of imports, which a test compares with the source.
 TABLE = ROOT / "tests/unit/core/test_imports.py"
+
+#: The names that are promised, which a test compares with the package.
+PROMISES = ROOT / "tests/public-api.txt"
 
 #: Floors from the top: what they have in common, and their rooms.
 FLOORS = (
@@ -182,7 +189,7 @@ def picture():
                 parts.append(_text(left + inner / 2, top - 6, "\u2193",
                                    text_anchor="middle", fill="#555"))
             parts.append(
-                f'<a href="#room-{name}">'
+                f'<a href="#room-{name}" style="text-decoration: none">'
                 f'<rect x="{left:.1f}" y="{top}" width="{inner:.1f}" '
                 f'height="{height}" rx="5" fill="{colour}" stroke="#888"/>')
             parts.append(_text(
@@ -196,7 +203,7 @@ def picture():
         top += height + GAP
     title = "The rooms of the package on their floors; imports go down only"
     return (f'<svg xmlns="http://www.w3.org/2000/svg" role="img" '
-            f'viewBox="0 0 {WIDTH} {top}" font-family="sans-serif" '
+            f'viewBox="0 0 {WIDTH + 1} {top}" font-family="sans-serif" '
             f'style="width: 100%; max-width: {WIDTH}px; height: auto">'
             f"<title>{title}</title>{''.join(parts)}</svg>")
 
@@ -334,6 +341,41 @@ class Reference(Parsed):
                 yield line, path_of(name)
 
 
+def _promise(name):
+    """What is promised of a name: the first paragraph of its docstring."""
+    module, _dot, own = name.rpartition(".")
+    found = getattr(importlib.import_module(f"{PACKAGE}.{module}"), own)
+    if isinstance(found, str):
+        return f"``{found!r}``"
+    if inspect.isclass(found) and issubclass(found, Exception):
+        # Few have a docstring; the template says it.
+        return f"``{found.message.partition(': %')[0]}``"
+    line = " ".join(inspect.getdoc(found).split("\n\n")[0].split())
+    # Names of the same module, which this is not the page of.
+    return re.sub(r":\w+:`(\w+)`", r"``\1``", line)
+
+
+class Promises(Parsed):
+    """A table for each group of the names that are promised."""
+
+    def lines(self):
+        """See :class:`Parsed`."""
+        groups = PROMISES.read_text("utf-8").split("\n\n# ")[1:]
+        for group in groups:
+            title, *lines = group.strip().split("\n")
+            text = [title, "~" * len(title), ""]
+            rows = []
+            for line in lines:
+                name, bracket, rest = line.partition("(")
+                role = f":py:obj:`{name} <{PACKAGE}.{name}>`"
+                if bracket and rest != ")":
+                    role += f" ``({rest}``"
+                rows.append((role, _promise(name)))
+            text += _table(("Name", "What it is"), rows, "50 50")
+            for line in text:
+                yield line, PROMISES
+
+
 def check_pages(_app, config):
     """Let each room have its page of the reference.
 
@@ -354,5 +396,6 @@ def setup(app):
     app.add_directive("house-rooms", Rooms)
     app.add_directive("house-imports", Imports)
     app.add_directive("house-reference", Reference)
+    app.add_directive("house-promises", Promises)
     app.connect("config-inited", check_pages)
     return {"parallel_read_safe": True}

@@ -12,6 +12,8 @@ extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "openstackdocstheme",
               "oslo_config.sphinxext", "house", "see_others",
               "suites_table"]
 html_theme = "openstackdocs"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 openstackdocs_auto_name = False
 autodoc_mock_imports = ["cinder", "libvirt", "lxml", "nova", "rados", "rbd",
                         "taskflow"]
