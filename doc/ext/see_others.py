@@ -12,9 +12,10 @@
 
 """Publish what a docstring refers to, where it says no more than "See".
 
-A class that fulfils a protocol documents its methods by ``See :class:`Proto`.``
-or ``See :class:`Proto`; and what is different.``: the reader of the source
-finds the one text, and the reader of the reference gets it. Where there is
+A class that fulfils a protocol documents its methods by
+``See :class:`Proto`.`` or ``See :class:`Proto`; and what is different.``: the
+reader of the source finds the one text, and the reader of the reference gets
+it. An error without a docstring is documented by its text. Where there is
 nothing to be found, or a docstring says just "See" in another way, a warning
 ends the build.
 """
@@ -59,9 +60,14 @@ def _there(name, target):
     return inspect.getdoc(found) if found else None
 
 
-def replace(_app, what, name, _obj, _options, lines):
+def replace(_app, what, name, found, _options, lines):
     """Put the text of another docstring in the place of "See"."""
     text = "\n".join(lines).strip()
+    if what == "exception" and not text:
+        # What it says: mostly all there is to say of it.
+        template = re.sub(r"%\((\w+)\)s", r"*\1*", found.message)
+        lines[:] = [f"\"{template}\"", ""]
+        return
     if not text.startswith("See "):
         return
     match = _SEE.match(text)

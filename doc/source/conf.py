@@ -9,7 +9,7 @@ project = "os-brick-rbd-luks"
 author = "os-brick-rbd-luks developers"
 copyright = author
 extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "openstackdocstheme",
-              "oslo_config.sphinxext", "house", "see_others",
+              "oslo_config.sphinxext", "header_cells", "house", "see_others",
               "suites_table"]
 html_theme = "openstackdocs"
 html_static_path = ["_static"]
@@ -30,5 +30,8 @@ nitpick_ignore = [
         "VolumeMigrationFailed", "VolumeRebaseFailed")),
 ]
 autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+# Or else a default is the object, with all that is in it.
+autodoc_preserve_defaults = True
 add_module_names = False
 exclude_patterns = []
