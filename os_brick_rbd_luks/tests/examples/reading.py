@@ -12,8 +12,8 @@
 
 """Read what a guest would read, of a volume or of a clone."""
 
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks import exception
 
 
 def first_sector(store, name, passphrase):
