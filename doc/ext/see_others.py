@@ -65,7 +65,7 @@ def replace(_app, what, name, found, _options, lines):
     text = "\n".join(lines).strip()
     if what == "exception" and not text:
         # What it says: mostly all there is to say of it.
-        template = re.sub(r"%\((\w+)\)s", r"*\1*", found.message)
+        template = re.sub(r"%\((\w+)\)[sdr]", r"*\1*", found.message)
         lines[:] = [f"\"{template}\"", ""]
         return
     if not text.startswith("See "):
