@@ -45,6 +45,8 @@ from sphinx import errors
 from sphinx.util import docutils
 from sphinx.util import nodes as sphinx_nodes
 
+import see_others
+
 PACKAGE = "os_brick_rbd_luks"
 ROOT = Path(__file__).resolve().parents[2] / PACKAGE
 
@@ -348,8 +350,8 @@ def _promise(name):
     if isinstance(found, str):
         return f"``{found!r}``"
     if inspect.isclass(found) and issubclass(found, Exception):
-        # Few have a docstring; the template says it.
-        return f"``{found.message.partition(': %')[0]}``"
+        return (vars(found).get("__doc__") or "").split("\n\n")[0] or (
+            see_others.of_error(found))
     line = " ".join(inspect.getdoc(found).split("\n\n")[0].split())
     # Names of the same module, which this is not the page of.
     return re.sub(r":\w+:`(\w+)`", r"``\1``", line)

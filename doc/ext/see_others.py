@@ -60,13 +60,17 @@ def _there(name, target):
     return inspect.getdoc(found) if found else None
 
 
+def of_error(error):
+    """What a class of errors says: mostly all there is to say of it."""
+    text = re.sub(r"%\((\w+)\)[sdr]", r"*\1*", error.message)
+    return '"' + re.sub(r"(--\w+)", r"``\1``", text) + '"'
+
+
 def replace(_app, what, name, found, _options, lines):
     """Put the text of another docstring in the place of "See"."""
     text = "\n".join(lines).strip()
     if what == "exception" and not text:
-        # What it says: mostly all there is to say of it.
-        template = re.sub(r"%\((\w+)\)[sdr]", r"*\1*", found.message)
-        lines[:] = [f"\"{template}\"", ""]
+        lines[:] = [of_error(found), ""]
         return
     if not text.startswith("See "):
         return
