@@ -9,18 +9,29 @@ project = "os-brick-rbd-luks"
 author = "os-brick-rbd-luks developers"
 copyright = author
 extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "openstackdocstheme",
-              "oslo_config.sphinxext", "suites_table"]
+              "oslo_config.sphinxext", "header_cells", "house", "see_others",
+              "suites_table"]
 html_theme = "openstackdocs"
+html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 openstackdocs_auto_name = False
-autodoc_mock_imports = ["cinder", "libvirt", "nova", "rados", "rbd",
+autodoc_mock_imports = ["cinder", "libvirt", "lxml", "nova", "rados", "rbd",
                         "taskflow"]
 # With -n each reference has to resolve. Names of others resolve by their
 # inventories, which take the network to fetch: so they are written as
 # literals, but for these.
 nitpick_ignore = [
-    # Ceph's bindings have no inventory. Named by ":raises".
-    ("py:exc", "rados.ObjectBusy"),
+    # Named by ":raises".
+    *(("py:exc", name) for name in (
+        "rados.Error", "rados.ObjectBusy", "rbd.Error", "DiskNotFound",
+        "BackupOperationError", "ImageUnacceptable",
+        "ManageExistingInvalidReference", "ManageExistingVolumeTypeMismatch",
+        "VolumeBackendAPIException", "VolumeDriverException", "VolumeIsBusy",
+        "VolumeMigrationFailed", "VolumeRebaseFailed")),
 ]
 autodoc_typehints = "none"
+autodoc_member_order = "bysource"
+# Or else a default is the object, with all that is in it.
+autodoc_preserve_defaults = True
 add_module_names = False
 exclude_patterns = []

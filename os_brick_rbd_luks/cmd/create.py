@@ -46,7 +46,7 @@ def add_cost(parser: Any) -> None:
 
 def cost(args: argparse.Namespace, random_key: bool, kind: str,
          hash_name: str, key_bytes: int) -> Dict[str, Any]:
-    """The cost of a new keyslot, as operations take it by name.
+    """The cost of a new keyslot, as the steps take it by name.
 
     :param kind: type of the volume
     """

@@ -24,6 +24,6 @@
 one end; :mod:`.rawcopy` and :mod:`.realign` move cipher text and need no key.
 For instance::
 
-    with sources.opened(store, "old", passphrase) as source:
+    with sources.opened(store, "old", passphrase=passphrase) as source:
         transfer.new(store, "new", source, encryption)
 """

@@ -10,4 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The store that holds an image. It knows nothing of LUKS."""
+"""The store that holds an image: its bytes, not what they mean.
+
+It reads no header. Of LUKS it knows what librbd has to be told to decrypt an
+image (:meth:`.base.LayeredImage.load_encryption`): the name of the format and
+the passphrases, which are not kept.
+"""

@@ -21,8 +21,9 @@ each such header is a *layer*, and has a passphrase of its own.
 3. :mod:`.holes` finds what was never written: zeros to a guest, which a
    program that reads the bytes as they are would take for noise.
 
-For instance, to read what a guest reads::
+For instance, to read what a guest reads of an open image, no clone::
 
-    with decryption.opened(store, "volume", passphrase, fetch) as view:
-        view.read(0, 4096)
+    view = decryption.open_view(image, header_io.read_header(image),
+                                passphrase, store.encryption_release(), [])
+    view.read(0, 4096)
 """

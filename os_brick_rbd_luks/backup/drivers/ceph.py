@@ -77,7 +77,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
 
     def backup(self, backup: Any, volume_file: Any, *args: Any,
                **kwargs: Any) -> Any:
-        """See upstream's; the backup is one that its driver knows as well.
+        """As upstream's; the backup is one that its driver knows as well.
 
         :raises BackupOperationError: nobody could read what is restored
         """
@@ -102,7 +102,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
 
     def _full_backup(self, backup: Any, src_volume: Any, src_name: str,
                      length: int) -> None:
-        """See upstream's, which a backup of a snapshot comes to."""
+        """As upstream's, which a backup of a snapshot comes to."""
         if self._copy:
             length = int(src_volume.rbd_image.size())
         super()._full_backup(backup, src_volume, src_name, length)
@@ -116,7 +116,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
         super()._restore_volume(backup, volume, volume_file, *args, **kwargs)
 
     def _diff_restore_allowed(self, *args: Any, **kwargs: Any) -> Any:
-        """See upstream's; never for an encrypted volume.
+        """As upstream's; never for an encrypted volume.
 
         The differential way ends with the wrong size, and writes zeros for
         holes. As a new encrypted volume has a header, it is never new enough

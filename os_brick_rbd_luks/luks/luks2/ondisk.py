@@ -35,7 +35,9 @@ BINARY = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
 SIZE = BINARY.size
 SALT_SIZE = 64
 
+#: The copy at the start of the image.
 PRIMARY = "primary"
+#: The copy behind it.
 SECONDARY = "secondary"
 
 #: Magic -> the one that the checksum is made with.

@@ -52,17 +52,17 @@ class ConnectionTest(attaching.AttachTestCase):
 @selection.full
 @ddt.ddt
 class ExtendTest(attaching.AttachTestCase):
-    """Issue S1: upstream's lose the header's size."""
+    """Upstream's lose the header's size (faults S1, S6)."""
 
     @ddt.data("luks", "luks2")
-    def test_offline_s1(self, provider):
+    def test_offline(self, provider):
         volume = self.filled(f"ours-{provider}")
         self.user.block_storage.extend_volume(volume, 3)
         self.ready(volume)
         self.check(volume, size=3)
 
     @ddt.data("luks", "luks2")
-    def test_attached_s1_s6(self, provider):
+    def test_attached(self, provider):
         volume = self.filled(f"ours-{provider}")
         self.attach(volume)
         self.user.block_storage.extend_volume(volume, 2)

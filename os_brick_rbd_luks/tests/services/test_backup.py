@@ -79,12 +79,12 @@ class BackupTestCase(base.IntegrationTestCase):
 
 @ddt.ddt
 class CephTest(BackupTestCase):
-    """Issues D3 and D4: upstream's loses the end, or shifts all."""
+    """Upstream's restores lose the end, or shift all (faults D3, D4)."""
 
     driver = "ours"
 
     @ddt.data(*selection.cases("luks", full=("luks2",)))
-    def test_restores_d3_d4(self, provider):
+    def test_restores(self, provider):
         self.check_restores(f"ours-{provider}")
 
 
@@ -94,5 +94,5 @@ class PosixTest(BackupTestCase):
 
     driver = "posix"
 
-    def test_restores_d4(self):
+    def test_restores(self):
         self.check_restores("ours-luks2")

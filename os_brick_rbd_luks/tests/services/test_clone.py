@@ -25,10 +25,10 @@ from os_brick_rbd_luks.tests import units
 
 @ddt.ddt
 class CloneTest(cloning.CloneTestCase):
-    """Issue H3: upstream's clones have their source's key."""
+    """Upstream's have their source's key and its size (faults H3, S1)."""
 
     @ddt.data(*selection.cases("luks2", full=("luks",)))
-    def test_clones_h3_s1(self, provider):
+    def test_clones(self, provider):
         source = self.filled(f"ours-{provider}")
         same, larger = self.same_and_larger(
             source, provider, source_volume_id=source.id)
@@ -44,7 +44,7 @@ class CloneTest(cloning.CloneTestCase):
 
     @selection.full
     @ddt.data("luks", "luks2")
-    def test_clone_of_a_clone_h3(self, provider):
+    def test_clone_of_a_clone(self, provider):
         source = self.filled(f"ours-{provider}")
         clone = self.create(f"ours-{provider}", source_volume_id=source.id)
         second = self.create(f"ours-{provider}", source_volume_id=clone.id)
@@ -58,10 +58,10 @@ class CloneTest(cloning.CloneTestCase):
 @selection.full
 @ddt.ddt
 class SnapshotTest(cloning.CloneTestCase):
-    """Issues H3, D2, D11 and S1."""
+    """A key of their own, and all of the data (faults H3, D2, D11, S1)."""
 
     @ddt.data("luks", "luks2")
-    def test_volumes_of_a_snapshot_h3_d2_s1(self, provider):
+    def test_volumes_of_a_snapshot(self, provider):
         source = self.filled(f"ours-{provider}")
         snapshot = self.snapshot(source)
         # What comes later is not in it.
@@ -74,7 +74,7 @@ class SnapshotTest(cloning.CloneTestCase):
         self.check(larger, size=2)
 
     @ddt.data("luks", "luks2")
-    def test_revert_d11(self, provider):
+    def test_revert(self, provider):
         volume = self.filled(f"ours-{provider}")
         key = self.key_id(volume)
         snapshot = self.snapshot(volume)
@@ -84,7 +84,7 @@ class SnapshotTest(cloning.CloneTestCase):
         self.check(volume)
         self.assertEqual(key, self.key_id(volume))
 
-    def test_revert_of_an_extended_volume_s1(self):
+    def test_revert_of_an_extended_volume(self):
         volume = self.filled("ours-luks")
         snapshot = self.snapshot(volume)
         self.user.block_storage.extend_volume(volume, 2)

@@ -23,12 +23,12 @@ from os_brick_rbd_luks.tests import units
 
 
 class EmptyTest(base.IntegrationTestCase):
-    """Issues P1, S1 and H1: no file, no scan, one size."""
+    """No scan, one size, no file of the passphrase (faults P1, S1, H1)."""
 
     #: None has been of any use.
     largest_file = 0
 
-    def test_providers_s1_h1(self):
+    def test_providers(self):
         wanted = [self.start(f"ours-{provider}")
                   for provider in ("luks", "luks2", "class")]
         for volume in wanted:
@@ -48,12 +48,11 @@ class EmptyTest(base.IntegrationTestCase):
 
 @ddt.ddt
 class OfImageTest(images.ImageTestCase):
-    """Issues D1, P2 and H2: all of the image, and no copy of it on the way.
-    """
+    """All of the image, and no copy of it on the way (faults D1, P2, H2)."""
 
     @selection.full
     @ddt.data("luks", "luks2")
-    def test_raw_in_the_same_cluster_p2_h2(self, provider):
+    def test_raw_in_the_same_cluster(self, provider):
         path = self.raw_file(64 * units.MIB)
         image = self.upload(path)
         volume = self.create(f"ours-{provider}", image_id=image.id)
@@ -63,7 +62,7 @@ class OfImageTest(images.ImageTestCase):
         self.assertTrue(volume.is_bootable)
 
     @ddt.data(*selection.cases("luks", full=("luks2",)))
-    def test_raw_in_another_store_is_streamed_h2(self, provider):
+    def test_raw_in_another_store_is_streamed(self, provider):
         path = self.raw_file(64 * units.MIB)
         image = self.upload(path, store="file")
         volume = self.create(f"ours-{provider}", image_id=image.id)
@@ -73,7 +72,7 @@ class OfImageTest(images.ImageTestCase):
 
     @selection.full
     @ddt.data("luks", "luks2")
-    def test_qcow2_p2(self, provider):
+    def test_qcow2(self, provider):
         path = self.raw_file(96 * units.MIB)
         image = self.upload(self.qcow2_of(path), "qcow2")
         volume = self.create(f"ours-{provider}", image_id=image.id)
@@ -85,7 +84,7 @@ class OfImageTest(images.ImageTestCase):
         self.assertEqual(1, len(large), large)
 
     @selection.full
-    def test_an_image_as_large_as_the_volume_d1(self):
+    def test_an_image_as_large_as_the_volume(self):
         path = self.raw_file(units.GIB)
         image = self.upload(path)
         volume = self.create("ours-luks", image_id=image.id)

@@ -43,7 +43,7 @@ barbican_endpoint = {barbican}
 
 @selection.full
 class ManageTest(moving.MoveTestCase):
-    """Issue M6: what to do where Cinder's API refuses, or gives no key."""
+    """What to do where Cinder's API refuses, or gives no key (fault M6)."""
 
     def command(self, verb, target, *arguments, stdin=b""):
         """Run ``rbd-luks`` as an operator, with the user's keys."""
@@ -63,7 +63,7 @@ class ManageTest(moving.MoveTestCase):
         return functional.run("rbd", "-c", self.lab.ceph_conf, "--id",
                               "admin", *arguments)
 
-    def test_unmanage_is_refused_m6(self):
+    def test_unmanage_is_refused(self):
         volume = self.create("ours-luks")
         proxy = self.admin.block_storage
         answer = proxy.post(f"/volumes/{volume.id}/action",
@@ -71,7 +71,7 @@ class ManageTest(moving.MoveTestCase):
         self.assertEqual(400, answer.status_code, answer.text)
         self.check(volume, [])
 
-    def test_a_plain_image_becomes_an_encrypted_volume_m6(self):
+    def test_a_plain_image_becomes_an_encrypted_volume(self):
         self.rbd("create", "volumes/found", "--size", "1G")
         reader.Disk(self.lab.ceph_conf, "volumes", "found", None, None,
                     self.temp).write(reader.filling())
@@ -88,7 +88,7 @@ class ManageTest(moving.MoveTestCase):
         self.retype(volume, "ours-luks")
         self.check(volume)
 
-    def test_an_encrypted_image_becomes_a_volume_m6(self):
+    def test_an_encrypted_image_becomes_a_volume(self):
         """Somebody's image takes the place of an empty volume's."""
         self.command("create", "volumes/found", "--size", "1G",
                      "--passphrase-file", "-", stdin=b"somebody's")
@@ -109,7 +109,7 @@ class ManageTest(moving.MoveTestCase):
         clone = self.create("ours-luks", source_volume_id=volume.id)
         self.check(clone)
 
-    def test_an_encrypted_volume_is_let_go_m6(self):
+    def test_an_encrypted_volume_is_let_go(self):
         """Under another name, with a passphrase of its new owner's."""
         volume = self.filled("ours-luks")
         key_id = self.key_id(volume)

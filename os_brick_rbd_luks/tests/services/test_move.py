@@ -22,10 +22,10 @@ from os_brick_rbd_luks.tests.services import moving
 
 
 class RetypeTest(moving.MoveTestCase):
-    """Issues M2 and S3: upstream's fail with a TypeError, or lose the end."""
+    """Upstream's fail with a TypeError, or lose the end (faults M2, S3)."""
 
     @selection.full
-    def test_around_on_one_backend_m2_s3(self):
+    def test_around_on_one_backend(self):
         volume = self.filled("ours")
         for volume_type in ("ours-luks", "ours-luks2", "ours-luks", "ours"):
             before = self.key_id(volume)
@@ -36,7 +36,7 @@ class RetypeTest(moving.MoveTestCase):
                 self.assertNotEqual(before, self.key_id(volume))
 
     @selection.full
-    def test_to_another_backend_and_back_m2(self):
+    def test_to_another_backend_and_back(self):
         volume = self.filled("ours-luks2")
         for volume_type in ("ours2-luks", "ours2-luks2", "ours-luks"):
             self.retype(volume, volume_type)
@@ -68,7 +68,7 @@ class UpstreamTest(moving.MoveTestCase):
     """To upstream's driver beside ours, and from it."""
 
     @ddt.data("luks", "luks2")
-    def test_encrypted_to_plain_and_back_m2(self, provider):
+    def test_encrypted_to_plain_and_back(self, provider):
         volume = self.filled(f"ours-{provider}")
         # The source's service copies. Upstream's does not know this package,
         # and finds it by the class path of the type.
@@ -80,12 +80,12 @@ class UpstreamTest(moving.MoveTestCase):
 
 @ddt.ddt
 class MigrationTest(moving.MoveTestCase):
-    """The type stays, the pool changes. Issue D5: upstream's lose the end."""
+    """To another pool; upstream's lose the end (fault D5)."""
 
     @ddt.data(*selection.cases(("luks", False), full=(
         ("luks", True), ("luks2", False), ("luks2", True))))
     @ddt.unpack
-    def test_migrate_d5(self, provider, force_host_copy):
+    def test_migrate(self, provider, force_host_copy):
         volume_type = self.make_type(
             "either", provider, volume_backend_name="<or> ours <or> ours2")
         volume = self.filled(volume_type)

@@ -22,7 +22,7 @@ from os_brick_rbd_luks.tests.services import attaching
 
 @ddt.ddt
 class TransferTest(attaching.AttachTestCase):
-    """Issue H4: the former owner knows the passphrase."""
+    """The former owner knows the passphrase (fault H4)."""
 
     def transfer(self, volume):
         """Give a volume of "user" to "other", with its snapshots."""
@@ -37,7 +37,7 @@ class TransferTest(attaching.AttachTestCase):
         self.other = self.lab.cloud("other")
 
     @ddt.data(*selection.cases("luks", full=("luks2",)))
-    def test_rekeyed_when_it_is_attached_h4(self, provider):
+    def test_rekeyed_when_it_is_attached(self, provider):
         volume = self.filled(f"ours-{provider}")
         former = self.passphrase(self.key_id(volume))
         self.transfer(volume)

@@ -39,7 +39,7 @@ class TypeTest(attaching.AttachTestCase):
         info = self.attach(volume)["connection_info"]
         self.assertEqual({"total_iops_sec": "100"}, info["qos_specs"])
 
-    def test_multiattach_m4(self):
+    def test_multiattach(self):
         name = self.make_type("shared", "luks", volume_backend_name="ours",
                               multiattach="<is> True")
         error = self.assertRaises(exceptions.BadRequestException, self.start,

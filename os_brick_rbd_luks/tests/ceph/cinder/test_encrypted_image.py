@@ -43,7 +43,7 @@ class UploadTest(image_base.ImageTestCase):
         volume = self.of_encrypted(image_id, provider)
         self.check(volume)
         self.assert_images(source, volume)
-        # H3: whoever owns the image does not know the volume's passphrase.
+        # Whoever owns the image does not know the passphrase (fault H3).
         self.assertNotEqual(self.passphrase(source), self.passphrase(volume))
         self.assert_keys(source, self.key_of(image_id), volume)
         self.delete(volume)

@@ -118,7 +118,7 @@ class MigrationTest(base.DriverTestCase):
             for extent in extents:
                 image.write(extent.offset,
                             bytes([extent.value]) * extent.length)
-        # S3: all of it fits.
+        # All of it fits (fault S3).
         self.retype(volume, self.volume_type("luks"))
         self.check(volume, extents)
         self.assert_images(volume)

@@ -124,7 +124,7 @@ class OurVolumeTest(base.DriverTestCase):
         self.upstreams.driver.extend_volume(self.made, 2)
         with self.pool() as pool, pool.open(self.made.name) as image:
             self.assertEqual(2 * units.GIB, image.size())
-        # S1: what upstream has left out comes back.
+        # What upstream has left out comes back (fault S1).
         self.extend(self.made, 2)
         self.check(self.made, reader.filling(1))
 

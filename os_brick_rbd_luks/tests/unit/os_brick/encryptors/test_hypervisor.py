@@ -85,7 +85,7 @@ class AttachTest(base.HypervisorTestCase):
         self.assertEqual({base.VOLUME: base.NEW_HEX}, self.daemon.volumes())
 
     def test_stale_secret_of_nova(self):
-        """It would be given to the guest as it is (UPSTREAM.md, H6)."""
+        """It would be given to the guest as it is (upstream's fault H6)."""
         self.make_volume()
         self.daemon.keep(base.VOLUME, b"stale")
         self.attach()
