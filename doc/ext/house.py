@@ -61,12 +61,12 @@ FLOORS = (
     ("The edges", "each knows one who asks",
      ("cmd", "encryptors", "connectors", "volume", "backup", "nova")),
     ("Shared", "by the edges",
-     ("plugin", "services", "libvirt", "attachment")),
+     ("plugin", "services", "libvirt")),
     ("The steps", "in which order things are done",
      ("copies", "clones")),
     ("", "", ("layers",)),
     ("", "", ("headers",)),
-    ("The ground", "neither knows the other", ("luks", "image")),
+    ("The ground", "none knows another", ("luks", "image", "attachment")),
     ("Below all", "", ("exception",)),
 )
 

@@ -13,6 +13,6 @@
 """The store that holds an image: its bytes, not what they mean.
 
 It reads no header. Of LUKS it knows what librbd has to be told to decrypt an
-image (:meth:`.base.LayeredImage.load_encryption`): the name of the format and
+image (:meth:`.base.RBDImage.load_encryption`): the name of the format and
 the passphrases, which are not kept.
 """

@@ -56,7 +56,11 @@ ELSEWHERE = {
     ("tests/ceph/attach/test_layers.py", "connectors.rbd"): "connectors",
     ("tests/stress/actions.py", "copies.realign"): "realigning",
     ("tests/stress/actions.py", "headers.erase"): "erasing",
+    ("tests/unit/core/cmd/base.py", "image.base"): "image_base",
+    ("tests/unit/core/cmd/test_inspect.py", "image.base"): "image_base",
     ("tests/unit/core/copies/test_sources.py", "image.base"): "image_base",
+    ("tests/unit/core/headers/test_engines.py", "image.base"): "image_base",
+    ("tests/unit/nova/test_attach.py", "nova.provider"): "ours",
     ("tests/unit/os_brick/encryptors/test_handle.py",
      "encryptors.handle"): "handles",
 }

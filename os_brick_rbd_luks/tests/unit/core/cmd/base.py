@@ -31,7 +31,7 @@ from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base as images
+from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
@@ -85,7 +85,8 @@ class CommandTestCase(testtools.TestCase):
         self.pool = self.cluster.pools["volumes"]
         self.patch(f"{cluster.__name__}.connect", self.cluster.connect)
         self.patch("os_brick_rbd_luks.cmd.host.probe",
-                   lambda is_rbd: engines.Host(None, images.Librbd(18), None))
+                   lambda is_rbd: engines.Host(
+                       None, image_base.Librbd(18), None))
         self.patch("os_brick_rbd_luks.headers.kdf_cost.iterations",
                    lambda hash_name, key_bytes: 1500)
         self._keep_logging_and_signals()
