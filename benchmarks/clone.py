@@ -71,7 +71,7 @@ def plain(size, count):
 def own_key(kind, size, count):
     """Ours: the source's volume key, another passphrase."""
     with source(size, formatting.Options(type=kind)) as (pool, parent):
-        return common.measure(lambda number: cloning.own_key(
+        return common.measure(lambda number: cloning.rekeyed(
             pool, parent, f"clone{number}", header.KEY, NEW), count)
 
 

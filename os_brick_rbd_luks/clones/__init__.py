@@ -14,13 +14,19 @@
 
 1. :mod:`.clone_snapshot` makes the snapshot that a clone of an image needs.
 2. :mod:`.cloning` clones it, and re-keys the clone's header (``rekeyed``) or
-   puts one of its own above (``own_key``), over a padded base where the
+   puts one of its own above (``own_header``), over a padded base where the
    layout asks for that (:mod:`.bases`).
 3. :mod:`.flattening` copies what the clone has of its parent, and lets go of
    the snapshot.
 
-For instance::
+For instance:
 
-    cloning.own_key(store, store.parent("image", "snapshot"), "clone",
-                    b"old passphrase", b"new passphrase")
+>>> parent = store.parent("old", "snapshot")
+>>> header = cloning.rekeyed(store, parent, "clone", b"old passphrase",
+...                          b"new passphrase")
+>>> with store.open("clone") as clone:
+...     clone.parent() == parent, unlocking.unlock(
+...         clone, b"new passphrase").keyslot
+(True, 1)
+>>> cloning.remove(store, "clone")
 """

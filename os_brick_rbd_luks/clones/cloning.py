@@ -12,10 +12,10 @@
 
 """Copy-on-write clones with a passphrase, or a volume key, of their own.
 
-``own_key`` re-keys the header that the clone shares with its source: any Ceph
-can do that, both have one volume key. ``own_header`` gives the clone a header
-and a volume key of its own, over a plain or an encrypted source; only librbd
-of Ceph 18 and newer reads such a clone.
+``rekeyed`` gives a passphrase of its own to the clone's copy of its source's
+header: any Ceph can do that, both have one volume key. ``own_header`` gives
+the clone a header and a volume key of its own, over a plain or an encrypted
+source; only librbd of Ceph 18 and newer reads such a clone.
 
 Source: librbd ``crypto/LoadRequest.cc`` (a passphrase for each layer) and
 ``crypto/luks/Magic.cc``.
@@ -45,8 +45,8 @@ from os_brick_rbd_luks.luks import detect
 LOG = logging.getLogger(__name__)
 
 
-def own_key(store: base.Pool, parent: base.Parent, name: str,
-            passphrase: bytes, new_passphrase: bytes, *,
+def rekeyed(store: base.Pool, parent: base.Parent, name: str,
+            old_passphrase: bytes, new_passphrase: bytes, *,
             size: Optional[int] = None, flatten: bool = False,
             key_id: Optional[str] = None,
             options: formatting.Options = formatting.Options(),
@@ -57,13 +57,13 @@ def own_key(store: base.Pool, parent: base.Parent, name: str,
     :param store: where the clone is made
     :param size: decrypted bytes, at least the source's; the source's when
         None
-    :param flatten: copy all data, so that nobody needs *passphrase* again
-    :param key_id: the key manager's id of *passphrase*: librbd of Ceph 18
-        and newer needs it until the clone is flattened
+    :param flatten: copy all data, so that nobody needs *old_passphrase* again
+    :param key_id: the key manager's id of *old_passphrase*: librbd of Ceph
+        18 and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
     :param fetch: called for the keys of the layers below a source that is a
         clone with a header of its own, to flatten
-    :raises WrongPassphrase: *passphrase* does not open the source
+    :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
     :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
@@ -71,12 +71,13 @@ def own_key(store: base.Pool, parent: base.Parent, name: str,
     """
     layers = []
     with store.open_snapshot(parent) as source:
-        opened = unlocking.unlock(source, passphrase)
+        opened = unlocking.unlock(source, old_passphrase)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
         is_clone = source.parent() is not None
         if flatten and opened.header.clone:
-            layers = [passphrase, *decryption.below(source, fetch)]
+            layers = [old_passphrase,
+                      *decryption.below(source, fetch)]
     wanted = _wanted(decrypted, size)
     if not flatten and engines.fails_on_deep_clones(opened.header,
                                                     store.librbd):
@@ -84,9 +85,10 @@ def own_key(store: base.Pool, parent: base.Parent, name: str,
     with _made(store, parent, name) as image:
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
-        header = keyslots.own(image, passphrase, new_passphrase,
-                              iterations=options.iterations,
-                              argon2=options.argon2)
+        # The clone has the source's header, which is opened already.
+        header = keyslots.replace_all(
+            image, old_passphrase, new_passphrase, opened=opened,
+            iterations=options.iterations, argon2=options.argon2)
         if flatten:
             if layers:
                 # As it is, what is below is of another volume key, or plain.
@@ -115,16 +117,17 @@ def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
 
 def own_header(store: base.Pool, parent: base.Parent, name: str,
                new_passphrase: bytes, options: formatting.Options, *,
-               passphrase: Optional[bytes] = None, size: Optional[int] = None,
+               old_passphrase: Optional[bytes] = None,
+               size: Optional[int] = None,
                key_id: Optional[str] = None) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
 
     :param options: of the clone's header
-    :param passphrase: of an encrypted source, which has to open it
-    :param size: see :func:`own_key`
-    :param key_id: see :func:`own_key`
+    :param old_passphrase: of an encrypted source, which has to open it
+    :param size: see :func:`rekeyed`
+    :param key_id: see :func:`rekeyed`
     :raises UnsupportedCeph: librbd here is older than Ceph 18
-    :raises WrongPassphrase: *passphrase* does not open the source
+    :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: the source is encrypted, and no passphrase of
         it is given
     """
@@ -135,11 +138,12 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
         start = header_io.read_start(source)
         shared = 0
         if detect.detect(start) is not detect.Format.NONE:
-            if passphrase is None:
+            if old_passphrase is None:
                 raise exception.InvalidParameter(
                     name="passphrase of the source", value="(none)",
                     reason=f"is needed, because {parent} is encrypted")
-            shared = unlocking.unlock(source, passphrase).header.data_offset
+            shared = unlocking.unlock(
+                source, old_passphrase).header.data_offset
             keys = chain.below(source, key_id)
         decrypted = source.size() - shared
         period = source.stripe_period()

@@ -20,9 +20,11 @@ from typing import Any, ContextManager, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import confirming
 from os_brick_rbd_luks.cmd import copy_options
-from os_brick_rbd_luks.cmd import create
-from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import format_options
+from os_brick_rbd_luks.cmd import passphrase_options
+from os_brick_rbd_luks.cmd import rows
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.image import base
@@ -59,12 +61,12 @@ class Clone(command.ShowOne):
             "--flatten", action="store_true",
             help="with --own-key: copy all data, so that librbd never needs "
                  "the source's passphrase")
-        create.add_format_options(parser)
-        passphrase.add_options(parser)
-        passphrase.add_options(parser, new=True)
+        format_options.add(parser)
+        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, new=True)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Clone, and show the clone."""
         from os_brick_rbd_luks.clones import cloning
         from os_brick_rbd_luks import exception
@@ -79,33 +81,35 @@ class Clone(command.ShowOne):
             raise exception.InvalidParameter(
                 name="--flatten", value="--own-header", reason="is for "
                 "--own-key; a clone with its own key needs no flattening")
-        passphrases = passphrase.Passphrases(args)
+        passphrases = passphrase_options.Passphrases(args)
         with self.connected(args) as connected, connected.pool(
                 source.pool, source.namespace) as pool, connected.pool(
                 args.target.pool, args.target.namespace) as store:
             with pool.open(source.name, read_only=True,
                            snapshot=snapshot) as image:
                 encrypted = header_io.is_encrypted(image)
-            key = b""
+            old_passphrase = b""
             if args.own_key or encrypted:
-                key = passphrases.get()
-            new = passphrases.get(new=True, confirm=True)
-            options = create.format_options(
+                old_passphrase = passphrases.get()
+            new_passphrase = passphrases.get(new=True, confirm=True)
+            options = format_options.chosen(
                 args, passphrases.is_random_key(new=True))
             common = {"size": args.size, "key_id": args.key_id}
             with _parent(pool, source.name, snapshot,
                          args.target.name) as parent:
                 if args.own_header:
                     cloning.own_header(
-                        store, parent, args.target.name, new, options,
-                        passphrase=key or None, **common)
+                        store, parent, args.target.name, new_passphrase,
+                        options, old_passphrase=old_passphrase or None,
+                        **common)
                 else:
-                    cloning.own_key(store, parent, args.target.name, key, new,
-                                    flatten=args.flatten, options=options,
-                                    fetch=copy_options.fetch(args), **common)
+                    cloning.rekeyed(
+                        store, parent, args.target.name, old_passphrase,
+                        new_passphrase, flatten=args.flatten, options=options,
+                        fetch=copy_options.fetch(args), **common)
             with store.open(args.target.name, read_only=True) as image:
                 facts = describe.describe_image(image)
-        return create.summary(facts)
+        return rows.summary(facts)
 
 
 def _parent(pool: base.Pool, image: str, snapshot: Optional[str],
@@ -132,7 +136,7 @@ class Remove(command.ShowOne):
                             help="do not ask")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Ask, and remove."""
         from os_brick_rbd_luks.clones import cloning
         from os_brick_rbd_luks import exception
@@ -147,6 +151,6 @@ class Remove(command.ShowOne):
                 exception.about(name):
             store.open(target.name, read_only=True).__exit__()
             if not args.force:
-                create.confirm(name, "removed")
+                confirming.confirm(name, "removed")
             cloning.remove(store, target.name)
         return (("removed",), (columns.Lines([name]),))

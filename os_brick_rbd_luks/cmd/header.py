@@ -21,7 +21,7 @@ from typing import Any, Iterator
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import create
+from os_brick_rbd_luks.cmd import rows
 
 #: No header backup is larger: LUKS2 has at most two copies of 4 MiB and
 #: 128 MiB of keyslots, and LUKS1 less.
@@ -55,7 +55,7 @@ class Backup(command.ShowOne):
                             help="file to make; it must not exist")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Write the file, readable by its owner only."""
         from os_brick_rbd_luks.headers import header_backup
         with self.image(args, read_only=True) as image:
@@ -91,7 +91,7 @@ class Restore(command.ShowOne):
                  "backup's volume")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Write the header."""
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import header_backup
@@ -100,7 +100,7 @@ class Restore(command.ShowOne):
             data = stream.read(_MAX_BACKUP)
         with self.image(args) as image:
             header_backup.restore(image, data, force=args.force)
-            return create.summary(describe.describe_image(image))
+            return rows.summary(describe.describe_image(image))
 
 
 class Repair(command.ShowOne):
@@ -119,9 +119,9 @@ class Repair(command.ShowOne):
                  "header")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Write the copy."""
-        from os_brick_rbd_luks.headers import recover
+        from os_brick_rbd_luks.headers import repair
         with self.image(args) as image:
             return (("image", "repaired_copy"),
-                    (image.name, recover.repair(image, force=args.force)))
+                    (image.name, repair.repair(image, force=args.force)))

@@ -21,9 +21,10 @@ from typing import Any, ContextManager, Iterator, TYPE_CHECKING
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import copy_options
-from os_brick_rbd_luks.cmd import create
-from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import format_options
+from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import progress_bar
+from os_brick_rbd_luks.cmd import rows
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.copies import sources
@@ -61,11 +62,11 @@ class Import(command.ShowOne):
         copy_options.add_thick(parser)
         copy_options.add_force(parser, "with --existing: discard what the "
                                "volume holds; else: ")
-        create.add_format_options(parser)
-        passphrase.add_options(parser)
+        format_options.add(parser)
+        passphrase_options.add_options(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Copy, and show the volume."""
         from os_brick_rbd_luks.copies import transfer
         from os_brick_rbd_luks import exception
@@ -76,16 +77,16 @@ class Import(command.ShowOne):
             raise exception.InvalidParameter(
                 name="--size", value=args.size,
                 reason="is for a new volume; use 'rbd-luks resize' first")
-        passphrases = passphrase.Passphrases(args)
+        passphrases = passphrase_options.Passphrases(args)
         with self.pool(args, args.target) as pool, \
                 self._source(args, pool) as source:
-            secret = passphrases.get(confirm=not args.existing)
+            passphrase = passphrases.get(confirm=not args.existing)
             encryption = None if args.existing else transfer.Encryption(
-                secret, create.format_options(args,
-                                              passphrases.is_random_key()))
+                passphrase, format_options.chosen(
+                    args, passphrases.is_random_key()))
             with progress_bar.shown(args) as report:
                 if encryption is None:
-                    transfer.existing(pool, name, source, secret,
+                    transfer.existing(pool, name, source, passphrase,
                                       thick=args.thick, force=args.force,
                                       report=report)
                 else:
@@ -94,7 +95,7 @@ class Import(command.ShowOne):
                         thick=args.thick, restart=restart, report=report),
                         args.force)
             with pool.open(name, read_only=True) as image:
-                return create.summary(describe.describe_image(image))
+                return rows.summary(describe.describe_image(image))
 
     @contextlib.contextmanager
     def _source(self, args: argparse.Namespace, pool: Any
@@ -158,10 +159,10 @@ class Export(command.ShowOne):
             "--encrypted", action="store_true",
             help="the image as it is; no passphrase is needed")
         copy_options.add_force(parser, "replace a file; ")
-        passphrase.add_options(parser)
+        passphrase_options.add_options(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Copy."""
         from os_brick_rbd_luks.copies import exporting
         from os_brick_rbd_luks import exception
@@ -194,9 +195,10 @@ class Export(command.ShowOne):
         target, snapshot = args.source
         if args.encrypted:
             return sources.opened_raw(pool, target.name, snapshot)
-        key = (passphrase.Passphrases(args).get()
-               if sources.is_encrypted(pool, target.name, snapshot) else None)
-        return sources.opened(pool, target.name, snapshot, key,
+        passphrase = (
+            passphrase_options.Passphrases(args).get()
+            if sources.is_encrypted(pool, target.name, snapshot) else None)
+        return sources.opened(pool, target.name, snapshot, passphrase,
                               copy_options.fetch(args))
 
     def produce_output(self, parsed_args: argparse.Namespace,

@@ -21,8 +21,8 @@ from cliff import lister
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import create
-from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import passphrase_options
+from os_brick_rbd_luks.cmd import rows
 
 
 class Info(command.ShowOne):
@@ -34,7 +34,7 @@ class Info(command.ShowOne):
         command.add_target(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read the header and probe the host."""
         from os_brick_rbd_luks.cmd import host
         from os_brick_rbd_luks.headers import describe
@@ -45,7 +45,7 @@ class Info(command.ShowOne):
             facts = describe.describe(header, image.size())
             store = engines.Store.of(image)
             facts.update(_layers(image))
-        names, values = create.summary(facts)
+        names, values = rows.summary(facts)
         openers = engines.engines(header, store, host.probe(store.is_rbd))
         return (("image", *names, "engines"),
                 (image.name, *values, columns.Engines(openers)))
@@ -78,15 +78,16 @@ class Verify(command.ShowOne):
         command.add_target(parser)
         parser.add_argument("--keyslot", type=int, metavar="N",
                             help="try this keyslot only")
-        passphrase.add_options(parser)
+        passphrase_options.add_options(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Open a keyslot; a wrong passphrase exits with 2."""
         from os_brick_rbd_luks.headers import unlocking
         with self.image(args, read_only=True) as image:
             opened = unlocking.unlock(
-                image, passphrase.Passphrases(args).get(), args.keyslot)
+                image, passphrase_options.Passphrases(args).get(),
+                args.keyslot)
             return (("image", "keyslot"), (image.name, opened.keyslot))
 
 

@@ -21,8 +21,9 @@ from typing import Any, Dict, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import create
-from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import format_options
+from os_brick_rbd_luks.cmd import passphrase_options
+from os_brick_rbd_luks.cmd import rows
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.headers import keyslots
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 
-def _shown(image: base.Image, result: keyslots.Result) -> create.Row:
+def _shown(image: base.Image, result: keyslots.Result) -> rows.Row:
     if result.stale_snapshots:
         LOG.warning(
             "%s: the removed passphrase still opens the snapshots made "
@@ -48,42 +49,48 @@ class _NewPassphrase(command.ShowOne, metaclass=abc.ABCMeta):
         """Arguments: image, both passphrases."""
         parser = super().get_parser(prog_name)
         command.add_target(parser)
-        create.add_cost(parser)
-        passphrase.add_options(parser)
-        passphrase.add_options(parser, new=True)
+        format_options.add_cost(parser)
+        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, new=True)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read both passphrases and change the keyslots."""
         from os_brick_rbd_luks.headers import unlocking
-        passphrases = passphrase.Passphrases(args)
+        passphrases = passphrase_options.Passphrases(args)
         with self.image(args) as image:
-            old = passphrases.get()
+            old_passphrase = passphrases.get()
             # A wrong one should not cost a new one its calibration.
-            opened = unlocking.unlock(image, old)
-            new = passphrases.get(new=True, confirm=True)
-            cost = create.cost(
+            opened = unlocking.unlock(image, old_passphrase)
+            new_passphrase = passphrases.get(new=True, confirm=True)
+            cost = format_options.cost(
                 args, passphrases.is_random_key(new=True),
                 opened.header.type, opened.header.keyslot_hash,
                 len(opened.volume_key))
-            return _shown(image, self.change(args, image, old, new, cost))
+            return _shown(image, self.change(
+                args, image, old_passphrase, new_passphrase,
+                {**cost, "opened": opened}))
 
     @abc.abstractmethod
     def change(self, args: argparse.Namespace, image: base.Image,
-               old: bytes, new: bytes, cost: Dict[str, Any]
-               ) -> keyslots.Result:
-        """Do what the command is for."""
+               old_passphrase: bytes, new_passphrase: bytes,
+               how: Dict[str, Any]) -> keyslots.Result:
+        """Do what the command is for.
+
+        :param how: what the old passphrase opened, and the new one's cost
+        """
 
 
 class Rekey(_NewPassphrase):
     """Replace a passphrase by a new one."""
 
     def change(self, args: argparse.Namespace, image: base.Image,
-               old: bytes, new: bytes, cost: Dict[str, Any]
-               ) -> keyslots.Result:
+               old_passphrase: bytes, new_passphrase: bytes,
+               how: Dict[str, Any]) -> keyslots.Result:
         """Add the new passphrase, then erase the old one."""
         from os_brick_rbd_luks.headers import keyslots
-        return keyslots.rekey(image, old, new, **cost)
+        return keyslots.replace(image, old_passphrase, new_passphrase,
+                                **how)
 
 
 class KeyAdd(_NewPassphrase):
@@ -97,11 +104,12 @@ class KeyAdd(_NewPassphrase):
         return parser
 
     def change(self, args: argparse.Namespace, image: base.Image,
-               old: bytes, new: bytes, cost: Dict[str, Any]
-               ) -> keyslots.Result:
+               old_passphrase: bytes, new_passphrase: bytes,
+               how: Dict[str, Any]) -> keyslots.Result:
         """Fill a keyslot."""
         from os_brick_rbd_luks.headers import keyslots
-        return keyslots.add(image, old, new, keyslot=args.keyslot, **cost)
+        return keyslots.add(image, old_passphrase, new_passphrase,
+                            keyslot=args.keyslot, **how)
 
 
 class KeyRemove(command.ShowOne):
@@ -120,13 +128,13 @@ class KeyRemove(command.ShowOne):
                             help="keyslot whose passphrase is not known")
         parser.add_argument("--force", action="store_true",
                             help="with --keyslot: ask for no passphrase")
-        passphrase.add_options(parser)
+        passphrase_options.add_options(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Erase a keyslot."""
         from os_brick_rbd_luks.headers import keyslots
-        passphrases = passphrase.Passphrases(args)
+        passphrases = passphrase_options.Passphrases(args)
         with self.image(args) as image:
             if args.keyslot is None:
                 result = keyslots.remove(image, passphrases.get())

@@ -18,9 +18,10 @@ from typing import Any
 
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import copy_options
-from os_brick_rbd_luks.cmd import create
-from os_brick_rbd_luks.cmd import passphrase
+from os_brick_rbd_luks.cmd import format_options
+from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import progress_bar
+from os_brick_rbd_luks.cmd import rows
 
 
 def _add_images(parser: Any) -> None:
@@ -48,12 +49,12 @@ class Reencrypt(command.ShowOne):
         copy_options.add_thick(parser)
         copy_options.add_force(parser, "")
         copy_options.add_source_cluster(parser)
-        create.add_format_options(parser)
-        passphrase.add_options(parser)
-        passphrase.add_options(parser, new=True)
+        format_options.add(parser)
+        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, new=True)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Copy, and show the new volume."""
         from os_brick_rbd_luks.copies import sources
         from os_brick_rbd_luks.copies import transfer
@@ -61,20 +62,21 @@ class Reencrypt(command.ShowOne):
         from os_brick_rbd_luks.headers import describe
         copy_options.refuse_file(args.target)
         there, snapshot = args.source
-        passphrases = passphrase.Passphrases(args)
+        passphrases = passphrase_options.Passphrases(args)
         with self.pool(args, args.target) as pool, \
                 copy_options.source_pool(self, args, there) as from_pool:
-            key = (passphrases.get() if sources.is_encrypted(
+            old_passphrase = (passphrases.get() if sources.is_encrypted(
                 from_pool, there.name, snapshot) else None)
-            if key is None and args.plain:
+            if old_passphrase is None and args.plain:
                 raise exception.InvalidParameter(
                     name="--plain", value=there.name,
                     reason="is plain already; copy it with 'rbd cp'")
-            with sources.opened(from_pool, there.name, snapshot, key,
-                                copy_options.fetch(args)) as found:
+            with sources.opened(from_pool, there.name, snapshot,
+                                old_passphrase, copy_options.fetch(args)
+                                ) as found:
                 encryption = None if args.plain else transfer.Encryption(
                     passphrases.get(new=True, confirm=True),
-                    create.format_options(
+                    format_options.chosen(
                         args, passphrases.is_random_key(new=True)))
                 with progress_bar.shown(args) as report:
                     copy_options.offering(lambda restart: transfer.new(
@@ -83,10 +85,10 @@ class Reencrypt(command.ShowOne):
                         report=report), args.force)
             with pool.open(args.target.name, read_only=True) as image:
                 if args.plain:
-                    return create.summary({
+                    return rows.summary({
                         "type": "none", "image_size": image.size(),
                         "decrypted_size": image.size()})
-                return create.summary(describe.describe_image(image))
+                return rows.summary(describe.describe_image(image))
 
 
 class Realign(command.ShowOne):
@@ -105,7 +107,7 @@ class Realign(command.ShowOne):
         copy_options.add_source_cluster(parser)
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Copy, and show the new volume."""
         from os_brick_rbd_luks.copies import realign
         from os_brick_rbd_luks.copies import sources
@@ -120,4 +122,4 @@ class Realign(command.ShowOne):
                     found, pool, args.target.name, restart=restart,
                     report=report), args.force)
             with pool.open(args.target.name, read_only=True) as image:
-                return create.summary(describe.describe_image(image))
+                return rows.summary(describe.describe_image(image))

@@ -18,7 +18,7 @@ import argparse
 from typing import Any
 
 from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import create
+from os_brick_rbd_luks.cmd import rows
 
 
 class Resize(command.ShowOne):
@@ -40,10 +40,10 @@ class Resize(command.ShowOne):
                  "new end is lost")
         return parser
 
-    def take_action(self, args: argparse.Namespace) -> create.Row:
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Resize the volume and show it."""
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import resizing
         with self.image(args) as image:
             resizing.resize(image, args.size, force=args.force)
-            return create.summary(describe.describe_image(image))
+            return rows.summary(describe.describe_image(image))

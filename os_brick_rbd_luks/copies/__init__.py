@@ -12,18 +12,25 @@
 
 """Data in, out and across: what a guest reads stays the same.
 
-1. A source (:mod:`.sources`, :mod:`.image_file`, :mod:`.luks1_view`) says how
-   many bytes there are and how to read them.
+1. A source (:mod:`.sources`; :mod:`.importing`, of files that
+   :mod:`.image_file` found safe, and of streams) says how many bytes there
+   are, what its holes are, and pours itself into a target.
 2. :mod:`.transfer` makes the target under a partial name
-   (:mod:`~os_brick_rbd_luks.image.partial`), formats it, and has it filled by
-   qemu-img (:mod:`.qemu_img`) or piece by piece (:mod:`.copying`).
+   (:mod:`~os_brick_rbd_luks.image.partial`), formats it, decides once what
+   becomes of zeros (:mod:`.zeros`), and has it filled by qemu-img
+   (:mod:`.qemu_img`) or piece by piece (:mod:`.copying`).
 3. It gets its name when it is complete. What a killed run leaves has the
    partial name, and the next one says so.
 
-:mod:`.exporting` and :mod:`.importing` are the same with files and streams at
-one end; :mod:`.rawcopy` and :mod:`.realign` move cipher text and need no key.
-For instance::
+:mod:`.exporting` writes a source to a file or a stream, :mod:`.luks1_view`
+shows one as LUKS1 to who uploads it. :mod:`.rawcopy` and :mod:`.realign` move
+cipher text and need no key; :mod:`.fill` writes zeros where such a copy has
+holes. For instance, to encrypt anew, in LUKS2 and with another volume key:
 
-    with sources.opened(store, "old", passphrase=passphrase) as source:
-        transfer.new(store, "new", source, encryption)
+>>> encryption = transfer.Encryption(
+...     b"new passphrase", formatting.Options(type="luks2"))
+>>> with sources.opened(store, "old", passphrase=b"old passphrase") as source:
+...     header = transfer.new(store, "new", source, encryption)
+>>> header.type, store.images()
+('luks2', ['new', 'old'])
 """

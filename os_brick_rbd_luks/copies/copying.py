@@ -22,10 +22,12 @@ import collections
 from concurrent import futures
 import contextlib
 import functools
+import itertools
 from typing import (Callable, Deque, Generator, IO, Iterable, Iterator, List,
                     Optional, Tuple, TypeVar)
 
 from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 
@@ -36,7 +38,7 @@ _WINDOW = 8
 
 Read = Callable[[int, int], bytes]
 Write = Callable[[int, bytes], None]
-Extents = Iterable[Tuple[int, int]]
+Extents = zeros.Extents
 
 Result = TypeVar("Result")
 
@@ -56,37 +58,6 @@ def _in_order(jobs: Iterable[Callable[[], Result]]
     finally:
         # None may write to an image that is about to be removed.
         executor.shutdown(cancel_futures=True)
-
-
-def runs(data: bytes, grain: Optional[int] = None
-         ) -> Iterator[Tuple[int, bytes]]:
-    """What is not zeros, with its offsets, in whole grains.
-
-    :param grain: bytes, :data:`~os_brick_rbd_luks.image.base.GRAIN` when None
-    """
-    grain = grain or base.GRAIN
-    if not base.is_zero(data):
-        start: Optional[int] = None
-        for offset in range(0, len(data), grain):
-            if base.is_zero(data[offset:offset + grain]):
-                if start is not None:
-                    yield start, data[start:offset]
-                start = None
-            elif start is None:
-                start = offset
-        if start is not None:
-            yield start, data[start:]
-
-
-def gaps(data: bytes, grain: int) -> Iterator[Tuple[int, int]]:
-    """Offset and length of what is zeros, in whole grains."""
-    end = 0
-    for start, part in runs(data, grain):
-        if start > end:
-            yield end, start - end
-        end = start + len(part)
-    if end < len(data):
-        yield end, len(data) - end
 
 
 def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
@@ -114,27 +85,25 @@ def each(size: int, extents: Extents,
 
 
 def copy(read: Read, write: Write, size: int, extents: Extents, *,
-         sparse: bool, keep_holes: bool = False, sector: int = 1,
-         grain: Optional[int] = None,
+         policy: zeros.Policy, sector: int = 1,
          report: Optional[progress.Report] = None) -> None:
     """Copy *size* bytes.
 
     :param extents: where the source may have data, in ascending order; the
         rest of it reads as zeros
-    :param sparse: the target reads as zeros, so they are not written
-    :param keep_holes: what is outside of *extents* is not written in any
-        case
+    :param policy: which zeros are written
     :param sector: bytes of the target's; the last one is filled up with zeros
-    :param grain: of zeros that are not written, see :func:`runs`
     """
     def move(offset: int, length: int, data_there: bool) -> int:
         data = _get(read, offset, length, data_there)
-        _put(write, offset, data, sector, sparse, grain)
+        _put(write, offset, data, sector, policy)
         return length
 
     done = 0
-    jobs = (functools.partial(move, *piece) for piece in pieces(size, extents)
-            if piece[2] or not (sparse or keep_holes))
+    there, near = itertools.tee(extents)
+    jobs = (functools.partial(move, *piece) for piece, (*_, touched) in zip(
+        pieces(size, there), pieces(size, policy.touched(size, near)))
+        if touched)
     with contextlib.closing(_in_order(jobs)) as results:
         for length in results:
             done += length
@@ -145,11 +114,12 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
 
 
 def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
-            sparse: bool, report: Optional[progress.Report] = None) -> int:
+            policy: zeros.Policy,
+            report: Optional[progress.Report] = None) -> int:
     """Copy all that *stream* has; the number of bytes.
 
     :param limit: bytes that there is room for
-    :param sector: see :func:`copy`
+    :param sector, policy: see :func:`copy`
     :raises VolumeTooSmall: there are more
     """
     total = 0
@@ -165,7 +135,7 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
                 raise exception.VolumeTooSmall(
                     source="the stream", size=limit,
                     needed=f"more than {limit}")
-            yield functools.partial(_put, write, offset, data, sector, sparse)
+            yield functools.partial(_put, write, offset, data, sector, policy)
 
     with contextlib.closing(_in_order(jobs())) as results:
         for done in results:
@@ -205,10 +175,10 @@ def _get(read: Read, offset: int, length: int, data_there: bool) -> bytes:
     return read(offset, length) if data_there else bytes(length)
 
 
-def _put(write: Write, offset: int, data: bytes, sector: int, sparse: bool,
-         grain: Optional[int] = None) -> int:
+def _put(write: Write, offset: int, data: bytes, sector: int,
+         policy: zeros.Policy) -> int:
     """Write whole sectors; the offset behind them."""
     padded = data + bytes(-len(data) % sector)
-    for start, part in runs(padded, grain) if sparse else ((0, padded),):
+    for start, part in policy.written(padded):
         write(offset + start, part)
     return offset + len(padded)

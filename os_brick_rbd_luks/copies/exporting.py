@@ -23,6 +23,7 @@ from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 
 LOG = logging.getLogger(__name__)
@@ -85,7 +86,8 @@ def _write_raw(read: copying.Read, size: int,
                 written = os.pwrite(stream.fileno(), view, offset)
                 offset, view = offset + written, view[written:]
 
-        copying.copy(read, write, size, extents, sparse=True, report=report)
+        copying.copy(read, write, size, extents, policy=zeros.skipped(),
+                     report=report)
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ import functools
 import logging
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
@@ -35,8 +36,8 @@ from os_brick_rbd_luks.layers import decryption
 LOG = logging.getLogger(__name__)
 
 
-def fill(store: base.Pool, name: str, passphrase: bytes,
-         fetch: decryption.Fetch = decryption.no_keys) -> int:
+def fill_holes(store: base.Pool, name: str, passphrase: bytes,
+               fetch: decryption.Fetch = decryption.no_keys) -> int:
     """Let a raw copy of an image be complete; the bytes written.
 
     Afterwards the image takes the space of its whole size. Nothing is written
@@ -77,7 +78,7 @@ def _fill(image: base.RBDImage, header: header_io.Header,
     data = (image.read(header.data_offset + offset, length) if data_there
             else bytes(length))
     written = 0
-    for start, count in copying.gaps(data, header.sector_size):
+    for start, count in zeros.gaps(data, header.sector_size):
         view.write(offset + start, bytes(count))
         written += count
     return written

@@ -20,11 +20,14 @@ from os_brick_rbd_luks.copies import image_file
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks.luks import cipher
 
 
 class FileSource:
     """An image file in any format that Glance holds; QEMU reads it."""
+
+    holes = zeros.Holes.ZEROS
 
     def __init__(self, path: str, file_format: Optional[str] = None) -> None:
         """See :func:`~os_brick_rbd_luks.copies.image_file.inspect`."""
@@ -36,9 +39,10 @@ class FileSource:
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
         if self.size:
-            qemu_img.fill(self._file.block_options(), target.block_options(),
-                          size=self.size, sparse=target.sparse, report=report,
-                          environment=target.store.environment())
+            qemu_img.convert(
+                self._file.block_options(), target.block_options(),
+                size=self.size, policy=target.policy, report=report,
+                environment=target.store.environment())
         self._file.verify()
 
 
@@ -46,6 +50,7 @@ class StreamSource:
     """Raw data up to its end."""
 
     size = None
+    holes = zeros.Holes.ZEROS
 
     def __init__(self, stream: IO[bytes], name: str = "the stream") -> None:
         """Take a stream that stays its owner's."""
@@ -59,5 +64,5 @@ class StreamSource:
                   else cipher.SECTOR)
         with target.view() as view:
             copying.copy_in(self._stream, view.write, view.size(), sector,
-                            sparse=target.sparse, report=report)
+                            policy=target.policy, report=report)
             view.flush()

@@ -35,6 +35,7 @@ from cryptography.hazmat.primitives import padding
 from oslo_concurrency import processutils
 
 from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 
@@ -107,13 +108,15 @@ def _text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def fill(source: base.BlockOptions, target: base.BlockOptions, *, size: int,
-         sparse: bool, report: Optional[progress.Report] = None,
-         environment: Optional[Dict[str, str]] = None) -> None:
+def convert(source: base.BlockOptions, target: base.BlockOptions, *,
+            size: int, policy: zeros.Policy,
+            report: Optional[progress.Report] = None,
+            environment: Optional[Dict[str, str]] = None) -> None:
     """Copy *source* over the beginning of an existing *target*.
 
     :param size: bytes of the source
-    :param sparse: the target reads as zeros, so zeros are not written
+    :param policy: which zeros are written; all, unless it has a grain, of
+        whole KiB
     :raises CopyFailed: the target may have got any part of it
 
     An encrypted image that librbd opens is no source: QEMU asks it where its
@@ -126,8 +129,8 @@ def fill(source: base.BlockOptions, target: base.BlockOptions, *, size: int,
     # end would not be told.
     _copy(("convert", "-n", "-W", "-m", _REQUESTS, "-t", "none",
            *(["-p"] if report else []),
-           *(["--target-is-zero", "-S", f"{base.GRAIN >> 10}k"]
-             if sparse else ["-S", "0"]),
+           *(["--target-is-zero", "-S", f"{policy.grain >> 10}k"]
+             if policy.grain else ["-S", "0"]),
            *secrets.arguments(), *nodes), secrets, size, report, environment)
 
 
@@ -138,7 +141,7 @@ def save_qcow2(source: base.BlockOptions, path: str, *, size: int,
 
     A file over the source is made independent of it: that way QEMU reads all
     of the source and compares with zeros, instead of asking where data is
-    (see :func:`fill`).
+    (see :func:`convert`).
 
     :param path: absolute
     :param size: bytes of the source

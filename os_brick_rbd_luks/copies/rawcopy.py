@@ -24,6 +24,7 @@ import logging
 from typing import Optional
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
@@ -48,20 +49,21 @@ def refuse_clone(image: base.Image) -> None:
                        "nobody could read a raw copy; flatten it first")
 
 
-def back_up(source: base.RBDImage, target: base.RBDImage, size: int
-            ) -> None:
+def back_up_volume(source: base.RBDImage, target: base.RBDImage,
+                   size: int) -> None:
     """Make *target* what *source* is.
 
-    Some holes become zeros, which :func:`restore` turns into holes again.
+    Some holes become zeros, which :func:`restore_volume` turns into holes
+    again.
 
     :param size: bytes of the target, at least the source's
     """
     _empty(target, size)
-    _copy(source, target)
+    _copy(source, target, zeros.skipped())
 
 
-def restore(source: base.RBDImage, target: base.RBDImage, size: int
-            ) -> Optional[base.Parent]:
+def restore_volume(source: base.RBDImage, target: base.RBDImage,
+                   size: int) -> Optional[base.Parent]:
     """Make *target* what *source* is, with a decrypted size of its own.
 
     Its own data is destroyed first, whatever layout it has. Its snapshots
@@ -81,10 +83,8 @@ def restore(source: base.RBDImage, target: base.RBDImage, size: int
         raise exception.VolumeTooSmall(source=source.name, size=size,
                                        needed=present)
     parent = _empty(target, size + header.data_offset)
-    # QEMU reads noise from holes as well: no small writes for a LUKS1 volume.
-    luks2 = header.type == "luks2"
-    _copy(source, target, header.sector_size if luks2 else None)
-    if luks2:
+    _copy(source, target, zeros.of_cipher_text(header))
+    if header.type == "luks2":
         holes.keep(target)
     LOG.info("%s: restored from %s, %d bytes behind a data offset of %d",
              target.name, source.name, size, header.data_offset)
@@ -106,7 +106,7 @@ def _empty(image: base.RBDImage, size: int) -> Optional[base.Parent]:
 
 
 def _copy(source: base.RBDImage, target: base.RBDImage,
-          grain: Optional[int] = None) -> None:
+          policy: zeros.Policy) -> None:
     copying.copy(source.read, target.write, source.size(), source.extents(),
-                 sparse=True, grain=grain)
+                 policy=policy)
     target.flush()

@@ -25,6 +25,7 @@ from typing import Any, Optional
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import sources
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_backup
@@ -72,15 +73,18 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
         if actual != offset:
             image.resize(actual + size)
         moved = header.relocate(actual)
-        if volume.image.note(holes.NOTE) is not None:
+        noted = volume.image.note(holes.NOTE) is not None
+        # What was an object that nobody had written shares one with data now.
+        if noted or header.type == "luks2":
             holes.keep(image)
         copying.copy(
             lambda at, length: volume.image.read(begin + at, length),
             lambda at, data: image.write(actual + at, data), size,
             ((at - begin, length) for at, length in volume.image.extents()
-             if at + length > begin), sparse=True, report=report)
+             if at + length > begin), policy=zeros.of_cipher_text(
+                header, begin, noted=noted), report=report)
         # Without a header it is no volume, so that comes last.
-        header_io.apply(image, header_backup.over_nothing(
+        header_io.apply(image, header_backup.plan_over_nothing(
             moved, areas, bytes(detect.START)))
         volume.verify()
     LOG.info("%s: copied to %s/%s with the payload at %d bytes", volume.name,

@@ -19,6 +19,7 @@ from typing import Iterator, Optional, Tuple
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
@@ -71,6 +72,11 @@ class RawSource:
         """It as it is to be read."""
         yield self.image
 
+    @property
+    def holes(self) -> zeros.Holes:
+        """What its readers find where nothing was written."""
+        return zeros.Holes.ZEROS
+
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it."""
         return self.store.block_options(self._short, self.snapshot)
@@ -81,15 +87,10 @@ class RawSource:
         sector = target.header.sector_size if target.header else 1
         with self.view() as reader, target.view() as writer:
             copying.copy(reader.read, writer.write, self.size,
-                         self.extents(), sparse=target.sparse,
-                         keep_holes=self._holes_are_nothing(target),
-                         sector=sector, report=report)
+                         self.extents(), policy=target.policy, sector=sector,
+                         report=report)
             writer.flush()
         self.verify()
-
-    def _holes_are_nothing(self, target: transfer.Target) -> bool:
-        """Whether a guest never saw anything that it could rely on in them."""
-        return False
 
 
 class VolumeSource(RawSource):
@@ -145,6 +146,19 @@ class VolumeSource(RawSource):
             yield decryption.open_view(
                 image, self.header, self._passphrase or b"", below)
 
+    @property
+    def holes(self) -> zeros.Holes:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`.
+
+        A volume that has the note was made for the zeros of an image, or is a
+        clone.
+        """
+        if (self.header is None
+                or self.image.note(holes.NOTE) is not None):
+            return zeros.Holes.ZEROS
+        return (zeros.Holes.OBJECTS if self.header.type == "luks2"
+                else zeros.Holes.NOISE)
+
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
         options = super().block_options()
@@ -152,19 +166,6 @@ class VolumeSource(RawSource):
             return options
         return decryption.block_options(
             options, self.image, self.header, self._passphrase, self._fetch)
-
-    def _holes_are_nothing(self, target: transfer.Target) -> bool:
-        """See :meth:`RawSource._holes_are_nothing`.
-
-        Of a plain image, a hole is zeros. Of an encrypted one, it is what was
-        never written, and may stay that: unless it was made for the zeros of
-        an image, or librbd showed it as zeros and QEMU will show noise.
-        """
-        if (target.thick or self.header is None
-                or self.image.note(holes.NOTE) is not None):
-            return False
-        return not (self.header.type == "luks2" and target.header is not None
-                    and target.header.type == "luks1")
 
 
 def is_encrypted(store: base.Pool, name: str,

@@ -23,6 +23,7 @@ import logging
 from typing import Any, Iterator, Optional, Protocol
 
 from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
@@ -60,10 +61,8 @@ class Target:
     #: None of a plain image
     header: Optional[header_io.Header]
     passphrase: bytes = dataclasses.field(repr=False)
-    #: zeros need not be written: what was never written stays zeros
-    sparse: bool
-    #: zeros have to be written in any case
-    thick: bool
+    #: which zeros are written
+    policy: zeros.Policy
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
@@ -91,6 +90,10 @@ class Source(Protocol):
     @property
     def size(self) -> Optional[int]:
         """Bytes, None if nobody knows."""
+
+    @property
+    def holes(self) -> zeros.Holes:
+        """What its readers find where nothing was written."""
 
     def pour(self, target: Target, report: Optional[progress.Report]
              ) -> None:
@@ -135,7 +138,8 @@ def new(store: base.Pool, name: str, source: Source,
             exception.about(f"{store.name}/{name}"):
         source.pour(_target(
             store, partial_name, image, made,
-            encryption.passphrase if encryption else b"", thick), report)
+            encryption.passphrase if encryption else b"", source.holes,
+            thick), report)
     return made
 
 
@@ -187,25 +191,32 @@ def existing(store: base.Pool, name: str, source: Source,
             thick = thick or image.has_data(header.data_offset)
         with _emptied_again(store, name, image, header):
             source.pour(_target(store, name, image, header, passphrase,
-                                thick), report)
+                                source.holes, thick), report)
     return header
 
 
 def _target(store: base.Pool, name: str, image: base.RBDImage,
             header: Optional[header_io.Header], passphrase: bytes,
-            thick: bool) -> Target:
+            source: zeros.Holes, thick: bool) -> Target:
     """An empty image as a target."""
-    target = Target(store, name, image, header, passphrase,
-                    sparse=header is None and not thick, thick=thick)
+    target = Target(store, name, image, header, passphrase, zeros.WRITTEN)
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
-    if header is None or header.type == "luks1" or thick:
-        return target
+    told = (header is not None and header.type == "luks2" and not thick
+            and _tells_of_holes(image, header, target))
+    return dataclasses.replace(target, policy=zeros.of_copy(
+        header, source, thick=thick, told=told,
+        period=image.stripe_period()))
+
+
+def _tells_of_holes(image: base.RBDImage, header: header_io.Header,
+                    target: Target) -> bool:
+    """Whether an OSD does; if so, librbd asks for them from now on."""
     holes.keep(image)
     with target.view() as view:
         if holes.stay_zeros(image, header, view):
-            return dataclasses.replace(target, sparse=True)
+            return True
     image.set_note(holes.NOTE, None)
-    return target
+    return False
 
 
 def _refuse_layers(store: base.Pool, image: base.RBDImage,

@@ -22,13 +22,19 @@ passphrase that should open the volume does.
 1. :mod:`.header_io` reads and checks (nothing is written by reading).
 2. :mod:`.unlocking` turns a passphrase into a keyslot and the volume key.
 3. A verb (:mod:`.formatting`, :mod:`.keyslots`, :mod:`.header_backup`,
-   :mod:`.recover`, :mod:`.erase`, :mod:`.resizing`) refuses what would destroy
+   :mod:`.repair`, :mod:`.erase`, :mod:`.resizing`) refuses what would destroy
    something, asks ``luks`` for a plan, and has it applied.
 
 A KDF blocks: under eventlet, call these from a native thread. For instance,
-with an open image::
+with an open image:
 
-    keyslots.rekey(image, b"old passphrase", b"new passphrase")
-    opened = unlocking.unlock(image, b"new passphrase")
-    saved = header_backup.backup(image)
+>>> keyslots.replace(image, b"old passphrase", b"new passphrase")
+Result(added=1, removed=0, stale_snapshots=[])
+>>> unlocking.unlock(image, b"new passphrase").keyslot
+1
+>>> saved = header_backup.backup(image)
+>>> erase.erase(image)
+[1]
+>>> header_backup.restore(image, saved).keyslots[0].number
+1
 """

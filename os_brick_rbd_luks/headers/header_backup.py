@@ -86,12 +86,12 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     except exception.HeaderError as error:
         if not force:
             _refuse_foreign(header, start, error)
-        plan = over_nothing(header, areas, start)
+        plan = plan_over_nothing(header, areas, start)
     else:
         if current.same_volume(header):
-            plan = _keeping(image, current, header, areas, start, force)
+            plan = _plan_over_own(image, current, header, areas, start, force)
         elif force:
-            plan = over_nothing(header, areas, start)
+            plan = plan_over_nothing(header, areas, start)
         else:
             raise exception.OperationRefused(
                 reason="the backup is of another volume or volume key (UUID "
@@ -109,9 +109,9 @@ def _refuse_useless(header: header_io.Header) -> None:
     restore_steps.refuse_useless(header.keyslots)
 
 
-def over_nothing(header: header_io.Header, areas: whole.Areas, start: bytes
-                 ) -> plans.Plan:
-    """Write *header* where no header is worth keeping.
+def plan_over_nothing(header: header_io.Header, areas: whole.Areas,
+                      start: bytes) -> plans.Plan:
+    """How to write *header* where no header is worth keeping.
 
     :param areas: bytes of the area of each of its keyslots
     :param start: what the image begins with now
@@ -121,8 +121,9 @@ def over_nothing(header: header_io.Header, areas: whole.Areas, start: bytes
     return luks1_restore.over_nothing(header, areas, start)
 
 
-def _over_header(image: base.Image, current: header_io.Header,
-                 header: header_io.Header, areas: whole.Areas) -> plans.Plan:
+def _plan_over_header(image: base.Image, current: header_io.Header,
+                      header: header_io.Header, areas: whole.Areas
+                      ) -> plans.Plan:
     present = read_areas(image, current)
     if (isinstance(current, luks2.Luks2Header)
             and isinstance(header, luks2.Luks2Header)):
@@ -133,15 +134,15 @@ def _over_header(image: base.Image, current: header_io.Header,
     raise TypeError("headers of the same volume have the same format")
 
 
-def _keeping(image: base.Image, current: header_io.Header,
-             header: header_io.Header, areas: whole.Areas, start: bytes,
-             force: bool) -> plans.Plan:
+def _plan_over_own(image: base.Image, current: header_io.Header,
+                   header: header_io.Header, areas: whole.Areas,
+                   start: bytes, force: bool) -> plans.Plan:
     try:
-        return _over_header(image, current, header, areas)
+        return _plan_over_header(image, current, header, areas)
     except exception.OperationRefused:
         if not force:
             raise
-        return over_nothing(header, areas, start)
+        return plan_over_nothing(header, areas, start)
 
 
 def _refuse_foreign(header: header_io.Header, start: bytes,

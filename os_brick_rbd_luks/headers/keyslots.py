@@ -14,6 +14,11 @@
 
 A volume key does not change by this: snapshots and clones made earlier keep
 the header of their time, and with it the passphrases of their time.
+
+*opened* is what :func:`~os_brick_rbd_luks.headers.unlocking.unlock` gave for
+the old passphrase, of those who had to look before: it saves a second read
+and a second KDF, which may take seconds. The header is compared under the
+lock in any case, so one that changed meanwhile is refused.
 """
 
 from __future__ import annotations
@@ -42,19 +47,22 @@ class Result(NamedTuple):
 
 
 @header_io.names_image
-def add(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
+def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
+        opened: Optional[unlocking.Unlocked] = None,
         iterations: int = kdfs.MIN_ITERATIONS,
         argon2: Optional[kdfs.Argon2Cost] = None,
         keyslot: Optional[int] = None) -> Result:
     """Let *new_passphrase* open the volume as well.
 
+    :param opened: see above
     :param iterations: of PBKDF2
     :param argon2: use Argon2id at that cost instead, in LUKS2
     :param keyslot: the one to fill; the first free one when None
-    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :raises WrongPassphrase: *old_passphrase* opens no keyslot
+    :raises HeaderChanged: it is not the one that was opened any more
     :raises NoFreeKeyslot, KeyslotInUse: see the header's ``add``
     """
-    opened = unlocking.unlock(image, passphrase)
+    opened = opened or unlocking.unlock(image, old_passphrase)
     change = opened.header.add(opened.volume_key, new_passphrase,
                                iterations=iterations, argon2=argon2,
                                keyslot=keyslot)
@@ -64,17 +72,20 @@ def add(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
 
 
 @header_io.names_image
-def rekey(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
-          iterations: int = kdfs.MIN_ITERATIONS,
-          argon2: Optional[kdfs.Argon2Cost] = None) -> Result:
-    """Put *new_passphrase* in the place of *passphrase*.
+def replace(image: base.Image, old_passphrase: bytes, new_passphrase: bytes,
+            *, opened: Optional[unlocking.Unlocked] = None,
+            iterations: int = kdfs.MIN_ITERATIONS,
+            argon2: Optional[kdfs.Argon2Cost] = None) -> Result:
+    """Put *new_passphrase* in the place of *old_passphrase*.
 
+    :param opened: see above
     :param iterations: of PBKDF2
     :param argon2: use Argon2id at that cost instead, in LUKS2
-    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :raises WrongPassphrase: *old_passphrase* opens no keyslot
+    :raises HeaderChanged: see :func:`add`
     :raises NoFreeKeyslot: the new one needs one until the old one is erased
     """
-    opened = unlocking.unlock(image, passphrase)
+    opened = opened or unlocking.unlock(image, old_passphrase)
     change = opened.header.replace(opened.keyslot, opened.volume_key,
                                    new_passphrase, iterations=iterations,
                                    argon2=argon2)
@@ -85,17 +96,22 @@ def rekey(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
 
 
 @header_io.names_image
-def own(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
-        iterations: int = kdfs.MIN_ITERATIONS,
-        argon2: Optional[kdfs.Argon2Cost] = None) -> header_io.Header:
+def replace_all(image: base.Image, old_passphrase: bytes,
+                new_passphrase: bytes, *,
+                opened: Optional[unlocking.Unlocked] = None,
+                iterations: int = kdfs.MIN_ITERATIONS,
+                argon2: Optional[kdfs.Argon2Cost] = None
+                ) -> header_io.Header:
     """Let *new_passphrase*, and no other, open the volume.
 
     For a clone, whose source's passphrases are other people's.
 
-    :raises WrongPassphrase: *passphrase* opens no keyslot
+    :param opened: see above; of a clone also what opened its source
+    :raises WrongPassphrase: *old_passphrase* opens no keyslot
+    :raises HeaderChanged: see :func:`add`
     :raises NoFreeKeyslot: the new one needs one until the others are erased
     """
-    opened = unlocking.unlock(image, passphrase)
+    opened = opened or unlocking.unlock(image, old_passphrase)
     others = [slot.number for slot in opened.header.keyslots]
     added = opened.header.add(opened.volume_key, new_passphrase,
                               iterations=iterations, argon2=argon2)
@@ -107,11 +123,11 @@ def own(image: base.Image, passphrase: bytes, new_passphrase: bytes, *,
 
 
 @header_io.names_image
-def keep_only(image: base.Image, passphrase: bytes) -> Result:
+def remove_others(image: base.Image, passphrase: bytes) -> Result:
     """Remove all keyslots but the one that *passphrase* opens.
 
-    With :func:`add` before, what :func:`own` does in two steps: whoever
-    stores the passphrase can change it between them.
+    With :func:`add` before, what :func:`replace_all` does in two steps:
+    whoever stores the passphrase can change it between them.
 
     :raises WrongPassphrase: *passphrase* opens none
     """
@@ -154,14 +170,15 @@ def remove_number(image: base.Image, keyslot: int,
     if not others:
         raise exception.LastKeyslot(keyslot=keyslot)
     if passphrase is not None:
-        _prove(image, passphrase, others)
+        _prove(image, header, passphrase, others)
     return _remove(image, header, keyslot)
 
 
-def _prove(image: base.Image, passphrase: bytes, keyslots: List[int]) -> None:
+def _prove(image: base.Image, header: header_io.Header, passphrase: bytes,
+           keyslots: List[int]) -> None:
     for number in keyslots:
         try:
-            unlocking.unlock(image, passphrase, number)
+            unlocking.unlock_header(image, header, passphrase, number)
         except exception.WrongPassphrase:
             continue
         return

@@ -242,7 +242,7 @@ class Pool:
 
     def create(self, name: str, size: int, **options: Any
                ) -> rbd_image.RBDImage:
-        """See :class:`~os_brick_rbd_luks.image.base.Pool`.
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
 
         :param options: ``order``, ``features``, ``stripe_unit``,
             ``stripe_count`` and ``data_pool`` of ``rbd.RBD().create``

@@ -21,9 +21,14 @@ each such header is a *layer*, and has a passphrase of its own.
 3. :mod:`.holes` finds what was never written: zeros to a guest, which a
    program that reads the bytes as they are would take for noise.
 
-For instance, to read what a guest reads of an open image, no clone::
+For instance, to write and read what a guest does. ``decryption.no_keys``
+stands for a key manager, which a clone may need:
 
-    view = decryption.open_view(image, header_io.read_header(image),
-                                passphrase, store.encryption_release(), [])
-    view.read(0, 4096)
+>>> with store.open("old") as image:
+...     header = header_io.read_header(image)
+...     below = decryption.below(image, decryption.no_keys)
+...     view = decryption.open_view(image, header, b"old passphrase", below)
+...     view.write(0, b"data")
+...     view.read(0, 4)
+b'data'
 """

@@ -86,7 +86,7 @@ def _flatten(backend: store.Backend, name: str, origin: str, key_id: str,
 def _fill(backend: store.Backend, name: str, passphrase: bytes,
           fetch: decryption.Fetch) -> None:
     with backend.store() as pool:
-        written = fill.fill(pool, name, passphrase, fetch)
+        written = fill.fill_holes(pool, name, passphrase, fetch)
     if written:
         LOG.info("%s: %d bytes of zeros written for a backup that knows no "
                  "holes", name, written)

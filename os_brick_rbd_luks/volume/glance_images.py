@@ -34,6 +34,7 @@ from os_brick_rbd_luks.copies import importing
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
@@ -131,6 +132,8 @@ def _refuse_part(image: Image, received: int) -> None:
 
 class _RBDSource:
     """A snapshot, opened when it is copied."""
+
+    holes = zeros.Holes.ZEROS
 
     def __init__(self, backend: store.Backend, parent: base.Parent) -> None:
         self.name = str(parent)

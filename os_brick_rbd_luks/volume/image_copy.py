@@ -136,7 +136,7 @@ def _opens(backend: store.Backend, name: str, passphrase: bytes) -> bool:
 
 def _own(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
     with backend.image(name + _INCOMING) as image:
-        keyslots.own(image, old, new,
+        keyslots.replace_all(image, old, new,
                      iterations=opts.options().pbkdf2_iterations)
 
 

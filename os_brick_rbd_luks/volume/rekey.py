@@ -158,7 +158,7 @@ def _finish(backend: store.Backend, name: str, new: bytes, below: List[str]
             ) -> None:
     """Let nobody else's passphrase open the image."""
     with backend.store() as pool, pool.open(name) as image:
-        keyslots.keep_only(image, new)
+        keyslots.remove_others(image, new)
         chain.write(image, below)
         parent = image.parent()
         if parent is not None:

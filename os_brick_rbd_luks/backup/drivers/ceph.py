@@ -86,7 +86,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
         backup.service = UPSTREAM
         backup.save()
         if self._is_encrypted(volume_file, backup.encryption_key_id):
-            self._copy = rawcopy.back_up
+            self._copy = rawcopy.back_up_volume
             self._call(rawcopy.refuse_clone, brick.over_bare_handle(
                 volume_file, f"volume {backup.volume_id}"))
         return super().backup(backup, volume_file, *args, **kwargs)
@@ -112,7 +112,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
         # Backups that are older than Cinder 12 have no key id.
         if self._is_encrypted(volume_file, backup.encryption_key_id,
                               volume.encryption_key_id):
-            self._copy = rawcopy.restore
+            self._copy = rawcopy.restore_volume
         super()._restore_volume(backup, volume, volume_file, *args, **kwargs)
 
     def _diff_restore_allowed(self, *args: Any, **kwargs: Any) -> Any:

@@ -32,7 +32,7 @@ def live(store, name):
     """
     creating.create(store, name, 32 * MIB, b"the first")
     with store.open(name) as image:
-        keyslots.rekey(image, b"the first", b"the second")
+        keyslots.replace(image, b"the first", b"the second")
         resizing.resize(image, 64 * MIB)
         saved = header_backup.backup(image)
         try:

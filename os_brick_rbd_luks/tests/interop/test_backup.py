@@ -85,7 +85,7 @@ class BackupTest(base.Cryptsetup):
         image = self.open()
         keyslots.add(image, base.OLD, base.OTHER)
         data = save()
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         keyslots.remove(image, base.OTHER)
         self.assert_opens(base.NEW)
         return data

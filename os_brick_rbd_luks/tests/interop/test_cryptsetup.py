@@ -60,7 +60,7 @@ class OursTest(base.Cryptsetup):
         self.create()
         image = self.open()
         keyslots.add(image, base.OLD, base.OTHER, keyslot=7)
-        keyslots.rekey(image, base.OLD, base.NEW, iterations=2000)
+        keyslots.replace(image, base.OLD, base.NEW, iterations=2000)
         self.assertEqual(
             [False, True, True],
             [self.opens(key) for key in (base.OLD, base.NEW, base.OTHER)])
@@ -113,7 +113,7 @@ class TheirsTest(base.Cryptsetup):
                           base.NEW)
         before = unlocking.unlock(image, base.OLD)
         payload = self.content()[before.header.data_offset:]
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.assertEqual(before.volume_key,
                          unlocking.unlock(image, base.NEW).volume_key)
         self.assertTrue(self.opens(base.NEW))
@@ -157,7 +157,7 @@ class TheirsTest(base.Cryptsetup):
                           base.OLD)
         self.assertEqual(1, unlocking.unlock(image, base.NEW).keyslot)
         self.assertEqual(5, unlocking.unlock(image, base.OTHER).keyslot)
-        result = keyslots.rekey(image, base.OTHER, base.OLD)
+        result = keyslots.replace(image, base.OTHER, base.OLD)
         self.assertEqual((0, 5), (result.added, result.removed))
         self.assertEqual(
             [True, True, False],
@@ -169,7 +169,8 @@ class TheirsTest(base.Cryptsetup):
         image = self.open()
         self.assert_dump_agrees(header_io.read_header(image))
         before = self.content()
-        error = self.assertRaises(exception.UnsupportedHeader, keyslots.rekey,
-                                  image, base.OLD, base.NEW)
+        error = self.assertRaises(
+            exception.UnsupportedHeader, keyslots.replace, image, base.OLD,
+            base.NEW)
         self.assertEqual(f"hash {options[1]}", error.what)
         self.assertEqual(before, self.content())

@@ -26,7 +26,7 @@ from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.tests.interop import base
@@ -87,7 +87,7 @@ class OursTest(Luks2TestCase):
         self.create()
         image = self.open()
         keyslots.add(image, base.OLD, base.OTHER, keyslot=31, argon2=ARGON2)
-        keyslots.rekey(image, base.OLD, base.NEW, iterations=2000)
+        keyslots.replace(image, base.OLD, base.NEW, iterations=2000)
         self.assertEqual(
             [False, True, True],
             [self.opens(key) for key in (base.OLD, base.NEW, base.OTHER)])
@@ -127,7 +127,7 @@ class OursTest(Luks2TestCase):
         self.assertEqual(3, unlocking.unlock(image, base.NEW).keyslot)
         self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.OLD)
-        keyslots.rekey(image, base.NEW, base.OLD)
+        keyslots.replace(image, base.NEW, base.OLD)
         self.assertTrue(self.opens(base.OLD))
         self.assert_dump_agrees(header_io.read_header(image))
 
@@ -149,8 +149,8 @@ class OursTest(Luks2TestCase):
             keyslots.remove(image, base.NEW)
             self.add_key(base.OLD, base.OTHER)
             self.kill_slot(1, base.OLD)
-            keyslots.rekey(image, base.OLD, base.NEW)
-            keyslots.rekey(image, base.NEW, base.OLD)
+            keyslots.replace(image, base.OLD, base.NEW)
+            keyslots.replace(image, base.NEW, base.OLD)
         self.assertEqual(["32768"], [
             slot["area"]["offset"]
             for slot in self.tree()["keyslots"].values()])
@@ -164,7 +164,7 @@ class OursTest(Luks2TestCase):
         self.patch(place, bytes([byte ^ 1]))
         image = self.open()
         self.assertTrue(header_io.read_header(image).ailment.damage)
-        recover.repair(image)
+        repair.repair(image)
         before = self.content(32768)
         self.assertTrue(self.opens(base.OLD))
         self.assertTrue(self.opens(base.NEW))
@@ -176,7 +176,7 @@ class OursTest(Luks2TestCase):
         """
         self.create()
         before = self.content(32768)
-        keyslots.rekey(self.open(), base.OLD, base.NEW)
+        keyslots.replace(self.open(), base.OLD, base.NEW)
         self.patch(16384, before[16384:])
         self.assertTrue(self.opens(base.NEW))
         self.assert_dump_agrees(self.header())
@@ -186,7 +186,7 @@ class OursTest(Luks2TestCase):
         self.cryptsetup("config", self.path, "--label", "name",
                         "--subsystem", "cinder")
         image = self.open()
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         text = self.cryptsetup("luksDump", self.path).stdout.decode()
         self.assertRegex(text, r"Label:\s+name\n")
         self.assertRegex(text, r"Subsystem:\s+cinder\n")
@@ -207,7 +207,7 @@ class TheirsTest(Luks2TestCase):
                           base.NEW)
         before = unlocking.unlock(image, base.OLD)
         payload = self.content()[before.header.data_offset:]
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.assertEqual(before.volume_key,
                          unlocking.unlock(image, base.NEW).volume_key)
         self.assertTrue(self.opens(base.NEW))
@@ -255,7 +255,7 @@ class TheirsTest(Luks2TestCase):
         """A re-key needs room for two."""
         self.format("--luks2-keyslots-size", "256k")
         before = self.content(units.MIB)
-        self.assertRaises(exception.NoFreeKeyslot, keyslots.rekey,
+        self.assertRaises(exception.NoFreeKeyslot, keyslots.replace,
                           self.open(), base.OLD, base.NEW)
         self.assertEqual(before, self.content(units.MIB))
 
@@ -284,7 +284,7 @@ class TheirsTest(Luks2TestCase):
         self.assert_dump_agrees(header_io.read_header(image))
         self.assertEqual(1, unlocking.unlock(image, base.NEW).keyslot)
         self.assertEqual(5, unlocking.unlock(image, base.OTHER).keyslot)
-        result = keyslots.rekey(image, base.OTHER, base.OLD)
+        result = keyslots.replace(image, base.OTHER, base.OLD)
         self.assertEqual((0, 5), (result.added, result.removed))
         self.assertEqual(
             [True, True, False],
@@ -302,7 +302,7 @@ class TheirsTest(Luks2TestCase):
         unlocking.unlock(image, base.OLD, 0)
         self.cryptsetup("config", self.path, "--priority", "prefer",
                         "--key-slot", "1")
-        keyslots.rekey(image, base.NEW, base.OTHER)
+        keyslots.replace(image, base.NEW, base.OTHER)
         self.assertEqual(2, self.tree()["keyslots"]["2"]["priority"])
         self.assertTrue(self.opens(base.OTHER))
 
@@ -316,7 +316,7 @@ class TheirsTest(Luks2TestCase):
                           base.NEW)
         self.assertRaises(exception.UnsupportedHeader, unlocking.unlock, image,
                           base.NEW, 1)
-        keyslots.rekey(image, base.OLD, base.OTHER)
+        keyslots.replace(image, base.OLD, base.OTHER)
         self.assert_dump_agrees(header_io.read_header(image))
         # The unbound key is still theirs to have.
         self.cryptsetup("luksDump", "--unbound", "--key-slot", "1",
@@ -355,7 +355,7 @@ class TheirsTest(Luks2TestCase):
         self.cryptsetup("luksChangeKey", *self.KDFS["pbkdf2"], "--key-file",
                         self.secret(base.OLD), theirs, self.secret(base.NEW))
         image = self.open()
-        number = str(keyslots.rekey(image, base.OLD, base.NEW).added)
+        number = str(keyslots.replace(image, base.OLD, base.NEW).added)
         ours = self.tree()["tokens"]["0"]["keyslots"]
         self.path = theirs
         self.assertEqual((["0"], [number]),
@@ -367,8 +367,9 @@ class TheirsTest(Luks2TestCase):
         image = self.open()
         self.assert_dump_agrees(header_io.read_header(image))
         before = self.content()
-        error = self.assertRaises(exception.UnsupportedHeader, keyslots.rekey,
-                                  image, base.OLD, base.NEW)
+        error = self.assertRaises(
+            exception.UnsupportedHeader, keyslots.replace, image, base.OLD,
+            base.NEW)
         self.assertIn(name, error.what)
         self.assertEqual(before, self.content())
 
@@ -406,7 +407,7 @@ class TheirsTest(Luks2TestCase):
                          header_io.read_header(image).metadata.tree)
         before = self.content()
         for call in (lambda: unlocking.unlock(image, base.OLD),
-                     lambda: keyslots.rekey(image, base.OLD, base.NEW),
+                     lambda: keyslots.replace(image, base.OLD, base.NEW),
                      lambda: keyslots.add(image, base.OLD, base.NEW),
                      lambda: erase.erase(image),
                      lambda: header_backup.restore(image, before)):
@@ -476,7 +477,7 @@ class BackupTest(Luks2TestCase):
         image = self.open()
         keyslots.add(image, base.OLD, base.OTHER)
         data = save()
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         keyslots.remove(image, base.OTHER)
         self.assert_opens(base.NEW)
         return data

@@ -73,7 +73,7 @@ class OursTest(QemuTestCase):
         image = self.open()
         self.fill(base.OLD, 0x77)
         keyslots.add(image, base.OLD, base.OTHER, keyslot=7)
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.assert_reads(base.NEW, 0x77)
         self.assert_reads(base.OTHER, 0x77)
         self.assertFalse(self.opens(base.OLD))
@@ -122,7 +122,7 @@ class TheirsTest(QemuTestCase):
         self.assert_payload(opened, 0x3c)
         self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.NEW)
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.assert_reads(base.NEW, 0x3c)
         self.assertFalse(self.opens(base.OLD))
         keyslots.add(image, base.NEW, base.OTHER)
@@ -144,7 +144,7 @@ class TheirsTest(QemuTestCase):
         self.format(options)
         before = self.content()
         error = self.assertRaises(
-            exception.UnsupportedHeader, keyslots.rekey, self.open(),
+            exception.UnsupportedHeader, keyslots.replace, self.open(),
             base.OLD, base.NEW)
         self.assertIn("cipher", error.what)
         self.assertEqual(before, self.content())

@@ -80,7 +80,7 @@ def create_upstream(store: Any, name: str, size: int, key: bytes,
         header = header_io.read_header(image)
         areas = header_backup.read_areas(image, header)
         moved = header.relocate(UPSTREAM_OFFSET)
-        header_io.apply(image, header_backup.over_nothing(
+        header_io.apply(image, header_backup.plan_over_nothing(
             moved, areas, header_io.read_start(image)))
         image.resize(size + UPSTREAM_OFFSET)
 
@@ -136,7 +136,7 @@ def clone_own_key(store: Any, image: str, snapshot: str, name: str,
                   key: bytes, new_key: bytes, size: Optional[int],
                   flatten: bool) -> None:
     """Clone with a passphrase of its own."""
-    cloning.own_key(store, store.parent(image, snapshot), name, key, new_key,
+    cloning.rekeyed(store, store.parent(image, snapshot), name, key, new_key,
                     size=size, flatten=flatten, key_id=key.decode(),
                     options=options("luks1"), fetch=fetch)
 
@@ -145,14 +145,14 @@ def clone_own_header(store: Any, image: str, snapshot: str, name: str,
                      key: Optional[bytes], new_key: bytes, kind: str) -> None:
     """Clone with a header of its own."""
     cloning.own_header(store, store.parent(image, snapshot), name, new_key,
-                       options(kind), passphrase=key,
+                       options(kind), old_passphrase=key,
                        key_id=key.decode() if key else None)
 
 
 def rekey(store: Any, name: str, key: bytes, new_key: bytes) -> None:
     """Replace a passphrase."""
     with store.open(name) as image:
-        keyslots.rekey(image, key, new_key)
+        keyslots.replace(image, key, new_key)
 
 
 def add_key(store: Any, name: str, key: bytes, new_key: bytes) -> None:

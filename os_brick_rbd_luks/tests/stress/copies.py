@@ -179,8 +179,7 @@ def reencrypt(chance: chances.Chance) -> Optional[steps.Step]:
                     blocks=blocks)
     return steps.Step(
         "reencrypt", args,
-        chance.new(new_name, _moved(chance, volume, "reencrypt-zeros")),
-        (new_name, name), repair=steps.MADE)
+        chance.new(new_name, volume), (new_name, name), repair=steps.MADE)
 
 
 def realign(chance: chances.Chance) -> Optional[steps.Step]:
@@ -205,13 +204,4 @@ def realign(chance: chances.Chance) -> Optional[steps.Step]:
         own_header=False, snapshots=())
     return steps.Step(
         "realign", args,
-        chance.new(new_name, _moved(chance, volume, "realign-zeros")),
-        (new_name, name), repair=steps.MADE)
-
-
-def _moved(chance: chances.Chance, volume: models.Volume, fault: str
-           ) -> models.Volume:
-    """What a copy reads like whose objects are not those of its source."""
-    if fault in chance.ground.faults:
-        return volume.settled(volume.blocks)
-    return volume
+        chance.new(new_name, volume), (new_name, name), repair=steps.MADE)

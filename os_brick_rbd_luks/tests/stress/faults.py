@@ -28,13 +28,6 @@ KNOWN: Dict[str, str] = {
     "odd-clone-size":
         "a clone takes a size that is not whole sectors of 4096 bytes; the "
         "walk asks for whole ones",
-    "realign-zeros":
-        "realign writes holes inside what was written as zero bytes, which "
-        "decrypt to noise; the walk takes an unwritten block that gets into "
-        "one object with data for a block of any content",
-    "reencrypt-zeros":
-        "re-encrypting LUKS2 into larger objects does the same to what was "
-        "an object without data; the walk does as with realign-zeros",
     "passphrase-twice":
         "a passphrase in two keyslots survives a re-key in the second one; "
         "the walk adds none that opens the volume already",

@@ -71,7 +71,7 @@ class MemoryWorld:
             return False, ""
         for content in self.store.contents.values():
             # The dead client's images are closed for it.
-            content.handles = 0
+            content.handles = content.writers = 0
         return True, moment.where
 
     def race(self, action: str, args: Dict[str, Any], number: int,

@@ -23,7 +23,7 @@ from typing import Any, FrozenSet, Tuple
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.luks.luks2 import header as luks2
@@ -100,7 +100,7 @@ def _mend_header(world: Any, name: str) -> None:
     with world.store.open(name) as image:
         header = header_io.read_header(image)
         if isinstance(header, luks2.Luks2Header) and header.ailment:
-            recover.repair(image)
+            repair.repair(image)
 
 
 def _keys(world: Any, model: models.Model, step: steps.Step, name: str

@@ -161,7 +161,7 @@ def _rekeyed(store: stores.MemoryStore, name: str, of: str,
     store.contents[name].name = name
     with store.open(name) as image:
         old = header_io.read_header(image).keyslots[0]
-        keyslots.rekey(image, FIRST.encode(), NEW.encode())
+        keyslots.replace(image, FIRST.encode(), NEW.encode())
         # Noise was written over it, which cannot be compressed.
         image.write(old.offset, b"erased. " * (old.length // 8))
     return {**_kept(store, name, folder, [NEW, SECOND, THIRD], [FIRST]),
@@ -202,7 +202,7 @@ def _clone(store: stores.MemoryStore, kind: str, folder: pathlib.Path
         image.create_snapshot("s")
     cloning.own_header(store, store.parent(source, "s"), name, NEW.encode(),
                        formatting.Options(type=kind),
-                       passphrase=FIRST.encode(), key_id=KEY_ID)
+                       old_passphrase=FIRST.encode(), key_id=KEY_ID)
     with store.open(name, read_only=True) as image:
         data = header_backup.backup(image)
         opened = unlocking.unlock(image, NEW.encode())

@@ -126,7 +126,7 @@ class GuestTest(base.AttachmentTestCase):
             self.context, symmetric_key.SymmetricKey("AES", 256, self.key))
         self.addCleanup(self.manager.delete, self.context, self.key_id)
         with self.pool.open(name) as image:
-            keyslots.rekey(image, old, self.passphrase)
+            keyslots.replace(image, old, self.passphrase)
         self.attach(info)
         self.addCleanup(self.encryptor(info).detach_volume)
         said = self.guest(self.disk(info), "echo size $(blockdev "

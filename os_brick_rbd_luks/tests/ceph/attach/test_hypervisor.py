@@ -80,7 +80,7 @@ class HypervisorTest(base.AttachmentTestCase):
         old, self.key = self.passphrase, os.urandom(32)
         self.key_id = self.keep(self.key)
         with self.pool.open(name) as image:
-            keyslots.rekey(image, old, self.passphrase)
+            keyslots.replace(image, old, self.passphrase)
         self.attach(info)
         self.addCleanup(self.encryptor(info).detach_volume)
         # A guest that starts now is the proof: see test_guest.

@@ -107,7 +107,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
         cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
-                           passphrase=below, key_id=source_id)
+                           old_passphrase=below, key_id=source_id)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
         facts = attachment.read(info)
@@ -123,7 +123,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         source, parent = self.golden("luks2")
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
-        cloning.own_key(self.pool, parent, name, below, self.passphrase,
+        cloning.rekeyed(self.pool, parent, name, below, self.passphrase,
                         key_id=source_id)
         info = self.connection_info(name)
         self.attach(info, provider=base.LUKS2_PROVIDER)
@@ -135,7 +135,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         name, below = self.clone_name(), self.passphrase
         source_id = self.other_key()
         cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
-                           passphrase=below, key_id=source_id)
+                           old_passphrase=below, key_id=source_id)
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
             info = self.connection_info(name, keyring=stream.read())
@@ -157,7 +157,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         name, below = self.clone_name(), self.passphrase
         self.other_key()
         cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
-                           passphrase=below, key_id="key-that-is-gone")
+                           old_passphrase=below, key_id="key-that-is-gone")
         info = self.connection_info(name)
         error = self.assertRaises(exception.PassphraseUnavailable,
                                   self.attach, info)
@@ -170,7 +170,7 @@ class LayeredAttachmentTest(base.AttachmentTestCase):
         name, below = self.clone_name(), self.passphrase
         self.other_key()
         cloning.own_header(self.pool, parent, name, self.passphrase, LUKS2,
-                           passphrase=below)
+                           old_passphrase=below)
         info = self.connection_info(name)
         error = self.assertRaises(exception.OperationRefused, self.attach,
                                   info)

@@ -176,7 +176,7 @@ class BackupTest(base.CinderTestCase):
         snapshot = f"{other.name}.clone_snap"
         with self.pool.open(source.name) as image:
             image.create_snapshot(snapshot)
-        cloning.own_key(self.pool, self.pool.parent(source.name, snapshot),
+        cloning.rekeyed(self.pool, self.pool.parent(source.name, snapshot),
                         other.name, functional.KEY, functional.NEW_KEY)
         self.restore(backup, other)
         self.assert_restored(self.seen(volume, "luks2"), other, "luks2",

@@ -95,7 +95,7 @@ class PosixTest(base.CinderTestCase):
     def test_holes_were_filled_before(self):
         volume = self.small("luks2", data=DATA)
         other = self.small("luks2")
-        fill.fill(self.pool, volume.name, functional.KEY)
+        fill.fill_holes(self.pool, volume.name, functional.KEY)
         self.copied(volume, other, is_new=True)
         self.assert_same(self.expected(SIZE, DATA),
                          self.plain(other, "luks2"))

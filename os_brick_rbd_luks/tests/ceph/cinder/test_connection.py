@@ -46,7 +46,7 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
     def test_h4_clone(self, provider):
         self.assert_clone_rekeyed(provider)
 
-    @ddt.data("keep_only", "write")
+    @ddt.data("remove_others", "write")
     def test_h4_rekeying_fails(self, step):
         # Whatever was done by then, the key in the database opens the volume.
         volume = self.transferred()
@@ -62,7 +62,7 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
     @contextlib.contextmanager
     def failing(self, step):
         """Let what comes after the database was changed fail."""
-        owner = {"keep_only": keyslots, "write": chain}[step]
+        owner = {"remove_others": keyslots, "write": chain}[step]
         with mock.patch.object(owner, step, autospec=True,
                                side_effect=exception.ImageIOError(
                                    action="write", reason="no")):

@@ -30,7 +30,7 @@ class RevertTest(base.DriverTestCase):
         old, volume.encryption_key_id = (volume.encryption_key_id,
                                          self.keys.new())
         with self.pool() as pool, pool.open(volume.name) as image:
-            keyslots.rekey(image, self.keys.passphrase(old),
+            keyslots.replace(image, self.keys.passphrase(old),
                            self.passphrase(volume))
         volume.save()
         self.keys.delete(old)

@@ -53,7 +53,7 @@ class OwnHeaderTest(base.BluestoreTestCase):
     def test_encrypted_parent(self, below, above):
         source, writes = self.source(below)
         name = self.clone(self.snapshot(source), above,
-                          passphrase=functional.KEY)
+                          old_passphrase=functional.KEY)
         expected = base.filled(base.SIZE, *writes)
         self.assert_reads(expected, source, [functional.KEY], below.type)
         self.assert_writable(expected, name,
@@ -70,7 +70,7 @@ class OwnHeaderTest(base.BluestoreTestCase):
         parent = self.snapshot(middle)
         self.addCleanup(self.remove_snapshot, middle)
         name = self.clone(parent, clones.LUKS2, clones.THIRD_KEY,
-                          passphrase=functional.NEW_KEY)
+                          old_passphrase=functional.NEW_KEY)
         self.assert_writable(
             base.filled(base.GROWN, *writes, *own), name,
             [clones.THIRD_KEY, functional.NEW_KEY], "luks2")

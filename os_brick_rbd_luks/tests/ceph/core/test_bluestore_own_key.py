@@ -31,7 +31,7 @@ class OwnKeyTest(base.BluestoreTestCase):
         """A clone of a source with holes; names, and what is written."""
         source, writes = self.source(options)
         name = self.name()
-        cloning.own_key(self.pool, self.snapshot(source), name, functional.KEY,
+        cloning.rekeyed(self.pool, self.snapshot(source), name, functional.KEY,
                         functional.NEW_KEY, size=size, **how)
         return source, name, writes
 

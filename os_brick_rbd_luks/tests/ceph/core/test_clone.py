@@ -47,7 +47,7 @@ class OwnKeyTest(clones.CloneTestCase):
             # Another of the source's keys is none of the clone's.
             keyslots.add(image, base.KEY, THIRD_KEY)
         name = self.name()
-        cloning.own_key(self.pool, self.snapshot(source, "t"), name, base.KEY,
+        cloning.rekeyed(self.pool, self.snapshot(source, "t"), name, base.KEY,
                         base.NEW_KEY, key_id="id-of-the-source's")
         self.assertTrue(self.opens(name, base.NEW_KEY))
         self.assertFalse(self.opens(name, base.KEY))
@@ -70,7 +70,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_qemu_needs_only_the_new_one(self):
         source, parent = self.volume(LUKS1, (0, b"Q" * units.MIB))
         name = self.name()
-        cloning.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY)
+        cloning.rekeyed(self.pool, parent, name, base.KEY, base.NEW_KEY)
         self.qemu_io(name, base.NEW_KEY, "read -P 0x51 0 1M")
         self.assertFalse(self.opens_in_qemu(name, base.KEY))
         self.assertEqual(SIZE, self.guest_size(name, base.NEW_KEY))
@@ -80,7 +80,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_flattened_needs_only_the_new_one(self, options):
         source, parent = self.volume(options, (5 * units.MIB, b"shared"))
         name = self.name()
-        cloning.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
+        cloning.rekeyed(self.pool, parent, name, base.KEY, base.NEW_KEY,
                         flatten=True, key_id="k")
         with self.pool.open(name) as image:
             self.assertIsNone(image.parent())
@@ -91,7 +91,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_larger(self):
         source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
         name = self.name()
-        cloning.own_key(self.pool, parent, name, base.KEY, base.NEW_KEY,
+        cloning.rekeyed(self.pool, parent, name, base.KEY, base.NEW_KEY,
                         size=2 * SIZE)
         self.assertEqual(2 * SIZE, self.guest_size(name, base.NEW_KEY))
         self.qemu_io(name, base.NEW_KEY,
@@ -101,9 +101,9 @@ class OwnKeyTest(clones.CloneTestCase):
         """And a clone of it: librbd of Ceph 16 reads neither."""
         _source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
         larger, other = self.name(), self.name()
-        cloning.own_key(self.pool, parent, larger, base.KEY, base.NEW_KEY,
+        cloning.rekeyed(self.pool, parent, larger, base.KEY, base.NEW_KEY,
                         size=2 * SIZE, key_id="one")
-        cloning.own_key(self.pool, self.snapshot(larger), other, base.NEW_KEY,
+        cloning.rekeyed(self.pool, self.snapshot(larger), other, base.NEW_KEY,
                         THIRD_KEY, key_id="two")
         fetch = {"one": base.KEY, "two": base.NEW_KEY}.__getitem__
         for name, key in ((larger, base.NEW_KEY), (other, THIRD_KEY)):
@@ -119,17 +119,17 @@ class OwnKeyTest(clones.CloneTestCase):
         """
         _source, parent = self.volume(LUKS2, (5 * units.MIB, b"shared"))
         middle, name = self.name(), self.name()
-        cloning.own_key(self.pool, parent, middle, base.KEY, base.NEW_KEY,
+        cloning.rekeyed(self.pool, parent, middle, base.KEY, base.NEW_KEY,
                         key_id="one")
         of_middle = self.snapshot(middle)
         flatten = RELEASE < 18
         if flatten:
             error = self.assertRaises(
-                exception.OperationRefused, cloning.own_key, self.pool,
+                exception.OperationRefused, cloning.rekeyed, self.pool,
                 of_middle, name, base.NEW_KEY, THIRD_KEY)
             self.assertIn("--flatten", str(error))
             self.assertNotIn(name, self.pool.images())
-        cloning.own_key(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
+        cloning.rekeyed(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
                         key_id="two", flatten=flatten)
         keys = [THIRD_KEY] if flatten else [THIRD_KEY, base.NEW_KEY, base.KEY]
         self.assertEqual(b"shared", self.read(name, keys, 5 * units.MIB, 6,
@@ -138,7 +138,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_smaller_is_refused(self):
         source, parent = self.volume(LUKS1)
         name = self.name()
-        self.assertRaises(exception.InvalidParameter, cloning.own_key,
+        self.assertRaises(exception.InvalidParameter, cloning.rekeyed,
                           self.pool, parent, name, base.KEY, base.NEW_KEY,
                           size=SIZE - 512)
         self.assertNotIn(name, self.pool.images())
@@ -146,14 +146,14 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_wrong_passphrase_makes_nothing(self):
         source, parent = self.volume(LUKS1)
         name = self.name()
-        self.assertRaises(exception.WrongPassphrase, cloning.own_key,
+        self.assertRaises(exception.WrongPassphrase, cloning.rekeyed,
                           self.pool, parent, name, base.NEW_KEY, THIRD_KEY)
         self.assertNotIn(name, self.pool.images())
 
     def test_missing_snapshot(self):
         source, _parent = self.volume(LUKS1)
         error = self.assertRaises(
-            exception.ImageNotFound, cloning.own_key, self.pool,
+            exception.ImageNotFound, cloning.rekeyed, self.pool,
             self.pool.parent(source, "nowhere"), self.name(), base.KEY,
             base.NEW_KEY)
         self.assertIn("nowhere", str(error))
@@ -161,7 +161,7 @@ class OwnKeyTest(clones.CloneTestCase):
     def test_existing_clone_stays(self):
         source, parent = self.volume(LUKS1)
         other, _parent = self.volume(LUKS1)
-        self.assertRaises(exception.ImageExists, cloning.own_key, self.pool,
+        self.assertRaises(exception.ImageExists, cloning.rekeyed, self.pool,
                           parent, other, base.KEY, base.NEW_KEY)
         self.assertTrue(self.opens(other, base.KEY))
 
@@ -173,7 +173,7 @@ class OwnKeyTest(clones.CloneTestCase):
             raise exception.ImageFull(action="write")
 
         self.patch(header_io, "apply", fail)
-        self.assertRaises(exception.ImageFull, cloning.own_key, self.pool,
+        self.assertRaises(exception.ImageFull, cloning.rekeyed, self.pool,
                           parent, name, base.KEY, base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
 
@@ -205,7 +205,7 @@ class ImageTest(clones.CloneTestCase):
 
     def own_key(self, source, name, key=base.KEY, **options):
         with clone_snapshot.taken(self.pool, source, name) as parent:
-            cloning.own_key(self.pool, parent, name, key, base.NEW_KEY,
+            cloning.rekeyed(self.pool, parent, name, key, base.NEW_KEY,
                             **options)
 
     def snapshots(self, name):
@@ -296,7 +296,7 @@ class ImageTest(clones.CloneTestCase):
         other = self.open_pool(namespace="clones")
         source, name = self.image(), self.name()
         with clone_snapshot.taken(self.pool, source, name) as parent:
-            cloning.own_key(other, parent, name, base.KEY, base.NEW_KEY)
+            cloning.rekeyed(other, parent, name, base.KEY, base.NEW_KEY)
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
         cloning.remove(other, name)
         self.assertEqual(([], []), (self.snapshots(source), other.images()))

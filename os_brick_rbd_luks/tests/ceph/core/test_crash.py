@@ -61,7 +61,7 @@ def rekey(conf, name, old, new, mark):
 
         image.write = marked
         mark.send(True)
-        keyslots.rekey(image, old, new)
+        keyslots.replace(image, old, new)
 
 
 @ddt.ddt
@@ -127,8 +127,8 @@ class KilledRekeyTest(base.FunctionalTestCase):
         with self.pool.open(name) as image, mock.patch.object(
                 image, "write", autospec=True,
                 side_effect=image.write) as write:
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
-            keyslots.rekey(image, base.NEW_KEY, base.KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.NEW_KEY, base.KEY)
         self.assertEqual(0, write.call_count % 2)
         return 1 + write.call_count // 2
 
@@ -187,4 +187,4 @@ class KilledRekeyTest(base.FunctionalTestCase):
             other = header_lock.ObjectLock(self.pool._ioctx,
                                            f"rbd_header.{image._image.id()}")
             self.assertRaises(rados.ObjectBusy, other.acquire)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)

@@ -61,15 +61,15 @@ class FillTest(copies.CopyTestCase):
         self.assertNotEqual(self.expected,
                             self.read(self.raw_copy(self.image),
                                       kind="luks2"))
-        written = fill.fill(self.pool, self.image, base.KEY)
+        written = fill.fill_holes(self.pool, self.image, base.KEY)
         # Nothing that was there.
         self.assertEqual(self.expected.count(0), written)
         for name in (self.image, self.raw_copy(self.image)):
             self.assert_same(self.expected, self.read(name, kind="luks2"))
-        self.assertEqual(0, fill.fill(self.pool, self.image, base.KEY))
+        self.assertEqual(0, fill.fill_holes(self.pool, self.image, base.KEY))
 
     def test_by_rbd_import(self):
-        fill.fill(self.pool, self.image, base.KEY)
+        fill.fill_holes(self.pool, self.image, base.KEY)
         copy, path = self.name(), self.path("raw")
         self.rbd("export", f"volumes/{self.image}", path)
         self.rbd("import", path, f"volumes/{copy}")
@@ -81,8 +81,8 @@ class FillTest(copies.CopyTestCase):
         with self.pool.open(self.image) as image:
             image.create_snapshot("s")
         name = self.name()
-        cloning.own_key(self.pool, self.pool.parent(self.image, "s"), name,
+        cloning.rekeyed(self.pool, self.pool.parent(self.image, "s"), name,
                         base.KEY, base.NEW_KEY, key_id="old")
-        fill.fill(self.pool, name, base.NEW_KEY, lambda key: base.KEY)
+        fill.fill_holes(self.pool, name, base.NEW_KEY, lambda key: base.KEY)
         self.assert_same(self.expected, self.read(
             self.raw_copy(name), key=base.NEW_KEY, kind="luks2"))

@@ -78,7 +78,7 @@ class RBDImageTest(base.FunctionalTestCase):
                         features=rbd.RBD_FEATURE_LAYERING)
         with self.pool.open(name) as image:
             self.assertNotIn("exclusive-lock", image.features())
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             self.assertEqual(base.QUICK.type, unlocking.unlock(
                 image, base.NEW_KEY).header.type)
             self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
@@ -129,7 +129,7 @@ class LiveVolumeTest(base.FunctionalTestCase):
         with self.pool.open(name) as image:
             for number in range(20):
                 new = str(number).encode() * 32
-                keyslots.rekey(image, key, new)
+                keyslots.replace(image, key, new)
                 key = new
         stop.set()
         thread.join()

@@ -92,7 +92,7 @@ class OursTest(base.FunctionalTestCase):
         name = self.create()
         self.qemu_io(name, base.KEY, "write -P 0x11 1M 1M")
         with self.pool.open(name) as image:
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
         for opens in (self.opens_in_qemu, self.opens_in_librbd):
             self.assertTrue(opens(name, base.NEW_KEY), opens)
             self.assertFalse(opens(name, base.KEY), opens)
@@ -122,7 +122,7 @@ class TheirsTest(base.FunctionalTestCase):
         with self.pool.open(name) as image:
             self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
                               image, base.NEW_KEY)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             unlocking.unlock(image, base.NEW_KEY)
         self.assertTrue(opens(name, base.NEW_KEY))
         self.assertFalse(opens(name, base.KEY))

@@ -23,7 +23,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import kdfs
@@ -113,7 +113,7 @@ class OursTest(Luks2TestCase):
         self.write_by_librbd(name, base.KEY, units.MIB, pattern(4))
         with self.pool.open(name) as image:
             keyslots.add(image, base.KEY, b"other", iterations=2000)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             keyslots.remove(image, b"other")
         self.assertFalse(self.opens(name, base.KEY))
         self.assertFalse(self.opens(name, b"other"))
@@ -131,7 +131,7 @@ class OursTest(Luks2TestCase):
         with self.pool.open(name) as guest, self.pool.open(name) as image:
             guest._image.encryption_load(LUKS2, base.KEY.decode())
             guest._image.write(pattern(5), 0)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             guest._image.write(pattern(6), 65536)
             self.assertEqual(pattern(5), guest._image.read(0, 65536))
         self.assertEqual(pattern(6), self.read_by_librbd(
@@ -145,7 +145,7 @@ class OursTest(Luks2TestCase):
             self.assertTrue(header_io.read_header(image).ailment.damage)
         self.assertTrue(self.opens(name, base.KEY))
         with self.pool.open(name) as image:
-            recover.repair(image)
+            repair.repair(image)
             self.assertIsNone(header_io.read_header(image).ailment)
         self.assertTrue(self.opens(name, base.KEY))
 
@@ -201,7 +201,7 @@ class TheirsTest(Luks2TestCase):
                                                     65536))
         with self.pool.open(name) as image:
             saved = header_backup.backup(image)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
                               image, base.KEY)
         self.assertFalse(self.opens(name, base.KEY))

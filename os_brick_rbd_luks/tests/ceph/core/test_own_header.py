@@ -116,7 +116,7 @@ class OwnHeaderTest(clones.CloneTestCase):
                                      (SIZE - 4, b"last"))
         name = self.clone_name()
         cloning.own_header(self.pool, parent, name, base.NEW_KEY, above,
-                           passphrase=base.KEY, key_id="source-key")
+                           old_passphrase=base.KEY, key_id="source-key")
         keys = [base.NEW_KEY, base.KEY]
         self.assertEqual(SIZE, self.guest_bytes(name, keys, above.type))
         self.assert_same(self.read(source, [base.KEY], 0, SIZE, below.type),
@@ -143,18 +143,18 @@ class OwnHeaderTest(clones.CloneTestCase):
             keys, key_id = [base.NEW_KEY, base.KEY], "source-key"
         middle, name = self.clone_name(), self.name()
         cloning.own_header(self.pool, parent, middle, base.NEW_KEY, above,
-                           passphrase=below and base.KEY, key_id=key_id)
+                           old_passphrase=below and base.KEY, key_id=key_id)
         self.write(middle, keys, (20 * units.MIB + 2, b"OWN"),
                    header=above.type)
         of_middle = self.snapshot(middle)
         if below is not None:
             # Refused before anything is made.
             self.assertRaises(
-                exception.OperationRefused, cloning.own_key, self.pool,
+                exception.OperationRefused, cloning.rekeyed, self.pool,
                 of_middle, name, base.NEW_KEY, clones.THIRD_KEY,
                 flatten=True)
             self.assertNotIn(name, self.pool.images())
-        cloning.own_key(self.pool, of_middle, name, base.NEW_KEY,
+        cloning.rekeyed(self.pool, of_middle, name, base.NEW_KEY,
                         clones.THIRD_KEY, flatten=True,
                         fetch={"source-key": base.KEY}.__getitem__)
         with self.pool.open(name) as image:
@@ -170,10 +170,10 @@ class OwnHeaderTest(clones.CloneTestCase):
         source, parent = self.volume(clones.LUKS2, (0, b"first"))
         middle, top = self.clone_name(), self.clone_name()
         cloning.own_header(self.pool, parent, middle, base.NEW_KEY,
-                           clones.LUKS2, passphrase=base.KEY, key_id="one")
+                           clones.LUKS2, old_passphrase=base.KEY, key_id="one")
         cloning.own_header(self.pool, self.snapshot(middle), top,
                            clones.THIRD_KEY, clones.LUKS2,
-                           passphrase=base.NEW_KEY, key_id="two")
+                           old_passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "one"], chain.read(image))
         self.assertEqual(b"first", self.read(
@@ -189,10 +189,10 @@ class OwnHeaderTest(clones.CloneTestCase):
                                      (SIZE - 4, b"last"))
         middle, top = self.clone_name(), self.clone_name()
         cloning.own_header(self.pool, parent, middle, base.NEW_KEY,
-                           clones.LUKS1, passphrase=base.KEY, key_id="one")
+                           clones.LUKS1, old_passphrase=base.KEY, key_id="one")
         cloning.own_header(self.pool, self.snapshot(middle), top,
                            clones.THIRD_KEY, clones.LUKS2,
-                           passphrase=base.NEW_KEY, key_id="two")
+                           old_passphrase=base.NEW_KEY, key_id="two")
         with self.pool.open(top) as image:
             self.assertEqual(["two", "two", "one"], chain.read(image))
         keys = [clones.THIRD_KEY, base.NEW_KEY, base.NEW_KEY, base.KEY]
@@ -256,7 +256,7 @@ class OwnHeaderTest(clones.CloneTestCase):
         name = self.clone_name()
         cloning.own_header(self.pool, parent, name, base.KEY, clones.LUKS2)
         with self.pool.open(name) as image:
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
         self.assertEqual(b"RBDL", self.read(name, [], 0, 4))
         self.assertEqual(b"first", self.read(name, [base.NEW_KEY], 0, 5,
                                              "luks2"))
@@ -279,7 +279,7 @@ class OwnHeaderTest(clones.CloneTestCase):
                           clones.LUKS2)
         self.assertRaises(exception.WrongPassphrase, cloning.own_header,
                           self.pool, parent, name, base.NEW_KEY,
-                          clones.LUKS2, passphrase=base.NEW_KEY)
+                          clones.LUKS2, old_passphrase=base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
 
     def test_size_that_cuts_an_object(self):
@@ -288,7 +288,7 @@ class OwnHeaderTest(clones.CloneTestCase):
         name = self.clone_name()
         self.assertRaises(exception.InvalidParameter, cloning.own_header,
                           self.pool, parent, name, base.NEW_KEY,
-                          clones.LUKS1, passphrase=base.KEY,
+                          clones.LUKS1, old_passphrase=base.KEY,
                           size=SIZE + units.MIB)
         self.assertNotIn(name, self.pool.images())
 
@@ -336,7 +336,7 @@ class OwnHeaderTest(clones.CloneTestCase):
             with clone_snapshot.taken(self.pool, source, name) as parent:
                 cloning.own_header(self.pool, parent, name, base.NEW_KEY,
                                    clones.LUKS2,
-                                   passphrase=None if plain else base.KEY)
+                                   old_passphrase=None if plain else base.KEY)
         self.assertEqual(plain, bool(self.bases()))
         self.assertEqual([f"{name}.clone_snap"], self.snapshots(source))
         self.assertEqual(b"in use", self.read(

@@ -324,7 +324,7 @@ class LockTest(base.FunctionalTestCase):
         def rekey(passphrase):
             with self.pool.open(name) as image:
                 try:
-                    ended[passphrase] = keyslots.rekey(image, base.KEY,
+                    ended[passphrase] = keyslots.replace(image, base.KEY,
                                                        passphrase)
                 except Exception as error:  # shown by the test
                     ended[passphrase] = error

@@ -112,7 +112,7 @@ class ResizeTest(clones.CloneTestCase):
 
     def test_clone(self):
         source, name = self.create(), self.name()
-        cloning.own_key(self.pool, self.snapshot(source), name, base.KEY,
+        cloning.rekeyed(self.pool, self.snapshot(source), name, base.KEY,
                         base.NEW_KEY)
         for size in (2 * SIZE, SIZE // 2 + 512):
             self.resize(name, size, force=True)

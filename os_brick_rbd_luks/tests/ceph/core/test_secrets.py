@@ -128,7 +128,7 @@ class Things(dict):
     def _clone(self):
         parent, name = self._snapshot(), self._clone_name()
         pool = self._test.pool
-        cloning.own_key(
+        cloning.rekeyed(
             pool, pool.parent(*parent.partition("/")[2].split("@")),
             name, SECRET, NEW_SECRET)
         return f"volumes/{name}"

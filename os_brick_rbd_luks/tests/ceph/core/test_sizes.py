@@ -184,7 +184,7 @@ class DataTest(SizeTestCase):
         self.addCleanup(self.forget, name)
         with self.pool.open(source) as image:
             image.create_snapshot("s")
-        cloning.own_key(self.pool, self.pool.parent(source, "s"), name,
+        cloning.rekeyed(self.pool, self.pool.parent(source, "s"), name,
                         base.KEY, base.NEW_KEY)
         keys = ((base.NEW_KEY,) if copies.RELEASE < 18
                 else (base.NEW_KEY, base.KEY))
@@ -230,7 +230,7 @@ class HeaderTest(SizeTestCase):
             self.assertEqual(units.TIB, describe.describe_image(image)[
                 "decrypted_size"])
             saved = header_backup.backup(image)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             keyslots.add(image, base.NEW_KEY, b"third")
             keyslots.remove(image, base.NEW_KEY)
         self.assert_there(name, kind, data, units.TIB, [b"third"])
@@ -262,7 +262,7 @@ class LayoutTest(SizeTestCase):
             self.assertEqual(0, describe.describe_image(image)[
                 "data_offset"] % period)
             saved = header_backup.backup(image)
-            keyslots.rekey(image, base.KEY, base.NEW_KEY)
+            keyslots.replace(image, base.KEY, base.NEW_KEY)
             resizing.resize(image, SIZE)
         self.put(name, kind, places(), base.NEW_KEY)
         self.assert_there(name, kind, places(), keys=[base.NEW_KEY])

@@ -111,7 +111,7 @@ class AttachTest(NativeTestCase):
         old = volume.passphrase
         volume.key_id, volume.passphrase = self.new_key()
         with self.pool.open(volume.id) as image:
-            keyslots.rekey(image, old, volume.passphrase)
+            keyslots.replace(image, old, volume.passphrase)
         booted, _instance = self.boot(info, guests.READER)
         self.check(booted.finish(), volume)
         self.disconnect(info)

@@ -25,6 +25,7 @@ from os_brick_rbd_luks.tests import child
 STREAMS = """
 import threading, time
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import glance_images
 
@@ -42,7 +43,8 @@ def copy(number):
         "container_format": "bare"})
     with glance_images._stream(image) as stream:
         threads.call(copying.copy_in, stream._stream,
-                     lambda _offset, _data: None, SIZE, 512, sparse=False)
+                     lambda _offset, _data: None, SIZE, 512,
+                     policy=zeros.WRITTEN)
     done.append(stream.received)
 
 done = []

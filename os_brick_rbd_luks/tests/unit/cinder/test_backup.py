@@ -67,10 +67,10 @@ class BackupDriverTest(test.TestCase):
         for name in ("backup", "_full_backup", "_restore_volume",
                      "_transfer_data", "_diff_restore_allowed"):
             self.replace(upstream.CephBackupDriver, name)
-        for name in ("back_up", "restore", "refuse_clone"):
+        for name in ("back_up_volume", "restore_volume", "refuse_clone"):
             self.replace(rawcopy, name)
-        self.calls.back_up.return_value = None
-        self.calls.restore.return_value = None
+        self.calls.back_up_volume.return_value = None
+        self.calls.restore_volume.return_value = None
         self.handle = Handle()
 
     def patch_dict(self, target):
@@ -160,7 +160,7 @@ class BackupDriverTest(test.TestCase):
         self.back_up(self.record(fake.ENCRYPTION_KEY_ID), self.handle)
         self.driver._transfer_data(self.handle, "volume", Handle(), "base",
                                    units.GIB + 4096)
-        source, target, size = self.calls.back_up.call_args[0]
+        source, target, size = self.calls.back_up_volume.call_args[0]
         self.assertEqual(("volume", "base", units.GIB + 4096),
                          (source.name, target.name, size))
         self.assertNotIn("_transfer_data", self.names())
@@ -184,7 +184,7 @@ class BackupDriverTest(test.TestCase):
     @ddt.data(("a", "b"), ("a", None), (None, "b"))
     def test_encrypted(self, keys):
         self.assertEqual((False, "point"), self.restore(*keys))
-        source, target, size = self.calls.restore.call_args[0]
+        source, target, size = self.calls.restore_volume.call_args[0]
         self.assertEqual(("base", "volume", units.GIB),
                          (source.name, target.name, size))
         self.assertNotIn("_transfer_data", self.names())
@@ -194,15 +194,15 @@ class BackupDriverTest(test.TestCase):
         self.calls._transfer_data.assert_called_once_with(
             mock.ANY, "base", self.handle, "volume", units.GIB,
             discard_zeros=True)
-        self.assertNotIn("restore", self.names())
+        self.assertNotIn("restore_volume", self.names())
 
     def test_plain_data_for_an_encrypted_volume(self):
-        self.calls.restore.side_effect = exception.NotLuks()
+        self.calls.restore_volume.side_effect = exception.NotLuks()
         self.restore(None, "b")
         self.assertEqual(1, self.names().count("_transfer_data"))
 
     def test_refused_restore(self):
-        self.calls.restore.side_effect = REFUSED
+        self.calls.restore_volume.side_effect = REFUSED
         error = self.assertRaises(cinder_exception.BackupOperationError,
                                   self.restore, "a", "b")
         self.assertIn("no copy of it", str(error))
@@ -210,7 +210,7 @@ class BackupDriverTest(test.TestCase):
 
     def test_parent_that_is_none_any_more(self):
         parent = base.Parent("volumes", "", "source", "volume.clone_snap")
-        self.calls.restore.return_value = parent
+        self.calls.restore_volume.return_value = parent
         with mock.patch.object(
                 ceph.brick, "pool_of", autospec=True) as pool_of, \
                 mock.patch.object(ceph.flattening, "release_parents",
@@ -221,7 +221,7 @@ class BackupDriverTest(test.TestCase):
 
     def test_parent_that_stays(self):
         """The volume is restored all the same."""
-        self.calls.restore.return_value = base.Parent("p", "", "i", "s")
+        self.calls.restore_volume.return_value = base.Parent("p", "", "i", "s")
         with mock.patch.object(
                 ceph.brick, "pool_of", autospec=True,
                 side_effect=exception.ImageIOError(action="a", reason="b")):

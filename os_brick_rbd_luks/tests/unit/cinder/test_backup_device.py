@@ -107,7 +107,7 @@ class DeviceTest(BackupTestCase):
         device = self.driver._create_temp_cloned_volume(self.context, volume)
         self.patch("cinder.volume.driver.BaseVD.get_backup_device",
                    return_value=(device, False))
-        self.patch("os_brick_rbd_luks.copies.fill.fill", return_value=7)
+        self.patch("os_brick_rbd_luks.copies.fill.fill_holes", return_value=7)
         self.device(volume, service=POSIX)
         with self.pool() as pool, pool.open(device.name) as image:
             self.assertFalse(flattening.needs_keys(image))

@@ -136,7 +136,7 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
             self.assert_no_key_leaked(volume)
             # Each failure may leave a keyslot that nobody has the key of.
             with self.pool() as pool, pool.open(volume.name) as image:
-                keyslots.keep_only(image, self.passphrase(volume))
+                keyslots.remove_others(image, self.passphrase(volume))
             number, failed = number + base.STRIDE, failed + 1
         self.assertGreater(failed, 5)
         self.check(volume)
@@ -171,7 +171,7 @@ class RevertTest(base.DriverTestCase):
         old, volume.encryption_key_id = (volume.encryption_key_id,
                                          self.keys.new())
         with self.pool() as pool, pool.open(volume.name) as image:
-            keyslots.rekey(image, self.keys.passphrase(old),
+            keyslots.replace(image, self.keys.passphrase(old),
                            self.passphrase(volume))
         volume.save()
         self.keys.delete(old)

@@ -126,7 +126,7 @@ class VolumeTest(testtools.TestCase):
     def test_takes_another_passphrase(self, vector):
         image = vector.image()
         first, *others = vector["passphrases"]
-        keyslots.rekey(image, first.encode(), NEW)
+        keyslots.replace(image, first.encode(), NEW)
         self.assertIsNone(opens(image, first))
         for passphrase in (NEW.decode(), *others):
             self.assertIsNotNone(opens(image, passphrase), passphrase)
@@ -157,7 +157,7 @@ class BackupTest(testtools.TestCase):
         """The passphrases of then work again, and those of now no more."""
         volume = self.volume(vector)
         image = volume.image()
-        keyslots.rekey(image, volume["passphrases"][0].encode(), NEW)
+        keyslots.replace(image, volume["passphrases"][0].encode(), NEW)
         header_backup.restore(image, vector.data())
         self.assertIsNone(opens(image, NEW.decode()))
         for passphrase in volume["passphrases"]:
@@ -184,7 +184,7 @@ class BackupTest(testtools.TestCase):
         for passphrase in vector["passphrases"]:
             self.assertEqual(vector["volume_key"],
                              opens(image, passphrase).volume_key.hex())
-        keyslots.rekey(image, vector["passphrases"][0].encode(), NEW)
+        keyslots.replace(image, vector["passphrases"][0].encode(), NEW)
         self.assertIsNotNone(opens(image, NEW.decode()))
         self.assertTrue(header_io.read_header(image).clone)
 

@@ -83,6 +83,21 @@ class WalkTest(testtools.TestCase):
         self.assertGreater(len(told[0]), 10)
 
 
+class WorldTest(testtools.TestCase):
+
+    def test_killed_client_has_nothing_open(self):
+        """An image that it had made can be removed at once."""
+        be_quiet(self)
+        world = memory.MemoryWorld()
+        self.addCleanup(world.close)
+        killed, _where = world.kill("create_plain", {
+            "name": "v", "size": 65536, "image_options": {}}, 0, True)
+        self.assertTrue(killed)
+        self.assertEqual({"v"}, world.images())
+        world.discard("v")
+        self.assertEqual(frozenset(), world.images())
+
+
 def _rekey_leaves(original, image, passphrase, new_passphrase, **cost):
     """The old keyslot is not erased."""
     keyslots.add(image, passphrase, new_passphrase, **cost)
@@ -155,8 +170,8 @@ class FaultTest(testtools.TestCase):
         be_quiet(self)
 
     @ddt.data(
-        (keyslots, "rekey", _rekey_leaves, {"rekey"}),
-        (keyslots, "rekey", _rekey_loses, {"rekey"}),
+        (keyslots, "replace", _rekey_leaves, {"rekey"}),
+        (keyslots, "replace", _rekey_loses, {"rekey"}),
         (contents.Content, "flatten", _flatten_drops,
          {"clone_own_key", "flatten"}),
         (resizing, "resize", _resize_forgets, {"resize"}),
@@ -190,7 +205,7 @@ class FaultTest(testtools.TestCase):
     def test_shorter(self):
         """The steps that have nothing to do with it are left out."""
         self.useFixture(fixtures.MonkeyPatch(
-            f"{keyslots.__name__}.rekey",
+            f"{keyslots.__name__}.replace",
             functools.partial(_rekey_leaves, None)))
         failed = self.assertRaises(walk.Failed, self._walk,
                                    CREATE | {"rekey"})

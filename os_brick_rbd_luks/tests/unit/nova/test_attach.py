@@ -85,7 +85,7 @@ class ConnectTest(base.NovaTestCase):
         old = volume.passphrase
         volume.key_id, volume.passphrase = self.new_key()
         with self.pool.open(volume.id) as image:
-            keyslots.rekey(image, old, volume.passphrase)
+            keyslots.replace(image, old, volume.passphrase)
         self.boot(self.connect(volume))
         self.assertEqual({volume.id: volume.passphrase}, self.host.volumes())
 

@@ -54,7 +54,7 @@ class CloneTestCase(clones.CloneTestCase):
 
     def own_key(self, parent, name="clone", old=base.OLD, new=base.NEW,
                 **options):
-        return cloning.own_key(self.store, parent, name, old, new, **options)
+        return cloning.rekeyed(self.store, parent, name, old, new, **options)
 
     def own_header(self, parent, kind="luks2", name="clone", new=base.NEW,
                    **options):
@@ -63,7 +63,7 @@ class CloneTestCase(clones.CloneTestCase):
 
     def key_for(self, kind):
         """What a clone of such a source needs."""
-        return {} if kind == "plain" else {"passphrase": base.OLD}
+        return {} if kind == "plain" else {"old_passphrase": base.OLD}
 
     def keys(self, kind, *own):
         return (*own, *(() if kind == "plain" else (base.OLD,)))

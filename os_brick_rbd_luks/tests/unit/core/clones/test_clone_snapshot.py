@@ -140,7 +140,7 @@ class TakenTest(SnapshotTestCase):
         self.refused(exception.WrongPassphrase, self.of_image, self.own_key,
                      old=base.OTHER)
         self.refused(exception.WrongPassphrase, self.of_image, self.own_header,
-                     passphrase=base.OTHER)
+                     old_passphrase=base.OTHER)
 
     def test_plain_image_has_no_key_of_its_own(self):
         self.image("plain")
@@ -262,7 +262,7 @@ class ReleaseTest(SnapshotTestCase):
         self.of_image(self.own_key)
         getattr(self, way)(
             self.store.parent("source", SNAPSHOT), name="other",
-            **{"own_header": {"passphrase": base.OLD}}.get(way, {}))
+            **{"own_header": {"old_passphrase": base.OLD}}.get(way, {}))
         self.remove()
         self.assertEqual([SNAPSHOT], content.snapshots)
         self.remove("other")

@@ -185,7 +185,8 @@ class OwnKeyTest(clone_cases.CloneTestCase):
         for error in (self.refused(exception.OperationRefused, self.own_key,
                                    parent, "two", base.NEW, THIRD),
                       self.refused(exception.OperationRefused, self.own_header,
-                                   parent, new=THIRD, passphrase=base.NEW)):
+                                   parent, new=THIRD,
+                                   old_passphrase=base.NEW)):
             self.assertIn("is not a note of key ids", str(error))
 
     def test_plain_clone_of_a_clone(self):
@@ -196,7 +197,8 @@ class OwnKeyTest(clone_cases.CloneTestCase):
         for error in (self.refused(exception.OperationRefused, self.own_key,
                                    parent, "two", base.NEW, THIRD),
                       self.refused(exception.OperationRefused, self.own_header,
-                                   parent, new=THIRD, passphrase=base.NEW)):
+                                   parent, new=THIRD,
+                                   old_passphrase=base.NEW)):
             self.assertIn("plain clone of", str(error))
             self.assertIn("@", error.image)
         with self.store.open("plain") as image:
@@ -368,16 +370,16 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
         parent = self.source("luks2")
         error = self.refused(
             exception.InvalidParameter, self.own_header, parent, "luks1",
-            passphrase=base.OLD, size=SIZE + 512)
+            old_passphrase=base.OLD, size=SIZE + 512)
         self.assertIn("multiple of 65536", str(error))
         # Nothing is cut.
-        self.own_header(parent, "luks1", passphrase=base.OLD,
+        self.own_header(parent, "luks1", old_passphrase=base.OLD,
                         size=SIZE + 12 * units.MIB + 512)
 
     @ddt.data("luks1", "luks2")
     def test_nothing_of_the_source_is_in_the_header(self, kind):
         parent = self.source("luks2" if kind == "luks1" else "luks1")
-        header = self.own_header(parent, kind, passphrase=base.OLD)
+        header = self.own_header(parent, kind, old_passphrase=base.OLD)
         whole = self.store.contents["clone"].read(0, header.data_offset)
         self.assertNotIn(detect.MAGIC, whole)
         slot, = header.keyslots
@@ -397,7 +399,7 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
     def test_own_key_clone_below(self):
         self.own_key(self.source("luks2"), "one", key_id="id-of-old")
         self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
-                        passphrase=base.NEW, key_id="id-of-new")
+                        old_passphrase=base.NEW, key_id="id-of-new")
         self.assertEqual(["id-of-new", "id-of-old"], self.notes("two"))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW, base.OLD))
@@ -406,7 +408,7 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
         """It is a layer, with the header and the first key of its source."""
         self.own_key(self.source("luks1"), "one", key_id="id-of-old")
         self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
-                        passphrase=base.NEW, key_id="id-of-new")
+                        old_passphrase=base.NEW, key_id="id-of-new")
         self.assertEqual(1, len(self.bases()))
         self.assertEqual(["id-of-new", "id-of-new", "id-of-old"],
                          self.notes("two"))
@@ -425,7 +427,7 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
 
     def test_base_over_one_key(self):
         """The last key is for all that follows, so once is enough."""
-        self.own_header(self.source("luks1"), "luks2", passphrase=base.OLD,
+        self.own_header(self.source("luks1"), "luks2", old_passphrase=base.OLD,
                         key_id="id-of-old")
         self.assertEqual(1, len(self.bases()))
         self.assertEqual(["id-of-old"], self.notes())
@@ -439,15 +441,15 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
         self.own_header(self.source(below), middle, "one", key_id="id-of-old",
                         **self.key_for(below))
         self.own_header(self.snapshot("one"), above, "two", THIRD,
-                        passphrase=base.NEW, key_id="id-of-new")
+                        old_passphrase=base.NEW, key_id="id-of-new")
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, *(ids[key_id] for key_id in self.notes("two"))))
 
     def test_unknown_key_ids(self):
         self.own_header(self.source("luks2"), "luks2", "one",
-                        passphrase=base.OLD)
+                        old_passphrase=base.OLD)
         self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
-                        passphrase=base.NEW)
+                        old_passphrase=base.NEW)
         self.assertEqual(["", ""], self.notes("two"))
 
     def test_notes_of_a_plain_source_do_not_count(self):
@@ -503,7 +505,7 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
                              parent)
         self.assertIn("volumes/source@s is encrypted", str(error))
         error = self.refused(exception.WrongPassphrase, self.own_header,
-                             parent, passphrase=base.NEW)
+                             parent, old_passphrase=base.NEW)
         self.assertIn("source@s", str(error))
 
     @ddt.data(SIZE - 1, SIZE - 512, 512, 0, -512)
@@ -553,7 +555,7 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
             content.write(0, start)
             self.refused(exception.HeaderError, self.own_header,
                          self.snapshot("source", f"t{number}"),
-                         passphrase=base.OLD)
+                         old_passphrase=base.OLD)
 
     # failures
 
@@ -709,7 +711,7 @@ class RemoveTest(clone_cases.CloneTestCase):
         """Whatever its snapshots are called."""
         self.own_header(self.source(), name="one")
         self.own_header(self.snapshot("one", "base"), name="two", new=THIRD,
-                        passphrase=base.NEW)
+                        old_passphrase=base.NEW)
         self.remove("two")
         self.assertIn("one", self.store.images())
         self.assertEqual(["base"], self.store.contents["one"].snapshots)
@@ -718,7 +720,7 @@ class RemoveTest(clone_cases.CloneTestCase):
         parent = self.source()
         self.own_header(parent, "luks1", "one")
         self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
-                        passphrase=base.NEW)
+                        old_passphrase=base.NEW)
         self.assertEqual(2, len(self.bases()))
         self.refused(exception.ImageLocked, self.remove, "one")
         self.remove("two")

@@ -61,7 +61,7 @@ class NeedsKeysTest(FlattenTestCase):
 
     @ddt.data("luks1", "luks2")
     def test_same_volume_key(self, kind):
-        cloning.own_key(self.store, self.source(kind), "clone", base.OLD,
+        cloning.rekeyed(self.store, self.source(kind), "clone", base.OLD,
                         base.NEW)
         self.assertIs(False, self.needs_keys("clone"))
 
@@ -77,7 +77,7 @@ class FlattenTest(FlattenTestCase):
 
     @ddt.data("plain", "luks1")
     def test_parent_s_data_is_encrypted_anew(self, kind):
-        secret = {} if kind == "plain" else {"passphrase": base.OLD,
+        secret = {} if kind == "plain" else {"old_passphrase": base.OLD,
                                              "key_id": "id"}
         self.own_header(self.source(kind), **secret)
         asked = []
@@ -96,7 +96,7 @@ class FlattenTest(FlattenTestCase):
 
     @ddt.data("luks1", "luks2")
     def test_same_volume_key_needs_no_passphrase(self, kind):
-        cloning.own_key(self.store, self.source(kind), "clone", base.OLD,
+        cloning.rekeyed(self.store, self.source(kind), "clone", base.OLD,
                         base.NEW, key_id="id")
 
         def fetch(key_id):
@@ -119,7 +119,8 @@ class FlattenTest(FlattenTestCase):
         self.assertEqual(before, self.state())
 
     def test_key_that_nobody_has_changes_nothing(self):
-        self.own_header(self.source("luks1"), passphrase=base.OLD, key_id="id")
+        self.own_header(self.source("luks1"), old_passphrase=base.OLD,
+                        key_id="id")
         before = self.state()
         self.assertRaises(exception.OperationRefused, self.flatten)
         self.assertEqual(before, self.state())

@@ -357,7 +357,7 @@ class KeyIdTest(CloneTestCase):
     def test_the_source_s_is_remembered(self):
         self.make_pool_volume("golden")
         with self.pool.open("golden") as image:
-            keyslots.rekey(image, base.OLD, b"01" * 32)
+            keyslots.replace(image, base.OLD, b"01" * 32)
         self.pool.contents["golden"].freeze("s")
         for way in ("--own-key", "--own-header"):
             self.json("clone", "volumes/golden@s", f"volumes/v{way}", way,

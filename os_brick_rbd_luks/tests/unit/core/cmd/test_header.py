@@ -34,7 +34,7 @@ class HeaderTestCase(base.CommandTestCase):
 
     def rekey(self):
         with rawfile.FileStore().open(self.path) as image:
-            keyslots.rekey(image, base.OLD, base.NEW)
+            keyslots.replace(image, base.OLD, base.NEW)
 
 
 class BackupTest(HeaderTestCase):

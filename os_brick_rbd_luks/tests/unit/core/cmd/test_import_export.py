@@ -25,6 +25,7 @@ from os_brick_rbd_luks.cmd import main
 from os_brick_rbd_luks.copies import exporting
 from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -431,7 +432,7 @@ class ImportFileTest(transfers.TransferTestCase):
         super().setUp()
         self.image = self.file(DATA, "image")
         for name, value in (("info", {"virtual-size": 542 * 512}),
-                            ("check", {}), ("fill", None)):
+                            ("check", {}), ("convert", None)):
             patcher = mock.patch.object(qemu_img, name, autospec=True,
                                         return_value=value)
             setattr(self, name, patcher.start())
@@ -446,18 +447,18 @@ class ImportFileTest(transfers.TransferTestCase):
                 source=self.image)))
             return
         self.imported(source=self.image)
-        self.assertEqual("raw", self.fill.call_args[0][0]["driver"])
+        self.assertEqual("raw", self.convert.call_args[0][0]["driver"])
 
     def test_qemu_fills_it(self):
         facts = self.imported(*self.raw, source=self.image)
         self.assertEqual(543 * 512 - 512, facts["decrypted_size"])
-        (come, went), options = self.fill.call_args
+        (come, went), options = self.convert.call_args
         self.assertEqual((self.image, "raw"), (come["file.filename"],
                                                come["driver"]))
         self.assertEqual(("volumes", f"{partial.PREFIX}v"), (
             went["pool"], went["image"]))
-        self.assertEqual((542 * 512, False), (options["size"],
-                                              options["sparse"]))
+        self.assertEqual((542 * 512, zeros.WRITTEN), (options["size"],
+                                              options["policy"]))
 
     def test_wrong_format(self):
         known = inspector.INSPECTOR
@@ -482,17 +483,17 @@ class ImportFileTest(transfers.TransferTestCase):
         self.assertEqual([], self.asked)
 
     def test_failure(self):
-        self.fill.side_effect = exception.CopyFailed(reason="no luck")
+        self.convert.side_effect = exception.CopyFailed(reason="no luck")
         self.assertIn("no luck", self.error(4, *self.argv(
             *self.raw, source=self.image)))
         self.assert_nothing_made()
 
     def test_progress(self):
         self.imported(*self.raw, source=self.image)
-        self.assertIsNotNone(self.fill.call_args[1]["report"])
+        self.assertIsNotNone(self.convert.call_args[1]["report"])
         self.pool.contents.clear()
         self.run_command(*self.argv(*self.raw, source=self.image))
-        self.assertIsNone(self.fill.call_args[1]["report"])
+        self.assertIsNone(self.convert.call_args[1]["report"])
 
 
 @ddt.ddt

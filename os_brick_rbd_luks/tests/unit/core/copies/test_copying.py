@@ -19,33 +19,27 @@ import threading
 import time
 
 import ddt
-import fixtures
 import hypothesis
 from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.tests import properties
+from os_brick_rbd_luks.tests.unit.core.copies import pieces
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
 
 SETTINGS = properties.examples(20)
 
-#: Instead of 4 MiB and 64 KiB.
-PIECE = 64
-GRAIN = 16
+PIECE = pieces.PIECE
+GRAIN = pieces.GRAIN
 
-blocks = strategies.lists(strategies.tuples(
-    strategies.sampled_from([b"\0", b"a", b"b"]),
-    strategies.sampled_from([1, 15, 16, 17, 48, 63, 64, 65, 130])),
-    max_size=12)
+blocks = pieces.blocks
+data_of = pieces.data_of
 cuts = strategies.sets(strategies.integers(0, 700), max_size=8)
-
-
-def data_of(found):
-    return b"".join(value * count for value, count in found)
 
 
 def hide(data, cuts):
@@ -59,14 +53,10 @@ def hide(data, cuts):
     return extents, bytes(found)
 
 
-class CopyingTestCase(testtools.TestCase):
+class CopyingTestCase(pieces.PiecesTestCase):
 
     def setUp(self):
         super().setUp()
-        for module, name, value in ((copying, "PIECE", PIECE),
-                                    (base, "GRAIN", GRAIN)):
-            self.useFixture(fixtures.MonkeyPatch(
-                f"{module.__name__}.{name}", value))
         self.reports = []
 
     def report(self, done, total):
@@ -94,42 +84,7 @@ class Target:
 
 
 @ddt.ddt
-class RunsTest(CopyingTestCase):
-
-    @SETTINGS
-    @hypothesis.given(blocks)
-    def test_rest_is_zeros(self, found):
-        data = data_of(found)
-        rebuilt, last = bytearray(len(data)), 0
-        for offset, part in copying.runs(data):
-            self.assertEqual(0, offset % GRAIN)
-            self.assertGreaterEqual(offset, last)
-            self.assertFalse(base.is_zero(part[:GRAIN]))
-            last = offset + len(part)
-            rebuilt[offset:last] = part
-        self.assertEqual(data, bytes(rebuilt))
-
-    @SETTINGS
-    @hypothesis.given(blocks, strategies.sampled_from([1, 16, 48]))
-    def test_gaps_are_all_else(self, found, grain):
-        data = data_of(found)
-        rebuilt = bytearray(b"\xff" * len(data))
-        for offset, part in copying.runs(data, grain):
-            rebuilt[offset:offset + len(part)] = part
-        for offset, length in copying.gaps(data, grain):
-            self.assertEqual(0, offset % grain)
-            self.assertEqual(b"\xff" * length,
-                             bytes(rebuilt[offset:offset + length]))
-            rebuilt[offset:offset + length] = bytes(length)
-        self.assertEqual(data, bytes(rebuilt))
-
-    @ddt.data((b"", []), (bytes(100), []), (b"x", [(0, b"x")]),
-              (bytes(16) + b"x", [(16, b"x")]),
-              (b"x" + bytes(31), [(0, b"x" + bytes(15))]),
-              (b"x" * 32, [(0, b"x" * 32)]))
-    @ddt.unpack
-    def test_runs(self, data, expected):
-        self.assertEqual(expected, [*copying.runs(data)])
+class ZeroTest(testtools.TestCase):
 
     @ddt.data((b"", True), (bytes(5), True), (b"\0x", False))
     @ddt.unpack
@@ -205,7 +160,8 @@ class CopyTest(CopyingTestCase):
         target = Target(len(data), b"\0" if sparse else b"\xff")
         self.reports.clear()
         copying.copy(reader, target.write, len(data), iter(extents),
-                     sparse=sparse, report=self.report)
+                     policy=zeros.skipped() if sparse else zeros.WRITTEN,
+                     report=self.report)
         self.assertEqual(expected, bytes(target.data))
         self.assertEqual((len(data), len(data)), self.reports[-1])
         done = [done for done, _total in self.reports]
@@ -227,7 +183,8 @@ class CopyTest(CopyingTestCase):
         target = Target(4 * PIECE, b"\0")
         data = bytes(PIECE) + b"x" + bytes(3 * PIECE - 1)
         copying.copy(lambda offset, length: data[offset:offset + length],
-                     target.write, len(data), [(0, len(data))], sparse=True)
+                     target.write, len(data), [(0, len(data))],
+                     policy=zeros.skipped())
         self.assertEqual(GRAIN, sum(target.written))
 
     def test_several_at_a_time(self):
@@ -244,7 +201,7 @@ class CopyTest(CopyingTestCase):
 
         target = Target(8 * PIECE)
         copying.copy(read, target.write, 8 * PIECE, [(0, 8 * PIECE)],
-                     sparse=False)
+                     policy=zeros.WRITTEN)
         self.assertEqual(b"x" * 8 * PIECE, bytes(target.data))
         self.assertLessEqual(max(most), copying._THREADS)
 
@@ -262,7 +219,7 @@ class CopyTest(CopyingTestCase):
         self.assertIs(error, self.assertRaises(
             ZeroDivisionError, copying.copy,
             lambda offset, length: b"x" * length, write, 20 * PIECE,
-            [(0, 20 * PIECE)], sparse=False, report=self.report))
+            [(0, 20 * PIECE)], policy=zeros.WRITTEN, report=self.report))
         over.append(True)
         self.assert_no_threads()
         self.assertNotIn(True, late)
@@ -277,7 +234,7 @@ class CopyTest(CopyingTestCase):
         target = Target(20 * PIECE)
         self.assertRaises(kind, copying.copy,
                           lambda offset, length: b"x" * length, target.write,
-                          20 * PIECE, [(0, 20 * PIECE)], sparse=False,
+                          20 * PIECE, [(0, 20 * PIECE)], policy=zeros.WRITTEN,
                           report=report)
         self.assert_no_threads()
         self.assertLessEqual(sum(target.written),
@@ -291,7 +248,7 @@ class CopyTest(CopyingTestCase):
         self.assertRaises(
             exception.ImageIOError, copying.copy,
             lambda offset, length: b"x" * length, Target(9 * PIECE).write,
-            9 * PIECE, extents(), sparse=False)
+            9 * PIECE, extents(), policy=zeros.WRITTEN)
         self.assert_no_threads()
 
 
@@ -323,7 +280,8 @@ class CopyInTest(CopyingTestCase):
         target = Target(1600, b"\0" if sparse else b"\xff")
         self.reports.clear()
         self.assertEqual(len(data), copying.copy_in(
-            Stream(data, counts), target.write, 1600, 8, sparse=sparse,
+            Stream(data, counts), target.write, 1600, 8,
+            policy=zeros.skipped() if sparse else zeros.WRITTEN,
             report=self.report))
         rounded = data + bytes(-len(data) % 8)
         self.assertEqual(rounded, bytes(target.data[:len(rounded)]))
@@ -338,7 +296,7 @@ class CopyInTest(CopyingTestCase):
             error = self.assertRaises(
                 exception.VolumeTooSmall, copying.copy_in,
                 Stream(b"x" * (limit + more), [PIECE]), target.write, limit,
-                1, sparse=False)
+                1, policy=zeros.WRITTEN)
             self.assertEqual(limit, error.size)
             self.assert_no_threads()
 
@@ -347,7 +305,7 @@ class CopyInTest(CopyingTestCase):
         target = Target(limit)
         self.assertEqual(limit, copying.copy_in(
             Stream(b"x" * limit, [PIECE]), target.write, limit, 8,
-            sparse=False))
+            policy=zeros.WRITTEN))
         self.assertEqual(b"x" * limit, bytes(target.data))
 
     def test_memory(self):
@@ -371,7 +329,7 @@ class CopyInTest(CopyingTestCase):
 
         thread = threading.Thread(target=look)
         thread.start()
-        copying.copy_in(stream, write, 100 * PIECE, 8, sparse=False)
+        copying.copy_in(stream, write, 100 * PIECE, 8, policy=zeros.WRITTEN)
         thread.join()
         self.assertEqual([copying._WINDOW], seen)
 
@@ -384,7 +342,7 @@ class CopyInTest(CopyingTestCase):
 
         self.assertRaises(OSError, copying.copy_in,
                           Broken(b"x" * 1000, [PIECE]), Target(1000).write,
-                          1000, 8, sparse=False)
+                          1000, 8, policy=zeros.WRITTEN)
         self.assert_no_threads()
 
     def test_window_of_real_sizes(self):

@@ -70,42 +70,42 @@ class FillTest(clones.CloneTestCase):
         """Whether or not the OSDs tell of holes."""
         before = self.read("luks2")
         self.store.contents["luks2"].sparse_reads = told
-        written = fill.fill(self.store, "luks2", base.OLD)
+        written = fill.fill_holes(self.store, "luks2", base.OLD)
         self.assertEqual(clones.SIZE - 4 * SECTOR, written)
         self.assert_same_bytes(before, self.read("luks2"))
         self.assert_same_bytes(before, self.read(self.copy("luks2")))
 
     def test_data_is_not_written_again(self):
-        fill.fill(self.store, "luks2", base.OLD)
+        fill.fill_holes(self.store, "luks2", base.OLD)
         content = self.store.contents["luks2"]
         content.written.clear()
-        self.assertEqual(0, fill.fill(self.store, "luks2", base.OLD))
+        self.assertEqual(0, fill.fill_holes(self.store, "luks2", base.OLD))
         self.assertEqual([], content.written)
 
     def test_header_stays(self):
         offset = clones.OFFSETS["luks2"]
         before = self.store.contents["luks2"].whole()[:offset]
-        fill.fill(self.store, "luks2", base.OLD)
+        fill.fill_holes(self.store, "luks2", base.OLD)
         self.assertEqual(before,
                          self.store.contents["luks2"].whole()[:offset])
 
     def test_luks1_is_left_alone(self):
         before = self.state()
-        self.assertEqual(0, fill.fill(self.store, "luks1", base.OLD))
+        self.assertEqual(0, fill.fill_holes(self.store, "luks1", base.OLD))
         self.assert_state(before)
 
     def test_size_of_no_whole_sectors(self):
         content = self.store.contents["luks2"]
         content.resize(content.size + 512)
         before = self.read("luks2")
-        fill.fill(self.store, "luks2", base.OLD)
+        fill.fill_holes(self.store, "luks2", base.OLD)
         self.assert_same_bytes(before, self.read(self.copy("luks2")))
 
     def test_without_librbds_encryption(self):
         """Python encrypts, then."""
         before = self.read("luks2")
         self.store.release = None
-        fill.fill(self.store, "luks2", base.OLD)
+        fill.fill_holes(self.store, "luks2", base.OLD)
         self.store.release = 18
         self.assert_same_bytes(before, self.read(self.copy("luks2")))
 
@@ -115,10 +115,10 @@ class FillTest(clones.CloneTestCase):
         self.store.release = release
         before = self.read("luks2")
         parent = self.snapshot("luks2")
-        cloning.own_key(self.store, parent, "clone", base.OLD, base.NEW,
+        cloning.rekeyed(self.store, parent, "clone", base.OLD, base.NEW,
                         key_id="old")
         keys = {16: (base.NEW,), 18: (base.NEW, base.OLD)}[release]
-        fill.fill(self.store, "clone", base.NEW, lambda key: base.OLD)
+        fill.fill_holes(self.store, "clone", base.NEW, lambda key: base.OLD)
         self.assert_same_bytes(before, self.read("clone", *keys))
         self.assert_same_bytes(before, self.read(self.copy("clone"),
                                                  base.NEW))
@@ -127,7 +127,8 @@ class FillTest(clones.CloneTestCase):
 
     def assert_refused(self, error, name, *args):
         before = self.state()
-        found = self.assertRaises(error, fill.fill, self.store, name, *args)
+        found = self.assertRaises(error, fill.fill_holes, self.store, name,
+                                  *args)
         self.assertEqual(1, str(found).count(f"volumes/{name}"), str(found))
         self.assert_state(before)
 

@@ -26,6 +26,7 @@ import testtools
 
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import qemu_img
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.tests.fakes import programs
@@ -142,12 +143,12 @@ class QemuTestCase(testtools.TestCase):
 
 
 def fill(**options):
-    qemu_img.fill(
+    qemu_img.convert(
         {"driver": "raw", "file.driver": "file", "file.filename": "/a,b"},
         {"driver": "rbd", "pool": "volumes", "image": "volume-1",
          **{f"secret.{number}": base.Secret(secret)
             for number, secret in enumerate(SECRETS)}},
-        **{"size": 100 * units.MIB, "sparse": False, **options})
+        **{"size": 100 * units.MIB, "policy": zeros.WRITTEN, **options})
 
 
 @ddt.ddt
@@ -191,7 +192,7 @@ class FillTest(QemuTestCase):
             and word in second.argv])
 
     def test_sparse(self):
-        fill(sparse=True)
+        fill(policy=zeros.skipped())
         run = self.only_run()
         self.assertTrue(run.has("--target-is-zero", "-S", "64k"))
 

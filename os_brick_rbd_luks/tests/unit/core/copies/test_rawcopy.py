@@ -66,7 +66,7 @@ class RawcopyTest(clones.CloneTestCase):
     def test_restore(self, kind):
         self.source(kind)
         self.volume("target", kind, key=base.NEW)
-        self.copy(rawcopy.restore, "source", "target", clones.SIZE)
+        self.copy(rawcopy.restore_volume, "source", "target", clones.SIZE)
         self.assert_same_bytes(self.whole("source"), self.whole("target"))
         self.assertTrue(self.opens_name("target", base.OLD))
         self.assertFalse(self.opens_name("target", base.NEW))
@@ -74,7 +74,7 @@ class RawcopyTest(clones.CloneTestCase):
     def test_holes_stay_holes(self):
         self.source("luks2")
         self.store.create("target", clones.SIZE).__exit__()
-        self.copy(rawcopy.restore, "source", "target", clones.SIZE)
+        self.copy(rawcopy.restore_volume, "source", "target", clones.SIZE)
         payload = clones.OFFSETS["luks2"] // SECTOR
         written = [offset for offset, _data
                    in self.store.contents["target"].written
@@ -86,7 +86,7 @@ class RawcopyTest(clones.CloneTestCase):
     def test_note_is_for_luks2(self):
         self.source("luks1")
         self.store.create("target", clones.SIZE).__exit__()
-        self.copy(rawcopy.restore, "source", "target", clones.SIZE)
+        self.copy(rawcopy.restore_volume, "source", "target", clones.SIZE)
         self.assertNotIn(holes.NOTE, self.store.contents["target"].notes)
 
     @ddt.data(("luks1", "luks2"), ("luks2", "luks1"), ("luks1", "luks1"))
@@ -97,7 +97,7 @@ class RawcopyTest(clones.CloneTestCase):
         self.volume("target", there, 3 * units.MIB)
         content = self.store.contents["target"]
         content.write(0, b"\xff" * content.size)
-        self.copy(rawcopy.restore, "source", "target", 3 * units.MIB)
+        self.copy(rawcopy.restore_volume, "source", "target", 3 * units.MIB)
         self.assertEqual(clones.OFFSETS[kind] + 3 * units.MIB, content.size)
         expected = self.whole("source")
         self.assert_same_bytes(expected.ljust(content.size, b"\0"),
@@ -106,11 +106,11 @@ class RawcopyTest(clones.CloneTestCase):
     def test_target_that_is_a_clone(self):
         parent = super().source("luks2", name="parent", key=base.NEW)
         self.source("luks2")
-        cloning.own_key(self.store, parent, "target", base.NEW, base.OTHER,
+        cloning.rekeyed(self.store, parent, "target", base.NEW, base.OTHER,
                         key_id="new")
         self.snapshot("target")
         before = self.store.contents["target"].frozen["s"].whole()
-        self.assertEqual(parent, self.copy(rawcopy.restore, "source",
+        self.assertEqual(parent, self.copy(rawcopy.restore_volume, "source",
                                            "target", clones.SIZE))
         self.assert_same_bytes(self.whole("source"), self.whole("target"))
         # It is no clone any more, and its snapshots are what they were.
@@ -123,7 +123,7 @@ class RawcopyTest(clones.CloneTestCase):
         self.source("luks2")
         size = self.store.contents["source"].size
         self.store.create("target", size).__exit__()
-        self.copy(rawcopy.back_up, "source", "target", size)
+        self.copy(rawcopy.back_up_volume, "source", "target", size)
         self.assert_same_bytes(self.whole("source"), self.whole("target"))
         self.assertLess(len(self.store.contents["target"].objects),
                         size // clones.OBJECT)
@@ -134,8 +134,8 @@ class RawcopyTest(clones.CloneTestCase):
     def assert_refused(self, error, source, size=clones.SIZE):
         self.volume("target", "luks1", key=base.NEW)
         before = self.state()
-        found = self.assertRaises(error, self.copy, rawcopy.restore, source,
-                                  "target", size)
+        found = self.assertRaises(error, self.copy, rawcopy.restore_volume,
+                                  source, "target", size)
         self.assert_state(before)
         self.assertIn(source, str(found))
 

@@ -171,7 +171,7 @@ class VolumeSourceTest(source_cases.SourceTestCase):
             if own:
                 formatting.format_clone(image, base.NEW, XTS["luks1"])
             else:
-                keyslots.own(image, base.OLD, base.NEW)
+                keyslots.replace_all(image, base.OLD, base.NEW)
             if kind != "plain":
                 chain.write(image, ["key-1"])
 
@@ -289,7 +289,7 @@ class RawSourceTest(source_cases.SourceTestCase):
         """All of its layers are encrypted with it."""
         self.make("luks1", "below")
         with self.store.clone(self.snapshot("below"), "source") as image:
-            keyslots.own(image, base.OLD, base.NEW)
+            keyslots.replace_all(image, base.OLD, base.NEW)
         content = self.store.contents["source"]
         with self.opened_raw() as volume:
             self.assert_same_bytes(content.whole(), volume.image.read(

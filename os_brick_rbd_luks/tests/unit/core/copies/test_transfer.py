@@ -17,6 +17,7 @@ from __future__ import annotations
 import ddt
 
 from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import unlocking
@@ -64,8 +65,8 @@ class NewTest(transfers.TransferTestCase):
         source = Source()
         self.new(source, kind, **options)
         target, = source.targets
-        self.assertIs(expected, target.sparse)
-        self.assertIs("thick" in options, target.thick)
+        self.assertEqual(zeros.skipped() if expected else zeros.WRITTEN,
+                         target.policy)
         self.assertEqual(4 if expected else SIZE // clones.OBJECT,
                          self.objects())
         self.assertEqual(kind == "luks2" and expected, holes.NOTE in
@@ -78,7 +79,7 @@ class NewTest(transfers.TransferTestCase):
             sparse_reads=False, object_size=self.store.stripe_period())
         source = Source()
         self.new(source, "luks2")
-        self.assertFalse(source.targets[0].sparse)
+        self.assertEqual(zeros.WRITTEN, source.targets[0].policy)
         self.assertNotIn(holes.NOTE, self.store.contents["new"].notes)
         self.assert_same_bytes(clones.expected(), self.seen("new", "luks2"))
 
@@ -86,7 +87,7 @@ class NewTest(transfers.TransferTestCase):
         source = Source()
         transfer.new(self.store, "new", source, self.encryption("luks2"),
                      features=frozenset({"journaling"}))
-        self.assertFalse(source.targets[0].sparse)
+        self.assertEqual(zeros.WRITTEN, source.targets[0].policy)
 
     # sizes
 
@@ -236,7 +237,9 @@ class ExistingTest(transfers.TransferTestCase):
         self.assertEqual(kind, header.type)
         self.assert_same_bytes(clones.expected(), self.seen("v", kind))
         self.assertNotIn(transfer.NOTE, self.store.contents["v"].notes)
-        self.assertIs(kind == "luks2", source.targets[0].sparse)
+        self.assertEqual(
+            zeros.skipped() if kind == "luks2" else zeros.WRITTEN,
+            source.targets[0].policy)
 
     def test_smaller_source(self):
         self.volume()

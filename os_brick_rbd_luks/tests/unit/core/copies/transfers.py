@@ -20,6 +20,7 @@ import logging
 import fixtures
 
 from os_brick_rbd_luks.copies import transfer
+from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
@@ -38,6 +39,7 @@ class Source:
     """
 
     name = "a source"
+    holes = zeros.Holes.ZEROS
 
     def __init__(self, data=clones.expected(), size=-1, error=None,
                  work=lambda target: None):
@@ -53,7 +55,7 @@ class Source:
         with target.view() as view:
             for offset in range(0, len(self.data), clones.OBJECT):
                 part = self.data[offset:offset + clones.OBJECT]
-                if part.strip(b"\0") or not target.sparse:
+                if part.strip(b"\0") or not target.policy.grain:
                     view.write(offset, part)
         if report:
             report(len(self.data), self.size)

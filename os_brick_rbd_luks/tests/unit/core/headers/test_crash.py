@@ -52,7 +52,7 @@ def _add(image):
 
 
 def _rekey(image):
-    keyslots.rekey(image, base.OLD, base.NEW)
+    keyslots.replace(image, base.OLD, base.NEW)
 
 
 def _remove(image):
@@ -89,7 +89,7 @@ class CrashTest(base.OperationsTestCase):
                      if self.opens(image, passphrase)]
             self.assertNotEqual([], works, cut)
             # What still works is enough to finish the work.
-            keyslots.rekey(image, works[-1], b"newest")
+            keyslots.replace(image, works[-1], b"newest")
             self.assertTrue(self.opens(image, b"newest"), cut)
 
     @ddt.data(*STORES)
@@ -142,8 +142,8 @@ class CrashTest(base.OperationsTestCase):
         options, places = store
         image = self.make_volume(base.OLD, base.OTHER, **options)
         saved = header_backup.backup(image)
-        keyslots.rekey(image, base.OLD, base.NEW)
-        keyslots.rekey(image, base.OTHER, b"newest")
+        keyslots.replace(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OTHER, b"newest")
         for cut, left in self.cuts(
                 image, lambda image: header_backup.restore(image, saved),
                 places):

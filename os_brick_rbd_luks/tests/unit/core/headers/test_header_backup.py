@@ -94,7 +94,7 @@ class OverNothingTest(base.OperationsTestCase):
         moved = header.relocate(header.data_offset + units.MIB)
         target = self.make_image(24 * units.MIB)
         target.content.write(moved.data_offset, b"payload")
-        header_io.apply(target, header_backup.over_nothing(
+        header_io.apply(target, header_backup.plan_over_nothing(
             moved, header_backup.read_areas(source, header),
             bytes(detect.START)), destructive=True)
         self.assertEqual(moved.data_offset,

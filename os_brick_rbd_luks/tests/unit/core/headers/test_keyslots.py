@@ -138,7 +138,7 @@ class RekeyTest(KeyslotsTestCase):
         image = self.make_volume()
         key = self.volume_key(image, base.OLD)
         self.assertEqual((1, 0, []),
-                         keyslots.rekey(image, base.OLD, base.NEW))
+                         keyslots.replace(image, base.OLD, base.NEW))
         self.assertFalse(self.opens(image, base.OLD))
         self.assertEqual(key, self.volume_key(image, base.NEW))
         self.assertEqual([1], numbers(image))
@@ -146,7 +146,7 @@ class RekeyTest(KeyslotsTestCase):
     def test_old_key_material_is_overwritten(self):
         image = self.make_volume()
         area = self.raw_area(image, 0)
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         found = self.raw_area(image, 0)
         self.assertFalse({area[n:n + 32] for n in range(0, 64000, 32)}
                          & {found[n:n + 32] for n in range(0, 64000, 32)})
@@ -154,19 +154,19 @@ class RekeyTest(KeyslotsTestCase):
     def test_again_and_again(self):
         image = self.make_volume(EIGHT[0])
         for old, new in zip(EIGHT, EIGHT[1:]):
-            keyslots.rekey(image, old, new)
+            keyslots.replace(image, old, new)
         self.assertEqual([True], [self.opens(image, EIGHT[-1])])
         self.assertEqual(1, len(numbers(image)))
 
     def test_others_stay(self):
         image = self.make_volume(base.OLD, base.OTHER)
         self.assertEqual((2, 0, []),
-                         keyslots.rekey(image, base.OLD, base.NEW))
+                         keyslots.replace(image, base.OLD, base.NEW))
         self.assertTrue(self.opens(image, base.OTHER))
 
     def test_same_passphrase(self):
         image = self.make_volume()
-        keyslots.rekey(image, base.OLD, base.OLD, iterations=4000)
+        keyslots.replace(image, base.OLD, base.OLD, iterations=4000)
         slot, = header_io.read_header(image).keyslots
         self.assertEqual((1, 4000), (slot.number, slot.kdf.iterations))
         self.assertTrue(self.opens(image, base.OLD))
@@ -175,30 +175,30 @@ class RekeyTest(KeyslotsTestCase):
         image = self.make_volume()
         stores.take_snapshot(image, "before")
         stores.take_snapshot(image, "later")
-        self.assertEqual(["before", "later"], keyslots.rekey(
+        self.assertEqual(["before", "later"], keyslots.replace(
             image, base.OLD, base.NEW).stale_snapshots)
 
     def test_wrong_passphrase(self):
         image = self.make_volume()
         self.assert_untouched(
-            image, lambda: keyslots.rekey(image, b"wrong", base.NEW),
+            image, lambda: keyslots.replace(image, b"wrong", base.NEW),
             exception.WrongPassphrase)
 
     def test_bad_new_passphrase(self):
         image = self.make_volume()
         self.assert_untouched(
-            image, lambda: keyslots.rekey(image, base.OLD, b""),
+            image, lambda: keyslots.replace(image, base.OLD, b""),
             exception.InvalidParameter)
 
     def test_no_free_keyslot(self):
         image = self.make_volume(*EIGHT)
         self.assert_untouched(
-            image, lambda: keyslots.rekey(image, EIGHT[0], base.NEW),
+            image, lambda: keyslots.replace(image, EIGHT[0], base.NEW),
             exception.NoFreeKeyslot)
 
     def test_order(self):
         image = self.make_volume()
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         offsets = [block.key_material_offset * 512 for block in
                    header_io.read_header(image).phdr.key_blocks]
         self.assertEqual(
@@ -209,7 +209,7 @@ class RekeyTest(KeyslotsTestCase):
 
     def test_changed_meanwhile(self):
         image = self.change_meanwhile(self.make_volume())
-        self.assertRaises(exception.HeaderChanged, keyslots.rekey, image,
+        self.assertRaises(exception.HeaderChanged, keyslots.replace, image,
                           base.OLD, base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
         self.assertTrue(self.opens(image, base.OTHER))
@@ -229,7 +229,7 @@ class OwnTest(KeyslotsTestCase):
     def test_only_the_new_one_opens(self, kind):
         image = self.make(kind, base.OLD, base.OTHER, b"third")
         key = self.volume_key(image, base.OTHER)
-        header = keyslots.own(image, base.OTHER, base.NEW)
+        header = keyslots.replace_all(image, base.OTHER, base.NEW)
         self.assertEqual(header, header_io.read_header(image))
         self.assertEqual([3], numbers(image))
         self.assertEqual(key, self.volume_key(image, base.NEW))
@@ -241,7 +241,7 @@ class OwnTest(KeyslotsTestCase):
         image = self.make(kind, base.OLD, base.OTHER)
         areas = [(slot.offset, image.read(slot.offset, slot.length))
                  for slot in header_io.read_header(image).keyslots]
-        keyslots.own(image, base.OLD, base.NEW)
+        keyslots.replace_all(image, base.OLD, base.NEW)
         for offset, area in areas:
             found = image.read(offset, len(area))
             self.assertFalse(
@@ -253,7 +253,7 @@ class OwnTest(KeyslotsTestCase):
         image = self.make_volume(base.OLD, base.OTHER)
         offsets = [block.key_material_offset * 512 for block in
                    header_io.read_header(image).phdr.key_blocks]
-        keyslots.own(image, base.OLD, base.NEW)
+        keyslots.replace_all(image, base.OLD, base.NEW)
         self.assertEqual(
             [offsets[2], 0, offsets[0], offsets[1], 0],
             [event.offset for event in self.kinds(image, "write")])
@@ -263,23 +263,23 @@ class OwnTest(KeyslotsTestCase):
         """They may be another program's."""
         image = self.make_volume(base.OLD, base.OTHER)
         self.patch_keyslot(image, 1, "iterations", bytes(4))
-        keyslots.own(image, base.OLD, base.NEW)
+        keyslots.replace_all(image, base.OLD, base.NEW)
         self.assertEqual([2], numbers(image))
 
     def test_same_passphrase(self):
         image = self.make_volume(base.OLD, base.OTHER)
-        keyslots.own(image, base.OLD, base.OLD)
+        keyslots.replace_all(image, base.OLD, base.OLD)
         self.assertEqual([2], numbers(image))
         self.assertTrue(self.opens(image, base.OLD))
 
     def test_cost(self):
         image = self.make_volume()
-        keyslots.own(image, base.OLD, base.NEW, iterations=2345)
+        keyslots.replace_all(image, base.OLD, base.NEW, iterations=2345)
         slot, = header_io.read_header(image).keyslots
         self.assertEqual(2345, slot.kdf.iterations)
         image = self.make("luks2")
         cost = kdfs.Argon2Cost(1, 64, 1)
-        header = keyslots.own(image, base.OLD, base.NEW, argon2=cost)
+        header = keyslots.replace_all(image, base.OLD, base.NEW, argon2=cost)
         self.assertEqual(cost, header.keyslots[0].kdf.cost)
 
     @ddt.data((b"wrong", base.NEW, {}, exception.WrongPassphrase),
@@ -292,17 +292,18 @@ class OwnTest(KeyslotsTestCase):
     def test_refused(self, old, new, options, expected):
         image = self.make_volume()
         self.assert_untouched(
-            image, lambda: keyslots.own(image, old, new, **options), expected)
+            image, lambda: keyslots.replace_all(image, old, new, **options),
+            expected)
 
     def test_no_free_keyslot(self):
         image = self.make_volume(*EIGHT)
         self.assert_untouched(
-            image, lambda: keyslots.own(image, EIGHT[0], base.NEW),
+            image, lambda: keyslots.replace_all(image, EIGHT[0], base.NEW),
             exception.NoFreeKeyslot)
 
     def test_changed_meanwhile(self):
         image = self.change_meanwhile(self.make_volume())
-        self.assertRaises(exception.HeaderChanged, keyslots.own, image,
+        self.assertRaises(exception.HeaderChanged, keyslots.replace_all, image,
                           base.OLD, base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
         self.assertTrue(self.opens(image, base.OTHER))
@@ -312,7 +313,8 @@ class OwnTest(KeyslotsTestCase):
         image = self.make(kind, base.OLD, base.OTHER)
         seen = set()
         for cut, left in self.cuts(
-                image, lambda image: keyslots.own(image, base.OLD, base.NEW)):
+                image, lambda image: keyslots.replace_all(
+                    image, base.OLD, base.NEW)):
             works = tuple(self.opens(left, passphrase) for passphrase
                           in (base.OLD, base.OTHER, base.NEW))
             self.assertTrue(works[0] or works[2], cut)
@@ -320,7 +322,8 @@ class OwnTest(KeyslotsTestCase):
             self.assertTrue(works[:2] == (True, True) or works[2], cut)
             seen.add(works)
             # What still works is enough to finish the work.
-            keyslots.own(left, base.NEW if works[2] else base.OLD, b"newest")
+            keyslots.replace_all(
+                left, base.NEW if works[2] else base.OLD, b"newest")
             self.assertEqual(1, len(numbers(left)))
             self.assertTrue(self.opens(left, b"newest"), cut)
         self.assertIn((True, True, False), seen)
@@ -329,7 +332,8 @@ class OwnTest(KeyslotsTestCase):
     def test_torn_writes(self):
         image = self.make_volume(base.OLD, base.OTHER, atomic=False)
         for cut, left in self.cuts(
-                image, lambda image: keyslots.own(image, base.OLD, base.NEW),
+                image, lambda image: keyslots.replace_all(
+                    image, base.OLD, base.NEW),
                 (1, 210, 255, 258, 300, 591, 40000)):
             self.assertTrue(self.opens(left, base.OLD)
                             or self.opens(left, base.NEW), cut)
@@ -344,25 +348,25 @@ class KeepOnlyTest(KeyslotsTestCase):
                                  size=32 * units.MIB, options=options)
         image.content.snapshots.append("s")
         self.assertEqual((None, None, ["s"]),
-                         keyslots.keep_only(image, base.NEW))
+                         keyslots.remove_others(image, base.NEW))
         self.assertEqual([2], numbers(image))
         self.assertTrue(self.opens(image, base.NEW))
 
     def test_alone_already(self):
         image = self.make_volume()
-        keyslots.keep_only(image, base.OLD)
+        keyslots.remove_others(image, base.OLD)
         self.assertEqual([], self.kinds(image, "write"))
 
     def test_wrong_passphrase(self):
         image = self.make_volume(base.OLD, base.OTHER)
         self.assert_untouched(
-            image, lambda: keyslots.keep_only(image, base.NEW),
+            image, lambda: keyslots.remove_others(image, base.NEW),
             exception.WrongPassphrase)
 
     def test_changed_meanwhile(self):
         image = self.change_meanwhile(self.make_volume(base.OLD, base.NEW))
-        self.assertRaises(exception.HeaderChanged, keyslots.keep_only, image,
-                          base.NEW)
+        self.assertRaises(exception.HeaderChanged, keyslots.remove_others,
+                          image, base.NEW)
         self.assertTrue(self.opens(image, base.OLD))
 
 

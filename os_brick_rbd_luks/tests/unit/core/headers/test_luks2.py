@@ -315,7 +315,7 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
         image = self.make_volume()
         key = self.volume_key(image, base.OLD)
         self.assertEqual(1, keyslots.add(image, base.OLD, base.OTHER).added)
-        self.assertEqual((2, 0), keyslots.rekey(
+        self.assertEqual((2, 0), keyslots.replace(
             image, base.OLD, base.NEW, argon2=ARGON2)[:2])
         self.assertEqual(key, self.volume_key(image, base.NEW))
         self.assertFalse(self.opens(image, base.OLD))
@@ -333,7 +333,7 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
     def test_argon2_is_not_for_luks1(self):
         image = base.OperationsTestCase.make_volume(self)
         self.assert_untouched(
-            image, lambda: keyslots.rekey(image, base.OLD, base.NEW,
+            image, lambda: keyslots.replace(image, base.OLD, base.NEW,
                                           argon2=ARGON2),
             exception.InvalidParameter)
 
@@ -353,7 +353,7 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
         image = self.make_volume(base.OLD, base.OTHER)
         self.damage(image, place)
         for call in (lambda: keyslots.add(image, base.OLD, base.NEW),
-                     lambda: keyslots.rekey(image, base.OLD, base.NEW),
+                     lambda: keyslots.replace(image, base.OLD, base.NEW),
                      lambda: keyslots.remove(image, base.OLD),
                      lambda: keyslots.remove_number(image, 1, None),
                      lambda: erase.erase(image)):
@@ -367,7 +367,7 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
             requirements={"mandatory": ["online-reencrypt-v2"]}))
         for call in (lambda: unlocking.unlock(image, base.OLD),
                      lambda: keyslots.add(image, base.OLD, base.NEW),
-                     lambda: keyslots.rekey(image, base.OLD, base.NEW),
+                     lambda: keyslots.replace(image, base.OLD, base.NEW),
                      lambda: keyslots.remove(image, base.OLD),
                      lambda: keyslots.remove_number(image, 1, None),
                      lambda: erase.erase(image),
@@ -393,7 +393,7 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
             tree["x"] = {"y": 1.5}
 
         self.change_tree(image, change, label=b"name".ljust(48, b"\0"))
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         header = header_io.read_header(image)
         tree = header.metadata.tree
         self.assertEqual({"type": "systemd-tpm2", "keyslots": ["1", "2"],
@@ -513,8 +513,8 @@ class BackupTest(luks2_volumes.Luks2TestCase):
         image = self.make_volume()
         saved = header_backup.backup(image)
         key = self.volume_key(image, base.OLD)
-        keyslots.rekey(image, base.OLD, base.NEW)
-        keyslots.rekey(image, base.NEW, base.OTHER)
+        keyslots.replace(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.NEW, base.OTHER)
         header = header_backup.restore(image, saved)
         self.assertEqual(key, self.volume_key(image, base.OLD))
         self.assertFalse(self.opens(image, base.OTHER))
@@ -538,7 +538,7 @@ class BackupTest(luks2_volumes.Luks2TestCase):
     def test_over_a_damaged_copy(self):
         image = self.make_volume()
         saved = header_backup.backup(image)
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.damage(image, 16404)
         self.assert_untouched(
             image, lambda: header_backup.restore(image, saved),
@@ -649,7 +649,7 @@ class CloneTest(luks2_volumes.Luks2TestCase):
                              audit.audit(image).type)
             saved = header_backup.backup(image)
             keyslots.add(image, base.OLD, base.OTHER)
-            keyslots.rekey(image, base.OLD, base.NEW)
+            keyslots.replace(image, base.OLD, base.NEW)
             keyslots.remove(image, base.OTHER)
             self.assertTrue(self.opens(image, base.NEW))
             header_backup.restore(image, saved)
@@ -668,7 +668,7 @@ class CloneTest(luks2_volumes.Luks2TestCase):
                 packed[16384:16388] = b"SKUL"
             self.patch_header(image, 0, bytes(packed))
             flattened = header_backup.backup(image)
-            keyslots.rekey(image, base.OLD, base.NEW)
+            keyslots.replace(image, base.OLD, base.NEW)
             header_backup.restore(image, saved)
             self.assertEqual(detect.MAGIC, image.read(0, 6))
             self.assertTrue(self.opens(image, base.OLD))

@@ -26,7 +26,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -55,7 +55,7 @@ class CrashTest(luks2_volumes.Luks2TestCase):
         """The image, repaired if a copy was torn."""
         ailment = header_io.read_header(image).ailment
         if ailment is not None and ailment.damage:
-            recover.repair(image)
+            repair.repair(image)
         return image
 
     @ddt.data(*STORES)
@@ -69,7 +69,7 @@ class CrashTest(luks2_volumes.Luks2TestCase):
     @ddt.data(*STORES)
     def test_rekey(self, store):
         for cut, image in self.survivors(
-                store, lambda image: keyslots.rekey(image, base.OLD,
+                store, lambda image: keyslots.replace(image, base.OLD,
                                                     base.NEW),
                 base.OLD, base.OTHER):
             self.assertTrue(self.opens(image, base.OTHER), cut)
@@ -77,7 +77,7 @@ class CrashTest(luks2_volumes.Luks2TestCase):
                      if self.opens(image, passphrase)]
             self.assertNotEqual([], works, cut)
             # What still works is enough to finish the work.
-            keyslots.rekey(self.repaired(image), works[-1], b"newest")
+            keyslots.replace(self.repaired(image), works[-1], b"newest")
             self.assertTrue(self.opens(image, b"newest"), cut)
 
     @ddt.data(*STORES)
@@ -119,8 +119,8 @@ class CrashTest(luks2_volumes.Luks2TestCase):
         options, places = store
         image = self.make_volume(base.OLD, base.OTHER, **options)
         saved = header_backup.backup(image)
-        keyslots.rekey(image, base.OLD, base.NEW)
-        keyslots.rekey(image, base.OTHER, b"newest")
+        keyslots.replace(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OTHER, b"newest")
         for cut, left in self.cuts(
                 image, lambda image: header_backup.restore(image, saved),
                 places):
@@ -136,7 +136,7 @@ class CrashTest(luks2_volumes.Luks2TestCase):
             image = self.make_volume(**options)
             self.damage(image, place)
             now = image.content.copy()
-            recover.repair(image)
+            repair.repair(image)
             (offset, data), = image.content.written[-1:]
             for count in cuts.of_write(len(data), cuts.WHOLE, places):
                 cut = now.copy()

@@ -266,12 +266,13 @@ class CloneTest(ResizeTestCase):
         """A clone with a header of its own, or of the source's."""
         parent = self.source(below)
         if above == "own key":
-            cloning.own_key(self.store, parent, "volume", base.OLD, base.NEW,
+            cloning.rekeyed(self.store, parent, "volume", base.OLD, base.NEW,
                             size=size)
         else:
             cloning.own_header(
                 self.store, parent, "volume", base.NEW, OPTIONS[above],
-                passphrase=None if below == "plain" else base.OLD, size=size)
+                old_passphrase=None if below == "plain" else base.OLD,
+                size=size)
         return (base.NEW,) if below == "plain" else (base.NEW, base.OLD)
 
     @ddt.data(("plain", "luks1", None), ("plain", "luks2", None),
@@ -318,7 +319,7 @@ class CloneTest(ResizeTestCase):
         """Cinder's users extend volumes that have clones."""
         self.volume()
         with clone_snapshot.taken(self.store, "volume", "c") as parent:
-            cloning.own_key(self.store, parent, "c", base.OLD, base.NEW)
+            cloning.rekeyed(self.store, parent, "c", base.OLD, base.NEW)
         self.resize(8 * units.MIB)
         self.resize(units.MIB, force=True)
         self.assertEqual((units.MIB, 4 * units.MIB), (self.sizes()[1],

@@ -55,7 +55,7 @@ class RestoreTest(RestoreTestCase):
     def test_undoes_a_rekey(self):
         image, saved = self.make_volume_and_backup()
         key = self.volume_key(image, base.OLD)
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         header_backup.restore(image, saved)
         self.assert_opens(image, [base.OLD], [base.NEW])
         self.assertEqual(key, self.volume_key(image, base.OLD))
@@ -84,14 +84,14 @@ class RestoreTest(RestoreTestCase):
     def test_as_many_changed_as_saved(self, count):
         image, saved = self.make_volume_and_backup(*EIGHT[:count])
         for old, new in zip(EIGHT[:count], LATER):
-            keyslots.rekey(image, old, new)
+            keyslots.replace(image, old, new)
         header_backup.restore(image, saved)
         self.assert_opens(image, EIGHT[:count], LATER[:count])
 
     def test_payload_is_not_touched(self):
         image, saved = self.make_volume_and_backup()
         image.content.write(4 * units.MIB, b"payload")
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         header_backup.restore(image, saved)
         header_backup.restore(image, saved, force=True)
         self.assertTrue(all(offset + len(data) <= 4 * units.MIB
@@ -101,7 +101,7 @@ class RestoreTest(RestoreTestCase):
     def test_backup_may_be_longer_than_needed(self):
         """cryptsetup saves up to the payload."""
         image, saved = self.make_volume_and_backup()
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         header_backup.restore(image, saved + bytes(4 * units.MIB - len(saved)))
         self.assert_opens(image, [base.OLD], [base.NEW])
 
@@ -152,7 +152,7 @@ class RestoreTest(RestoreTestCase):
         header_backup.restore(image, saved)
         self.assert_opens(image, EIGHT)
         keyslots.remove(image, EIGHT[5])
-        keyslots.rekey(image, EIGHT[4], LATER[4])
+        keyslots.replace(image, EIGHT[4], LATER[4])
         self.assert_untouched(
             image, lambda: header_backup.restore(image, saved),
             exception.OperationRefused)
@@ -230,7 +230,7 @@ class RefusalTest(RestoreTestCase):
 
     def test_backup_cut_behind_its_last_keyslot(self):
         image, saved = self.make_volume_and_backup()
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         header_backup.restore(image, saved[:4096 + 64000])
         self.assert_opens(image, [base.OLD])
 

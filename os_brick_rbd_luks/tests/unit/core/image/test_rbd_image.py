@@ -465,7 +465,7 @@ class LoadEncryptionTest(LibrbdTestCase):
         with self.store.clone(self.store.parent("source", "s"),
                               "clone") as image:
             if kind == "own":
-                keyslots.own(image, OLD, new)
+                keyslots.replace_all(image, OLD, new)
             else:
                 offsets = {"luks1": 4 * units.MIB, "luks2": 16 * units.MIB}
                 image.resize(offsets[kind] + 2 * clones.OBJECT)
@@ -531,7 +531,7 @@ class LoadOldEncryptionTest(LibrbdTestCase):
             image.create_snapshot("s")
         with self.store.clone(self.store.parent("source", "s"),
                               "clone") as image:
-            keyslots.own(image, OLD, NEW)
+            keyslots.replace_all(image, OLD, NEW)
             image.load_encryption("luks1", NEW)
             self.assertEqual(b"source", image.read(5, 6))
         with self.store.open("clone") as image:

@@ -47,7 +47,7 @@ class FactsTest(clones.CloneTestCase):
         """A secret for each that librbd asks for."""
         cloning.own_header(
             self.store, self.source(kind), "clone", base.NEW,
-            clones.FORMATS[kind], passphrase=base.OLD, key_id="below")
+            clones.FORMATS[kind], old_passphrase=base.OLD, key_id="below")
         found = self.facts("clone")
         self.assertEqual(("luks-any", "librbd"),
                          (found.format, found.engine))
@@ -59,7 +59,7 @@ class FactsTest(clones.CloneTestCase):
     @ddt.data((16, 1), (18, 2))
     @ddt.unpack
     def test_older_librbd_asks_for_no_layers(self, release, count):
-        cloning.own_key(self.store, self.source("luks2"), "clone", base.OLD,
+        cloning.rekeyed(self.store, self.source("luks2"), "clone", base.OLD,
                         base.NEW, key_id="below")
         self.store.release = release
         self.assertEqual(count, len(self.facts("clone").secrets))

@@ -157,7 +157,7 @@ class ChainTest(DecryptionTestCase):
         if own:
             formatting.format_clone(image, base.NEW, XTS1)
         else:
-            keyslots.own(image, base.OLD, base.NEW)
+            keyslots.replace_all(image, base.OLD, base.NEW)
         chain.write(image, [*keys])
         return image, header_io.read_header(image)
 

@@ -43,7 +43,7 @@ class HolesTest(clones.CloneTestCase):
                                   clones.FORMATS[kind], **options)
 
     def own_key(self, parent, **options):
-        return cloning.own_key(self.store, parent, "clone", base.OLD, base.NEW,
+        return cloning.rekeyed(self.store, parent, "clone", base.OLD, base.NEW,
                                **options)
 
     @ddt.data("luks1", "luks2")
@@ -55,7 +55,7 @@ class HolesTest(clones.CloneTestCase):
 
     @ddt.data("luks1", "luks2")
     def test_own_header_over_encrypted(self, kind):
-        self.own_header(self.source(kind), passphrase=base.OLD)
+        self.own_header(self.source(kind), old_passphrase=base.OLD)
         self.assertEqual("1", self.option("clone"))
         self.assertEqual("1", self.option("source"))
         self.assertEqual("", self.log.output)
@@ -75,12 +75,12 @@ class HolesTest(clones.CloneTestCase):
         """Clones copy it; 0 means the size of an object."""
         parent = self.source("luks2")
         self.store.contents["source"].notes[OPTION] = "0"
-        self.own_header(parent, passphrase=base.OLD)
+        self.own_header(parent, old_passphrase=base.OLD)
         self.assertEqual("1", self.option("clone"))
         self.assertEqual("1", self.option("source"))
 
     def test_set_once(self):
-        self.own_header(self.source("luks2"), passphrase=base.OLD)
+        self.own_header(self.source("luks2"), old_passphrase=base.OLD)
         self.store.steps.done.clear()
         parent = self.store.parent("source", "s")
         holes.keep_source(self.store, parent)
@@ -91,7 +91,7 @@ class HolesTest(clones.CloneTestCase):
 
     def test_source_of_another_pool(self):
         self.own_header(self.source("luks2", store=self.images),
-                        passphrase=base.OLD)
+                        old_passphrase=base.OLD)
         self.assertEqual("1", self.option("clone"))
         self.assertIsNone(self.option("source", self.images))
         self.assertIn("images/space/source@s: holes in it may read as noise",

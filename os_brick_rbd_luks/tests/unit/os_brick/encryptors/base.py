@@ -99,7 +99,7 @@ class EncryptorsTestCase(testtools.TestCase):
 
     def rekey(self, content, old=HEX, new=NEW_HEX):
         """Replace the passphrase of a volume."""
-        keyslots.rekey(images.MemoryImage(content), old, new)
+        keyslots.replace(images.MemoryImage(content), old, new)
 
     def opens(self, content, passphrase):
         return unlocking.unlock(images.MemoryImage(content, True), passphrase)

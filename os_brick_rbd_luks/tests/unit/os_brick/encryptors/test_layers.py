@@ -61,7 +61,7 @@ class LayersTestCase(base.HypervisorTestCase):
             with pool.open(source) as image:
                 image.create_snapshot("s")
             cloning.own_header(pool, pool.parent(source, "s"), name, new,
-                               OPTIONS, passphrase=old, key_id=key_id)
+                               OPTIONS, old_passphrase=old, key_id=key_id)
 
     def secrets(self):
         yield from super().secrets()

@@ -125,7 +125,7 @@ class KeysBelowTest(clones.CloneTestCase):
         parent = self.source(kind)
         image = self.store.clone(parent, "clone")
         self.addCleanup(image.__exit__)
-        keyslots.own(image, base.OLD, base.NEW)
+        keyslots.replace_all(image, base.OLD, base.NEW)
         chain.write(image, [*keys])
         return image
 

@@ -19,7 +19,7 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.headers import recover
+from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests.unit.core.headers import luks2_volumes
 
@@ -34,14 +34,14 @@ class RecoverTest(luks2_volumes.Luks2TestCase):
         image = self.make_volume(base.OLD, base.OTHER)
         header = header_io.read_header(image)
         self.damage(image, place)
-        self.assertEqual(which, recover.repair(image))
+        self.assertEqual(which, repair.repair(image))
         repaired = header_io.read_header(image)
         self.assertIsNone(repaired.ailment)
         self.assertEqual(header.metadata, repaired.metadata)
         start = 0 if which == "primary" else 16384
         self.assertEqual([(start, 16384)], [
             write[1:] for write in self.kinds(image, "write")])
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.assertTrue(self.opens(image, base.OTHER))
 
     def test_nothing_repairs_unasked(self):
@@ -55,14 +55,14 @@ class RecoverTest(luks2_volumes.Luks2TestCase):
     def test_stale_copy(self):
         image = self.make_volume()
         old = image.read(16384, 16384)
-        keyslots.rekey(image, base.OLD, base.NEW)
+        keyslots.replace(image, base.OLD, base.NEW)
         self.patch_header(image, 16384, old)
-        self.assertEqual("secondary", recover.repair(image))
+        self.assertEqual("secondary", repair.repair(image))
         self.assertTrue(self.opens(image, base.NEW))
 
     def test_both_sound(self):
         image = self.make_volume()
-        error = self.assert_untouched(image, lambda: recover.repair(image),
+        error = self.assert_untouched(image, lambda: repair.repair(image),
                                       exception.OperationRefused)
         self.assertIn("nothing to repair", error.reason)
 
@@ -72,38 +72,38 @@ class RecoverTest(luks2_volumes.Luks2TestCase):
         self.damage(image, 16404)
         for force in (False, True):
             self.assert_untouched(
-                image, lambda force=force: recover.repair(image, force=force),
+                image, lambda force=force: repair.repair(image, force=force),
                 exception.CorruptHeader)
 
     def test_luks1(self):
         image = base.OperationsTestCase.make_volume(self)
-        error = self.assert_untouched(image, lambda: recover.repair(image),
+        error = self.assert_untouched(image, lambda: repair.repair(image),
                                       exception.OperationRefused)
         self.assertIn("LUKS1", error.reason)
 
     def test_plain_image(self):
         image = self.make_image()
-        self.assert_untouched(image, lambda: recover.repair(image),
+        self.assert_untouched(image, lambda: repair.repair(image),
                               exception.NotLuks)
 
     def test_zeros_at_the_start(self):
         image = self.make_volume()
         self.patch_header(image, 0, bytes(16384))
-        self.assertEqual("primary", recover.repair(image))
+        self.assertEqual("primary", repair.repair(image))
 
     def test_something_else_at_the_start(self):
         """Maybe the volume is a file system now, and forgot its past."""
         image = self.make_volume()
         self.patch_header(image, 0, b"\xeb\x63\x90GRUB")
-        self.assert_untouched(image, lambda: recover.repair(image),
+        self.assert_untouched(image, lambda: repair.repair(image),
                               exception.OperationRefused)
-        self.assertEqual("primary", recover.repair(image, force=True))
+        self.assertEqual("primary", repair.repair(image, force=True))
         self.assertTrue(self.opens(image, base.OLD))
 
     def test_changed_meanwhile(self):
         image = self.make_volume()
         self.damage(image, 20)
         self.assertRaises(
-            exception.HeaderChanged, recover.repair, self.disturbed(
+            exception.HeaderChanged, repair.repair, self.disturbed(
                 image, "lock", lambda: self.damage(image, 16404)))
         self.assertEqual([], self.kinds(image, "write"))

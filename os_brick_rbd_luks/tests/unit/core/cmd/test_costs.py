@@ -1,0 +1,133 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""How often a command derives a key and reads a header: seconds, by default.
+
+One that goes up has a reason, or is a mistake.
+"""
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.luks import digests
+from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.tests.unit.core.cmd import base
+from os_brick_rbd_luks.tests import units
+
+FORMATS = {"luks1": base.QUICK,
+           "luks2": formatting.Options(type="luks2", iterations=1000)}
+
+
+@ddt.ddt
+class CostTest(base.CommandTestCase):
+
+    def setUp(self):
+        super().setUp()
+        self.old = ("--passphrase-file", self.file(base.OLD, "old"))
+        self.new = ("--new-passphrase-file", self.file(base.NEW, "new"))
+        self.counts = {}
+
+    def volume(self, kind, *others):
+        creating.create(self.pool, "v", units.MIB, base.OLD, FORMATS[kind])
+        with self.pool.open("v") as image:
+            for passphrase in others:
+                keyslots.add(image, base.OLD, passphrase)
+
+    def cost(self, *argv):
+        """Count what a command does."""
+        for owner, name in ((keymaterial.Parameters, "open"),
+                            (keymaterial.Parameters, "seal"),
+                            (digests, "verify"), (header_io, "read_start")):
+            self.count(owner, name)
+        self.json(*argv)
+        return {name: count for name, count in self.counts.items() if count}
+
+    def count(self, owner, name):
+        original, self.counts[name] = getattr(owner, name), 0
+
+        def counted(*args, **kwargs):
+            self.counts[name] += 1
+            return original(*args, **kwargs)
+
+        module = getattr(owner, "__module__", owner.__name__)
+        path = owner.__name__ if module == owner.__name__ else (
+            f"{module}.{owner.__name__}")
+        self.patch(f"{path}.{name}", counted)
+
+    @ddt.data("luks1", "luks2")
+    def test_rekey(self, kind):
+        """The second digest is that of what the new keyslot will hold."""
+        self.volume(kind)
+        self.assertEqual(
+            {"open": 1, "seal": 1, "verify": 2, "read_start": 1},
+            self.cost("rekey", "volumes/v", *self.old, *self.new))
+
+    @ddt.data("luks1", "luks2")
+    def test_key_add(self, kind):
+        self.volume(kind)
+        self.assertEqual(
+            {"open": 1, "seal": 1, "verify": 2, "read_start": 1},
+            self.cost("key", "add", "volumes/v", *self.old, *self.new))
+
+    @ddt.data("luks1", "luks2")
+    def test_key_remove(self, kind):
+        self.volume(kind, base.NEW)
+        self.assertEqual(
+            {"open": 1, "verify": 1, "read_start": 1},
+            self.cost("key", "remove", "volumes/v", *self.old))
+
+    @ddt.data("luks1", "luks2")
+    def test_key_remove_by_number(self, kind):
+        """Each other keyslot is tried, until one opens."""
+        self.volume(kind, base.NEW, base.OTHER)
+        self.assertEqual(
+            {"open": 2, "verify": 2, "read_start": 1},
+            self.cost("key", "remove", "volumes/v", "--keyslot", "0",
+                      "--passphrase-file", self.file(base.OTHER, "other")))
+
+    @ddt.data("luks1", "luks2")
+    def test_clone_own_key(self, kind):
+        """Is it encrypted, the source, the clone as it is shown."""
+        self.volume(kind)
+        self.pool.contents["v"].freeze("s")
+        self.assertEqual(
+            {"open": 1, "seal": 1, "verify": 2, "read_start": 3},
+            self.cost("clone", "volumes/v@s", "volumes/clone", "--own-key",
+                      *self.old, *self.new, "--iterations", "1000"))
+
+    @ddt.data("rekey", "key add")
+    def test_header_that_changes_while_somebody_types(self, command):
+        """What was opened before the question is compared under the lock."""
+        self.volume("luks2")
+
+        def answer(prompt):
+            if prompt == "Passphrase: ":
+                return base.OLD.decode()
+            if prompt == "New passphrase: ":
+                with self.pool.open("v") as image:
+                    opened = unlocking.unlock(image, base.OLD)
+                    header_io.apply(image, opened.header.add(
+                        opened.volume_key, base.OTHER).plan)
+            return base.NEW.decode()
+
+        self.prompts()
+        self.patch("getpass.getpass", answer)
+        self.assertIn("changed", self.error(5, *command.split(), "volumes/v"))
+        with self.pool.open("v") as image:
+            self.assertEqual(0, unlocking.unlock(image, base.OLD).keyslot)
+            self.assertEqual(1, unlocking.unlock(image, base.OTHER).keyslot)
