@@ -10,35 +10,39 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Every error this package raises, under os-brick's ``BrickException``.
+"""Every error that this package raises; a family of its own.
 
 A class has a ``message`` template; its values become attributes of the
-error. A template that does not fit its values fails loudly (os-brick's own
-would fall back to the raw template). No value may ever be a secret.
+error. A template that does not fit its values fails loudly. No value may ever
+be a secret.
+
+The edges raise what their callers catch: ``services.brick_errors`` makes them
+os-brick's, ``volume.errors`` Cinder's.
 """
 
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, Optional
-
-from os_brick import exception
+from typing import Any, Dict, Iterator, Optional
 
 
-class RBDLuksError(exception.BrickException):  # type: ignore[misc]
+class RBDLuksError(Exception):
     """Base of this package's errors.
 
     ``image`` is the image the error is about, once known: the layers that
     know nothing of images raise without it, and :func:`about` adds it.
+    ``msg`` is the sentence without that name.
     """
 
     message = "%(reason)s"
     image: Optional[str] = None
 
     def __init__(self, **values: Any) -> None:
-        super().__init__(self.message % values, **values)
+        self.values: Dict[str, Any] = values
         for name, value in values.items():
             setattr(self, name, value)
+        self.msg = self.message % values
+        super().__init__(self.msg)
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -61,6 +65,9 @@ class UnsupportedHeader(HeaderError):
 
 
 class CorruptHeader(HeaderError):
+    field: str
+    offset: int
+    reason: str
     message = ("the LUKS header is damaged: field %(field)s at byte "
                "%(offset)d %(reason)s; restore it from a header backup")
 
@@ -149,6 +156,7 @@ class VolumeTooSmall(OperationRefused):
 
 
 class HalfMade(OperationRefused):
+    partial: str
     message = ("%(partial)s is what an interrupted run left of it; insist "
                "with --force (restart=True) to remove that and begin anew")
 
@@ -172,11 +180,14 @@ class ImageExists(ImageError):
 
 
 class ImageTooSmall(ImageError):
+    size: int
+    needed: int
     message = ("it has %(size)d bytes and needs more than %(needed)d; "
                "make it larger")
 
 
 class ImageLocked(ImageError):
+    holders: str
     message = ("it is in use by %(holders)s; stop that, or wait for it to "
                "end, and try again")
 

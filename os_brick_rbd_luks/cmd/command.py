@@ -27,7 +27,10 @@ import sys
 from typing import Any, Iterator, NamedTuple, Optional, Tuple, TYPE_CHECKING
 
 from cliff import command
+from cliff import lister
 from cliff import show
+
+from os_brick_rbd_luks.cmd import plugins
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.image import base
@@ -128,6 +131,11 @@ def exit_code(error: Exception) -> int:
 class CephMixin:
     """Options for the cluster, and one sentence for each of our errors."""
 
+    def __init__(self, app: Any, app_args: Optional[argparse.Namespace]
+                 ) -> None:
+        """Without the command's name, by which cliff looks for hooks."""
+        super().__init__(app, app_args)  # type: ignore[call-arg]
+
     def get_parser(self, prog_name: str) -> Any:
         """Add the options that say which cluster and as whom."""
         parser = exit_1_on_error(
@@ -209,5 +217,24 @@ class Command(CephMixin, command.Command):  # type: ignore[misc]
     """A command without a result to show."""
 
 
-class ShowOne(CephMixin, show.ShowOne):  # type: ignore[misc]
+class _FormatsMixin(CephMixin):
+    """Output in one of cliff's formats."""
+
+    formatter_namespace: str
+
+    def _load_formatter_plugins(self) -> plugins.Formats:
+        return plugins.Formats(self.formatter_namespace)
+
+    @staticmethod
+    def shows(args: argparse.Namespace, column: str) -> bool:
+        """Whether *column* is part of the output that is asked for."""
+        return not args.columns or column in [
+            name.lower().strip().replace(" ", "_") for name in args.columns]
+
+
+class ShowOne(_FormatsMixin, show.ShowOne):  # type: ignore[misc]
     """A command whose result is one thing with named values."""
+
+
+class Lister(_FormatsMixin, lister.Lister):  # type: ignore[misc]
+    """A command whose result is a table."""

@@ -15,36 +15,61 @@
 from __future__ import annotations
 
 import shutil
-from typing import Optional
-
-from oslo_concurrency import processutils
+import subprocess
+from typing import Any, Optional
 
 from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import releases
 
 
-def probe(is_rbd: bool) -> engines.Host:
-    """Look for QEMU, librbd's encryption and cryptsetup.
+class Probe:
+    """Looks for QEMU, librbd's encryption and cryptsetup.
 
-    :param is_rbd: whether QEMU has to open an RBD image
+    qemu-img says what it can open: it has been started when this is made, and
+    answers :meth:`host`. To leave the context ends it in any case.
     """
-    return engines.Host(
-        qemu=_qemu(is_rbd), librbd=releases.installed(),
-        cryptsetup=_cryptsetup())
 
+    def __init__(self, is_rbd: bool) -> None:
+        """Begin to look.
 
-def _qemu(is_rbd: bool) -> Optional[str]:
-    if not shutil.which("qemu-img"):
-        return "qemu-img is not installed (package qemu-utils)"
-    if not is_rbd:
+        :param is_rbd: whether there is an RBD image to be opened; a file is
+            no matter of QEMU's rbd driver, nor of librbd
+        """
+        self._is_rbd = is_rbd
+        self._has_qemu = bool(shutil.which("qemu-img"))
+        self._qemu_img: Optional[subprocess.Popen[bytes]] = None
+        if is_rbd and self._has_qemu:
+            # It names what is missing: the image's name if it has the driver.
+            self._qemu_img = subprocess.Popen(
+                ("qemu-img", "info", "--image-opts", "driver=rbd"),
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE)
+
+    def __enter__(self) -> Probe:
+        return self
+
+    def __exit__(self, *_error: Any) -> None:
+        if self._qemu_img:
+            with self._qemu_img:
+                self._qemu_img.kill()
+
+    def host(self) -> engines.Host:
+        """What was found."""
+        return engines.Host(qemu=self._qemu(), librbd=self._librbd(),
+                            cryptsetup=_cryptsetup())
+
+    def _qemu(self) -> Optional[str]:
+        if not self._has_qemu:
+            return "qemu-img is not installed (package qemu-utils)"
+        if self._qemu_img and b"Unknown driver" in (
+                self._qemu_img.communicate()[1]):
+            return ("QEMU's rbd driver is not installed (package "
+                    "qemu-block-extra)")
         return None
-    # QEMU names what is missing: the image's name if it has the driver.
-    _out, err = processutils.execute(
-        "qemu-img", "info", "--image-opts", "driver=rbd",
-        check_exit_code=False)
-    if "Unknown driver" in err:
-        return "QEMU's rbd driver is not installed (package qemu-block-extra)"
-    return None
+
+    def _librbd(self) -> base.Librbd:
+        return releases.installed() if self._is_rbd else base.Librbd(None)
 
 
 def _cryptsetup() -> Optional[str]:

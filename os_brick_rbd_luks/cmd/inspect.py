@@ -15,9 +15,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any, Dict, Iterator, Tuple
-
-from cliff import lister
+import contextlib
+from typing import Any, Dict, Iterator, Optional, Tuple
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
@@ -40,13 +39,21 @@ class Info(command.ShowOne):
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import engines
         from os_brick_rbd_luks.headers import header_io
-        with self.image(args, read_only=True) as image:
-            header = header_io.read_header(image)
-            facts = describe.describe(header, image.size())
-            store = engines.Store.of(image)
-            facts.update(_layers(image))
+        openers: Dict[str, Optional[str]] = {}
+        with contextlib.ExitStack() as stack:
+            # It takes as long as all the rest: it is asked only for who is
+            # shown the answer, and works while we do.
+            probe = (stack.enter_context(host.Probe(
+                args.target.pool is not None))
+                if self.shows(args, "engines") else None)
+            with self.image(args, read_only=True) as image:
+                header = header_io.read_header(image)
+                facts = describe.describe(header, image.size())
+                store = engines.Store.of(image)
+                facts.update(_layers(image))
+            if probe:
+                openers = engines.engines(header, store, probe.host())
         names, values = rows.summary(facts)
-        openers = engines.engines(header, store, host.probe(store.is_rbd))
         return (("image", *names, "engines"),
                 (image.name, *values, columns.Engines(openers)))
 
@@ -91,7 +98,7 @@ class Verify(command.ShowOne):
             return (("image", "keyslot"), (image.name, opened.keyslot))
 
 
-class Audit(command.CephMixin, lister.Lister):  # type: ignore[misc]
+class Audit(command.Lister):
     """Inspect every image of a pool and say which have a problem."""
 
     def get_parser(self, prog_name: str) -> Any:

@@ -21,9 +21,10 @@ import sys
 from typing import Any, List, Optional
 
 from cliff import app
-from cliff import commandmanager
 
 from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import help_command
+from os_brick_rbd_luks.cmd import plugins
 
 #: As the shell counts a death by signal: 128 + SIGINT, 128 + SIGTERM.
 EXIT_INTERRUPTED = 130
@@ -43,9 +44,10 @@ class RBDLuksApp(app.App):  # type: ignore[misc]
         super().__init__(
             description="Native LUKS encryption of Ceph RBD images: no "
                         "root, no dm-crypt, no temporary copy.",
-            version=metadata.version("os-brick-rbd-luks"),
-            command_manager=commandmanager.CommandManager("rbd_luks.cli"),
+            version=metadata.version(plugins.PACKAGE),
+            command_manager=plugins.Commands("rbd_luks.cli"),
             deferred_help=True)
+        self.command_manager.add_command("help", help_command.Help)
 
     def build_option_parser(self, *args: Any, **kwargs: Any) -> Any:
         """Bad arguments exit with 1, as everywhere in this command."""

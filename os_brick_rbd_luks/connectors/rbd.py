@@ -28,6 +28,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.layers import attaching
+from os_brick_rbd_luks.services import brick_errors
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 
@@ -37,6 +38,7 @@ LOG = logging.getLogger(__name__)
 class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
     """As upstream's; the attachment of an encrypted volume is marked."""
 
+    @brick_errors.raised
     def connect_volume(self, connection_properties: Dict[str, Any]
                        ) -> Dict[str, Any]:
         """As upstream's, with :data:`~os_brick_rbd_luks.attachment.KEY` beside
@@ -61,6 +63,7 @@ class RBDLuksConnector(rbd.RBDConnector):  # type: ignore[misc]
                 attachment.mark({"data": result}, facts)
         return result
 
+    @brick_errors.raised
     def extend_volume(self, connection_properties: Dict[str, Any]) -> int:
         """The bytes that a user of the volume sees now.
 

@@ -15,24 +15,24 @@ Secrets reach it encrypted with a throw-away key, and that key by its stdin:
 no passphrase is on a command line, in an environment variable or in a file.
 
 Source: QEMU ``docs/tools/qemu-img.rst``, ``docs/system/secrets.rst``
-("Encrypted secrets", AES-256-CBC); setpriv(1).
+("Encrypted secrets", AES-256-CBC); prlimit(1), setpriv(1).
 """
 
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import shutil
 import subprocess
 import threading
-from typing import Any, Callable, Dict, IO, List, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, IO, List, Optional, Sequence
 
 from cryptography.hazmat.primitives import ciphers
 from cryptography.hazmat.primitives.ciphers import algorithms
 from cryptography.hazmat.primitives.ciphers import modes
 from cryptography.hazmat.primitives import padding
-from oslo_concurrency import processutils
 
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import zeros
@@ -41,8 +41,19 @@ from os_brick_rbd_luks.image import base
 
 _MIB = 1024 * 1024
 
+
+@dataclasses.dataclass(frozen=True)
+class _Limits:
+    """What one process may use; the kernel kills one that uses more."""
+
+    #: bytes
+    address_space: int
+    #: seconds of CPU
+    cpu_time: int
+
+
 #: Of a process that looks at an image file: those of Cinder and Nova.
-_LOOK = processutils.ProcessLimits(address_space=1024 * _MIB, cpu_time=30)
+_LOOK = _Limits(address_space=1024 * _MIB, cpu_time=30)
 
 #: Exit codes of "qemu-img check" (its manual) that mean no damage.
 _LEAKS = 3
@@ -164,12 +175,11 @@ def _copy(arguments: Sequence[str], secrets: Secrets, size: int,
           environment: Optional[Dict[str, str]]) -> None:
     watch = _Watch(size, report)
     try:
-        _run(arguments, processutils.ProcessLimits(
+        _run(arguments, _Limits(
             address_space=_COPY_SPACE,
             cpu_time=_COPY_SECONDS + size // _COPY_BYTES_PER_SECOND),
-            process_input=secrets.stdin(), on_execute=watch.started,
-            env_variables={**os.environ, **_ENVIRONMENT,
-                           **(environment or {})})
+            stdin=secrets.stdin(), started=watch.started,
+            environment={**_ENVIRONMENT, **(environment or {})})
     finally:
         # A signal, or an error of ours, ends it, too.
         watch.stop()
@@ -198,30 +208,45 @@ def check(options: base.BlockOptions) -> Dict[str, Any]:
 
 def _look(verb: str, options: base.BlockOptions, codes: Sequence[int]
           ) -> Dict[str, Any]:
-    out, _err = _run((verb, "--output=json", "--image-opts",
-                      render(options, Secrets().name)), _LOOK,
-                     check_exit_code=codes)
+    out = _run((verb, "--output=json", "--image-opts",
+                render(options, Secrets().name)), _LOOK, codes=codes)
     found: Dict[str, Any] = json.loads(out) if out.strip() else {}
     return found
 
 
-def _run(arguments: Sequence[str], limits: processutils.ProcessLimits,
-         **keywords: Any) -> Tuple[str, str]:
+def _run(arguments: Sequence[str], limits: _Limits, *, stdin: bytes = b"",
+         environment: Optional[Dict[str, str]] = None,
+         codes: Sequence[int] = (0,),
+         started: Callable[[subprocess.Popen[bytes]], None] = lambda _: None
+         ) -> str:
+    """Run it to its end; what it prints.
+
+    :param environment: besides that of this process
+    :param codes: exit codes that are no failure
+    :param started: called with the process
+    """
     for program, package in (("qemu-img", "qemu-utils"),
-                             ("setpriv", "util-linux")):
+                             ("setpriv", "util-linux"),
+                             ("prlimit", "util-linux")):
         if not shutil.which(program):
             raise exception.MissingDependency(name=program, package=package)
-    try:
-        # It ends with this process, whatever ends that.
-        out, err = processutils.execute(
-            "setpriv", "--pdeathsig", "KILL", "qemu-img", *arguments,
-            prlimit=limits, **keywords)
-    except processutils.ProcessExecutionError as error:
-        raise _failure(error.exit_code, error.stderr or "") from None
-    return str(out), str(err)
+    # Each becomes the next; no code of ours runs between fork and exec, where
+    # threads of a service may hold any lock. It ends with this process,
+    # whatever ends that.
+    process = subprocess.Popen(
+        ("prlimit", f"--as={limits.address_space}",
+         f"--cpu={limits.cpu_time}", "setpriv", "--pdeathsig", "KILL",
+         "qemu-img", *arguments), stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env={**os.environ, **(environment or {})})
+    started(process)
+    out, err = process.communicate(stdin)
+    if process.returncode not in codes:
+        raise _failure(process.returncode, os.fsdecode(err))
+    return os.fsdecode(out)
 
 
-def _failure(code: Any, text: str) -> exception.RBDLuksError:
+def _failure(code: int, text: str) -> exception.RBDLuksError:
     if "Unknown driver 'rbd'" in text:
         return exception.MissingDependency(name="QEMU's rbd driver",
                                            package="qemu-block-extra")
@@ -230,7 +255,7 @@ def _failure(code: Any, text: str) -> exception.RBDLuksError:
     reason = next((line for line in reversed(lines)
                    if line.startswith("qemu-img: ")),
                   lines[-1] if lines else f"it exited with {code}").strip()
-    if isinstance(code, int) and code < 0:
+    if code < 0:
         reason = f"signal {-code} killed it"
     return exception.CopyFailed(reason=reason)
 

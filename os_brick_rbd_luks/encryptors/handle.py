@@ -31,6 +31,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.services import brick_errors
 from os_brick_rbd_luks.services import threads
 
 # os-brick makes a new encryptor for every call: only the handle itself lasts
@@ -125,10 +126,12 @@ class _View:
         self.name = volume.name
         self.client = volume.client
 
+    @brick_errors.raised
     def read(self, offset: int, length: int) -> bytes:
         """*length* bytes of plain text."""
         return threads.call(self._plain.read, offset, length)
 
+    @brick_errors.raised
     def write(self, data: bytes, offset: int) -> int:
         """Write plain text; the number of bytes, as librbd gives it."""
         threads.call(self._plain.write, offset, bytes(data))

@@ -35,6 +35,7 @@ from os_brick_rbd_luks.encryptors import handle
 from os_brick_rbd_luks.encryptors import hypervisor
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.services import brick_errors
 from os_brick_rbd_luks.services import key_manager
 from os_brick_rbd_luks.services import opts
 
@@ -97,6 +98,7 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
             self._HEADER_TYPE, metadata.get("cipher"),
             metadata.get("key_size"), opts.options().pbkdf2_iterations)
 
+    @brick_errors.raised
     def attach_volume(self, context: Any, **kwargs: Any) -> None:
         """Make the volume's plain text available where it is attached.
 
@@ -117,6 +119,7 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
                 functools.partial(self._format_options,
                                   {**self._metadata, **kwargs}), fetch)
 
+    @brick_errors.raised
     def detach_volume(self, **kwargs: Any) -> None:
         """Undo :meth:`attach_volume`; nothing to undo is no error."""
         if self._is_block_device():
@@ -125,16 +128,19 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
         with exception.about(self._name()):
             self._native().detach()
 
+    @brick_errors.raised
     def mark_volume(self) -> attachment.Native:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
             return hypervisor.Hypervisor(self._connection_info).mark()
 
+    @brick_errors.raised
     def drop_fast_diff(self) -> None:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
             hypervisor.Hypervisor(self._connection_info).drop_fast_diff()
 
+    @brick_errors.raised
     def extend_volume(self, context: Any, **kwargs: Any) -> int:
         """The decrypted size in bytes of a volume that was extended."""
         if self._is_block_device():

@@ -36,7 +36,8 @@ class Host:
     """What this host has: why a program cannot be used, None if it can."""
 
     qemu: Optional[str]
-    #: one without encryption cannot be used, either
+    #: one without encryption cannot be used, either; of no meaning for what
+    #: is no RBD image
     librbd: base.Librbd
     cryptsetup: Optional[str]
 
@@ -98,10 +99,10 @@ def _clone_refusal(header: header_io.Header) -> Optional[str]:
 def librbd_reason(header: header_io.Header, store: Store,
                   librbd: base.Librbd) -> Optional[str]:
     """Why *librbd* cannot open the volume, if it cannot."""
-    if not librbd.encrypts:
-        return "librbd with encryption (Ceph 16 or newer) is not installed"
     if not store.is_rbd:
         return "it is not an RBD image"
+    if not librbd.encrypts:
+        return "librbd with encryption (Ceph 16 or newer) is not installed"
     if header.cipher_spec != _LIBRBD_CIPHER:
         return f"librbd has no cipher {header.cipher_spec}"
     if store.journaling:

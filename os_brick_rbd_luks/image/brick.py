@@ -20,8 +20,6 @@ import contextlib
 import re
 from typing import Any, Callable, Iterator, Mapping, Optional
 
-from oslo_utils import netutils
-
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
@@ -36,9 +34,14 @@ def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
     so that it is never written to a file.
     """
     hosts = ",".join(
-        f"{netutils.escape_ipv6(host.strip('[]'))}:{port}"
+        f"{_escape(host.strip('[]'))}:{port}"
         for host, port in zip(properties["hosts"], properties["ports"]))
     return {"mon_host": hosts, **key_option(properties.get("keyring"))}
+
+
+def _escape(host: str) -> str:
+    """An address as it stands before a port: of IPv6, in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def key_option(keyring: Optional[str]) -> dict[str, str]:

@@ -22,10 +22,6 @@ from __future__ import annotations
 import hashlib
 from typing import Callable, Dict, Tuple
 
-from cryptography.hazmat.primitives.ciphers import algorithms
-from cryptography.hazmat.primitives.ciphers import Cipher
-from cryptography.hazmat.primitives.ciphers import modes
-
 from os_brick_rbd_luks import exception
 
 #: Bytes of a sector, as all of LUKS1 counts them, and IVs in LUKS2.
@@ -82,7 +78,14 @@ def _plain64(sector: int) -> bytes:
     return sector.to_bytes(8, "little") + bytes(8)
 
 
+# cryptography is imported where it is used: most of what looks at a header
+# encrypts nothing, and would wait for it.
+
+
 def _essiv(key: bytes) -> IVGenerator:
+    from cryptography.hazmat.primitives.ciphers import algorithms
+    from cryptography.hazmat.primitives.ciphers import Cipher
+    from cryptography.hazmat.primitives.ciphers import modes
     salt = algorithms.AES(hashlib.sha256(key).digest())
     # ECB over a sector number is what ESSIV is; no data passes through it.
     encrypt = Cipher(salt, modes.ECB()).encryptor()  # noqa: S305
@@ -105,6 +108,10 @@ class SectorCipher:
         """
         check(spec, len(key))
         self._sector_size = sector_size
+        from cryptography.hazmat.primitives.ciphers import algorithms
+        from cryptography.hazmat.primitives.ciphers import Cipher
+        from cryptography.hazmat.primitives.ciphers import modes
+        self._cipher = Cipher
         self._algorithm = algorithms.AES(key)
         mode, ivgen = spec.split("-", 2)[1:]
         self._mode = modes.XTS if mode == "xts" else modes.CBC
@@ -130,7 +137,8 @@ class SectorCipher:
         view = memoryview(data)
         out = []
         for start in range(0, len(data), size):
-            cipher = Cipher(algorithm, mode(iv(sector + start // SECTOR)))
+            cipher = self._cipher(algorithm,
+                                  mode(iv(sector + start // SECTOR)))
             context = cipher.encryptor() if encrypt else cipher.decryptor()
             out.append(context.update(view[start:start + size]))
         return b"".join(out)

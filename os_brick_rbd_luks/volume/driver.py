@@ -57,6 +57,7 @@ cfg.CONF.register_opts(driver_opts.DRIVER_OPTS,
 
 
 @interface.volumedriver
+@errors.translating
 class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     """RADOS block devices, natively encrypted where the type says so."""
 

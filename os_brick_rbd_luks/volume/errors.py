@@ -14,7 +14,9 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Iterator
+import functools
+import inspect
+from typing import Any, Callable, Iterator, Type
 
 from cinder import exception as cinder_exception
 
@@ -48,6 +50,26 @@ def translated() -> Iterator[None]:
     except exception.RBDLuksError as error:
         raise cinder_exception.VolumeBackendAPIException(
             data=str(error)) from error
+
+
+def translating(driver: Type[Any]) -> Type[Any]:
+    """Let the methods of *driver* that Cinder calls raise Cinder's errors.
+
+    What already is one passes as it is.
+    """
+    for name, function in [*vars(driver).items()]:
+        if inspect.isfunction(function) and not name.startswith("_"):
+            setattr(driver, name, _translating(function))
+    return driver
+
+
+def _translating(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with translated():
+            return function(*args, **kwargs)
+
+    return call
 
 
 @contextlib.contextmanager

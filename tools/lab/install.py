@@ -92,7 +92,8 @@ def install_checkout(lab: Lab) -> None:
     if state.get('checkout') != wanted:
         process.run(log, lab.deadline, TOOLS / 'link-bindings', lab.venv,
                     env=os.environ)
-        packages.install(lab.venv, ['-e', str(CHECKOUT)], log, lab.deadline)
+        packages.install(lab.venv, ['-e', f'{CHECKOUT}[os-brick,barbican]'],
+                         log, lab.deadline)
         note(marker, {**state, 'checkout': wanted})
     os.close(fd)
 

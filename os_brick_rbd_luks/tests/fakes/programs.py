@@ -19,6 +19,7 @@ import dataclasses
 import json
 import os
 import re
+import shutil
 import stat
 import sys
 from typing import Any, Dict, List
@@ -34,6 +35,12 @@ _SETPRIV = """\
 import os, sys
 os.environ["SETPRIV"] = " ".join(sys.argv[1:3])
 os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+#: The real one: limits are the kernel's.
+_PRLIMIT = """\
+#!/bin/sh
+exec {prlimit} "$@"
 """
 
 _QEMU_IMG = """\
@@ -128,7 +135,7 @@ class Run:
 
 
 class QemuImg(fixtures.Fixture):
-    """A ``qemu-img``, and a ``setpriv``, before those on the path."""
+    """A ``qemu-img``, and what starts it, before those on the path."""
 
     def _setUp(self) -> None:
         self.folder = self.useFixture(fixtures.TempDir()).path
@@ -138,8 +145,9 @@ class QemuImg(fixtures.Fixture):
         self.bin = os.path.join(self.folder, "bin")
         os.mkdir(self.bin)
         names = {"python": sys.executable, "record": self._record,
-                 "plan": self._plan}
-        for name, text in (("setpriv", _SETPRIV), ("qemu-img", _QEMU_IMG)):
+                 "plan": self._plan, "prlimit": shutil.which("prlimit")}
+        for name, text in (("prlimit", _PRLIMIT), ("setpriv", _SETPRIV),
+                           ("qemu-img", _QEMU_IMG)):
             path = os.path.join(self.bin, name)
             with open(path, "w") as stream:
                 stream.write(text.format(**names))

@@ -14,11 +14,16 @@
 
 from __future__ import annotations
 
+import inspect
+
 from cinder import exception as cinder_exception
 import ddt
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import driver
+from os_brick_rbd_luks.volume import volume_keys
 
 
 @ddt.ddt
@@ -108,3 +113,32 @@ class CreateTest(base.DriverTestCase):
                           self.driver.create_volume, volume)
         self.assert_images()
         self.assert_keys(volume)
+
+
+class ErrorsTest(base.DriverTestCase):
+    """What Cinder's manager gets from the driver is Cinder's."""
+
+    def test_bad_cipher(self):
+        """It is met before anything of ours translates."""
+        volume = self.volume("luks2")
+        self.mock_object(volume_keys, "options", side_effect=(
+            exception.InvalidParameter(name="cipher", value="rot13",
+                                       reason="is not known")))
+        self.mock_object(self.driver, "_is_replicated_type",
+                         return_value=True)
+        error = self.assertRaises(cinder_exception.VolumeBackendAPIException,
+                                  self.driver.create_volume, volume)
+        self.assertIn("cipher 'rot13' is not known", str(error))
+        self.assertIsInstance(error.__cause__, exception.InvalidParameter)
+
+    def test_every_method(self):
+        for name, function in vars(driver.RBDLuksDriver).items():
+            if inspect.isfunction(function) and not name.startswith("_"):
+                self.assertTrue(hasattr(function, "__wrapped__"), name)
+
+    def test_signatures_stay(self):
+        self.assertEqual(
+            ["self", "context", "volume", "image_service", "image_id",
+             "disable_sparse"],
+            [*inspect.signature(driver.RBDLuksDriver
+                                .copy_image_to_encrypted_volume).parameters])

@@ -26,6 +26,7 @@ import sys
 import textwrap
 
 import ddt
+import fixtures
 import testtools
 
 import os_brick_rbd_luks
@@ -39,6 +40,25 @@ OPTIONAL = {"rbd", "rados", "libvirt", "cinder", "nova"}
 #: The rooms of the steps, each above those before it; copies and clones are
 #: on one floor.
 STEPS = ("headers", "layers", "copies", "clones")
+
+#: Libraries of os-brick and of the services, which the core does without.
+SERVICES = {"os_brick", "castellan", "oslo_config", "oslo_log",
+            "oslo_concurrency", "oslo_utils", "oslo_privsep", "eventlet"}
+
+#: What stands without them: all below the edges, and the command.
+CORE = ("exception", "luks", "image", *STEPS, "libvirt", "attachment", "cmd",
+        "services.key_manager", "services.threads")
+
+#: Module of the core -> what it imports of them, in a function: what can be
+#: done only with that.
+USES = {
+    # A key manager's client.
+    "services.key_manager": {"castellan", "oslo_config"},
+    # What tells a safe image from another.
+    "copies.image_file": {"oslo_utils"},
+    # Where it is loaded already.
+    "services.threads": {"eventlet"},
+}
 
 #: Part of the package -> parts of ours that it may import. The longest
 #: entry that a module's name begins with counts; exception is for all.
@@ -238,6 +258,20 @@ class MarkTest(testtools.TestCase):
             and ast.unparse(node) == "attachment.KEY"})
 
 
+class CoreTest(testtools.TestCase):
+    """The core does without os-brick, and what the services bring."""
+
+    def test_where_their_libraries_are_imported(self):
+        self.assertEqual(USES, _told({
+            name: _libraries(module.imports()) & SERVICES
+            for name, module in MODULES.items() if _inside(name, CORE)}))
+
+    def test_none_is_imported_when_loading(self):
+        self.assertEqual({}, _told({
+            name: _libraries(module.imports_when_loaded()) & SERVICES
+            for name, module in MODULES.items() if _inside(name, CORE)}))
+
+
 class TestModulesTest(testtools.TestCase):
     """What tests share is no test."""
 
@@ -316,6 +350,57 @@ class LoadingTest(testtools.TestCase):
                              set(loaded))
         self.assertEqual(set(), OPTIONAL & set(loaded))
 
+    def test_core_loads_without_the_services(self):
+        names = [name for name in MODULES if _inside(name, CORE)]
+        self.assertGreater(len(names), 80)
+        loaded = self.run_python("""
+            for name in NAMES:
+                importlib.import_module(f"os_brick_rbd_luks.{name}")
+            print(json.dumps(sorted(sys.modules)))
+            """, BLOCKED=OPTIONAL | SERVICES, NAMES=names)
+        self.assertEqual(set(), (OPTIONAL | SERVICES) & _libraries(loaded))
+
+    def test_core_works_without_the_services(self):
+        """The command, from a new volume to its last keyslot."""
+        folder = self.useFixture(fixtures.TempDir()).path
+        errors = self.run_python("""
+            import contextlib, io, pathlib
+            from os_brick_rbd_luks.cmd import main
+            errors = []
+
+            def run(line, code=0):
+                output = io.StringIO()
+                with contextlib.redirect_stdout(output), \\
+                        contextlib.redirect_stderr(output):
+                    try:
+                        found = main.main([word.format(FOLDER)
+                                           for word in line.split()])
+                    except SystemExit as error:
+                        found = error.code
+                if found != code:
+                    errors.append([line, found, output.getvalue()])
+
+            for name, text in (("old", "a"), ("new", "b"), ("raw", "c")):
+                pathlib.Path(FOLDER, name).write_text(text * 512)
+            for kind in ("luks1", "luks2"):
+                volume = "file:{}/" + kind
+                old = f"{volume} --passphrase-file {{}}/old"
+                run(f"create {old} --size 1M --iterations 1000 --type {kind}")
+                run(f"info {volume} -f json")
+                run(f"verify {old}")
+                run(f"rekey {old} --new-passphrase-file {{}}/new "
+                    "--iterations 1000")
+                run(f"verify {old}", 2)
+                run(f"resize {volume} --size 2M")
+                run(f"header backup {volume} --file {{}}/{kind}.backup")
+                run(f"erase {volume} --force")
+                run(f"info {{}}/no", 1)
+            # With a key manager, and with an image that has to be looked at.
+            run("verify file:{}/luks1 --key-id 1 --config-file {}/old", 1)
+            print(json.dumps(errors))
+            """, BLOCKED=OPTIONAL | SERVICES, FOLDER=folder)
+        self.assertEqual([], errors)
+
     def test_package_loads_nothing_else(self):
         loaded = self.run_python("""
             before = set(sys.modules)
@@ -341,3 +426,19 @@ class LoadingTest(testtools.TestCase):
                 tuple(f"{PACKAGE}.{part}" for part in
                       ("luks", *STEPS, "image", "exception")))
             or name in ("os_brick", "cryptography", "castellan")])
+
+    def test_info_loads_what_it_shows(self):
+        """A header is read without what encrypts, or opens pools."""
+        folder = self.useFixture(fixtures.TempDir()).path
+        loaded = self.run_python("""
+            import contextlib, io, pathlib
+            from os_brick_rbd_luks.cmd import main
+            path = pathlib.Path(FOLDER, "volume")
+            path.write_bytes(bytes(8192))
+            with contextlib.redirect_stderr(io.StringIO()):
+                code = main.main(["info", f"file:{path}"])
+            assert code == 4, code
+            print(json.dumps(sorted(sys.modules)))
+            """, BLOCKED=OPTIONAL | SERVICES, FOLDER=folder)
+        self.assertEqual(set(), {"cryptography", "argon2"}
+                         & _libraries(loaded))

@@ -72,6 +72,29 @@ class Output(io.StringIO):
         return self._tty
 
 
+class Probe:
+    """Finds what a host of Ceph 18 has.
+
+    :cvar found: what it says
+    :cvar asked: for each that was made, whether it was for an RBD image
+    """
+
+    found = engines.Host(None, image_base.Librbd(18), None)
+    asked = []
+
+    def __init__(self, is_rbd):
+        self.asked.append(is_rbd)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_error):
+        pass
+
+    def host(self):
+        return self.found
+
+
 class CommandTestCase(testtools.TestCase):
     """A folder for files, pools, and the command."""
 
@@ -84,9 +107,7 @@ class CommandTestCase(testtools.TestCase):
         self.cluster = fakes.MemoryCluster("volumes", "volumes/space")
         self.pool = self.cluster.pools["volumes"]
         self.patch(f"{cluster.__name__}.connect", self.cluster.connect)
-        self.patch("os_brick_rbd_luks.cmd.host.probe",
-                   lambda is_rbd: engines.Host(
-                       None, image_base.Librbd(18), None))
+        self.patch("os_brick_rbd_luks.cmd.host.Probe", Probe)
         self.patch("os_brick_rbd_luks.headers.kdf_cost.iterations",
                    lambda hash_name, key_bytes: 1500)
         self._keep_logging_and_signals()

@@ -14,59 +14,90 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
+import subprocess
 from unittest import mock
 
 import fixtures
-from oslo_concurrency import processutils
 import testtools
 
 from os_brick_rbd_luks.cmd import host
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import releases
+from os_brick_rbd_luks.tests.fakes import programs
 
 
 class HostTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        self.programs = {"qemu-img", "cryptsetup"}
+        self.programs = self.useFixture(programs.QemuImg())
+        self.installed = {"qemu-img", "cryptsetup"}
+        which = shutil.which
         self.useFixture(fixtures.MonkeyPatch(
             "shutil.which", lambda name, path=None: (
-                f"/usr/bin/{name}" if name in self.programs else None)))
-        self.execute = self.useFixture(fixtures.MockPatchObject(
-            processutils, "execute", autospec=True,
-            return_value=("", ""))).mock
+                (which("qemu-img") if name == "qemu-img" else "/usr/bin/x")
+                if name in self.installed else None)))
         self.useFixture(fixtures.MockPatchObject(
             releases, "installed", autospec=True,
             return_value=base.Librbd(16)))
 
-    def test_all_there(self):
-        self.assertEqual((None, base.Librbd(16), None), self.probe(False))
-        self.execute.assert_not_called()
-
     def probe(self, is_rbd):
-        found = host.probe(is_rbd)
+        with host.Probe(is_rbd) as probe:
+            found = probe.host()
         return found.qemu, found.librbd, found.cryptsetup
 
+    def test_all_there(self):
+        self.assertEqual((None, base.Librbd(16), None), self.probe(True))
+
+    def test_file(self):
+        """Neither QEMU's rbd driver nor librbd has to do with it."""
+        self.assertEqual((None, base.Librbd(None), None), self.probe(False))
+        self.assertEqual([], self.programs.runs())
+        releases.installed.assert_not_called()
+
     def test_nothing_there(self):
-        self.programs.clear()
+        self.installed.clear()
         for is_rbd in (False, True):
             qemu, _librbd, cryptsetup = self.probe(is_rbd)
             self.assertIn("qemu-utils", qemu)
             self.assertIn("cryptsetup-bin", cryptsetup)
-        self.execute.assert_not_called()
+        self.assertEqual([], self.programs.runs())
 
     def test_qemu_with_rbd(self):
-        self.execute.return_value = (
-            "", "qemu-img: Could not open 'driver=rbd': Parameter 'pool' is "
-                "missing")
+        self.programs.plan("info", code=1, stderr=(
+            "qemu-img: Could not open 'driver=rbd': Parameter 'pool' is "
+            "missing"))
         self.assertIsNone(self.probe(True)[0])
-        self.execute.assert_called_once()
+        run, = self.programs.runs()
+        self.assertEqual(["info", "--image-opts", "driver=rbd"], run.argv)
 
     def test_qemu_without_rbd(self):
-        self.execute.return_value = (
-            "", "qemu-img: Could not open 'driver=rbd': Unknown driver 'rbd'")
+        self.programs.plan("info", code=1, stderr=(
+            "qemu-img: Could not open 'driver=rbd': Unknown driver 'rbd'"))
         self.assertIn("qemu-block-extra", self.probe(True)[0])
+
+    def test_nobody_asks(self):
+        """The volume could not be read: it is not waited for."""
+        self.programs.plan("info", hang=True)
+        started = []
+        popen = subprocess.Popen
+
+        def start(*args, **options):
+            started.append(popen(*args, **options))
+            return started[0]
+
+        self.useFixture(fixtures.MonkeyPatch("subprocess.Popen", start))
+
+        def read():
+            with host.Probe(True):
+                raise exception.NotLuks()
+
+        self.assertRaises(exception.NotLuks, read)
+        self.assertEqual(-signal.SIGKILL, started[0].returncode)
+        self.assertTrue(started[0].stderr.closed)
 
     def test_cryptsetup_where_only_root_looks(self):
         def which(name, path=None):

@@ -140,17 +140,28 @@ class InfoTest(base.CommandTestCase):
                                            "decrypted_size", "-f", "value")
         self.assertEqual("1048576", output.strip())
 
+    def test_engines_are_asked_for_who_is_told(self):
+        """To start QEMU takes as long as all the rest."""
+        self.patch(f"{base.__name__}.Probe.asked", [])
+        self.make_pool_volume()
+        for flags, times in (((), 1), (("-f", "json"), 1),
+                             (("-c", "uuid"), 0),
+                             (("-c", "uuid", "-c", "ENGINES "), 1),
+                             (("-f", "value", "-c", "engines"), 1)):
+            base.Probe.asked.clear()
+            output, _errors = self.run_command("info", "volumes/v", *flags)
+            self.assertEqual([True] * times, base.Probe.asked, flags)
+            self.assertEqual(bool(times), "librbd" in output, flags)
+        self.make_volume()
+        base.Probe.asked.clear()
+        self.run_command("info", self.target)
+        self.assertEqual([False], base.Probe.asked)
+
     def test_pool(self):
         self.make_pool_volume()
-        asked = []
-
-        def probe(is_rbd):
-            asked.append(is_rbd)
-            return engines.Host("no QEMU", image_base.Librbd(18), None)
-
-        self.patch("os_brick_rbd_luks.cmd.host.probe", probe)
+        self.patch(f"{base.__name__}.Probe.found",
+                   engines.Host("no QEMU", image_base.Librbd(18), None))
         facts = self.json("info", "volumes/v")
-        self.assertEqual([True], asked)
         self.assertEqual("no QEMU", facts["engines"]["qemu"]["reason"])
         self.assertIn("aes-cbc-plain64",
                       facts["engines"]["librbd"]["reason"])

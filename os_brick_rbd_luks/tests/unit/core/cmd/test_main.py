@@ -19,10 +19,10 @@ import io
 import logging
 from unittest import mock
 
-from cliff import commandmanager
 import ddt
 
 from os_brick_rbd_luks.cmd import main
+from os_brick_rbd_luks.cmd import plugins
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 
@@ -34,8 +34,7 @@ CONNECT = cluster.connect
 class MainTest(base.CommandTestCase):
 
     def test_every_command_has_a_help(self):
-        names = [name for name, _entry in
-                 commandmanager.CommandManager("rbd_luks.cli")]
+        names = [name for name, _entry in plugins.Commands("rbd_luks.cli")]
         self.assertIn("header backup", names)
         for name in names:
             output, errors = self.run_command(*name.split(), "--help")

@@ -18,6 +18,7 @@ import io
 import logging
 import os
 import signal
+import subprocess
 import threading
 
 import ddt
@@ -212,6 +213,24 @@ class FillTest(QemuTestCase):
         self.assertEqual((4096 * units.MIB, seconds),
                          (run.address_space, run.cpu_time))
 
+    def test_one_process(self):
+        """No Python between it and us."""
+        self.programs.plan("convert", hang=True, progress=[1])
+        started = []
+        popen = subprocess.Popen
+
+        def start(command, **options):
+            started.append(popen(command, **options))
+            return started[0]
+
+        self.useFixture(fixtures.MonkeyPatch("subprocess.Popen", start))
+
+        def report(done, total):
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, fill, report=report)
+        self.assertEqual(self.only_run().pid, started[0].pid)
+
     def test_ends_with_its_parent(self):
         fill()
         self.assertEqual("--pdeathsig KILL",
@@ -257,7 +276,8 @@ class FillTest(QemuTestCase):
         error = self.assertRaises(exception.MissingDependency, fill)
         self.assertIn("qemu-block-extra", str(error))
 
-    @ddt.data(("qemu-img", "qemu-utils"), ("setpriv", "util-linux"))
+    @ddt.data(("qemu-img", "qemu-utils"), ("setpriv", "util-linux"),
+              ("prlimit", "util-linux"))
     @ddt.unpack
     def test_missing_program(self, name, package):
         self.programs.remove(name)
