@@ -250,10 +250,23 @@ def _file(image: Image, path: Optional[str]
         # oslo.utils before 7.3: Cinder's own conversion knows what is safe.
         raw = stack.enter_context(image_utils.temporary_file(
             prefix=f"image_raw_{image.id}_"))
-        image_utils.fetch_to_raw(
-            image.context, image.service, image.id, raw,
-            cfg.CONF.volume_dd_blocksize)
+        _fetch_to_raw(image, raw)
         yield raw, "raw"
+
+
+def _fetch_to_raw(image: Image, path: str) -> None:
+    try:
+        image_utils.fetch_to_raw(
+            image.context, image.service, image.id, path,
+            cfg.CONF.volume_dd_blocksize)
+    except cinder_exception.Invalid as error:
+        # What its safety check refuses is "Unacceptable parameters." of
+        # nothing in particular, which Cinder would try elsewhere.
+        if type(error) is not cinder_exception.Invalid:
+            raise
+        raise cinder_exception.ImageUnacceptable(
+            image_id=image.id,
+            reason=error.kwargs.get("reason", str(error))) from error
 
 
 def _refuse_conversion(image: Image) -> None:

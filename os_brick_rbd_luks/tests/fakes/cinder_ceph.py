@@ -244,14 +244,14 @@ class RBD:
                 self.ceph.protected.add(f"{found.name}@{snapshot}")
 
     def trash_move(self, ioctx: Any, name: str, delay: int = 0) -> None:
-        """Move an image to the trash, with its snapshots."""
+        """Move an image to the trash, with its snapshots.
+
+        Ceph lets those who have it open go on.
+        """
         store = self.ceph.pools[ioctx.pool]
         if name not in store.contents:
             raise self.ceph.rbd.ImageNotFound("error moving to trash")
-        found = store.contents[name]
-        if found.handles or self.ceph.watchers.get(f"{ioctx.pool}/{name}"):
-            raise self.ceph.rbd.ImageBusy("error moving to trash")
-        del store.contents[name]
+        found = store.contents.pop(name)
         self.ceph.trash[f"trash{next(_TRASH)}"] = (ioctx.pool, name, found)
 
 

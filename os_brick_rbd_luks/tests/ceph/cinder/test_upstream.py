@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+from cinder import exception as cinder_exception
+
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
@@ -69,6 +71,20 @@ class UpstreamVolumeTest(base.DriverTestCase):
         self.check(volume, reader.filling(1))
         self.driver.revert_to_snapshot(self.context, self.made, snapshot)
         self.check(self.made)
+        if not self.flattens():
+            # Not before its volumes.
+            self.assertRaises(cinder_exception.SnapshotIsBusy,
+                              self.delete_snapshot, snapshot)
+            self.check(volume, reader.filling(1))
+            self.assert_images(volume,
+                               images={self.made.name: [snapshot.name]})
+            self.assert_keys(self.made, volume)
+            self.delete(volume)
+            self.delete_snapshot(snapshot)
+            self.check(self.made)
+            self.assert_images(self.made)
+            self.assert_keys(self.made)
+            return
         self.delete_snapshot(snapshot)
         self.check(volume, reader.filling(1))
         self.assert_keys(self.made, volume)

@@ -40,10 +40,10 @@ KEY = b"6b" * 32
 NEW_KEY = b"9e" * 32
 
 
-def run(*command, stdin=b"", env=None, check=True):
+def run(*command, stdin=b"", env=None, check=True, timeout=120):
     """Run a program of the tests; its output is in any error."""
     done = subprocess.run(command, input=stdin, capture_output=True,
-                          timeout=120, env=env)
+                          timeout=timeout, env=env)
     if check and done.returncode:
         raise AssertionError(
             f"{command} exited with {done.returncode}:\n"
@@ -56,6 +56,8 @@ class FunctionalTestCase(testtools.TestCase):
 
     #: Whom commands run as.
     user = "cinder"
+    #: Seconds that a command may take.
+    patience = 120
 
     def setUp(self):
         super().setUp()
@@ -132,7 +134,8 @@ class FunctionalTestCase(testtools.TestCase):
         command = self.command(*arguments)
         if code == 0:
             command += ["-f", "json"]
-        done = run(*command, stdin=stdin, env=self.environment(), check=False)
+        done = run(*command, stdin=stdin, env=self.environment(), check=False,
+                   timeout=self.patience)
         errors = done.stderr.decode()
         self.assertEqual(code, done.returncode, errors)
         self.assertNotIn("Traceback", errors)

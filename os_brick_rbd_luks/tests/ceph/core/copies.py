@@ -251,9 +251,9 @@ class CopyTestCase(base.FunctionalTestCase):
         self.addCleanup(stop)
         return process
 
-    def end(self, process, code):
+    def end(self, process, code, patience=PATIENCE):
         """Wait for the end of a command; its errors."""
-        _out, errors = process.communicate(timeout=PATIENCE)
+        _out, errors = process.communicate(timeout=patience)
         text = errors.decode()
         self.assertEqual(code, process.returncode, text)
         self.assertNotIn("Traceback", text)

@@ -128,8 +128,8 @@ class SnapshotTest(CloneTestCase):
         source = self.filled(provider)
         snapshot = self.snapshot(source)
         volume = self.from_snapshot(snapshot)
-        if not hasattr(self.driver, "_flatten_children"):
-            # Cinder 21: not before its volumes.
+        if not self.flattens():
+            # Not before its volumes.
             self.assertRaises(cinder_exception.SnapshotIsBusy,
                               self.delete_snapshot, snapshot)
             self.check(volume)

@@ -72,6 +72,13 @@ class DownloadTest(imaging.ImageTestCase):
         image_id = self.qcow2(backing=200)
         self.refused(image_id)
         self.assert_nothing_left()
+        # What Cinder tries nowhere else.
+        volume = self.filled()
+        error = self.assertRaises(cinder_exception.ImageUnacceptable,
+                                  self.fill, volume, image_id)
+        self.assertIn(image_id, str(error))
+        self.assertRegex(str(error), "backing_file|safety check")
+        self.check(volume)
 
     def test_qemu_fails(self):
         image_id = self.qcow2(size=SIZE)

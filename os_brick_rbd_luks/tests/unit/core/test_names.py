@@ -59,6 +59,7 @@ ELSEWHERE = {
     ("tests/unit/core/cmd/base.py", "image.base"): "image_base",
     ("tests/unit/core/cmd/test_inspect.py", "image.base"): "image_base",
     ("tests/unit/core/copies/test_sources.py", "image.base"): "image_base",
+    ("tests/unit/core/copies/test_zeros.py", "image.base"): "image_base",
     ("tests/unit/core/headers/test_engines.py", "image.base"): "image_base",
     ("tests/unit/nova/test_attach.py", "nova.provider"): "ours",
     ("tests/unit/os_brick/encryptors/test_handle.py",

@@ -29,7 +29,7 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base as images
+from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -66,7 +66,7 @@ class RunsTest(pieces.PiecesTestCase):
         for offset, part in zeros.runs(data, grain):
             self.assertEqual(0, offset % grain)
             self.assertGreaterEqual(offset, last)
-            self.assertFalse(images.is_zero(part[:grain]))
+            self.assertFalse(image_base.is_zero(part[:grain]))
             last = offset + len(part)
             rebuilt[offset:last] = part
         self.assertEqual(data, bytes(rebuilt))
