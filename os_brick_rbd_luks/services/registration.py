@@ -73,6 +73,17 @@ class Registration:
         self.at_undo(undo)
         mapping[key] = value
 
+    def put_attribute(self, owner: type, name: str, value: Any) -> None:
+        """Likewise the attribute *name* that a class has itself."""
+        before = vars(owner)[name]
+
+        def undo() -> None:
+            if vars(owner).get(name) is value:
+                setattr(owner, name, before)
+
+        setattr(owner, name, value)
+        self.at_undo(undo)
+
     def at_undo(self, function: Callable[[], None]) -> None:
         """Call *function* when the registration is undone.
 

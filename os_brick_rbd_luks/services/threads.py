@@ -19,10 +19,13 @@ go to a native thread, or the whole service waits with it.
 
 from __future__ import annotations
 
+import functools
 import sys
-from typing import Any, Callable, TypeVar
+import threading
+from typing import Any, Callable, cast, TypeVar
 
 Result = TypeVar("Result")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def call(function: Callable[..., Result], *args: Any,
@@ -31,9 +34,39 @@ def call(function: Callable[..., Result], *args: Any,
 
     What is not loaded is not in use, so nothing is imported to find out.
     """
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is None or not patcher.is_monkey_patched("thread"):
+    if _patcher() is None:
         return function(*args, **kwargs)
     from eventlet import tpool
     result: Result = tpool.execute(function, *args, **kwargs)
     return result
+
+
+def native(function: Function) -> Function:
+    """Let a function that blocks be called as by :func:`call`, by everybody.
+
+    Called by another such function, it runs in that one's thread. Not for
+    generators, and so not for context managers: their work comes later.
+    """
+    @functools.wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        return call(function, *args, **kwargs)
+
+    return cast(Function, wrapper)
+
+
+def lock() -> Any:
+    """A lock for what native threads share; who has it may take it again.
+
+    That of ``threading`` is one for green threads, where these are in use.
+    """
+    patcher = _patcher()
+    return (threading.RLock() if patcher is None
+            else patcher.original("threading").RLock())
+
+
+def _patcher() -> Any:
+    """Eventlet's, if it has made this process' threads green."""
+    patcher = sys.modules.get("eventlet.patcher")
+    if patcher is None or not patcher.is_monkey_patched("thread"):
+        return None
+    return patcher

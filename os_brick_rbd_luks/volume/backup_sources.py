@@ -30,10 +30,10 @@ from os_brick_rbd_luks.copies import fill
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import own_headers
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
+from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
 
@@ -41,52 +41,54 @@ LOG = logging.getLogger(__name__)
 _CEPH = "backup.drivers.ceph"
 
 
-def prepare(context: Any, backup: Any, device: Any, backend: store.Backend
+@errors.translated()
+def prepare(context: Any, backup: Any, device: Any, here: session.Session
             ) -> None:
     """Make the image of *device* complete, if it is one of ours.
 
     :param device: the volume of the backup, or a temporary clone of it
     :raises VolumeBackendAPIException: it cannot be; there is no backup then
     """
-    volume = objects.Volume.get_by_id(context, backup.volume_id)
+    volume = encrypted.Volume(
+        objects.Volume.get_by_id(context, backup.volume_id), here)
     origin = (objects.Snapshot.get_by_id(context, backup.snapshot_id)
-              if backup.snapshot_id else volume)
+              if backup.snapshot_id else volume.record)
     if not origin.encryption_key_id:
         return
-    keys = volume_keys.Keys(context)
     keeps_holes = _CEPH in (backup.service or "")
-    if device.id == volume.id:
-        own_headers.make_independent(volume, backend, keys)
-    if keeps_holes and (device.id == volume.id or not own_headers.may_exist()):
+    is_clone = device.id != volume.record.id
+    if not is_clone:
+        own_headers.make_independent(volume)
+    if keeps_holes and not (is_clone and own_headers.may_exist()):
         return
-    with errors.translated():
-        passphrase = keys.passphrase(origin.encryption_key_id)
-        if device.id != volume.id:
-            threads.call(_flatten, backend, device.name, volume.name,
-                         origin.encryption_key_id, passphrase,
-                         keys.passphrase)
-        if not keeps_holes:
-            threads.call(_fill, backend, device.name, passphrase,
-                         keys.passphrase)
+    copied, fetch = volume.beside(device), volume.keys.passphrase
+    passphrase = fetch(origin.encryption_key_id)
+    if is_clone:
+        _flatten(copied, volume.name, origin.encryption_key_id, passphrase,
+                 fetch)
+    if not keeps_holes:
+        _fill(copied, passphrase, fetch)
 
 
-def _flatten(backend: store.Backend, name: str, origin: str, key_id: str,
-             passphrase: bytes, fetch: decryption.Fetch) -> None:
+@threads.native
+def _flatten(volume: encrypted.Volume, origin: str,
+             key_id: str, passphrase: bytes, fetch: decryption.Fetch) -> None:
     """Flatten a temporary clone, if only its passphrases can do that."""
-    with backend.store() as pool:
-        with pool.open(name) as image:
+    with volume.pool() as pool:
+        with pool.open(volume.name) as image:
             if not flattening.needs_keys(image):
                 return
             # It has the header of what it is a clone of, and the same keys.
             with pool.open(origin, read_only=True) as source:
                 chain.write(image, chain.below(source, key_id))
-        flattening.flatten(pool, name, passphrase, fetch)
+        flattening.flatten(pool, volume.name, passphrase, fetch)
 
 
-def _fill(backend: store.Backend, name: str, passphrase: bytes,
+@threads.native
+def _fill(volume: encrypted.Volume, passphrase: bytes,
           fetch: decryption.Fetch) -> None:
-    with backend.store() as pool:
-        written = fill.fill_holes(pool, name, passphrase, fetch)
+    with volume.pool() as pool:
+        written = fill.fill_holes(pool, volume.name, passphrase, fetch)
     if written:
         LOG.info("%s: %d bytes of zeros written for a backup that knows no "
-                 "holes", name, written)
+                 "holes", volume.name, written)

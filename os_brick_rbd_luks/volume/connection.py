@@ -14,19 +14,19 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Dict
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.services import threads
-from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import encrypted
 
 LOG = logging.getLogger(__name__)
 
 
-def mark(connection: Dict[str, Any], volume: Any, backend: store.Backend
-         ) -> None:
+@threads.native
+def mark(volume: encrypted.Volume, connection: Dict[str, Any]) -> None:
     """Mark the connection as native, without any secret.
 
     A volume without a header that we can use gets no mark: whether that is
@@ -34,18 +34,12 @@ def mark(connection: Dict[str, Any], volume: Any, backend: store.Backend
 
     :param connection: of upstream's driver; its ``data`` is changed
     """
-    facts = threads.call(_facts, backend, volume.name, volume.id)
-    if facts:
-        attachment.mark(connection, facts)
-        # What the guest discards would not free any space.
-        connection["data"]["discard"] = facts.discard
-
-
-def _facts(backend: store.Backend, name: str, volume_id: str
-           ) -> Optional[attachment.Native]:
     try:
-        with backend.image(name, read_only=True) as image:
-            return attaching.read_facts(image, volume_id)
+        with volume.image(read_only=True) as image:
+            facts = attaching.read_facts(image, volume.record.id)
     except exception.RBDLuksError as error:
         LOG.warning("%s; the connection is not marked as native", error)
-        return None
+        return
+    attachment.mark(connection, facts)
+    # What the guest discards would not free any space.
+    connection["data"]["discard"] = facts.discard

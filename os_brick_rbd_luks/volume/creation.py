@@ -15,44 +15,56 @@ from __future__ import annotations
 
 from typing import Any
 
+from cinder import exception as cinder_exception
+
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import sizes
-from os_brick_rbd_luks.volume import store
 from os_brick_rbd_luks.volume import volume_keys
 
 
-def create(volume: Any, backend: store.Backend, keys: volume_keys.Keys
-           ) -> None:
+def refuse_journal(driver: Any, record: Any, volume_type: Any = None) -> None:
+    """Refuse a type whose images librbd could not decrypt.
+
+    :param volume_type: that Cinder's volume is to have, if not its present
+    :raises VolumeDriverException: LUKS2 with replication by journal
+    """
+    if not driver._is_replicated_type(volume_type or record.volume_type):
+        return
+    if volume_keys.options(record).type == "luks2":
+        raise cinder_exception.VolumeDriverException(
+            message="Replication journals the image, and librbd cannot "
+                    "decrypt an image with a journal: use a volume type "
+                    "with provider luks, or without replication.")
+
+
+@errors.translated()
+def create(volume: encrypted.Volume) -> None:
     """Make the image of *volume*, and its header.
 
     :raises VolumeBackendAPIException: there is no image
     """
-    with errors.translated():
-        threads.call(_create, backend, volume.name, sizes.of(volume),
-                     keys.passphrase(volume.encryption_key_id),
-                     volume_keys.options(volume))
+    _create(volume, volume.passphrase(), volume.options())
 
 
-def create_blank(volume: Any, backend: store.Backend) -> None:
+@threads.native
+def _create(volume: encrypted.Volume, passphrase: bytes,
+            options: formatting.Options) -> None:
+    with volume.pool() as pool:
+        creating.create(pool, volume.name, volume.size, passphrase, options,
+                        order=volume.session.order)
+
+
+@errors.translated()
+@threads.native
+def create_blank(volume: encrypted.Volume) -> None:
     """Make the image of *volume* without a header, which is to come.
 
     :raises VolumeBackendAPIException: there is no image
     """
-    with errors.translated():
-        threads.call(_create_blank, backend, volume.name, sizes.of(volume))
-
-
-def _create_blank(backend: store.Backend, name: str, size: int) -> None:
-    with backend.store() as pool:
-        partial.create(pool, name, size, order=backend.order)
-
-
-def _create(backend: store.Backend, name: str, size: int, passphrase: bytes,
-            options: formatting.Options) -> None:
-    with backend.store() as pool:
-        creating.create(pool, name, size, passphrase, options,
-                        order=backend.order)
+    with volume.pool() as pool:
+        partial.create(pool, volume.name, volume.size,
+                       order=volume.session.order)

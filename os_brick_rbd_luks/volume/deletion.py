@@ -34,11 +34,11 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
@@ -48,72 +48,75 @@ class _Found:
     owned_keys: List[str] = dataclasses.field(default_factory=list)
 
 
-def delete(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
-           upstream: Callable[[Any], None], erase_first: bool) -> None:
+def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
+           erase_first: bool) -> None:
     """Delete *volume* by upstream's way, and what that leaves.
 
-    :param upstream: deletes the image
+    :param upstream: deletes the image of Cinder's volume that it is given
     :param erase_first: overwrite its keyslots before
     :raises VolumeIsBusy: as upstream, while its key still opens it
     :raises VolumeBackendAPIException: it is in use, and its key is gone
     """
     with errors.translated():
-        found = threads.call(_look, backend, volume.name)
+        found = _look(volume)
         try:
             if erase_first:
-                threads.call(_erase, backend, volume.name)
-            _delete_image(volume, backend, upstream)
+                _erase(volume)
+            _delete_image(volume, upstream)
         except cinder_exception.VolumeIsBusy as error:
-            _refuse(volume, keys, error)
-        threads.call(_tidy, backend, found.parent, volume.name)
-    for key_id in found.owned_keys:
-        if key_id != volume.encryption_key_id:
-            keys.delete(key_id)
-    if _key_is_left(volume):
-        LOG.info("%s: key %s goes with it", volume.name,
-                 volume.encryption_key_id)
-        keys.delete(volume.encryption_key_id)
+            _refuse(volume, error)
+        _tidy(volume, found.parent)
+    key_id = volume.record.encryption_key_id
+    for owned in found.owned_keys:
+        if owned != key_id:
+            volume.keys.delete(owned)
+    if _key_is_left(volume.record):
+        LOG.info("%s: key %s goes with it", volume.name, key_id)
+        volume.keys.delete(key_id)
 
 
-def _look(backend: store.Backend, name: str) -> _Found:
+@threads.native
+def _look(volume: encrypted.Volume) -> _Found:
     try:
-        with backend.image(name, read_only=True) as image:
+        with volume.image(read_only=True) as image:
             return _Found(image.parent(), owned_keys.read(image))
     except exception.ImageNotFound:
         return _Found()
 
 
-def _erase(backend: store.Backend, name: str) -> None:
+@threads.native
+def _erase(volume: encrypted.Volume) -> None:
     """Overwrite the keyslots, unless clones or a user of it need them."""
     try:
-        with backend.image(name) as image:
+        with volume.image() as image:
             erase.erase(image)
     except (exception.SnapshotsKeepHeader, exception.NotLuks,
             exception.ImageNotFound) as error:
-        LOG.debug("%s: not erased: %s", name, error)
+        LOG.debug("%s: not erased: %s", volume.name, error)
     except exception.ImageLocked as error:
         raise cinder_exception.VolumeIsBusy(str(error)) from error
 
 
-def _delete_image(volume: Any, backend: store.Backend,
+def _delete_image(volume: encrypted.Volume,
                   upstream: Callable[[Any], None]) -> None:
     try:
-        upstream(volume)
+        upstream(volume.record)
     except cinder_exception.VolumeIsBusy:
         # A client that was killed counts for half a minute.
-        threads.call(_wait, backend, volume.name)
-        upstream(volume)
+        _wait(volume)
+        upstream(volume.record)
 
 
-def _wait(backend: store.Backend, name: str) -> None:
+@threads.native
+def _wait(volume: encrypted.Volume) -> None:
     try:
-        with backend.store() as pool:
-            pool.wait_alone(name)
+        with volume.pool() as pool:
+            pool.wait_alone(volume.name)
     except (exception.ImageLocked, exception.ImageNotFound) as error:
-        LOG.debug("%s: %s", name, error)
+        LOG.debug("%s: %s", volume.name, error)
 
 
-def _refuse(volume: Any, keys: volume_keys.Keys,
+def _refuse(volume: encrypted.Volume,
             error: cinder_exception.VolumeIsBusy) -> None:
     """Do not let Cinder offer a volume that no key opens any more.
 
@@ -121,49 +124,48 @@ def _refuse(volume: Any, keys: volume_keys.Keys,
     volume available again.
     """
     try:
-        keys.passphrase(volume.encryption_key_id)
+        volume.passphrase()
     except exception.PassphraseUnavailable:
         raise cinder_exception.VolumeBackendAPIException(
-            data=f"Volume {volume.id} cannot be deleted while somebody has "
-                 "it open, and its key is deleted already: delete it again "
-                 "when nobody has.") from error
+            data=f"Volume {volume.record.id} cannot be deleted while "
+                 "somebody has it open, and its key is deleted already: "
+                 "delete it again when nobody has.") from error
     raise error
 
 
-def _tidy(backend: store.Backend, parent: Optional[base.Parent],
-          name: str) -> None:
+@threads.native
+def _tidy(volume: encrypted.Volume, parent: Optional[base.Parent]) -> None:
     try:
-        with backend.store() as pool:
-            flattening.release_parents(pool, parent, name)
+        with volume.pool() as pool:
+            flattening.release_parents(pool, parent, volume.name)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
-        LOG.warning("%s: deleted, but what it was made of is left: %s", name,
-                    error)
+        LOG.warning("%s: deleted, but what it was made of is left: %s",
+                    volume.name, error)
 
 
-def _key_is_left(volume: Any) -> bool:
+def _key_is_left(record: Any) -> bool:
     """Whether a volume has a key that neither Cinder's API nor others know.
 
     That is one of a retype: afterwards the old key belongs to the temporary
     volume, and when it fails, the new one.
     """
-    if volume.use_quota or not volume.encryption_key_id:
+    if record.use_quota or not record.encryption_key_id:
         return False
     admin = cinder_context.get_admin_context()
-    filters = {"encryption_key_id": volume.encryption_key_id}
+    filters = {"encryption_key_id": record.encryption_key_id}
     users = [other.id for other in objects.VolumeList.get_all(
         admin, filters=filters)]
-    return users in ([], [volume.id])
+    return users in ([], [record.id])
 
 
 @contextlib.contextmanager
-def image_removed_on_error(backend: store.Backend, name: str
-                           ) -> Iterator[None]:
+def removed_on_error(volume: encrypted.Volume) -> Iterator[None]:
     """Remove a volume's new image, and what it was made of, on any error."""
     try:
         yield
     except BaseException:
-        threads.call(_undo, backend, name)
+        _undo(volume)
         raise
 
 
@@ -178,9 +180,12 @@ def remove(pool: cluster.Pool, name: str) -> None:
     flattening.release_parents(pool, parent, name)
 
 
-def _undo(backend: store.Backend, name: str) -> None:
+@threads.native
+def _undo(volume: encrypted.Volume) -> None:
     try:
-        with backend.store() as pool:
-            remove(pool, name)
+        volume.session.reset()
+        with volume.pool() as pool:
+            remove(pool, volume.name)
     except exception.RBDLuksError as error:
-        LOG.warning("%s: cannot remove the half-made image: %s", name, error)
+        LOG.warning("%s: cannot remove the half-made image: %s", volume.name,
+                    error)

@@ -25,36 +25,43 @@ from __future__ import annotations
 import functools
 import inspect
 import logging
-import threading
 from typing import Any, Optional
 
 from cinder.volume.flows.manager import create_volume
+
+from os_brick_rbd_luks.services import registration
 
 LOG = logging.getLogger(__name__)
 
 _PARAMETERS = ["self", "context", "volume", "image_location", "image_id",
                "image_meta", "image_service", "kwargs"]
-_MUTEX = threading.Lock()
-_INSTALLED = "_rbd_luks"
 
 
-def install() -> bool:
+def _put_all(registered: registration.Registration) -> None:
+    task = create_volume.CreateVolumeFromSpecTask
+    upstream = task._create_from_image
+    if list(inspect.signature(upstream).parameters) != _PARAMETERS:
+        LOG.warning("This Cinder makes volumes from images in a way that "
+                    "is not known: it downloads every image, and makes "
+                    "no encrypted clones of them")
+        return
+    registered.put_attribute(task, "_create_from_image", _before(upstream))
+
+
+_REGISTRATION = registration.Registration(_put_all)
+
+
+def install() -> None:
     """Put our step into the flow, once.
 
-    :returns: whether it is there; a flow that we do not know stays as it is
+    A flow that we do not know stays as it is.
     """
-    task = create_volume.CreateVolumeFromSpecTask
-    with _MUTEX:
-        upstream = task._create_from_image
-        if hasattr(upstream, _INSTALLED):
-            return True
-        if list(inspect.signature(upstream).parameters) != _PARAMETERS:
-            LOG.warning("This Cinder makes volumes from images in a way that "
-                        "is not known: it downloads every image, and makes "
-                        "no encrypted clones of them")
-            return False
-        task._create_from_image = _before(upstream)
-    return True
+    _REGISTRATION.register()
+
+
+def uninstall() -> None:
+    """Undo :func:`install`; without one, nothing is done."""
+    _REGISTRATION.unregister()
 
 
 def _before(upstream: Any) -> Any:
@@ -76,5 +83,4 @@ def _before(upstream: Any) -> Any:
             context, volume, image_id=image_id, image_meta=image_meta)
         return update
 
-    setattr(_create_from_image, _INSTALLED, True)
     return _create_from_image

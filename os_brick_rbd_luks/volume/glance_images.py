@@ -38,7 +38,7 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
-from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import encrypted
 
 LOG = logging.getLogger(__name__)
 
@@ -59,6 +59,11 @@ class Image:
         return str(self.meta["id"])
 
     @property
+    def key_id(self) -> Optional[str]:
+        """The key of an image that Cinder has uploaded encrypted."""
+        return self.meta.get("cinder_encryption_key_id")
+
+    @property
     def is_raw(self) -> bool:
         """Whether its bytes are those of a disk."""
         return (self.meta.get("disk_format") == "raw"
@@ -73,12 +78,17 @@ class Image:
                         for name in properties))
 
 
-def parents(driver: Any, meta: Dict[str, Any], location: Any
-            ) -> List[base.Parent]:
-    """Snapshots in the driver's cluster that hold an image as it is.
+def known(driver: Any, context: Any, service: Any, meta: Dict[str, Any],
+          location: Any) -> Image:
+    """An image, and where the driver finds it.
 
     :param location: what ``get_location`` of the image service gives
     """
+    return Image(context, service, meta, _parents(driver, meta, location))
+
+
+def _parents(driver: Any, meta: Dict[str, Any], location: Any
+             ) -> List[base.Parent]:
     if meta.get("disk_format") != "raw":
         # None of them, which _is_cloneable would ask the cluster first for.
         return []
@@ -94,8 +104,9 @@ def parents(driver: Any, meta: Dict[str, Any], location: Any
 
 
 @contextlib.contextmanager
-def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
-    """The data of an image, for one copy of it.
+def opened(image: Image, volume: encrypted.Volume
+           ) -> Iterator[transfer.Source]:
+    """The data of an image, for one copy of it into *volume*.
 
     Of a raw image in the same cluster, Ceph's; of another raw image, the
     stream that Glance sends. Only QEMU's formats need a file: that of the
@@ -109,7 +120,7 @@ def opened(image: Image, backend: store.Backend) -> Iterator[transfer.Source]:
     path = image_utils.TemporaryImages.for_image_service(
         image.service).get(image.context, image.id)
     if image.is_raw and image.parents:
-        yield _RBDSource(backend, image.parents[0])
+        yield _RBDSource(volume, image.parents[0])
     elif image.is_raw and not path:
         with _stream(image) as stream:
             yield stream
@@ -135,13 +146,15 @@ class _RBDSource:
 
     holes = zeros.Holes.ZEROS
 
-    def __init__(self, backend: store.Backend, parent: base.Parent) -> None:
+    def __init__(self, volume: encrypted.Volume,
+                 parent: base.Parent) -> None:
         self.name = str(parent)
-        self._backend, self._parent = backend, parent
-        self.size: Optional[int] = threads.call(self._size)
+        self._session, self._parent = volume.session, parent
+        self.size: Optional[int] = self._size()
 
+    @threads.native
     def _size(self) -> int:
-        with self._backend.store(self._parent.pool) as pool, \
+        with self._session.pool(self._parent.pool) as pool, \
                 pool.open(
                     self._parent.image, read_only=True,
                     snapshot=self._parent.snapshot) as image:
@@ -150,7 +163,7 @@ class _RBDSource:
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
-        with self._backend.store(self._parent.pool) as pool, \
+        with self._session.pool(self._parent.pool) as pool, \
                 pool.open(
                     self._parent.image, read_only=True,
                     snapshot=self._parent.snapshot) as image:
@@ -212,11 +225,9 @@ class _Writer:
     def __init__(self, pipe: IO[bytes], found: _Stream) -> None:
         self._pipe, self._found = pipe, found
 
+    @threads.native
     def write(self, data: bytes) -> None:
         """Write all of *data*."""
-        threads.call(self._write, data)
-
-    def _write(self, data: bytes) -> None:
         view = memoryview(data)
         while view:
             view = view[self._pipe.write(view):]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any
+from typing import Any, Callable
 
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.copies import sources
@@ -30,12 +30,11 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import glance_images
 from os_brick_rbd_luks.volume import own_headers
-from os_brick_rbd_luks.volume import sizes
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
+from os_brick_rbd_luks.volume import rekey
 
 LOG = logging.getLogger(__name__)
 
@@ -43,53 +42,71 @@ LOG = logging.getLogger(__name__)
 _INCOMING = ".incoming"
 
 
-def can_be_clone(options: formatting.Options) -> bool:
-    """Whether a clone of a plain image can be a volume of that type."""
-    return options.type == "luks2" and own_headers.may_exist()
+def may_be_layered(volume: encrypted.Volume, image: glance_images.Image
+                   ) -> bool:
+    """Whether *volume* can be a copy-on-write clone of *image*."""
+    return bool(image.parents and not image.key_id
+                and volume.options().type == "luks2"
+                and own_headers.may_exist())
 
 
-def own_header(volume: Any, image: glance_images.Image, backend: store.Backend,
-               keys: volume_keys.Keys) -> None:
+def own_header(volume: encrypted.Volume, image: glance_images.Image) -> None:
     """Make *volume* a copy-on-write clone of a raw image.
 
     :raises VolumeBackendAPIException: there is no such volume
     """
     with errors.of_image(image.id):
-        threads.call(_own_header, backend, image.parents[0], volume.name,
-                     keys.passphrase(volume.encryption_key_id),
-                     volume_keys.options(volume), sizes.of(volume))
+        _own_header(volume, image.parents[0], volume.passphrase(),
+                    volume.options())
 
 
-def _own_header(backend: store.Backend, parent: base.Parent, name: str,
-                passphrase: bytes, options: formatting.Options, size: int
-                ) -> None:
-    with backend.store() as pool:
-        cloning.own_header(pool, parent, name, passphrase, options, size=size)
+@threads.native
+def _own_header(volume: encrypted.Volume, parent: base.Parent,
+                passphrase: bytes, options: formatting.Options) -> None:
+    with volume.pool() as pool:
+        cloning.own_header(pool, parent, volume.name, passphrase, options,
+                           size=volume.size)
 
 
-def fill(volume: Any, image: glance_images.Image, backend: store.Backend,
-         keys: volume_keys.Keys) -> None:
+def replace(volume: encrypted.Volume, image: glance_images.Image,
+            set_up: Callable[[Any], Any]) -> None:
+    """Put the data of *image* in the place of what *volume* has.
+
+    :param set_up: upstream's ``_setup_volume``, for a new image
+    """
+    if not image.key_id:
+        own_headers.make_plain(volume)
+        fill(volume, image)
+        return
+    is_new = take(volume, image)
+    with errors.translated():
+        set_up(volume.record)
+    if is_new:
+        rekey.own_key(volume, in_place=True)
+
+
+def fill(volume: encrypted.Volume, image: glance_images.Image) -> None:
     """Encrypt a plain *image* into *volume*, in the place of what it has.
 
     :raises ImageUnacceptable: it is larger, or not safe
     :raises VolumeBackendAPIException: the volume is empty
     """
     with errors.of_image(image.id):
-        passphrase = keys.passphrase(volume.encryption_key_id)
-        with glance_images.opened(image, backend) as source:
-            threads.call(_fill, backend, volume.name, source, passphrase)
+        passphrase = volume.passphrase()
+        with glance_images.opened(image, volume) as source:
+            _fill(volume, source, passphrase)
 
 
-def _fill(backend: store.Backend, name: str, source: transfer.Source,
+@threads.native
+def _fill(volume: encrypted.Volume, source: transfer.Source,
           passphrase: bytes) -> None:
-    with backend.store() as pool:
+    with volume.pool() as pool:
         # Thick: a backup that knows nothing of holes writes zeros to them.
-        transfer.existing(pool, name, source, passphrase, thick=True,
+        transfer.existing(pool, volume.name, source, passphrase, thick=True,
                           force=True)
 
 
-def take(volume: Any, image: glance_images.Image, backend: store.Backend,
-         keys: volume_keys.Keys) -> bool:
+def take(volume: encrypted.Volume, image: glance_images.Image) -> bool:
     """Make an encrypted *image*, as Cinder uploads it, the one of *volume*.
 
     Whoever owns the image knows its passphrase, so that does not stay: a
@@ -99,34 +116,34 @@ def take(volume: Any, image: glance_images.Image, backend: store.Backend,
     :raises VolumeBackendAPIException: the volume is as it was
     """
     with errors.of_image(image.id):
-        options = volume_keys.options(volume)
-        own = keys.passphrase(volume.encryption_key_id)
-        with glance_images.opened(image, backend) as source:
-            threads.call(_receive, backend, volume.name, source)
+        options = volume.options()
+        own = volume.passphrase()
+        with glance_images.opened(image, volume) as source:
+            _receive(volume, source)
         try:
-            is_copy = threads.call(_opens, backend, volume.name, own)
+            is_copy = _opens(volume, own)
             if not is_copy:
                 # Of another volume, to which this one was re-imaged.
-                foreign = keys.passphrase(
-                    image.meta["cinder_encryption_key_id"])
-                threads.call(_own, backend, volume.name, foreign, own)
-            threads.call(_replace, backend, volume.name, own, options,
-                         sizes.of(volume))
+                _own(volume, volume.keys.passphrase(
+                    image.key_id or ""), own)
+            _replace(volume, own, options)
         except BaseException:
-            threads.call(_discard, backend, volume.name)
+            _discard(volume)
             raise
     return is_copy
 
 
-def _receive(backend: store.Backend, name: str, source: transfer.Source
-             ) -> None:
-    with backend.store() as pool:
-        transfer.new(pool, name + _INCOMING, source, None, restart=True,
-                     order=backend.order)
+@threads.native
+def _receive(volume: encrypted.Volume, source: transfer.Source) -> None:
+    with volume.pool() as pool:
+        transfer.new(pool, volume.name + _INCOMING, source, None,
+                     restart=True, order=volume.session.order)
 
 
-def _opens(backend: store.Backend, name: str, passphrase: bytes) -> bool:
-    with backend.image(name + _INCOMING, read_only=True) as image:
+@threads.native
+def _opens(volume: encrypted.Volume, passphrase: bytes) -> bool:
+    with volume.pool() as pool, pool.open(
+            volume.name + _INCOMING, read_only=True) as image:
         try:
             unlocking.unlock(image, passphrase)
         except exception.WrongPassphrase:
@@ -134,26 +151,30 @@ def _opens(backend: store.Backend, name: str, passphrase: bytes) -> bool:
     return True
 
 
-def _own(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
-    with backend.image(name + _INCOMING) as image:
+@threads.native
+def _own(volume: encrypted.Volume, old: bytes, new: bytes) -> None:
+    with volume.pool() as pool, pool.open(
+            volume.name + _INCOMING) as image:
         keyslots.replace_all(image, old, new,
                      iterations=opts.options().pbkdf2_iterations)
 
 
-def _replace(backend: store.Backend, name: str, passphrase: bytes,
-             options: formatting.Options, size: int) -> None:
+@threads.native
+def _replace(volume: encrypted.Volume, passphrase: bytes,
+             options: formatting.Options) -> None:
     """Give what came the volume's size, format and name."""
-    incoming = name + _INCOMING
-    with backend.store() as pool:
+    incoming = volume.name + _INCOMING
+    with volume.pool() as pool:
         with pool.open(incoming, read_only=True) as image:
             header = header_io.read_header(image)
         if header.type != options.type:
-            _convert(pool, incoming, passphrase, options, size, backend.order)
+            _convert(pool, incoming, passphrase, options, volume.size,
+                     volume.session.order)
         with pool.open(incoming) as image:
-            resizing.resize(image, size)
+            resizing.resize(image, volume.size)
         with contextlib.suppress(exception.ImageNotFound):
-            deletion.remove(pool, name)
-        pool.rename(incoming, name)
+            deletion.remove(pool, volume.name)
+        pool.rename(incoming, volume.name)
 
 
 def _convert(pool: base.Pool, name: str, passphrase: bytes,
@@ -168,6 +189,8 @@ def _convert(pool: base.Pool, name: str, passphrase: bytes,
     pool.rename(converted, name)
 
 
-def _discard(backend: store.Backend, name: str) -> None:
-    with backend.store() as pool:
-        base.remove_quietly(pool, name + _INCOMING)
+@threads.native
+def _discard(volume: encrypted.Volume) -> None:
+    volume.session.reset()
+    with volume.pool() as pool:
+        base.remove_quietly(pool, volume.name + _INCOMING)

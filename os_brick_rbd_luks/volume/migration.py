@@ -32,9 +32,8 @@ from cinder.volume import volume_utils
 
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import sizes
-from os_brick_rbd_luks.volume import store
 
 LOG = logging.getLogger(__name__)
 
@@ -66,47 +65,48 @@ def is_copied_as_it_is(volume: Any) -> bool:
                 and not source.volume_attachment)
 
 
-def make_room(driver: Any, context: Any, source: Any, destination: Any,
-              remote: Any, backend: store.Backend) -> None:
+@errors.translated()
+def make_room(source: encrypted.Volume, destination: Any,
+              driver: Any, context: Any, remote: Any) -> None:
     """Make the destination as large as the source's image.
 
     :raises VolumeMigrationFailed: it is no RBD image; nothing was copied
     """
-    size = threads.call(_raw_size, backend, source.name)
+    size = _raw_size(source)
     with _attached(driver, context, destination, remote) as handle:
         image = getattr(handle, "rbd_image", None)
         if image is None:
             raise cinder_exception.VolumeMigrationFailed(
-                reason=f"Volume {source.id} is encrypted and the destination "
-                       "is no RBD backend: it has no room for the header. "
-                       "Retype it to a type without encryption, or with "
-                       "another one.")
+                reason=f"Volume {source.record.id} is encrypted and the "
+                       "destination is no RBD backend: it has no room for "
+                       "the header. Retype it to a type without encryption, "
+                       "or with another one.")
         if image.size() < size:
             threads.call(image.resize, size)
 
 
-def copy_rest(driver: Any, context: Any, source: Any, destination: Any,
-              remote: Any, backend: store.Backend) -> None:
+@errors.translated()
+def copy_rest(source: encrypted.Volume, destination: Any,
+              driver: Any, context: Any, remote: Any) -> None:
     """Copy what is behind the bytes that the manager has copied.
 
     :raises VolumeBackendAPIException: not all of it could be copied
     """
-    with _attached(driver, context, destination, remote) as handle, \
-            errors.translated():
-        threads.call(_copy_rest, backend, source.name, sizes.of(source),
-                     handle)
+    with _attached(driver, context, destination, remote) as handle:
+        _copy_rest(source, handle)
 
 
-def _raw_size(backend: store.Backend, name: str) -> int:
-    with backend.image(name, read_only=True) as image:
+@threads.native
+def _raw_size(volume: encrypted.Volume) -> int:
+    with volume.image(read_only=True) as image:
         return image.size()
 
 
-def _copy_rest(backend: store.Backend, name: str, begin: int, handle: Any
-               ) -> None:
-    with backend.image(name, read_only=True) as image:
+@threads.native
+def _copy_rest(volume: encrypted.Volume, handle: Any) -> None:
+    with volume.image(read_only=True) as image:
         end = image.size()
-        for offset in range(begin, end, copying.PIECE):
+        for offset in range(volume.size, end, copying.PIECE):
             data = image.read(offset, min(copying.PIECE, end - offset))
             handle.seek(offset)
             handle.write(data)

@@ -19,7 +19,7 @@ after a flatten that has them.
 from __future__ import annotations
 
 import logging
-from typing import Any, List, Tuple
+from typing import List, Optional, Tuple
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -35,9 +35,9 @@ from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
+from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
 
@@ -47,30 +47,31 @@ def may_exist() -> bool:
     return releases.installed().loads_layers
 
 
-def needs_keys(backend: store.Backend, name: str) -> bool:
+@errors.translated()
+@threads.native
+def needs_keys(here: session.Session, name: str) -> bool:
     """Whether an image is such a volume."""
-    with errors.translated():
-        return threads.call(_needs_keys, backend, name)
-
-
-def _needs_keys(backend: store.Backend, name: str) -> bool:
     try:
-        with backend.image(name, read_only=True) as image:
+        with here.pool() as pool, pool.open(
+                name, read_only=True) as image:
             return flattening.needs_keys(image)
     except exception.ImageNotFound:
         return False
 
 
-def volume_of(name: str, present: Any) -> Any:
-    """The volume whose image is called *name*, for whoever has its keys.
+def needing_keys(name: str, present: encrypted.Volume
+                 ) -> Optional[encrypted.Volume]:
+    """The volume of an image that upstream's flatten would spoil, or None.
 
     :param present: the volume, or snapshot, that a request is about
-    :raises VolumeBackendAPIException: there is no such volume
+    :raises VolumeBackendAPIException: no volume has the keys of that image
     """
+    if not may_exist() or not needs_keys(present.session, name):
+        return None
     if present.name == name:
         return present
     try:
-        volume = objects.Volume.get_by_id(
+        record = objects.Volume.get_by_id(
             cinder_context.get_admin_context(),
             volume_utils.extract_id_from_volume_name(name))
     except cinder_exception.VolumeNotFound:
@@ -78,118 +79,116 @@ def volume_of(name: str, present: Any) -> Any:
             data=f"Image {name} is a clone with a header of its own, and "
                  "there is no volume that has its keys.") from None
     # An admin's context has no token for the key manager.
-    volume._context = present.obj_context
-    return volume
+    record._context = present.record.obj_context
+    return present.beside(record)
 
 
-def make_plain(volume: Any, backend: store.Backend, keys: volume_keys.Keys
-               ) -> None:
+def make_plain(volume: encrypted.Volume) -> None:
     """Flatten *volume*, if librbd would need the keys of its layers.
 
     For who is about to replace its data without them.
 
     :raises VolumeBackendAPIException: it stays as it is
     """
-    if may_exist():
-        with errors.translated():
-            has_layers = threads.call(_has_layers, backend, volume.name)
-        if has_layers:
-            do_flatten(volume, backend, keys)
+    if may_exist() and _has_layers(volume):
+        flatten(volume)
 
 
-def _has_layers(backend: store.Backend, name: str) -> bool:
-    with backend.image(name, read_only=True) as image:
+@errors.translated()
+@threads.native
+def _has_layers(volume: encrypted.Volume) -> bool:
+    with volume.image(read_only=True) as image:
         return flattening.needs_keys(image) or bool(
             chain.needed(image))
 
 
-def make_independent(volume: Any, backend: store.Backend,
-                     keys: volume_keys.Keys) -> None:
+def make_independent(volume: encrypted.Volume) -> None:
     """Flatten *volume*, if it is one of these.
 
     :raises VolumeBackendAPIException: it stays as it is
     """
-    if needs_keys(backend, volume.name):
-        do_flatten(volume, backend, keys)
+    if needs_keys(volume.session, volume.name):
+        flatten(volume)
 
 
-def clone(volume: Any, source: Any, flat: bool, backend: store.Backend,
-          keys: volume_keys.Keys) -> None:
+@errors.translated()
+def clone(volume: encrypted.Volume, source: str, flat: bool) -> None:
     """Clone one of these, whose image upstream's way would spoil.
 
     :param volume: with a copy of the source's key; one without a key is a
         clone that a backup reads, and prepares
+    :param source: the image to clone
     :param flat: let it have no parent
     :raises VolumeBackendAPIException: there is no clone
     """
-    with errors.translated():
-        threads.call(_clone, backend, volume.name, source.name)
-        if not flat or not volume.encryption_key_id:
-            return
-        with deletion.image_removed_on_error(backend, volume.name):
-            do_flatten(volume, backend, keys, is_new=True)
+    _clone(volume, source)
+    if flat and volume.record.encryption_key_id:
+        with deletion.removed_on_error(volume):
+            flatten(volume, is_new=True)
 
 
-def _clone(backend: store.Backend, name: str, source: str) -> None:
-    with backend.store() as pool, clone_snapshot.taken(
-            pool, source, name) as parent:
-        pool.clone(parent, name).__exit__()
+@threads.native
+def _clone(volume: encrypted.Volume, source: str) -> None:
+    with volume.pool() as pool, clone_snapshot.taken(
+            pool, source, volume.name) as parent:
+        pool.clone(parent, volume.name).__exit__()
 
 
-def do_flatten(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
-               is_new: bool = False) -> None:
+@errors.translated()
+def flatten(volume: encrypted.Volume, is_new: bool = False) -> None:
     """Flatten the image of *volume*, and delete the keys of its layers.
 
     :param is_new: it is a clone that upstream has just made, with the
         parent's header and nothing noted
     :raises VolumeBackendAPIException: it stays as it is
     """
-    with errors.translated():
-        if is_new:
-            threads.call(_note, backend, volume.name,
-                         volume.encryption_key_id)
-        passphrase = keys.passphrase(volume.encryption_key_id)
-        below, own = threads.call(keys_of, backend, volume.name)
-        found = {key_id: keys.passphrase(key_id)
-                 for key_id in below if key_id}
-        LOG.info("%s: flattening", volume.name)
-        threads.call(_flatten, backend, volume.name, passphrase,
-                     found.__getitem__)
-        for key_id in own:
-            if key_id != volume.encryption_key_id:
-                keys.delete(key_id)
-        threads.call(_disown, backend, volume.name)
+    if is_new:
+        _note(volume)
+    passphrase = volume.passphrase()
+    below, own = keys_of(volume)
+    found = {key_id: volume.keys.passphrase(key_id)
+             for key_id in below if key_id}
+    LOG.info("%s: flattening", volume.name)
+    _flatten(volume, passphrase, found.__getitem__)
+    for key_id in own:
+        if key_id != volume.record.encryption_key_id:
+            volume.keys.delete(key_id)
+    _disown(volume)
 
 
-def _note(backend: store.Backend, name: str, key_id: str) -> None:
+@threads.native
+def _note(volume: encrypted.Volume) -> None:
     """Note which keys a new clone needs: the source's are there still."""
-    with backend.store() as pool, pool.open(name) as image:
+    with volume.pool() as pool, pool.open(volume.name) as image:
         parent = image.parent()
         if parent is None:
             return
         with pool.open_snapshot(parent) as source:
             needed = chain.read(source)
         # With those of the source alone, there is nothing to be told.
-        chain.write(image, [key_id, *needed] if needed else [])
+        chain.write(image, [volume.record.encryption_key_id, *needed]
+                    if needed else [])
 
 
-def keys_of(backend: store.Backend, name: str
-             ) -> Tuple[List[str], List[str]]:
-    """The keys of an image's layers, and those that go with it."""
-    with backend.image(name, read_only=True) as image:
+@threads.native
+def keys_of(volume: encrypted.Volume) -> Tuple[List[str], List[str]]:
+    """The keys of the layers of *volume*, and those that go with it."""
+    with volume.image(read_only=True) as image:
         return (chain.needed(image),
                 owned_keys.read(image))
 
 
-def _flatten(backend: store.Backend, name: str, passphrase: bytes,
+@threads.native
+def _flatten(volume: encrypted.Volume, passphrase: bytes,
              fetch: decryption.Fetch) -> None:
-    with backend.store() as pool:
-        with pool.open(name, read_only=True) as image:
+    with volume.pool() as pool:
+        with pool.open(volume.name, read_only=True) as image:
             parent = image.parent()
-        flattening.flatten(pool, name, passphrase, fetch)
-        flattening.release_parents(pool, parent, name)
+        flattening.flatten(pool, volume.name, passphrase, fetch)
+        flattening.release_parents(pool, parent, volume.name)
 
 
-def _disown(backend: store.Backend, name: str) -> None:
-    with backend.image(name) as image:
+@threads.native
+def _disown(volume: encrypted.Volume) -> None:
+    with volume.image() as image:
         owned_keys.write(image, [])

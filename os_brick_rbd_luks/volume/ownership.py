@@ -22,7 +22,7 @@ Source: ``cinder.transfer.api`` (``accept``), ``cinder.keymgr.transfer``.
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import Optional
 
 from cinder import exception as cinder_exception
 from cinder import objects
@@ -30,10 +30,9 @@ from cinder.objects import fields
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import rekey
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
@@ -45,50 +44,51 @@ _BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
                    fields.VolumeStatus.ATTACHING)
 
 
-def note(name: str, backend: store.Backend) -> None:
+@errors.translated()
+def note(volume: encrypted.Volume) -> None:
     """Note that a volume has changed hands.
 
     :raises VolumeBackendAPIException: and so the transfer does
     """
-    with errors.translated():
-        threads.call(_set, backend, name, "1")
+    _set(volume, "1")
 
 
-def _set(backend: store.Backend, name: str, value: Any) -> None:
-    with backend.image(name) as image:
+@threads.native
+def _set(volume: encrypted.Volume, value: Optional[str]) -> None:
+    with volume.image() as image:
         image.set_note(NOTE, value)
 
 
-def rekey_if_noted(volume: Any, backend: store.Backend,
-                   keys: volume_keys.Keys) -> None:
+def rekey_if_noted(volume: encrypted.Volume) -> None:
     """Give a volume that is noted a new key, if nothing speaks against it.
 
     Snapshots keep the header of their time, and Cinder would lose their key,
     so a volume that has any waits until they are gone. If it fails, the
     volume is attached with the key that it has.
     """
-    if (volume.status not in _BEING_ATTACHED
-            or not threads.call(_is_due, backend, volume.name)):
+    record = volume.record
+    if record.status not in _BEING_ATTACHED or not _is_due(volume):
         return
     if objects.SnapshotList.get_all_for_volume(
-            volume.obj_context, volume.id):
+            record.obj_context, record.id):
         LOG.warning("%s: it keeps the passphrase that its former owner may "
                     "know until its snapshots are deleted", volume.name)
         return
     try:
-        rekey.own_key(volume, backend, keys, in_place=True)
-        threads.call(_set, backend, volume.name, None)
+        rekey.own_key(volume, in_place=True)
+        _set(volume, None)
     except (exception.RBDLuksError,
             cinder_exception.CinderException) as error:
         LOG.warning("%s: it keeps the passphrase that its former owner may "
                     "know, a new one failed: %s", volume.name, error)
 
 
-def _is_due(backend: store.Backend, name: str) -> bool:
+@threads.native
+def _is_due(volume: encrypted.Volume) -> bool:
     try:
-        with backend.image(name, read_only=True) as image:
+        with volume.image(read_only=True) as image:
             return (image.note(NOTE) is not None and not image.snapshots()
                     and not image.watchers())
     except exception.RBDLuksError as error:
-        LOG.debug("%s: %s", name, error)
+        LOG.debug("%s: %s", volume.name, error)
         return False

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any, List
+from typing import List
 
 from oslo_utils import excutils
 
@@ -34,8 +34,8 @@ from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
+from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ class _Layers:
     present: List[str] = dataclasses.field(default_factory=list)
 
 
-def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
-            in_place: bool = False) -> None:
+@errors.translated()
+def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     """Replace the key of *volume* and its passphrase.
 
     The old key is deleted, unless a layer below the volume needs it. When
@@ -64,72 +64,76 @@ def own_key(volume: Any, backend: store.Backend, keys: volume_keys.Keys,
     :param volume: a clone, with a key that nobody else has; it is saved
     :param in_place: nobody removes the image. Once the database has the new
         key, it keeps that, for the old one may not open the volume any more
-    :raises RBDLuksError: the image, or a key
+    :raises VolumeBackendAPIException: the image, or a key
     """
-    old_id = volume.encryption_key_id
+    record, keys = volume.record, volume.keys
+    old_id = record.encryption_key_id
     old = keys.passphrase(old_id)
-    layers = threads.call(_layers, backend, volume.name)
+    layers = _layers(volume)
     copies: List[str] = []
     stored = False
-    new_id = keys.create(volume.volume_type_id)
+    new_id = keys.create(record.volume_type_id)
     try:
         # At once: of a service killed before that, a key is left.
-        threads.call(_note, backend, volume.name, [new_id, old_id])
+        _note(volume, [new_id, old_id])
         # Of its parent's, which go with the parent.
         for key_id in layers.parent_keys:
             copies.append(keys.copy(key_id) if key_id else chain.UNKNOWN)
-            threads.call(_note, backend, volume.name, copies[-1:])
+            _note(volume, copies[-1:])
         new = keys.passphrase(new_id)
         below = ([old_id, *copies] if layers.needs_old
                  else layers.present)
-        threads.call(_add, backend, volume.name, old, new)
-        volume.encryption_key_id = new_id
-        volume.save()
+        _add(volume, old, new)
+        record.encryption_key_id = new_id
+        record.save()
         stored = True
-        threads.call(_finish, backend, volume.name, new, below)
+        _finish(volume, new, below)
     except BaseException:
         with excutils.save_and_reraise_exception():
             if not (in_place and stored):
-                volume.encryption_key_id = old_id
-                volume.save()
+                record.encryption_key_id = old_id
+                record.save()
                 for key_id in (new_id, *filter(None, copies)):
                     keys.delete(key_id)
     LOG.info("%s: key %s took the place of %s", volume.name, new_id, old_id)
     done = [new_id]
-    if not layers.needs_old and _is_deleted(volume.name, keys, old_id):
+    if not layers.needs_old and _is_deleted(volume, old_id):
         done.append(old_id)
-    threads.call(_forget, backend, volume.name, done)
+    _forget(volume, done)
 
 
-def _is_deleted(name: str, keys: volume_keys.Keys, key_id: str) -> bool:
+def _is_deleted(volume: encrypted.Volume, key_id: str) -> bool:
     """Delete a key that the volume has no use for, if that works."""
     try:
-        keys.delete(key_id)
+        volume.keys.delete(key_id)
     except Exception as error:  # a backend of castellan may raise anything
         LOG.warning("%s: key %s is of no use any more, but cannot be deleted "
                     "(%s); that is tried again when the volume is deleted",
-                    name, key_id, error)
+                    volume.name, key_id, error)
         return False
     return True
 
 
-def _note(backend: store.Backend, name: str, key_ids: List[str]) -> None:
+@threads.native
+def _note(volume: encrypted.Volume, key_ids: List[str]) -> None:
     """Note keys on an image, beside those that are noted."""
-    with backend.image(name) as image:
+    with volume.image() as image:
         owned_keys.write(image, list(dict.fromkeys(filter(
             None, [*owned_keys.read(image), *key_ids]))))
 
 
-def _forget(backend: store.Backend, name: str, key_ids: List[str]) -> None:
+@threads.native
+def _forget(volume: encrypted.Volume, key_ids: List[str]) -> None:
     """Let keys be noted no more; the others are still owned."""
-    with backend.image(name) as image:
+    with volume.image() as image:
         owned_keys.write(image, [key_id for key_id in owned_keys.read(image)
                                  if key_id not in key_ids])
 
 
-def _layers(backend: store.Backend, name: str) -> _Layers:
-    with backend.store() as pool, pool.open(
-            name, read_only=True) as image:
+@threads.native
+def _layers(volume: encrypted.Volume) -> _Layers:
+    with volume.pool() as pool, pool.open(
+            volume.name, read_only=True) as image:
         header = header_io.read_header(image)
         parent = image.parent()
         if parent is None:
@@ -140,7 +144,8 @@ def _layers(backend: store.Backend, name: str) -> _Layers:
         noted = chain.noted(image)
         if noted:
             return _Layers(present=noted)
-        with pool.open_snapshot(parent) as source, exception.about(name):
+        with pool.open_snapshot(parent) as source, \
+                exception.about(volume.name):
             # Of a plain image, or of another volume key, it needs nothing.
             if (not header_io.is_encrypted(source) or not header.same_volume(
                     header_io.read_header(source))):
@@ -148,16 +153,17 @@ def _layers(backend: store.Backend, name: str) -> _Layers:
             return _Layers(True, chain.read(source))
 
 
-def _add(backend: store.Backend, name: str, old: bytes, new: bytes) -> None:
-    with backend.image(name) as image:
+@threads.native
+def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> None:
+    with volume.image() as image:
         keyslots.add(image, old, new,
                      iterations=opts.options().pbkdf2_iterations)
 
 
-def _finish(backend: store.Backend, name: str, new: bytes, below: List[str]
-            ) -> None:
+@threads.native
+def _finish(volume: encrypted.Volume, new: bytes, below: List[str]) -> None:
     """Let nobody else's passphrase open the image."""
-    with backend.store() as pool, pool.open(name) as image:
+    with volume.pool() as pool, pool.open(volume.name) as image:
         keyslots.remove_others(image, new)
         chain.write(image, below)
         parent = image.parent()

@@ -18,41 +18,40 @@ the volume's key would not open the volume any more.
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable
+from typing import Callable
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
 
-def revert(volume: Any, snapshot: str, backend: store.Backend,
-           keys: volume_keys.Keys, upstream: Callable[[], None]) -> None:
+@errors.translated()
+def revert(volume: encrypted.Volume, snapshot: str,
+           upstream: Callable[[], None]) -> None:
     """Let *upstream* roll the image back; the volume's key opens it after.
 
     :param snapshot: name of the RBD snapshot
     :raises VolumeBackendAPIException: the snapshot is of another volume key;
         nothing was changed
     """
-    with errors.translated():
-        passphrase = keys.passphrase(volume.encryption_key_id)
-        present = threads.call(_header_unless_opened, backend, volume.name,
-                               snapshot, passphrase)
-        upstream()
-        if present:
-            threads.call(_restore, backend, volume.name, present)
+    present = _header_unless_opened(volume, snapshot, volume.passphrase())
+    upstream()
+    if present:
+        _restore(volume, present)
 
 
-def _header_unless_opened(backend: store.Backend, name: str, snapshot: str,
-                          passphrase: bytes) -> bytes:
+@threads.native
+def _header_unless_opened(volume: encrypted.Volume,
+                          snapshot: str, passphrase: bytes) -> bytes:
     """The present header, if the one in the snapshot will not do."""
-    with backend.store() as pool:
+    name = volume.name
+    with volume.pool() as pool:
         with pool.open(name, snapshot=snapshot) as image:
             try:
                 unlocking.unlock(image, passphrase)
@@ -70,6 +69,7 @@ def _header_unless_opened(backend: store.Backend, name: str, snapshot: str,
             return header_backup.backup(image)
 
 
-def _restore(backend: store.Backend, name: str, header: bytes) -> None:
-    with backend.image(name) as image:
+@threads.native
+def _restore(volume: encrypted.Volume, header: bytes) -> None:
+    with volume.image() as image:
         header_backup.restore(image, header)

@@ -17,7 +17,7 @@ The image is that and the data offset, whatever made it.
 from __future__ import annotations
 
 import logging
-from typing import Any, Optional
+from typing import Optional
 
 from cinder import exception as cinder_exception
 
@@ -28,34 +28,24 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import store
+from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
 
-GIB = 1024 ** 3
-
-
-def of(volume: Any) -> int:
-    """Bytes that a guest is to see of *volume*."""
-    return int(volume.size) * GIB
-
-
-def resize(backend: store.Backend, name: str, size: int) -> None:
-    """Make the decrypted size of a volume's image *size* bytes.
+@errors.translated()
+@threads.native
+def resize(volume: encrypted.Volume, size: int) -> None:
+    """Make the decrypted size of *volume* *size* bytes.
 
     :raises VolumeBackendAPIException: it has the size that it had
     """
-    with errors.translated():
-        threads.call(_resize, backend, name, size)
-
-
-def _resize(backend: store.Backend, name: str, size: int) -> None:
-    with backend.store() as pool:
-        with pool.open(name) as image:
+    with volume.pool() as pool:
+        with pool.open(volume.name) as image:
             parent = _flatten_for(pool, image, size)
             resizing.resize(image, size)
-        flattening.release_parents(pool, parent, name)
+        flattening.release_parents(pool, parent, volume.name)
 
 
 def _flatten_for(pool: base.Pool, image: base.RBDImage, size: int
@@ -77,22 +67,23 @@ def _flatten_for(pool: base.Pool, image: base.RBDImage, size: int
     return parent
 
 
-def decrypted_gib(backend: store.Backend, name: str) -> int:
+def decrypted_gib(here: session.Session, name: str) -> int:
     """Whole GiB of an image's decrypted size, rounded up as upstream does.
 
     :raises ManageExistingInvalidReference: there is no such image, or it is
         not encrypted
     """
     try:
-        with errors.translated():
-            size = threads.call(_decrypted, backend, name)
+        size = _decrypted(here, name)
     except cinder_exception.VolumeBackendAPIException as error:
         raise cinder_exception.ManageExistingInvalidReference(
             existing_ref=name, reason=str(error.__cause__)) from error
-    return -(-size // GIB)
+    return -(-size // encrypted.GIB)
 
 
-def _decrypted(backend: store.Backend, name: str) -> int:
-    with backend.image(name, read_only=True) as image, \
-            exception.about(image.name):
+@errors.translated()
+@threads.native
+def _decrypted(here: session.Session, name: str) -> int:
+    with here.pool() as pool, pool.open(
+            name, read_only=True) as image, exception.about(image.name):
         return image.size() - header_io.read_header(image).data_offset

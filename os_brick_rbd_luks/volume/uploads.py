@@ -15,75 +15,75 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from typing import Any
 
 from os_brick_rbd_luks.copies import luks1_view
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import own_headers
-from os_brick_rbd_luks.volume import store
-from os_brick_rbd_luks.volume import volume_keys
 
 
-def is_sent_as_luks1(volume: Any, backend: store.Backend) -> bool:
+@errors.translated()
+@threads.native
+def is_sent_as_luks1(volume: encrypted.Volume) -> bool:
     """Whether Glance would refuse the image of *volume* as it is."""
-    if not volume.encryption_key_id:
-        return False
-    with errors.translated():
-        return threads.call(_is_needed, backend, volume.name)
-
-
-def _is_needed(backend: store.Backend, name: str) -> bool:
-    with backend.image(name, read_only=True) as image:
+    with volume.image(read_only=True) as image:
         return luks1_view.is_needed(image)
 
 
-def send_as_luks1(context: Any, volume: Any, image_service: Any,
-                  image_id: str, backend: store.Backend,
-                  keys: volume_keys.Keys) -> None:
+@errors.translated()
+def send_as_luks1(volume: encrypted.Volume, context: Any,
+                  image_service: Any, image_id: str) -> None:
     """Upload the data of *volume* as LUKS1, which its key opens.
 
     Source: ``cinder.volume.volume_utils.upload_volume``.
 
     :raises VolumeBackendAPIException: the volume cannot be read
     """
-    base_image = (volume.glance_metadata or {}).get("image_id")
-    with errors.translated(), contextlib.ExitStack() as stack:
-        passphrase = keys.passphrase(volume.encryption_key_id)
-        below, _own = threads.call(own_headers.keys_of, backend, volume.name)
-        found = {key_id: keys.passphrase(key_id)
-                 for key_id in below if key_id}
-        # The image may be closed only by a thread that may wait.
-        images = contextlib.ExitStack()
-        stack.callback(threads.call, images.close)
-        stream = threads.call(_open, images, backend, volume.name, passphrase,
-                              found.__getitem__)
+    record = volume.record
+    base_image = (record.glance_metadata or {}).get("image_id")
+    passphrase = volume.passphrase()
+    below, _own = own_headers.keys_of(volume)
+    found = {key_id: volume.keys.passphrase(key_id)
+             for key_id in below if key_id}
+    with contextlib.closing(_Stream(volume)) as stream:
+        stream.open(passphrase, found.__getitem__)
         image_service.update(
-            context, image_id, {}, _Stream(stream),
-            store_id=volume.volume_type.extra_specs.get(
+            context, image_id, {}, stream,
+            store_id=record.volume_type.extra_specs.get(
                 "image_service:store_id"),
             base_image_ref=base_image)
-
-
-def _open(images: contextlib.ExitStack, backend: store.Backend, name: str,
-          passphrase: bytes, fetch: decryption.Fetch) -> io.BufferedReader:
-    pool = images.enter_context(backend.store())
-    return images.enter_context(luks1_view.opened(
-        pool, name, passphrase, opts.options().pbkdf2_iterations, fetch))
 
 
 class _Stream:
     """What glanceclient uses of a file, out of an event loop's way."""
 
-    def __init__(self, stream: io.BufferedReader) -> None:
-        self._stream = stream
+    def __init__(self, volume: encrypted.Volume) -> None:
+        self._volume = volume
+        self._images = contextlib.ExitStack()
 
+    @threads.native
+    def open(self, passphrase: bytes, fetch: decryption.Fetch) -> None:
+        """Begin at the start."""
+        with self._volume.pool() as pool:
+            self._stream = self._images.enter_context(luks1_view.opened(
+                pool, self._volume.name, passphrase,
+                opts.options().pbkdf2_iterations, fetch))
+
+    @threads.native
+    def close(self) -> None:
+        """Close the image."""
+        with self._volume.session.alone():
+            self._images.close()
+
+    @threads.native
     def read(self, size: int = -1) -> bytes:
         """Up to so many bytes."""
-        return threads.call(self._stream.read, size)
+        with self._volume.session.alone():
+            return self._stream.read(size)
 
     def seek(self, offset: int, whence: int = 0) -> int:
         """Go on reading there."""

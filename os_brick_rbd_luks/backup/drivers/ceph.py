@@ -139,7 +139,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
                     self._copy, brick.over_bare_handle(src, src_name),
                     brick.over_bare_handle(dest, dest_name), length)
                 if parent:
-                    threads.call(_release, dest, parent, dest_name)
+                    _release(dest, parent, dest_name)
                 return
             except exception.NotLuks:
                 # The key is the volume's, and the backup one of plain data.
@@ -159,6 +159,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
                 str(error)) from error
 
 
+@threads.native
 def _release(handle: Any, parent: base.Parent, name: str) -> None:
     """Remove what there was only for a clone that is none any more.
 

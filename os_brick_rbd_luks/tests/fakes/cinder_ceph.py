@@ -48,6 +48,7 @@ class CinderCeph(ceph.Ceph):
     :ivar fail_at: number of the call of ours that fails, from 0
     :ivar error: what it raises then
     :ivar calls: the names of our calls since :meth:`fail`
+    :ivar starts: the images whose first bytes we have read since then
     """
 
     def __init__(self, *pools: str, **options: Any) -> None:
@@ -58,6 +59,7 @@ class CinderCeph(ceph.Ceph):
         self.fail_at: Optional[int] = None
         self.error: Optional[BaseException] = None
         self.calls: List[str] = []
+        self.starts: List[str] = []
 
     def _setUp(self) -> None:
         super()._setUp()
@@ -92,6 +94,7 @@ class CinderCeph(ceph.Ceph):
         :param error: a name of librbd's errors, or what to call instead
         """
         self.calls, self.fail_at, self.error = [], number, error
+        self.starts = []
         try:
             yield
         finally:
@@ -272,6 +275,13 @@ class Image:
         self.ceph.count(self.ioctx.rados, call)
         self.ceph.call(call)
         return self._image
+
+    def read(self, offset: int, length: int) -> bytes:
+        """Read; who reads a header begins at the start."""
+        if not offset and self.ioctx.rados.is_ours:
+            self.ceph.starts.append(self.name)
+        return librbd.Image.read(self,  # type: ignore[arg-type]
+                                 offset, length)
 
     def op_features(self) -> int:
         """That its clones are of the second format."""

@@ -91,7 +91,7 @@ class DeviceTest(BackupTestCase):
     @ddt.unpack
     def test_holes_are_written_for_others(self, provider, written):
         # To QEMU, which reads LUKS1, they are noise before and after.
-        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 32 * units.MIB)
+        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
         volume = self.create(provider)
         content = self.content(volume)
         before = content.allocated()

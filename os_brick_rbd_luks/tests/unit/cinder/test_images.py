@@ -358,7 +358,7 @@ class EncryptedImageTest(imaging.ImageTestCase):
         self.assert_keys(volume, self.key_of(image_id))
 
     def test_larger_than_the_volume(self):
-        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 2 * SIZE)
+        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 2 * SIZE)
         image_id = self.encrypted(size=2 * SIZE + units.MIB)
         volume = self.create()
         before = hashlib.sha256(self.content(volume).whole()).digest()
@@ -409,7 +409,7 @@ class UploadTest(imaging.ImageTestCase):
     def setUp(self):
         super().setUp()
         # A gibibyte takes Python's AES seconds, and shows nothing else.
-        self.patch("os_brick_rbd_luks.volume.sizes.GIB", 32 * units.MIB)
+        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
 
     def upload(self, volume):
         image_id = self.glance.add(

@@ -45,6 +45,17 @@ class DirectTest(testtools.TestCase):
         self.assertEqual([here, [1], {"two": 2}], there)
         self.assertFalse(eventlet)
 
+    def test_native(self):
+        """The decorator leaves a function what it is."""
+        @threads.native
+        def work(*args, **kwargs):
+            """Do it."""
+            return threading.get_ident(), args, kwargs
+
+        self.assertEqual((threading.get_ident(), (1,), {"two": 2}),
+                         work(1, two=2))
+        self.assertEqual(("work", "Do it."), (work.__name__, work.__doc__))
+
     def test_errors(self):
         self.assertTrue(child.run("""
             from os_brick_rbd_luks.services import threads
@@ -151,6 +162,41 @@ class EventletTest(testtools.TestCase):
             """)
         self.assertNotEqual(here, there)
         self.assertEqual(there, inner)
+
+    def test_native(self):
+        """A function that says itself that it blocks."""
+        here, *found = self.run_green("""
+            import eventlet
+            from eventlet import patcher
+            from os_brick_rbd_luks.services import threads
+            ident = patcher.original("threading").get_ident
+
+            @threads.native
+            def work(*args, **kwargs):
+                return [ident(), inner(), args, kwargs]
+
+            @threads.native
+            def inner():
+                return ident()
+
+            result = [ident(), *work(1, two=2)]
+            """)
+        self.assertNotEqual(here, found[0])
+        self.assertEqual([found[0], [1], {"two": 2}], found[1:])
+
+    def test_lock(self):
+        """One for native threads: green threads are all of one native one."""
+        self.assertEqual([True, False, True], self.run_green("""
+            import eventlet
+            from eventlet import patcher, tpool
+            from os_brick_rbd_luks.services import threads
+            lock = threads.lock()
+            with lock, lock:
+                result = [lock.acquire(blocking=False),
+                          tpool.execute(lock.acquire, blocking=False)]
+                lock.release()
+            result.append(tpool.execute(lock.acquire, blocking=False))
+            """))
 
     def test_many_at_once(self):
         self.assertEqual([*range(50)], self.run_green("""

@@ -27,7 +27,6 @@ import warnings
 
 from cinder.tests import fixtures as cinder_fixtures
 from cinder.volume.drivers import rbd
-from cinder.volume.flows.manager import create_volume
 import fixtures
 
 from os_brick_rbd_luks.image import cluster
@@ -96,9 +95,7 @@ class OursInstead(fixtures.Fixture):
                 mock.patch.object(mock.sentinel.volume, "encryption_key_id",
                                   None, create=True)):
             stack.enter_context(patch)
-        task = create_volume.CreateVolumeFromSpecTask
-        stack.callback(setattr, task, "_create_from_image",
-                       task._create_from_image)
+        stack.callback(flow.uninstall)
         flow.install()
         stack.callback(plugin.unregister)
         plugin.register()
