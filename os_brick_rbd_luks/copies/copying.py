@@ -18,46 +18,25 @@ and outside of Python's lock.
 
 from __future__ import annotations
 
-import collections
-from concurrent import futures
 import contextlib
 import functools
 import itertools
-from typing import (Callable, Deque, Generator, IO, Iterable, Iterator, List,
-                    Optional, Tuple, TypeVar)
+from typing import (Callable, IO, Iterator, List,
+                    Optional, Tuple)
 
 from os_brick_rbd_luks.copies import progress
+from os_brick_rbd_luks.copies import workers
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 
-#: Bytes of a piece, and how many are under way: memory stays below 64 MiB.
+#: Bytes of a piece; with as many under way as
+#: ``workers.WINDOW`` memory stays below 64 MiB.
 PIECE = base.DEFAULT_OBJECT_SIZE
-_THREADS = 4
-_WINDOW = 8
 
 Read = Callable[[int, int], bytes]
 Write = Callable[[int, bytes], None]
 Extents = zeros.Extents
-
-Result = TypeVar("Result")
-
-
-def _in_order(jobs: Iterable[Callable[[], Result]]
-              ) -> Generator[Result, None, None]:
-    """Results of jobs that run at the same time; close it to end them."""
-    running: Deque[futures.Future[Result]] = collections.deque()
-    executor = futures.ThreadPoolExecutor(_THREADS)
-    try:
-        for job in jobs:
-            running.append(executor.submit(job))
-            if len(running) == _WINDOW:
-                yield running.popleft().result()
-        while running:
-            yield running.popleft().result()
-    finally:
-        # None may write to an image that is about to be removed.
-        executor.shutdown(cancel_futures=True)
 
 
 def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
@@ -78,7 +57,7 @@ def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
 def each(size: int, extents: Extents,
          job: Callable[[int, int, bool], int]) -> int:
     """Call *job* with what :func:`pieces` gives; the sum of its results."""
-    with contextlib.closing(_in_order(
+    with contextlib.closing(workers.in_order(
             functools.partial(job, *piece)
             for piece in pieces(size, extents))) as results:
         return sum(results)
@@ -104,7 +83,7 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
     jobs = (functools.partial(move, *piece) for piece, (*_, touched) in zip(
         pieces(size, there), pieces(size, policy.touched(size, near)))
         if touched)
-    with contextlib.closing(_in_order(jobs)) as results:
+    with contextlib.closing(workers.in_order(jobs)) as results:
         for length in results:
             done += length
             if report:
@@ -119,7 +98,8 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
     """Copy all that *stream* has; the number of bytes.
 
     :param limit: bytes that there is room for
-    :param sector, policy: see :func:`copy`
+    :param sector: see :func:`copy`
+    :param policy: see :func:`copy`
     :raises VolumeTooSmall: there are more
     """
     total = 0
@@ -137,7 +117,7 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
                     needed=f"more than {limit}")
             yield functools.partial(_put, write, offset, data, sector, policy)
 
-    with contextlib.closing(_in_order(jobs())) as results:
+    with contextlib.closing(workers.in_order(jobs())) as results:
         for done in results:
             if report:
                 report(done, None)
@@ -163,7 +143,7 @@ def copy_out(read: Read, size: int, extents: Extents,
     done = 0
     jobs = (functools.partial(_get, read, *piece)
             for piece in pieces(size, extents))
-    with contextlib.closing(_in_order(jobs)) as results:
+    with contextlib.closing(workers.in_order(jobs)) as results:
         for data in results:
             sink(done, data)
             done += len(data)

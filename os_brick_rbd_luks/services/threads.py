@@ -20,9 +20,9 @@ go to a native thread, or the whole service waits with it.
 from __future__ import annotations
 
 import functools
-import sys
-import threading
 from typing import Any, Callable, cast, TypeVar
+
+from os_brick_rbd_luks.image import native_threads
 
 Result = TypeVar("Result")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -30,11 +30,8 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def call(function: Callable[..., Result], *args: Any,
          **kwargs: Any) -> Result:
-    """Call *function*, in a native thread if this one is green.
-
-    What is not loaded is not in use, so nothing is imported to find out.
-    """
-    if _patcher() is None:
+    """Call *function*, in a native thread if this one is green."""
+    if native_threads.patcher() is None:
         return function(*args, **kwargs)
     from eventlet import tpool
     result: Result = tpool.execute(function, *args, **kwargs)
@@ -59,14 +56,4 @@ def lock() -> Any:
 
     That of ``threading`` is one for green threads, where these are in use.
     """
-    patcher = _patcher()
-    return (threading.RLock() if patcher is None
-            else patcher.original("threading").RLock())
-
-
-def _patcher() -> Any:
-    """Eventlet's, if it has made this process' threads green."""
-    patcher = sys.modules.get("eventlet.patcher")
-    if patcher is None or not patcher.is_monkey_patched("thread"):
-        return None
-    return patcher
+    return native_threads.original("threading").RLock()

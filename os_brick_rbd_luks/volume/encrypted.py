@@ -60,7 +60,7 @@ class Volume:
     # The image, in a native thread
 
     def pool(self) -> contextlib.AbstractContextManager[cluster.Pool]:
-        """The pool that its image is in: see :meth:`Session.pool`."""
+        """The pool that its image is in, over the session's connection."""
         return self.session.pool()
 
     @contextlib.contextmanager

@@ -66,7 +66,7 @@ ALLOWED = {
     "exception": (),
     "attachment": (),
     "plugin": ("services.registration",),
-    "services": (),
+    "services": ("image.native_threads",),
     "libvirt": ("attachment", "libvirt"),
     "luks": ("luks",),
     "luks.luks1": ("luks",),
@@ -77,8 +77,8 @@ ALLOWED = {
     # A mark is values only, and attachment imports none of the rooms: what
     # an image has to say in it is a step, so that no edge says it by itself.
     "layers.attaching": ("image.base", "headers", "layers", "attachment"),
-    "copies": ("luks", "image.base", "image.partial", "headers", "layers",
-               "copies"),
+    "copies": ("luks", "image.base", "image.native_threads", "image.partial",
+               "headers", "layers", "copies"),
     "clones": ("luks", "image.base", "headers", "layers", "clones"),
     "encryptors": ("encryptors", "attachment", *STEPS, "image", "services",
                    "libvirt.secrets"),

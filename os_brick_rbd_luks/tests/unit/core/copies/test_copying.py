@@ -24,6 +24,7 @@ from hypothesis import strategies
 import testtools
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import workers
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -189,7 +190,7 @@ class CopyTest(CopyingTestCase):
 
     def test_several_at_a_time(self):
         """Not one after the other, and not more than the window."""
-        together, most = threading.Barrier(copying._THREADS, timeout=20), []
+        together, most = threading.Barrier(workers.THREADS, timeout=20), []
         running = []
 
         def read(offset, length):
@@ -203,7 +204,7 @@ class CopyTest(CopyingTestCase):
         copying.copy(read, target.write, 8 * PIECE, [(0, 8 * PIECE)],
                      policy=zeros.WRITTEN)
         self.assertEqual(b"x" * 8 * PIECE, bytes(target.data))
-        self.assertLessEqual(max(most), copying._THREADS)
+        self.assertLessEqual(max(most), workers.THREADS)
 
     @ddt.data(0, 3, 9, 19)
     def test_error_stops_all(self, at):
@@ -223,7 +224,7 @@ class CopyTest(CopyingTestCase):
         over.append(True)
         self.assert_no_threads()
         self.assertNotIn(True, late)
-        self.assertLess(len(late), at + copying._WINDOW + 1)
+        self.assertLess(len(late), at + workers.WINDOW + 1)
         self.assertNotIn((20 * PIECE, 20 * PIECE), self.reports)
 
     @ddt.data(KeyboardInterrupt, SystemExit)
@@ -238,7 +239,7 @@ class CopyTest(CopyingTestCase):
                           report=report)
         self.assert_no_threads()
         self.assertLessEqual(sum(target.written),
-                             (copying._WINDOW + 1) * PIECE)
+                             (workers.WINDOW + 1) * PIECE)
 
     def test_extents_fail(self):
         def extents():
@@ -320,7 +321,7 @@ class CopyInTest(CopyingTestCase):
         def look():
             # Sooner than the writes end by themselves.
             try:
-                waiting.until(lambda: stream.asked >= copying._WINDOW,
+                waiting.until(lambda: stream.asked >= workers.WINDOW,
                               "a full window", seconds=10, pause=0.005)
                 time.sleep(0.05)
                 seen.append(stream.asked)
@@ -331,7 +332,7 @@ class CopyInTest(CopyingTestCase):
         thread.start()
         copying.copy_in(stream, write, 100 * PIECE, 8, policy=zeros.WRITTEN)
         thread.join()
-        self.assertEqual([copying._WINDOW], seen)
+        self.assertEqual([workers.WINDOW], seen)
 
     def test_stream_fails(self):
         class Broken(Stream):
@@ -347,7 +348,7 @@ class CopyInTest(CopyingTestCase):
 
     def test_window_of_real_sizes(self):
         """All that is under way, twice, is below 64 MiB."""
-        self.assertLessEqual(copying._WINDOW * 4 * units.MIB * 2,
+        self.assertLessEqual(workers.WINDOW * 4 * units.MIB * 2,
                              64 * units.MIB)
 
 
