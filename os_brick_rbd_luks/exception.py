@@ -58,6 +58,19 @@ class NotLuks(HeaderError):
                "the header from a backup")
 
 
+class OnlySecondCopy(NotLuks):
+    message = ("there is no LUKS header at its beginning, where QEMU and "
+               "librbd look; a good second copy of one is at byte %(offset)d, "
+               "and 'rbd-luks header repair' puts it back")
+
+
+class NoPayload(HeaderError):
+    message = ("it ends at byte %(size)d, and its data would begin at byte "
+               "%(data_offset)d: it is the backup of a header, which "
+               "'rbd-luks header restore' puts back, or a volume that was cut "
+               "off")
+
+
 class UnsupportedHeader(HeaderError):
     what: str
     supported: str
@@ -72,7 +85,19 @@ class CorruptHeader(HeaderError):
                "%(offset)d %(reason)s; restore it from a header backup")
 
 
+class UnexpectedMetadata(HeaderError):
+    field: str
+    offset: int
+    reason: str
+    message = ("field %(field)s at byte %(offset)d of the LUKS header "
+               "%(reason)s, and its checksum is right, so it was written so; "
+               "see what cryptsetup makes of it")
+
+
 class HeaderLimitExceeded(HeaderError):
+    field: str
+    value: int
+    limit: int
     message = ("the LUKS header asks for too much: field %(field)s is "
                "%(value)d, the limit is %(limit)d; if you trust it, convert "
                "it with cryptsetup")
@@ -84,6 +109,12 @@ class KeyslotError(RBDLuksError):
 
 class WrongPassphrase(KeyslotError):
     message = "the passphrase opens no keyslot; check the passphrase or key id"
+
+
+class KeyslotsNotTried(KeyslotError):
+    message = ("the passphrase opens no keyslot that could be tried within a "
+               "minute; keyslots %(keyslots)s were not: name the right one "
+               "with --keyslot (keyslot=N)")
 
 
 class WrongVolumeKey(KeyslotError):
@@ -103,6 +134,12 @@ class KeyslotInUse(KeyslotError):
 class NoFreeKeyslot(KeyslotError):
     message = ("all %(count)d keyslots are in use; remove one first with "
                "'rbd-luks key remove'")
+
+
+class NoRoomForKeyslot(NoFreeKeyslot):
+    message = ("its %(what)s of %(size)d bytes is full, so there is no room "
+               "for a keyslot more; remove a keyslot with 'rbd-luks key "
+               "remove', or a token with cryptsetup")
 
 
 class OperationRefused(RBDLuksError):

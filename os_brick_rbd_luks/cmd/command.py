@@ -118,8 +118,8 @@ def exit_code(error: Exception) -> int:
     """The exit code for one of our errors."""
     from os_brick_rbd_luks import exception
     for classes, code in (
-            ((exception.WrongPassphrase, exception.PassphraseUnavailable),
-             EXIT_PASSPHRASE),
+            ((exception.WrongPassphrase, exception.KeyslotsNotTried,
+              exception.PassphraseUnavailable), EXIT_PASSPHRASE),
             ((exception.OperationRefused, exception.ImageLocked,
               exception.ImageExists), EXIT_BUSY),
             ((exception.HeaderError, exception.ImageError), EXIT_DEVICE)):

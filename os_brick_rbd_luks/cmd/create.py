@@ -92,7 +92,7 @@ class Erase(command.ShowOne):
         parser.add_argument(
             "--force", action="store_true",
             help="do not ask, and erase although snapshots keep the old "
-                 "header")
+                 "header, or although it cannot be used")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
@@ -101,8 +101,9 @@ class Erase(command.ShowOne):
         from os_brick_rbd_luks.headers import erase
         from os_brick_rbd_luks.headers import header_io
         with self.image(args) as image:
-            header_io.read_header(image)
             if not args.force:
+                # Before anybody is asked.
+                header_io.read_header(image, second_copy=True, backup=True)
                 with exception.about(image.name):
                     confirming.confirm(image.name)
             numbers = erase.erase(image, force=args.force)

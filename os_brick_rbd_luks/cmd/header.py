@@ -88,7 +88,8 @@ class Restore(command.ShowOne):
         parser.add_argument(
             "--force", action="store_true",
             help="although the image does not hold the header of the "
-                 "backup's volume")
+                 "backup's volume, or holds one that is not damaged and has "
+                 "other passphrases")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:

@@ -38,7 +38,6 @@ class Info(command.ShowOne):
         from os_brick_rbd_luks.cmd import host
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import engines
-        from os_brick_rbd_luks.headers import header_io
         openers: Dict[str, Optional[str]] = {}
         with contextlib.ExitStack() as stack:
             # It takes as long as all the rest: it is asked only for who is
@@ -47,11 +46,12 @@ class Info(command.ShowOne):
                 args.target.pool is not None))
                 if self.shows(args, "engines") else None)
             with self.image(args, read_only=True) as image:
-                header = header_io.read_header(image)
+                header = describe.read(image)
                 facts = describe.describe(header, image.size())
                 store = engines.Store.of(image)
                 facts.update(_layers(image))
-            if probe:
+            # The backup of a header is nothing to be opened.
+            if probe and facts["decrypted_size"] is not None:
                 openers = engines.engines(header, store, probe.host())
         names, values = rows.summary(facts)
         return (("image", *names, "engines"),
@@ -90,11 +90,12 @@ class Verify(command.ShowOne):
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Open a keyslot; a wrong passphrase exits with 2."""
+        from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import unlocking
         with self.image(args, read_only=True) as image:
-            opened = unlocking.unlock(
-                image, passphrase_options.Passphrases(args).get(),
-                args.keyslot)
+            opened = unlocking.unlock_header(
+                image, describe.read(image),
+                passphrase_options.Passphrases(args).get(), args.keyslot)
             return (("image", "keyslot"), (image.name, opened.keyslot))
 
 

@@ -50,15 +50,23 @@ def audit(image: base.Image) -> Report:
     start = header_io.read_start(image)
     name = "unknown"
     try:
-        found = detect.detect(start)
+        found = header_io.format_of(start)
         name = found.value
         if found is detect.Format.NONE:
             return Report(name, size, None, [], [])
         header = header_io.parse(start, size)
-    except exception.UnsupportedHeader as error:
-        return Report(name, size, None, [], [f"not inspected: {error.msg}"])
-    except exception.HeaderError as error:
+    except exception.OnlySecondCopy as error:
+        return Report(detect.Format.NONE.value, size, None, [],
+                      [f"only a second copy of a header: {error.msg}"])
+    except exception.CorruptHeader as error:
         return Report(name, size, None, [], [f"damaged header: {error.msg}"])
+    except exception.NoPayload as error:
+        return Report(name, size, None, [], [f"no payload: {error.msg}"])
+    except exception.NotLuks as error:
+        # The magic is there, and the rest was cut off.
+        return Report(name, size, None, [], [f"damaged header: {error.msg}"])
+    except exception.HeaderError as error:
+        return Report(name, size, None, [], [f"not inspected: {error.msg}"])
     return Report(name, size, size - header.data_offset,
                   [slot.number for slot in header.keyslots],
                   problems(header, size, engines.Store.of(image)))

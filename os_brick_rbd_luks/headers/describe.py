@@ -16,18 +16,22 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import keyslot_views
 from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import header_copies
 
 
 def describe(header: header_io.Header, image_size: int) -> Dict[str, Any]:
     """The facts of a volume; sizes and offsets are bytes.
 
-    ``decrypted_size`` is what a guest sees.
+    ``decrypted_size`` is what a guest sees, None of a header without a
+    payload, which is a backup.
     """
+    size = image_size - header.data_offset
     facts: Dict[str, Any] = {
         "type": header.type,
         "uuid": header.uuid,
@@ -36,7 +40,7 @@ def describe(header: header_io.Header, image_size: int) -> Dict[str, Any]:
         "hash": header.hash_name,
         "data_offset": header.data_offset,
         "image_size": image_size,
-        "decrypted_size": image_size - header.data_offset,
+        "decrypted_size": size if size >= 0 else None,
         "clone": header.clone,
     }
     if isinstance(header, luks2.Luks2Header):
@@ -80,4 +84,21 @@ def _keyslot(slot: keyslot_views.Keyslot) -> Dict[str, Any]:
 @header_io.names_image
 def describe_image(image: base.Image) -> Dict[str, Any]:
     """:func:`describe` for the header of *image*."""
-    return describe(header_io.read_header(image), image.size())
+    return describe(read(image), image.size())
+
+
+@header_io.names_image
+def read(image: base.Image) -> header_io.Header:
+    """The header of *image*, which may be a backup.
+
+    :raises OnlySecondCopy: there is none but a second copy of one
+    :raises HeaderError: see
+        :func:`~os_brick_rbd_luks.headers.header_io.read_header`
+    """
+    try:
+        return header_io.read_header(image, backup=True)
+    except exception.NotLuks:
+        offset = header_copies.second(header_io.read_start(image, True))
+        if offset is None:
+            raise
+        raise exception.OnlySecondCopy(offset=offset) from None

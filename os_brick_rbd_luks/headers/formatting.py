@@ -37,6 +37,7 @@ LOG = logging.getLogger(__name__)
 
 # Of an old header, which is destroyed by that much.
 _BLOCK = 4096
+_PIECE = 4 * 1024 * 1024
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,14 +95,17 @@ def format_image(image: base.Image, passphrase: bytes,
     :raises ImageTooSmall: there is no room for a payload
     :raises ImageLocked: somebody has it open
     """
-    start = header_io.read_start(image)
+    start = header_io.read_start(image, second_copy=force)
     if force:
         offset = _data_offset(image, options)
+        # One piece that is written again and again: a stripe may be large.
+        zeros = bytes(_PIECE)
         # The old header first: no cut leaves a mixture of the two.
         return _write(image, start, passphrase, options, (
             tuple(plans.Write(at, bytes(_BLOCK))
                   for at in (0, *detect.secondaries(start))),
-            (plans.Write(_BLOCK, bytes(offset - _BLOCK)),)))
+            tuple(plans.Write(at, zeros[:offset - at])
+                  for at in range(_BLOCK, offset, len(zeros)))))
     found = detect.detect(start)
     if found is not detect.Format.NONE:
         raise exception.AlreadyFormatted(what=found.value.upper())

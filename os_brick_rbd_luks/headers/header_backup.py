@@ -33,18 +33,19 @@ from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
 from os_brick_rbd_luks.luks.luks2 import check as luks2_check
 from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import header_copies
 from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.luks import plans
 from os_brick_rbd_luks.luks import restore_steps
 from os_brick_rbd_luks.luks import whole
 
+# A backup says nothing of the image's size.
+_ANY_SIZE = 2 ** 64
+
 LOG = logging.getLogger(__name__)
 
 # Where both formats have the UUID.
 _UUID = (ondisk.OFFSETS["uuid"], ondisk.OFFSETS["uuid"] + 40)
-
-# A backup says nothing of the image's size.
-_ANY_SIZE = 2 ** 64
 
 
 @header_io.names_image
@@ -68,9 +69,11 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     of now work until those of the backup do.
 
     :param data: what :func:`backup` or cryptsetup gave
-    :param force: although the image does not hold that volume's header
+    :param force: although the image does not hold that volume's header, or
+        holds one that is not damaged and has another passphrase
     :raises InvalidParameter: *data* is no backup
-    :raises OperationRefused: the image does not hold that volume's header
+    :raises OperationRefused: the image does not hold that volume's header, or
+        it is not damaged
     :raises ImageTooSmall: the image ends before the payload begins
     :raises ImageLocked: somebody has the image open
     """
@@ -80,27 +83,44 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     if image.size() <= header.data_offset:
         raise exception.ImageTooSmall(size=image.size(),
                                       needed=header.data_offset)
-    start = header_io.read_start(image)
+    start = header_io.read_start(image, second_copy=True)
     try:
-        current = header_io.parse(start, image.size())
+        current = header_io.parse(start, image.size(), second_copy=True)
     except exception.HeaderError as error:
         if not force:
             _refuse_foreign(header, start, error)
         plan = plan_over_nothing(header, areas, start)
     else:
         if current.same_volume(header):
+            if not force:
+                _refuse_newer(image, current, header, areas)
             plan = _plan_over_own(image, current, header, areas, start, force)
         elif force:
             plan = plan_over_nothing(header, areas, start)
         else:
             raise exception.OperationRefused(
-                reason="the backup is of another volume or volume key (UUID "
-                       f"{header.uuid}, here {current.uuid}); its "
+                reason=f"the backup is of {_difference(header, current)}; its "
                        "passphrases would open only noise: insist with "
                        "--force (force=True)")
     header_io.apply(image, plan, destructive=True)
     LOG.info("%s: header restored, UUID %s", image.name, header.uuid)
     return header
+
+
+def _refuse_newer(image: base.Image, current: header_io.Header,
+                  header: header_io.Header, areas: whole.Areas) -> None:
+    """Refuse to take working passphrases from a healthy header."""
+    present = read_areas(image, current)
+    kept = {(slot.kdf, areas[slot.number]) for slot in header.keyslots}
+    lost = [str(slot.number) for slot in current.keyslots
+            if not slot.damage
+            and (slot.kdf, present[slot.number]) not in kept]
+    if lost:
+        raise exception.OperationRefused(
+            reason=f"its header is not damaged, and the backup has no keyslot "
+                   f"like its keyslot {', '.join(lost)}: the passphrase of "
+                   f"now would be lost; to go back to those of the backup, "
+                   f"insist with --force (force=True)")
 
 
 def _refuse_useless(header: header_io.Header) -> None:
@@ -149,35 +169,60 @@ def _refuse_foreign(header: header_io.Header, start: bytes,
                     error: exception.HeaderError) -> None:
     """Refuse unless what is there is this volume's damaged header.
 
-    A sound header that we cannot use is somebody's.
+    That it is damaged has to be proved: it may be newer than the backup, and
+    what we cannot use is somebody's.
     """
     packed = header.pack()
     version, place = slice(6, 8), slice(*_UUID)
     other_format = start[version] in {b"\0\1", b"\0\2"} - {packed[version]}
-    sound = (isinstance(error, exception.UnsupportedHeader)
-             and start[version] == packed[version])
-    if (start[:6] == packed[:6] and start[place] == packed[place]
-            and _same_key(header, start, error)
-            and not other_format and not sound):
-        return
+    if (start[:6] != packed[:6] or start[place] != packed[place]
+            or other_format):
+        reason = f"the image holds no header with the backup's UUID " \
+                 f"{header.uuid} ({error.msg})"
+    elif isinstance(header, luks2.Luks2Header):
+        if not header_copies.is_sound(start):
+            return
+        reason = "the header's checksum is right, so it is not damaged, " \
+                 f"although we cannot use it ({error.msg})"
+    else:
+        if _only_constants_differ(header.phdr, start):
+            return
+        reason = "the header's keyslots are not those of the backup, so it " \
+                 "may be newer, although we cannot use it as it is " \
+                 f"({error.msg})"
     raise exception.OperationRefused(
-        reason=f"the image holds no header with the backup's UUID "
-               f"{header.uuid} ({error.msg}); if it is the right image, "
-               f"insist with --force (force=True)") from error
+        reason=f"{reason}; passphrases of now would be lost: if it is the "
+               "right image and the right backup, insist with --force "
+               "(force=True)") from error
 
 
-def _same_key(header: header_io.Header, start: bytes,
-              error: exception.HeaderError) -> bool:
-    """Whether the digest's bytes are the backup's, or are the damage.
+def _only_constants_differ(phdr: ondisk.Phdr, start: bytes) -> bool:
+    """Whether a LUKS1 header differs only in what no change of it changes.
 
-    A volume that was re-encrypted keeps its UUID. A LUKS2 header whose
-    metadata cannot be read does not say which key it is of.
+    A passphrase that came or went since the backup was made has changed state,
+    iterations and salt of a keyslot; a re-encryption the digest.
     """
-    if (not isinstance(header, luks1.Luks1Header)
-            or getattr(error, "field", "").startswith("mk_digest")):
-        return True
-    first, last = (ondisk.OFFSETS[name] for name in ("mk_digest", "uuid"))
-    return header.pack()[first:last] == start[first:last]
+    there = ondisk.unpack(start)
+    same_key = all(
+        getattr(phdr, field) == getattr(there, field)
+        for field in ("mk_digest", "mk_digest_salt"))
+    return same_key and all(
+        (ours.active, ours.iterations, ours.salt)
+        == (theirs.active, theirs.iterations, theirs.salt)
+        for ours, theirs in zip(phdr.key_blocks, there.key_blocks))
+
+
+def _difference(header: header_io.Header, current: header_io.Header) -> str:
+    """How the volume of a backup differs from the present one."""
+    if header.uuid != current.uuid:
+        return (f"another volume (UUID {header.uuid}, here {current.uuid})")
+    if header.type != current.type:
+        return (f"the same volume as {header.type.upper()}, before it was "
+                f"converted to {current.type.upper()}")
+    if header.data_offset != current.data_offset:
+        return (f"the same volume with its data at {header.data_offset}, "
+                f"which is at {current.data_offset} now")
+    return "the same volume with another volume key, or another layout"
 
 
 def read_areas(image: base.Image, header: header_io.Header) -> whole.Areas:

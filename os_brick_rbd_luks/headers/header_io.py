@@ -22,7 +22,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import header as luks1
-from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import header_copies
 from os_brick_rbd_luks.luks import plans
@@ -43,17 +42,21 @@ def names_image(function: Function) -> Function:
     return wrapper  # type: ignore[return-value]
 
 
-def read_start(image: base.Image) -> bytes:
+def read_start(image: base.Image, second_copy: bool = False) -> bytes:
     """The bytes at the start of an image that tell what it holds.
 
-    One read is enough for a header as programs make it by default. A second
-    copy of a LUKS2 header is looked for where the first one is no good.
+    One read is enough for a plain image, and for a header as programs make it
+    by default. A second copy of a LUKS2 header is looked for where the first
+    one is damaged.
+
+    :param second_copy: also where there is no first one
     """
     start = image.read(0, detect.START)
     wanted = detect.wanted(start)
     if wanted > detect.START:
         start = image.read(0, wanted)
-    if not _needs_second_copy(start) or detect.secondaries(start):
+    if not (second_copy and not _has_magic(start)
+            or _is_damaged(start)) or detect.secondaries(start):
         return start
     for offset in detect.LUKS2_SIZES:
         if detect.is_secondary(image.read(offset, detect.PEEK), offset):
@@ -61,9 +64,14 @@ def read_start(image: base.Image) -> bytes:
     return start
 
 
-def _needs_second_copy(start: bytes) -> bool:
+def _has_magic(start: bytes) -> bool:
+    return start[:len(detect.MAGIC)] in (detect.MAGIC, detect.CLONE_MAGIC)
+
+
+def _is_damaged(start: bytes) -> bool:
+    """Whether it begins like a header that only a second copy can tell of."""
     try:
-        if detect.detect(start) in detect.LUKS1:
+        if detect.detect(start) not in detect.LUKS2:
             return False
         header_copies.read(start, header_copies.PRIMARY, 0)
     except exception.HeaderError:
@@ -72,12 +80,17 @@ def _needs_second_copy(start: bytes) -> bool:
 
 
 @names_image
-def read_header(image: base.Image) -> Header:
+def read_header(image: base.Image, *, second_copy: bool = False,
+                backup: bool = False) -> Header:
     """The header of *image*.
 
+    :param second_copy: of a LUKS2 header do as well, where the first one is
+        gone: QEMU, librbd and guests take that image for a plain one
+    :param backup: a header without a payload will do
     :raises HeaderError: there is none, or none that we can use
     """
-    return parse(read_start(image), image.size())
+    return parse(read_start(image, second_copy), image.size(),
+                 second_copy=second_copy, backup=backup)
 
 
 def is_encrypted(image: base.Image) -> bool:
@@ -85,25 +98,49 @@ def is_encrypted(image: base.Image) -> bool:
     return detect.detect(read_start(image)) is not detect.Format.NONE
 
 
-def parse(start: bytes, size: int) -> Header:
+def parse(start: bytes, size: int, *, second_copy: bool = False,
+          backup: bool = False) -> Header:
     """The header that an image of *size* bytes has with this *start*.
 
     :param start: what :func:`read_start` gives
+    :param second_copy: see :func:`read_header`
+    :param backup: see :func:`read_header`
     :raises HeaderError: see :func:`read_header`
     """
     header: Header
-    if detect.detect(start) in detect.LUKS2:
+    if format_of(start, second_copy) in detect.LUKS2:
         header = luks2.Luks2Header.parse(start)
-        field, offset = "segments.0.offset", 0
     else:
         header = luks1.Luks1Header.parse(start)
-        field, offset = "payload_offset", ondisk.OFFSETS["payload_offset"]
-    if header.data_offset > size:
-        raise exception.CorruptHeader(
-            field=field, offset=offset,
-            reason=f"is {header.data_offset} bytes, behind the end of the "
-                   f"image of {size} bytes")
+    if header.data_offset > size and not (
+            backup and header.keyslots_end <= size):
+        raise exception.NoPayload(size=size, data_offset=header.data_offset)
     return header
+
+
+def format_of(start: bytes, second_copy: bool = False) -> detect.Format:
+    """What an image with this *start* is to be read as.
+
+    :param start: what :func:`read_start` gives
+    :param second_copy: see :func:`read_header`
+    :raises OnlySecondCopy: as nothing, but for *second_copy*
+    :raises UnsupportedHeader: LUKS of a version that nobody defined
+    """
+    try:
+        found = detect.detect(start)
+    except exception.UnsupportedHeader:
+        # Of a version that nobody defined, unless that is what is damaged.
+        if header_copies.second(start) is None:
+            raise
+        return detect.Format.LUKS2
+    if found is not detect.Format.NONE:
+        return found
+    second = header_copies.second(start)
+    if second is None:
+        return found
+    if not second_copy:
+        raise exception.OnlySecondCopy(offset=second)
+    return detect.Format.LUKS2
 
 
 @names_image

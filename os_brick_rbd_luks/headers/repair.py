@@ -21,6 +21,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import ondisk
 
 LOG = logging.getLogger(__name__)
 
@@ -31,27 +32,45 @@ def repair(image: base.Image, *, force: bool = False) -> str:
 
     Which passphrases open the volume does not change by it.
 
-    :param force: although the image begins like something else than a header
+    :param force: although something else than a header would be overwritten
     :returns: the copy that was rewritten, "primary" or "secondary"
     :raises OperationRefused: both copies are sound, there is but one copy
-        (LUKS1), or the image begins like something else
+        (LUKS1), or something else lies where the bad one was
     :raises HeaderError: there is no good copy
     """
-    start = header_io.read_start(image)
-    header = header_io.parse(start, image.size())
+    start = header_io.read_start(image, second_copy=True)
+    header = header_io.parse(start, image.size(), second_copy=True)
     if not isinstance(header, luks2.Luks2Header):
         raise exception.OperationRefused(
             reason="a LUKS1 header has no second copy to repair it from; "
                    "restore a header backup")
     change = header.repair()
-    begins = start[:len(detect.MAGIC)]
-    if not force and begins not in (
-            detect.MAGIC, detect.CLONE_MAGIC, bytes(len(begins))):
-        raise exception.OperationRefused(
-            reason="it begins like something else than a header, which the "
-                   "repair would overwrite; if it is a volume nevertheless, "
-                   "insist with --force (force=True)")
+    if not force:
+        # What follows a sound primary copy is the header's in any case.
+        for write in change.plan.stages[0]:
+            if write.offset == 0:
+                _refuse_others(start[:write.end])
     which = "primary" if change.plan.stages[0][0].offset == 0 else "secondary"
     header_io.apply(image, change.plan)
     LOG.info("%s: %s copy of the header rewritten", image.name, which)
     return which
+
+
+def _refuse_others(there: bytes) -> None:
+    """Refuse to overwrite what is neither nothing nor a copy of a header.
+
+    Behind its fields a binary header has zeros up to the JSON area: whatever
+    lies there was put there by somebody else, as LVM its label.
+
+    :param there: what the repair would overwrite
+    """
+    begins_like_one = there[:len(detect.MAGIC)] in (
+        detect.MAGIC, detect.CLONE_MAGIC, detect.SECONDARY_MAGIC,
+        detect.SECONDARY_CLONE_MAGIC)
+    if not any(there) or (begins_like_one and not any(
+            there[ondisk.FIELDS_END:ondisk.SIZE])):
+        return
+    raise exception.OperationRefused(
+        reason="something else than a header lies where the repair would "
+               "write; if it is a volume nevertheless, insist with --force "
+               "(force=True)")

@@ -16,12 +16,11 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Optional, Sequence
+from typing import Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.luks import keyslot_views
 from os_brick_rbd_luks.luks import limits
 
 LOG = logging.getLogger(__name__)
@@ -45,7 +44,9 @@ def unlock(image: base.Image, passphrase: bytes,
     :param keyslot: try this one only
     :raises WrongPassphrase: it opens none of them
     :raises CorruptHeader: all keyslots are damaged
-    :raises HeaderLimitExceeded: to try them all would take minutes
+    :raises HeaderLimitExceeded: all that there are cost too much
+    :raises KeyslotsNotTried: it opens none of those that can be tried within
+        a minute, best first
     :raises UnsupportedHeader: all are of a kind that we do not know
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
@@ -65,9 +66,15 @@ def unlock_header(image: base.Image, header: header_io.Header,
     # Priority 0 is for those who name the keyslot.
     tried = sorted((slot for slot in slots if slot.usable
                     and (slot.priority or keyslot is not None)),
-                   key=lambda slot: -slot.priority)
-    _check_cost(header, tried)
-    for slot in tried or [slot for slot in slots if not slot.usable]:
+                   key=lambda slot: (-slot.priority, slot.cost))
+    spent = 0
+    # Where none is usable, the first one says why.
+    for index, slot in enumerate(
+            tried or [slot for slot in slots if not slot.usable]):
+        spent += slot.cost + header.digest_iterations
+        if index and spent > limits.MAX_TOTAL_ITERATIONS:
+            raise exception.KeyslotsNotTried(keyslots=", ".join(
+                str(left.number) for left in tried[index:]))
         area = image.read(slot.offset, slot.length)
         try:
             key = header.open_keyslot(slot.number, area, passphrase)
@@ -76,13 +83,3 @@ def unlock_header(image: base.Image, header: header_io.Header,
         LOG.debug("%s: keyslot %d opened", image.name, slot.number)
         return Unlocked(header, slot.number, key)
     raise exception.WrongPassphrase()
-
-
-def _check_cost(header: header_io.Header,
-                slots: Sequence[keyslot_views.Keyslot]) -> None:
-    """Refuse to try keyslots that together cost minutes."""
-    total = sum(slot.cost + header.digest_iterations for slot in slots)
-    if total > limits.MAX_TOTAL_ITERATIONS:
-        raise exception.HeaderLimitExceeded(
-            field="iterations of all keyslots", value=total,
-            limit=limits.MAX_TOTAL_ITERATIONS)

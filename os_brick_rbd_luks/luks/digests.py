@@ -22,6 +22,7 @@ import hashlib
 import hmac
 
 from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks import limits
 
 #: Bytes of LUKS1's digest, and of a salt. LUKS2 has as many as the hash
 #: gives, or LUKS1's after a conversion.
@@ -45,6 +46,9 @@ def verify(hash_name: str, volume_key: bytes, salt: bytes, iterations: int,
     """Whether *volume_key* is the one that *expected* was made from.
 
     :param expected: not empty, which any key would fit
+    :raises HeaderLimitExceeded: it takes too long
     """
+    limits.check("iterations of the digest", iterations,
+                 limits.MAX_ITERATIONS)
     actual = make(hash_name, volume_key, salt, iterations, len(expected))
     return hmac.compare_digest(actual, expected)

@@ -77,6 +77,28 @@ def check_new(passphrase: bytes, iterations: int,
                 reason=f"is not between {least} and {most}")
 
 
+def check_cost(kdf: KDF) -> None:
+    """Refuse a derivation that a hostile header made dear.
+
+    :raises HeaderLimitExceeded: it takes too much time or memory
+    :raises UnsupportedHeader: Argon2 that no library computes
+    """
+    if isinstance(kdf, Pbkdf2):
+        limits.check("iterations", kdf.iterations, limits.MAX_ITERATIONS)
+        return
+    cost = kdf.cost
+    limits.check("Argon2 threads", cost.cpus, limits.MAX_ARGON2_CPUS)
+    limits.check("Argon2 memory in KiB", cost.memory_kib,
+                 limits.MAX_ARGON2_MEMORY_KIB)
+    limits.check("Argon2 passes", cost.time,
+                 limits.MAX_ARGON2_WORK_KIB // max(cost.memory_kib, 1))
+    least = ARGON2_MIN_KIB_PER_CPU * cost.cpus
+    if cost.memory_kib < least:
+        raise exception.UnsupportedHeader(
+            what=f"Argon2 with {cost.memory_kib} KiB for {cost.cpus} threads",
+            supported=f"at least {least} KiB")
+
+
 def pbkdf2(hash_name: str, passphrase: bytes, salt: bytes, iterations: int,
            length: int) -> bytes:
     """Stretch *passphrase* into *length* bytes.

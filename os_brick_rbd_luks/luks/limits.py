@@ -12,8 +12,11 @@
 
 """The largest values accepted from a header that somebody else wrote.
 
-A header is untrusted input: these bound the time and memory it can cost.
+A header is untrusted input: these bound the time and memory it can cost. What
+is beyond them is not damaged, it is only not ours to use.
 """
+
+from os_brick_rbd_luks import exception
 
 #: PBKDF2 iterations of one keyslot or digest. cryptsetup and QEMU calibrate to
 #: about 2 s, which is some 5 million on a fast machine of 2026.
@@ -59,3 +62,13 @@ MAX_KEYSLOTS_SIZE = 128 * 1024 * 1024
 #: Number of a LUKS2 header's version, with room to count on: each change
 #: takes a few, and one beyond 64 bits would look old.
 MAX_SEQID = 2 ** 63
+
+
+def check(field: str, value: int, limit: int) -> None:
+    """Refuse a value above its limit.
+
+    :raises HeaderLimitExceeded: naming all three
+    """
+    if value > limit:
+        raise exception.HeaderLimitExceeded(field=field, value=value,
+                                            limit=limit)

@@ -86,12 +86,25 @@ def _look(volume: encrypted.Volume) -> _Found:
 
 @threads.native
 def _erase(volume: encrypted.Volume) -> None:
-    """Overwrite the keyslots, unless clones or a user of it need them."""
+    """Overwrite the keyslots, unless clones or a user of it need them.
+
+    Also those of a header that cannot be used: Cinder's API has deleted the
+    key, so there is no way back, and nobody could repair it first.
+    """
     try:
         with volume.image() as image:
-            erase.erase(image)
-    except (exception.SnapshotsKeepHeader, exception.NotLuks,
-            exception.ImageNotFound) as error:
+            try:
+                erase.erase(image)
+            except (exception.SnapshotsKeepHeader, exception.HeaderChanged):
+                raise
+            except (exception.NotLuks, exception.OperationRefused) as error:
+                if image.snapshots():
+                    raise exception.SnapshotsKeepHeader(
+                        snapshots=", ".join(image.snapshots())) from error
+                LOG.warning("%s; what is before its data is overwritten, and "
+                            "it is deleted", error)
+                erase.overwrite(image)
+    except (exception.SnapshotsKeepHeader, exception.ImageNotFound) as error:
         LOG.debug("%s: not erased: %s", volume.name, error)
     except exception.ImageLocked as error:
         raise cinder_exception.VolumeIsBusy(str(error)) from error

@@ -15,7 +15,8 @@
 In stages: magic and version, text fields, bounds, then the rules between
 keyslots. A keyslot whose own state word or iteration count makes no sense
 does not spoil the header: the write of another keyslot's record may have
-been torn, and the volume must still open with the rest.
+been torn, and the volume must still open with the rest. Nor does one that is
+too dear for us.
 
 Source: LUKS1 On-Disk Format Specification 1.2.3; bounds as cryptsetup
 enforces them (``LUKS_check_keyslots``, ``_check_and_convert_hdr``).
@@ -69,13 +70,32 @@ def damage(block: ondisk.KeyBlock) -> Optional[str]:
     return None
 
 
+def check_cost(phdr: ondisk.Phdr, block: ondisk.KeyBlock) -> None:
+    """Refuse what is beyond our limits in opening a keyslot.
+
+    :raises HeaderLimitExceeded: naming it
+    """
+    limits.check("iterations", block.iterations, limits.MAX_ITERATIONS)
+    limits.check("iterations of its digest", phdr.mk_digest_iter,
+                 limits.MAX_ITERATIONS)
+
+
+def foreign(phdr: ondisk.Phdr, block: ondisk.KeyBlock) -> Optional[str]:
+    """Why a sound keyslot is of no use to us, if so."""
+    try:
+        check_cost(phdr, block)
+    except exception.HeaderLimitExceeded as error:
+        return f"with {error.value} {error.field}, more than {error.limit}"
+    return None
+
+
 def check(phdr: ondisk.Phdr) -> None:
     """Refuse a header that is damaged, hostile or detached.
 
     :raises NotLuks: there is no LUKS magic
     :raises UnsupportedHeader: another version, or a detached header
     :raises CorruptHeader: a field cannot be
-    :raises HeaderLimitExceeded: a field asks for too much time or memory
+    :raises HeaderLimitExceeded: the volume key is too long
     """
     if phdr.magic not in (detect.MAGIC, detect.CLONE_MAGIC):
         raise exception.NotLuks()
@@ -86,10 +106,9 @@ def check(phdr: ondisk.Phdr) -> None:
         text(phdr, field)
     if phdr.key_bytes == 0:
         raise _corrupt("key_bytes", "is 0")
-    _limit("key_bytes", phdr.key_bytes, limits.MAX_KEY_BYTES)
+    limits.check("key_bytes", phdr.key_bytes, limits.MAX_KEY_BYTES)
     if phdr.mk_digest_iter == 0:
         raise _corrupt("mk_digest_iter", "is 0")
-    _limit("mk_digest_iter", phdr.mk_digest_iter, limits.MAX_ITERATIONS)
     if phdr.payload_offset == 0:
         raise exception.UnsupportedHeader(
             what="a detached header (payload_offset 0)",
@@ -97,20 +116,11 @@ def check(phdr: ondisk.Phdr) -> None:
     _check_keyslots(phdr)
 
 
-def _limit(field: str, value: int, limit: int) -> None:
-    if value > limit:
-        raise exception.HeaderLimitExceeded(field=field, value=value,
-                                            limit=limit)
-
-
 def _check_keyslots(phdr: ondisk.Phdr) -> None:
     for number, block in enumerate(phdr.key_blocks):
         if block.stripes != ondisk.STRIPES:
             raise _corrupt("stripes", f"is {block.stripes}, not "
                            f"{ondisk.STRIPES}", number)
-        if block.active == ondisk.KEY_ENABLED:
-            _limit(f"key_block[{number}].iterations", block.iterations,
-                   limits.MAX_ITERATIONS)
     sectors = keymaterial.area_bytes(
         phdr.key_bytes, ondisk.STRIPES) // cipher.SECTOR
     header_sectors = -(-ondisk.SIZE // cipher.SECTOR)

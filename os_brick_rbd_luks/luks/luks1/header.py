@@ -146,7 +146,8 @@ class Luks1Header:
         return tuple(
             keyslot_views.Keyslot(
                 number, self._kdf(block), *self._area(number),
-                luks1_check.damage(block))
+                luks1_check.damage(block),
+                luks1_check.foreign(self.phdr, block))
             for number, block in enumerate(self.phdr.key_blocks)
             if block.active != ondisk.KEY_DISABLED)
 
@@ -203,6 +204,7 @@ class Luks1Header:
         :param area: the keyslot's ``length`` bytes at its ``offset``
         :raises WrongPassphrase: it does not open this keyslot
         :raises CorruptHeader: the keyslot is damaged
+        :raises HeaderLimitExceeded: it costs too much
         """
         slot = self.keyslot(number)
         if slot.damage:
@@ -211,6 +213,7 @@ class Luks1Header:
                 f"{slot.damage}",
                 offset=ondisk.key_block_offset(number, "active"))
         block = self.phdr.key_blocks[number]
+        luks1_check.check_cost(self.phdr, block)
         key = self._parameters(block).open(area, passphrase)
         if not self.verify_volume_key(key):
             raise exception.WrongPassphrase()

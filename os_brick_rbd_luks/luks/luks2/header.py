@@ -89,7 +89,14 @@ class Luks2Header(pair.Pair):
         :param hdr_size: bytes of each copy
         :param clone: mark it as librbd does the own header of a clone
         :raises UnsupportedHeader: cipher, key length, hash or sector size
+        :raises InvalidParameter: *uuid* is no text for its field
         """
+        if not (uuid.isascii() and uuid.isprintable()
+                and 0 < len(uuid) < ondisk.UUID_SIZE):
+            raise exception.InvalidParameter(
+                name="UUID", value=uuid,
+                reason=f"is not 1 to {ondisk.UUID_SIZE - 1} printable ASCII "
+                       f"characters")
         luks2_check.check_format(cipher_spec, len(volume_key), hash_name,
                                  sector_size)
         salt = random(digests.SALT_SIZE)
@@ -295,13 +302,13 @@ class Luks2Header(pair.Pair):
     def shred(self, *, random: Random = os.urandom) -> Change:
         """Destroy all keyslots and whatever else the keyslots area holds.
 
-        :raises DamagedHeaderCopy: one copy is damaged
+        No good copy has to be there to fall back on.
         """
         luks2_check.requirements(self.metadata)
         start, end = 2 * self.primary.hdr_size, self.keyslots_end
         header = self.with_tree(records.without_keyslots(
             self.metadata.tree, list(self.metadata.keyslots)))
-        return Change(header, self.plan((
+        return Change(header, plans.Plan(self._expected(), (
             tuple(plans.Write(at, random(min(_SHRED_BYTES, end - at)))
                   for at in range(start, end, _SHRED_BYTES)),
             *header.stages())))
@@ -393,7 +400,7 @@ def _assemble(binary: ondisk.Binary, secondary_salt: bytes,
     size = luks2_layout.json_size(binary.hdr_size)
     text = jsontext.encode(tree)
     if len(text) >= size:
-        raise exception.NoFreeKeyslot(count=len(tree["keyslots"]) - 1)
+        raise exception.NoRoomForKeyslot(what="metadata area", size=size)
     found = records.parse(text.ljust(size, b"\0"), ondisk.SIZE)
     luks2_check.check(binary, found)
     return Luks2Header(binary.seal(found.area()), secondary_salt, found)

@@ -131,11 +131,41 @@ def believe(data: bytes) -> Believed:
                                   copy.binary.hdr_offset + ondisk.SIZE)
             luks2_check.check(copy.binary, found)
         except exception.CorruptHeader as error:
-            failures[copy.which] = error
+            # Not by damage: the checksum is right.
+            failures[copy.which] = exception.UnexpectedMetadata(
+                field=error.field, offset=error.offset, reason=error.reason)
             continue
         return _believed(copy, found, sound.get(other(copy.which)),
                          failures.get(other(copy.which)))
     raise _telling(failures)
+
+
+def second(data: bytes) -> Optional[int]:
+    """Where a second copy with the right checksum begins, if one does.
+
+    :param data: bytes from the start of the image
+    """
+    for offset in detect.secondaries(data):
+        try:
+            read(data, SECONDARY, offset)
+        except exception.HeaderError:
+            continue
+        return offset
+    return None
+
+
+def is_sound(data: bytes) -> bool:
+    """Whether a copy has the right checksum, so that it is what was written.
+
+    It may still be none that we can use.
+
+    :param data: bytes from the start of the image
+    """
+    try:
+        read(data, PRIMARY, 0)
+    except exception.HeaderError:
+        return second(data) is not None
+    return True
 
 
 def _try(data: bytes, which: str, offset: int, sound: Dict[str, Copy],
@@ -186,7 +216,8 @@ def _same(left: Copy, right: Copy) -> bool:
 
 def _damage(error: exception.HeaderError) -> str:
     """What is wrong with one copy, without the whole header's remedies."""
-    if isinstance(error, exception.CorruptHeader):
+    if isinstance(error, (exception.CorruptHeader,
+                          exception.UnexpectedMetadata)):
         return f"its field {error.field} {error.reason}"
     if isinstance(error, exception.UnsupportedHeader):
         return f"it has {error.what}"

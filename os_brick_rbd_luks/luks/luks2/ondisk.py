@@ -34,6 +34,10 @@ BINARY = struct.Struct(">6sHQQ48s32s64s40s48sQ184s64s3584s")
 #: Bytes of the binary header; the JSON area is the rest of a copy.
 SIZE = BINARY.size
 SALT_SIZE = 64
+UUID_SIZE = 40
+
+#: Where the last of its fields ends; what follows is zeros.
+FIELDS_END = 512
 
 #: The copy at the start of the image.
 PRIMARY = "primary"

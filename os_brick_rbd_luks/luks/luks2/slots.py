@@ -67,9 +67,26 @@ def _foreign(found: records.Metadata, number: int, slot: records.Keyslot
         cipher.check(slot.area.encryption or "", slot.area.key_size)
         for name in used:
             kdfs.check_hash(name)
+        check_cost(found, slot)
     except exception.UnsupportedHeader as error:
         return f"with {error.what}"
+    except exception.HeaderLimitExceeded as error:
+        return f"with {error.value} {error.field}, more than {error.limit}"
     return None
+
+
+def check_cost(found: records.Metadata, slot: records.Keyslot) -> None:
+    """Refuse what is beyond our limits in opening a keyslot.
+
+    :raises HeaderLimitExceeded: naming it
+    :raises UnsupportedHeader: a KDF that we cannot compute
+    """
+    for size in (slot.key_size, slot.area.key_size):
+        limits.check("bytes of key", size, limits.MAX_KEY_BYTES)
+    if slot.kdf is not None:
+        kdfs.check_cost(slot.kdf)
+    limits.check("iterations of its digest",
+                 payload_digest(found)[1].iterations, limits.MAX_ITERATIONS)
 
 
 def parameters(found: records.Metadata, number: int
@@ -77,8 +94,12 @@ def parameters(found: records.Metadata, number: int
     """What the area of a keyslot in use depends on.
 
     :raises UnsupportedHeader: the keyslot is of no use for the payload
+    :raises HeaderLimitExceeded: it costs too much
     """
     slot, foreign = found.keyslots[number], view(found, number).foreign
+    if foreign:
+        # The error that says most, where a limit is what keeps it out.
+        check_cost(found, slot)
     if (foreign or slot.kdf is None or slot.hash_name is None
             or slot.area.encryption is None):
         raise exception.UnsupportedHeader(
@@ -100,11 +121,12 @@ def gap(found: records.Metadata, size: int, start: int, end: int
         ) -> luks2_layout.Area:
     """Room for one more area of *size* bytes from *start* to *end*.
 
-    :raises NoFreeKeyslot: there is none
+    :raises NoRoomForKeyslot: there is none
     """
     offset = luks2_layout.find_gap(areas(found), start, end, size)
     if offset is None:
-        raise exception.NoFreeKeyslot(count=len(found.keyslots))
+        raise exception.NoRoomForKeyslot(what="keyslots area",
+                                         size=end - start)
     return offset, size
 
 

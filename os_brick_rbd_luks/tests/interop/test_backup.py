@@ -104,7 +104,7 @@ class BackupTest(base.Cryptsetup):
             self.format("--cipher", "aes-xts-plain64", "--key-size", "512",
                         "--align-payload", "4040")
         data = self.changed_after(self.their_backup)
-        header_backup.restore(self.open(), data)
+        header_backup.restore(self.open(), data, force=True)
         self.assert_opens(base.OLD, base.OTHER)
         self.assertEqual(data[:592], self.content(592))
 

@@ -409,10 +409,12 @@ class TheirsTest(Luks2TestCase):
         for call in (lambda: unlocking.unlock(image, base.OLD),
                      lambda: keyslots.replace(image, base.OLD, base.NEW),
                      lambda: keyslots.add(image, base.OLD, base.NEW),
-                     lambda: erase.erase(image),
                      lambda: header_backup.restore(image, before)):
             error = self.assertRaises(exception.UnsupportedHeader, call)
             self.assertIn("online-reencrypt-v2", error.what)
+        error = self.assertRaises(exception.OperationRefused, erase.erase,
+                                  image)
+        self.assertIn("online-reencrypt-v2", error.reason)
         # The other keyslots are for the new key, or none for a passphrase.
         self.assertRaises(exception.LastKeyslot, keyslots.remove_number,
                           image, 0, None)
@@ -503,9 +505,25 @@ class BackupTest(Luks2TestCase):
                         "1m" if "large" in maker else "16k",
                         kdf="argon2id")
         data = self.changed_after(self.their_backup)
-        header_backup.restore(self.open(), data)
+        header_backup.restore(self.open(), data, force=True)
         self.assert_opens(base.OLD, base.OTHER)
         self.assert_dump_agrees(self.header())
+
+    @ddt.data("Daten-für-Büro", "x" * 47)
+    def test_not_over_a_header_with_a_label(self, label):
+        """cryptsetup opens it, so it is not damaged."""
+        self.create()
+        data = header_backup.backup(self.open())
+        keyslots.replace(self.open(), base.OLD, base.NEW)
+        self.cryptsetup("config", "--label", label, self.path)
+        self.assert_opens(base.NEW)
+        error = self.assertRaises(
+            exception.OperationRefused, header_backup.restore, self.open(),
+            data)
+        self.assertIn("--force", str(error))
+        self.assertTrue(unlocking.unlock(self.open(), base.NEW))
+        header_backup.restore(self.open(), data, force=True)
+        self.assert_opens(base.OLD)
 
     def test_over_a_wiped_header(self):
         self.create()

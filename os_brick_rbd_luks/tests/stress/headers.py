@@ -92,8 +92,9 @@ def restore(chance: chances.Chance) -> Optional[steps.Step]:
     if not fits:
         refusal = (*refusal, exception.OperationRefused,
                    exception.ImageTooSmall)
+    # Force takes nothing but the passphrases of now, where it fits.
     return steps.changed(
-        chance.model, name, "restore", {"data": number, "force": False},
+        chance.model, name, "restore", {"data": number, "force": fits},
         steps.REDO, refusal, keys=found.keys)
 
 

@@ -208,7 +208,7 @@ class TheirsTest(Luks2TestCase):
         self.assertEqual(pattern(1), self.read_by_librbd(
             name, base.NEW_KEY, units.MIB, 65536))
         with self.pool.open(name) as image:
-            header_backup.restore(image, saved)
+            header_backup.restore(image, saved, force=True)
         self.assertEqual(pattern(1), self.read_by_librbd(
             name, base.KEY, units.MIB, 65536))
 

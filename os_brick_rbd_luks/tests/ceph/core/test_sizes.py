@@ -239,7 +239,7 @@ class HeaderTest(SizeTestCase):
         self.assert_there(name, kind, data, units.TIB, [b"third"])
         self.assertFalse(self.opens_in_librbd(name, base.NEW_KEY, kind))
         with self.pool.open(name) as image:
-            header_backup.restore(image, saved)
+            header_backup.restore(image, saved, force=True)
         self.assert_there(name, kind, data, units.TIB)
         with self.pool.open(name) as image:
             self.assertEqual([0], erase.erase(image))
@@ -276,7 +276,7 @@ class LayoutTest(SizeTestCase):
             self.export(name, out)
             self.assert_file(out)
         with self.pool.open(name) as image:
-            header_backup.restore(image, saved)
+            header_backup.restore(image, saved, force=True)
             # The header stays, the data goes, in pieces.
             offset = describe.describe_image(image)["data_offset"]
             image.zero(offset, image.size() - offset)

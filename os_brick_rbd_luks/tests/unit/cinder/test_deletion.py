@@ -74,6 +74,24 @@ class EraseTest(base.DriverTestCase):
         self.assert_erased(found, areas, passphrase)
         self.assert_nothing_left()
 
+    @ddt.data(
+        ("no magic", 0, bytes(6)), ("another version", 6, b"\0\7"),
+        ("damaged LUKS1", 8, b"\xff"), ("detached", 104, bytes(4)),
+        ("another's", 0, b"LABELONE"))
+    @ddt.unpack
+    def test_header_that_cannot_be_used(self, _name, offset, data):
+        """The key is gone already: it is overwritten, and it goes."""
+        volume = self.filled("luks")
+        areas = self.areas(volume)
+        self.content(volume).write(offset, data)
+        self.delete(volume)
+        found, = self.deleted
+        for place, old in areas:
+            new = found.read(place, len(old))
+            same = sum(a == b for a, b in zip(old, new))
+            self.assertLess(same, len(old) / 64, f"area at {place}")
+        self.assert_nothing_left()
+
     def test_not_without_the_option(self):
         self.option(rbd_luks_erase_on_delete=False)
         volume = self.filled()

@@ -84,11 +84,14 @@ class TemplateTest(testtools.TestCase):
 class FamilyTest(testtools.TestCase):
     """Damage, wrong passphrase and I/O failure are never the same class."""
 
-    @ddt.data(("HeaderError", ["NotLuks", "UnsupportedHeader",
-                               "CorruptHeader", "HeaderLimitExceeded"]),
-              ("KeyslotError", ["WrongPassphrase", "WrongVolumeKey",
+    @ddt.data(("HeaderError", ["NotLuks", "OnlySecondCopy", "NoPayload",
+                               "UnsupportedHeader",
+                               "CorruptHeader", "UnexpectedMetadata",
+                               "HeaderLimitExceeded"]),
+              ("KeyslotError", ["WrongPassphrase", "KeyslotsNotTried",
+                                "WrongVolumeKey",
                                 "KeyslotNotFound", "KeyslotInUse",
-                                "NoFreeKeyslot"]),
+                                "NoFreeKeyslot", "NoRoomForKeyslot"]),
               ("OperationRefused", ["AlreadyFormatted", "ImageNotEmpty",
                                     "LastKeyslot", "HeaderChanged",
                                     "DamagedHeaderCopy",

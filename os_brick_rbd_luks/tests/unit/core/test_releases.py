@@ -158,7 +158,9 @@ class BackupTest(testtools.TestCase):
         volume = self.volume(vector)
         image = volume.image()
         keyslots.replace(image, volume["passphrases"][0].encode(), NEW)
-        header_backup.restore(image, vector.data())
+        self.assertRaises(exception.OperationRefused, header_backup.restore,
+                          image, vector.data())
+        header_backup.restore(image, vector.data(), force=True)
         self.assertIsNone(opens(image, NEW.decode()))
         for passphrase in volume["passphrases"]:
             self.assertEqual(volume["volume_key"],

@@ -103,13 +103,15 @@ class SizeTest(testtools.TestCase):
 #: cryptsetup(8), "RETURN CODES".
 CODES = {
     1: ("RBDLuksError", "KeyslotError", "WrongVolumeKey", "KeyslotNotFound",
-        "KeyslotInUse", "NoFreeKeyslot", "InvalidParameter",
+        "KeyslotInUse", "NoFreeKeyslot", "NoRoomForKeyslot",
+        "InvalidParameter",
         "LibvirtError", "MissingDependency", "UnsupportedCeph",
         # The command raises none of these.
         "MissingSecret", "NotMarked", "UnknownMark", "UnsupportedHypervisor",
         "NoHotplug"),
-    2: ("WrongPassphrase", "PassphraseUnavailable"),
-    4: ("HeaderError", "NotLuks", "UnsupportedHeader", "CorruptHeader",
+    2: ("WrongPassphrase", "KeyslotsNotTried", "PassphraseUnavailable"),
+    4: ("HeaderError", "NotLuks", "OnlySecondCopy", "NoPayload",
+        "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
         "ImageIOError", "ClusterUnreachable", "NoKeyring", "CopyFailed",

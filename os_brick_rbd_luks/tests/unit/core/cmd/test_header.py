@@ -94,8 +94,12 @@ class RestoreTest(HeaderTestCase):
                 self.saved, *argv)
 
     def test_restore(self):
+        self.json(*self.restore())
         self.rekey()
-        facts = self.json(*self.restore())
+        before = self.content()
+        self.assertIn("--force", self.error(5, *self.restore()))
+        self.assert_same_bytes(before, self.content())
+        facts = self.json(*self.restore("--force"))
         self.assertEqual([0], [slot["keyslot"]
                                for slot in facts["keyslots"]])
         self.assertEqual(units.MIB, facts["decrypted_size"])

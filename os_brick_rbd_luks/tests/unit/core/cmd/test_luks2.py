@@ -136,7 +136,8 @@ class Luks2Test(Luks2TestCase):
         self.assertEqual(16 * units.MIB, self.json(
             "header", "backup", self.target, "--file", saved)["size"])
         self.json("rekey", self.target, *self.key, *self.new)
-        self.json("header", "restore", self.target, "--file", saved)
+        self.json("header", "restore", self.target, "--file", saved,
+                  "--force")
         self.assertEqual(0, self.keyslot(base.OLD))
 
     def test_erase(self):

@@ -118,6 +118,16 @@ class VolumeSourceTest(source_cases.SourceTestCase):
             self.assertIs(expected, sources.is_encrypted(
                 self.store, "source", snapshot))
 
+    @ddt.data(b"SKUL\xba\xbe\0\2" + (16384).to_bytes(8, "big"),
+              b"LDBR\xba\xbe\0\2" + (16384).to_bytes(8, "big"))
+    def test_second_copy_alone_is_data(self, block):
+        """Anybody who may write to a plain image can put one there."""
+        self.make("plain")
+        self.store.contents["source"].write(16384, block)
+        self.assertFalse(sources.is_encrypted(self.store, "source"))
+        with self.opened() as source:
+            self.assertIsNone(source.header)
+
     # who else is at it
 
     @ddt.data("plain", "luks1")

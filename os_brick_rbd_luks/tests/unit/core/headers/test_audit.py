@@ -133,12 +133,14 @@ class AuditTest(base.OperationsTestCase):
     def test_payload_behind_the_end(self):
         image = self.make_volume()
         image.resize(units.MIB)
-        self.assert_problems(image, "damaged header")
+        self.assert_problems(image, "no payload")
 
     def test_header_that_asks_for_too_much(self):
         image = self.make_volume()
         image.content.write(164, b"\xff\xff\xff\xff")
-        self.assert_problems(image, "damaged header")
+        self.assert_problems(image, "no keyslot")
+        image.content.write(108, b"\0\0\xff\xff")
+        self.assert_problems(image, "not inspected")
 
     @ddt.data((detect.MAGIC + b"\0\2", "luks2", "damaged header"),
               (detect.CLONE_MAGIC + b"\0\1", "luks1 (librbd clone)",

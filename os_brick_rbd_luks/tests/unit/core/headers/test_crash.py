@@ -145,7 +145,8 @@ class CrashTest(base.OperationsTestCase):
         keyslots.replace(image, base.OLD, base.NEW)
         keyslots.replace(image, base.OTHER, b"newest")
         for cut, left in self.cuts(
-                image, lambda image: header_backup.restore(image, saved),
+                image, lambda image: header_backup.restore(
+                    image, saved, force=True),
                 places):
             now = [self.opens(left, passphrase)
                    for passphrase in (base.NEW, b"newest")]

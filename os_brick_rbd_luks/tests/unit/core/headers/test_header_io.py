@@ -74,9 +74,12 @@ class ReadHeaderTest(base.OperationsTestCase):
     def test_payload_behind_the_end(self):
         image = self.make_volume()
         image.resize(4 * units.MIB - 512)
-        error = self.assertRaises(exception.CorruptHeader,
+        error = self.assertRaises(exception.NoPayload,
                                   header_io.read_header, image)
-        self.assertEqual(("payload_offset", 104), (error.field, error.offset))
+        self.assertEqual((4 * units.MIB - 512, 4 * units.MIB),
+                         (error.size, error.data_offset))
+        self.assertEqual(4 * units.MIB, header_io.read_header(
+            image, backup=True).data_offset)
 
     def test_payload_of_nothing(self):
         image = self.make_volume()

@@ -123,11 +123,11 @@ class FormatTest(luks2_volumes.Luks2TestCase):
 
     @ddt.data(0, 16384, 32768)
     def test_what_is_left_of_a_header_is_refused(self, damaged):
-        """A second copy alone is a volume, too."""
+        """A second copy alone is data like any other."""
         image = self.make_volume()
         self.patch_header(image, 0, bytes(damaged))
         call = lambda: formatting.format_image(image, base.NEW, QUICK)  # noqa
-        if damaged == 32768:
+        if damaged:
             self.assert_untouched(image, call, exception.ImageNotEmpty)
         else:
             error = self.assert_untouched(image, call,
@@ -207,7 +207,7 @@ class ReadTest(luks2_volumes.Luks2TestCase):
         done, header = self.reads(image)
         self.assertEqual([(0, 32768), (0, 2 * size)], done)
         self.assertEqual(volume.header, header)
-        for place in (0, 8, 20, 5000):
+        for place in (6, 8, 20, 5000):
             self.damage(image, place)
             done, header = self.reads(image)
             self.assertLessEqual(len(done), 12)
@@ -216,7 +216,7 @@ class ReadTest(luks2_volumes.Luks2TestCase):
 
     def test_one_more_read_for_a_damaged_copy(self):
         image = self.make_volume()
-        for place in (0, 20, 20000):
+        for place in (6, 20, 20000):
             self.damage(image, place)
             done, header = self.reads(image)
             self.assertEqual([(0, 32768)], done)
@@ -230,15 +230,16 @@ class ReadTest(luks2_volumes.Luks2TestCase):
         self.assertRaises(exception.NotLuks, header_io.read_header, image)
         whole = self.make_volume().content.read(0, size)
         self.patch_header(image, 0, whole)
-        self.assertRaises((exception.NotLuks, exception.CorruptHeader),
-                          header_io.read_header, image)
+        self.assertRaises(
+            (exception.NotLuks, exception.CorruptHeader, exception.NoPayload),
+            header_io.read_header, image)
 
     def test_payload_behind_the_end(self):
         image = self.make_volume()
         image.resize(16 * units.MIB - 512)
-        error = self.assertRaises(exception.CorruptHeader,
+        error = self.assertRaises(exception.NoPayload,
                                   header_io.read_header, image)
-        self.assertEqual("segments.0.offset", error.field)
+        self.assertEqual(16 * units.MIB, error.data_offset)
         image.resize(16 * units.MIB)
         header_io.read_header(image)
 
@@ -355,10 +356,12 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
         for call in (lambda: keyslots.add(image, base.OLD, base.NEW),
                      lambda: keyslots.replace(image, base.OLD, base.NEW),
                      lambda: keyslots.remove(image, base.OLD),
-                     lambda: keyslots.remove_number(image, 1, None),
-                     lambda: erase.erase(image)):
+                     lambda: keyslots.remove_number(image, 1, None)):
             self.assert_untouched(image, call, exception.DamagedHeaderCopy)
         self.assertTrue(self.opens(image, base.OLD))
+        # To destroy, no good copy is needed.
+        self.assertEqual([0, 1], erase.erase(image))
+        self.assertEqual((), header_io.read_header(image).keyslots)
 
     def test_requirement_refuses_all_but_describing(self):
         image = self.make_volume(base.OLD, base.OTHER)
@@ -370,11 +373,12 @@ class KeyslotsTest(luks2_volumes.Luks2TestCase):
                      lambda: keyslots.replace(image, base.OLD, base.NEW),
                      lambda: keyslots.remove(image, base.OLD),
                      lambda: keyslots.remove_number(image, 1, None),
-                     lambda: erase.erase(image),
                      lambda: header_backup.restore(image, saved)):
             error = self.assert_untouched(image, call,
                                           exception.UnsupportedHeader)
             self.assertIn("online-reencrypt-v2", error.what)
+        self.assert_untouched(image, lambda: erase.erase(image),
+                              exception.OperationRefused)
         facts = describe.describe_image(image)
         self.assertEqual(["online-reencrypt-v2"], facts["requirements"])
         self.assertIn("requirement: online-reencrypt-v2",
@@ -462,7 +466,7 @@ class AuditTest(luks2_volumes.Luks2TestCase):
                          (report.type, report.decrypted_size,
                           report.keyslots, report.problems))
 
-    @ddt.data((20, "the primary one"), (0, "the primary one"),
+    @ddt.data((20, "the primary one"), (6, "the primary one"),
               (16400, "the secondary one"))
     @ddt.unpack
     def test_damaged_copy(self, place, which):
@@ -496,7 +500,106 @@ class AuditTest(luks2_volumes.Luks2TestCase):
         image = self.make_volume()
         self.change_tree(image, lambda tree: tree["keyslots"]["0"][
             "kdf"].update(iterations=2 ** 32 - 1))
-        self.assertEqual(["damaged header"], self.starts(image))
+        self.assertEqual(["no keyslot"], self.starts(image))
+
+    def test_only_a_second_copy(self):
+        image = self.make_volume()
+        self.damage(image, 0)
+        report = audit.audit(image)
+        self.assertEqual("none", report.type)
+        self.assertIn("second copy", report.problems[0])
+        self.assertIn("16384", report.problems[0])
+
+
+def _label(text):
+    def change(case, image):
+        header = header_io.read_header(image)
+        primary = dataclasses.replace(
+            header.primary, label=text.ljust(48, b"\0")).seal(
+                header.metadata.area())
+        case.patch_header(image, 0, dataclasses.replace(
+            header, primary=primary, ailment=None).pack())
+    return change
+
+
+def _tree(path, value):
+    def change(case, image):
+        def edit(tree):
+            *parents, name = path
+            for parent in parents:
+                tree = tree[parent]
+            tree[name] = value
+        case.change_tree(image, edit)
+    return change
+
+
+#: What somebody may do to a healthy header, and whether we can use it then.
+HEALTHY = {
+    "label in UTF-8": (_label("Daten-für-Büro".encode()), True),
+    "label of 48 bytes": (_label(b"x" * 48), True),
+    "label that is no text": (_label(b"\xff\xfe\x1b[2J"), True),
+    "dear keyslot": (_tree(("keyslots", "1", "kdf", "iterations"),
+                           60_000_000), True),
+    "keyslot of 4 GiB": (_tree(("keyslots", "1", "kdf"), {
+        "type": "argon2id", "time": 4, "memory": 2 ** 22, "cpus": 4,
+        "salt": "AAAAAAAAAAAAAAAAAAAAAA=="}), True),
+    "dear digest": (_tree(("digests", "0", "iterations"), 2 ** 31), True),
+    "requirement": (_tree(("config", "requirements"),
+                          {"mandatory": ["later"]}), True),
+    "large keyslots area": (_tree(("config", "keyslots_size"),
+                                  str(2 ** 40)), False),
+    "priority of a later version": (_tree(("keyslots", "1", "priority"), 7),
+                                    False),
+    "area of a later version": (_tree(("keyslots", "1", "area", "type"),
+                                      "later"), False),
+}
+
+
+@ddt.ddt
+class HealthyTest(luks2_volumes.Luks2TestCase):
+    """Refused is not damaged: a right checksum proves it."""
+
+    def changed(self, name):
+        """A volume with an older backup, and a header that was changed."""
+        image = self.make_volume()
+        saved = header_backup.backup(image)
+        keyslots.replace(image, base.OLD, base.NEW)
+        change, readable = HEALTHY[name]
+        change(self, image)
+        return image, saved, readable
+
+    @ddt.data(*HEALTHY)
+    def test_not_overwritten(self, name):
+        image, saved, _readable = self.changed(name)
+        error = self.assert_untouched(
+            image, lambda: header_backup.restore(image, saved),
+            (exception.OperationRefused, exception.UnsupportedHeader))
+        self.assertNotIn("restore it from", str(error))
+        if name == "requirement":
+            # To restore amid a re-encryption would lose data for certain.
+            self.assert_untouched(
+                image, lambda: header_backup.restore(
+                    image, saved, force=True), exception.UnsupportedHeader)
+            return
+        header_backup.restore(image, saved, force=True)
+        self.assertTrue(self.opens(image, base.OLD))
+
+    @ddt.data(*(name for name in HEALTHY if "label" in name))
+    def test_label_is_kept_and_shown(self, name):
+        image, _saved, _readable = self.changed(name)
+        before = image.content.read(24, 48)
+        keyslots.add(image, base.NEW, base.OTHER)
+        self.assertEqual(before, image.content.read(24, 48))
+        self.assertEqual(before, image.content.read(16384 + 24, 48))
+        self.assertTrue(str(describe.describe_image(image)).isprintable())
+
+    @ddt.data(*HEALTHY)
+    def test_not_called_damaged(self, name):
+        image, _saved, readable = self.changed(name)
+        problems = " ".join(audit.audit(image).problems)
+        self.assertNotIn("damaged", problems)
+        if readable:
+            describe.describe_image(image)
 
 
 @ddt.ddt
@@ -515,7 +618,7 @@ class BackupTest(luks2_volumes.Luks2TestCase):
         key = self.volume_key(image, base.OLD)
         keyslots.replace(image, base.OLD, base.NEW)
         keyslots.replace(image, base.NEW, base.OTHER)
-        header = header_backup.restore(image, saved)
+        header = header_backup.restore(image, saved, force=True)
         self.assertEqual(key, self.volume_key(image, base.OLD))
         self.assertFalse(self.opens(image, base.OTHER))
         self.assertEqual(header.metadata,
@@ -542,7 +645,7 @@ class BackupTest(luks2_volumes.Luks2TestCase):
         self.damage(image, 16404)
         self.assert_untouched(
             image, lambda: header_backup.restore(image, saved),
-            exception.DamagedHeaderCopy)
+            exception.OperationRefused)
         header_backup.restore(image, saved, force=True)
         self.assertTrue(self.opens(image, base.OLD))
 
@@ -652,7 +755,7 @@ class CloneTest(luks2_volumes.Luks2TestCase):
             keyslots.replace(image, base.OLD, base.NEW)
             keyslots.remove(image, base.OTHER)
             self.assertTrue(self.opens(image, base.NEW))
-            header_backup.restore(image, saved)
+            header_backup.restore(image, saved, force=True)
             self.assertTrue(self.opens(image, base.OLD))
             erase.erase(image)
             self.assertEqual(detect.CLONE_MAGIC, image.read(0, 6))
@@ -669,10 +772,10 @@ class CloneTest(luks2_volumes.Luks2TestCase):
             self.patch_header(image, 0, bytes(packed))
             flattened = header_backup.backup(image)
             keyslots.replace(image, base.OLD, base.NEW)
-            header_backup.restore(image, saved)
+            header_backup.restore(image, saved, force=True)
             self.assertEqual(detect.MAGIC, image.read(0, 6))
             self.assertTrue(self.opens(image, base.OLD))
             image = self.make_clone(kind)
             self.patch_header(image, 0, saved[:4 * units.MIB])
-            header_backup.restore(image, flattened)
+            header_backup.restore(image, flattened, force=True)
             self.assertEqual(detect.CLONE_MAGIC, image.read(0, 6))

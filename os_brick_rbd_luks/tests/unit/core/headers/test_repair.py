@@ -100,6 +100,24 @@ class RecoverTest(luks2_volumes.Luks2TestCase):
         self.assertEqual("primary", repair.repair(image, force=True))
         self.assertTrue(self.opens(image, base.OLD))
 
+    @ddt.data((512, b"LABELONE"), (1024, b"x"), (8192, b"text"),
+              (16383, b"\1"))
+    @ddt.unpack
+    def test_something_else_behind_zeros(self, place, data):
+        """LVM leaves the first sector, and has its label in the second."""
+        image = self.make_volume()
+        self.patch_header(image, 0, bytes(16384))
+        self.patch_header(image, place, data)
+        self.assert_untouched(image, lambda: repair.repair(image),
+                              exception.OperationRefused)
+        self.assertEqual("primary", repair.repair(image, force=True))
+
+    def test_something_else_in_what_begins_like_a_header(self):
+        image = self.make_volume()
+        self.patch_header(image, 512, b"LABELONE")
+        self.assert_untouched(image, lambda: repair.repair(image),
+                              exception.OperationRefused)
+
     def test_changed_meanwhile(self):
         image = self.make_volume()
         self.damage(image, 20)

@@ -192,7 +192,7 @@ class ResizeTest(ResizeTestCase):
         """Where the payload should begin is nothing."""
         content = self.volume()
         content.resize(3 * units.MIB)
-        self.refused(exception.CorruptHeader, units.MIB)
+        self.refused(exception.NoPayload, units.MIB)
 
     @ddt.data(({"size": str(units.MIB)}, "fixed size"),
               ({"iv_tweak": "8"}, "IVs that begin with 8"),

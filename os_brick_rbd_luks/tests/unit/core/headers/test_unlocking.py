@@ -15,10 +15,12 @@
 from __future__ import annotations
 
 import ddt
+import fixtures
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.tests.unit.core.headers import base
 
 
@@ -54,13 +56,58 @@ class UnlockTest(base.OperationsTestCase):
         self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.OLD, 1)
 
-    def test_keyslots_that_cost_minutes(self):
-        image = self.make_volume(base.OLD, base.NEW)
-        for number in (0, 1):
-            self.patch_keyslot(image, number, "iterations",
-                               (40_000_000).to_bytes(4, "big"))
-        self.assert_untouched(image, lambda: unlocking.unlock(image, base.OLD),
-                              exception.HeaderLimitExceeded)
+    def dear(self, *iterations):
+        """A volume with a keyslot of that many iterations for each."""
+        passphrases = [b"%d" % number for number in range(len(iterations))]
+        image = self.make_volume(*passphrases)
+        for number, count in enumerate(iterations):
+            if count:
+                self.patch_keyslot(image, number, "iterations",
+                                   count.to_bytes(4, "big"))
+        return image
+
+    def cheap(self, iterations):
+        """Let an attempt cost less than a minute."""
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{limits.__name__}.MAX_TOTAL_ITERATIONS", iterations))
+
+    def test_attempt_ends_when_it_has_cost_a_minute(self):
+        self.cheap(60_000)
+        image = self.dear(50_000, 40_000, 0)
+        error = self.assert_untouched(
+            image, lambda: unlocking.unlock(image, base.OLD),
+            exception.KeyslotsNotTried)
+        # The cheapest come first, and all that fit are tried.
+        self.assertEqual("0", error.keyslots)
+        self.assertEqual(2, unlocking.unlock(image, b"2").keyslot)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
+                          base.OLD, 0)
+
+    def test_dearest_alone_is_tried(self):
+        self.cheap(1000)
+        image = self.dear(50_000)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
+                          base.OLD)
+
+    @ddt.data(0, 1, 2)
+    def test_keyslot_beyond_the_limits_hinders_no_other(self, number):
+        image = self.dear(*(60_000_000 if number == at else 0
+                            for at in range(3)))
+        for other in {0, 1, 2} - {number}:
+            self.assertEqual(other, unlocking.unlock(
+                image, b"%d" % other).keyslot)
+        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
+                          b"%d" % number)
+        error = self.assertRaises(exception.HeaderLimitExceeded,
+                                  unlocking.unlock, image, b"x", number)
+        self.assertEqual(60_000_000, error.value)
+        self.assertIn("60000000 iterations", header_io.read_header(
+            image).keyslot(number).foreign)
+
+    def test_all_beyond_the_limits(self):
+        image = self.dear(60_000_000)
+        self.assertRaises(exception.HeaderLimitExceeded, unlocking.unlock,
+                          image, b"0")
 
     @ddt.data(1, 7, 8, -1)
     def test_keyslot_not_in_use(self, number):

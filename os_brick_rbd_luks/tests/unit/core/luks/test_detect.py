@@ -61,21 +61,22 @@ class DetectTest(testtools.TestCase):
 
     @ddt.data(*detect.LUKS2_SIZES)
     def test_second_copy(self, offset):
-        """It counts when there is no first one, at its own place."""
+        """At its own place; alone it is data like any other."""
         block = second(offset)
         self.assertTrue(detect.is_secondary(block, offset))
         data = bytes(offset) + block
         self.assertEqual((offset,), detect.secondaries(data))
-        self.assertIs(detect.Format.LUKS2, detect.detect(data))
+        self.assertIs(detect.Format.NONE, detect.detect(data))
         clone = data.replace(b"SKUL", b"LDBR")
-        self.assertIs(detect.Format.LUKS2_CLONE, detect.detect(clone))
+        self.assertEqual((offset,), detect.secondaries(clone))
+        self.assertIs(detect.Format.NONE, detect.detect(clone))
         moved = data + bytes(512)
         for other in (moved[512:], bytes(512) + data, data[:-1]):
             self.assertIs(detect.Format.NONE, detect.detect(other))
         self.assertIs(detect.Format.LUKS1, detect.detect(
             b"LUKS\xba\xbe\0\1" + data[8:]))
-        self.assertIs(detect.Format.LUKS2, detect.detect(
-            b"LUKS\xba\xbe\0\3" + data[8:]))
+        self.assertRaises(exception.UnsupportedHeader, detect.detect,
+                          b"LUKS\xba\xbe\0\3" + data[8:])
 
     def test_several_second_copies(self):
         data = bytearray(2 ** 20)

@@ -91,9 +91,6 @@ TABLE = (
     case("key too long for the areas", "key_bytes", word(64), CORRUPT,
          "key_block[1].key_material_offset"),
     case("no digest iterations", "mk_digest_iter", word(0), CORRUPT),
-    case("digest iterations beyond the limit", "mk_digest_iter",
-         word(limits.MAX_ITERATIONS + 1), LIMIT),
-    case("huge digest iterations", "mk_digest_iter", word(HUGE), LIMIT),
     case("detached", "payload_offset", word(0), UNSUPPORTED,
          "a detached header (payload_offset 0)"),
     case("payload on the header", "payload_offset", word(1), CORRUPT,
@@ -102,9 +99,6 @@ TABLE = (
          "key_block[0].key_material_offset"),
     case("payload on the last area", "payload_offset", word(1028), CORRUPT,
          "key_block[7].key_material_offset"),
-    case("iterations beyond the limit", "iterations",
-         word(limits.MAX_ITERATIONS + 1), LIMIT, keyslot=0),
-    case("huge iterations", "iterations", word(HUGE), LIMIT, keyslot=1),
     *keyslots(),
     case("area equal to another", "key_material_offset", word(8), CORRUPT,
          keyslot=1),
@@ -134,6 +128,18 @@ HARMLESS = (
          word(limits.MAX_ITERATIONS), None, keyslot=0),
     case("as many digest iterations as allowed", "mk_digest_iter",
          word(limits.MAX_ITERATIONS), None),
+)
+
+
+#: Accepted, but keyslots 0 and 1 are of no use, or one of them.
+DEAR = (
+    case("digest iterations beyond the limit", "mk_digest_iter",
+         word(limits.MAX_ITERATIONS + 1), LIMIT, [0, 1]),
+    case("huge digest iterations", "mk_digest_iter", word(HUGE), LIMIT,
+         [0, 1]),
+    case("iterations beyond the limit", "iterations",
+         word(limits.MAX_ITERATIONS + 1), LIMIT, [0], keyslot=0),
+    case("huge iterations", "iterations", word(HUGE), LIMIT, [1], keyslot=1),
 )
 
 
@@ -178,8 +184,25 @@ class HostileHeaderTest(testtools.TestCase):
         error = self.assertRaises(expected, luks1.Luks1Header.parse,
                                   changed(offset, data))
         self.assertEqual(int.from_bytes(data, "big"), error.value)
-        self.assertIn(error.limit, (limits.MAX_KEY_BYTES,
-                                    limits.MAX_ITERATIONS))
+        self.assertEqual(limits.MAX_KEY_BYTES, error.limit)
+
+    @ddt.data(*DEAR)
+    @ddt.unpack
+    def test_dear_keyslots_spoil_no_header(self, name, offset, data, expected,
+                                           useless):
+        packed = changed(offset, data)
+        header = luks1.Luks1Header.parse(packed)
+        self.assertEqual(packed, header.pack(), name)
+        self.assertEqual(useless, [slot.number for slot in header.keyslots
+                                   if not slot.usable])
+        for slot in header.keyslots:
+            self.assertIsNone(slot.damage)
+            if slot.number in useless:
+                error = self.assertRaises(
+                    expected, header.open_keyslot, slot.number,
+                    bytes(slot.length), base.OLD)
+                self.assertEqual(int.from_bytes(data, "big"), error.value)
+                self.assertEqual(limits.MAX_ITERATIONS, error.limit)
 
     @ddt.data(*HARMLESS)
     @ddt.unpack

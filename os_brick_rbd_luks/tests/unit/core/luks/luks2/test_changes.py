@@ -110,9 +110,10 @@ class AddTest(testtools.TestCase):
         ends = [slot.offset + slot.length
                 for slot in volume.header.keyslots]
         self.assertLessEqual(max(ends), units.MIB)
-        error = self.assertRaises(exception.NoFreeKeyslot, base.add, volume,
-                                  b"more")
-        self.assertEqual(count, error.count)
+        error = self.assertRaises(exception.NoRoomForKeyslot, base.add,
+                                  volume, b"more")
+        self.assertEqual(("keyslots area", units.MIB - 32768),
+                         (error.what, error.size))
 
     def test_until_the_numbers_are_used_up(self):
         volume = base.bare(data_offset=4 * units.MIB, hdr_size=32768)
@@ -131,9 +132,9 @@ class AddTest(testtools.TestCase):
         tree["x"] = "x" * (12287 - len(volume.header.metadata.text) - 7)
         full = luks2.Luks2Header.parse(base.craft(volume.header, tree))
         self.assertEqual(12287, len(full.metadata.text))
-        error = self.assertRaises(exception.NoFreeKeyslot, full.add,
+        error = self.assertRaises(exception.NoRoomForKeyslot, full.add,
                                   volume.key, base.NEW)
-        self.assertEqual(1, error.count)
+        self.assertEqual(("metadata area", 12288), (error.what, error.size))
         # What is smaller still fits.
         self.assertEqual((), full.erase([0]).header.keyslots)
 

@@ -98,7 +98,7 @@ class BuildTest(testtools.TestCase):
     @ddt.data("", "x" * 40, "a\nb")
     def test_bad_uuid(self, uuid):
         self.assertRaises(
-            exception.CorruptHeader, luks2.Luks2Header.build, bytes(16),
+            exception.InvalidParameter, luks2.Luks2Header.build, bytes(16),
             cipher_spec="aes-cbc-plain64", hash_name="sha256",
             data_offset=units.MIB, uuid=uuid)
 

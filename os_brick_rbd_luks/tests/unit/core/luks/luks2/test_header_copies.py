@@ -289,7 +289,7 @@ class SeqidTest(testtools.TestCase):
     def test_newer_copy_that_we_must_not_use(self, which):
         """It is not passed over for an older one."""
         tree = base.tree(self.volume)
-        tree["keyslots"]["0"]["kdf"]["iterations"] = 2 ** 32 - 1
+        tree["config"]["keyslots_size"] = str(2 ** 40)
         limit = luks2.jsontext.encode(tree)
         texts = {"first" if which == PRIMARY else "second": limit}
         seqids = (8, 7) if which == PRIMARY else (7, 8)
