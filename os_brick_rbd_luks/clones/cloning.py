@@ -39,7 +39,6 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import holes
-from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 
 LOG = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         if flatten and opened.header.clone:
             layers = [old_passphrase,
                       *decryption.below(source, fetch)]
-    wanted = _wanted(decrypted, size)
+    wanted = _wanted(decrypted, size, opened.header.sector_size)
     if not flatten and engines.fails_on_deep_clones(opened.header,
                                                     store.librbd):
         _refuse_deep(is_clone, decrypted, wanted, store.librbd)
@@ -148,7 +147,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
         decrypted = source.size() - shared
         period = source.stripe_period()
     offset = formatting.data_offset(period, options)
-    wanted = _wanted(decrypted, size)
+    wanted = _wanted(decrypted, size, formatting.sector_size(options))
     if wanted + offset < decrypted + shared and wanted % period:
         # Cutting an object makes librbd copy up what is left of it, which is
         # cipher text of another layer.
@@ -178,16 +177,19 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     return header
 
 
-def _wanted(decrypted: int, size: Optional[int]) -> int:
-    if size is not None and size < decrypted:
+def _wanted(decrypted: int, size: Optional[int], sector: int) -> int:
+    """The decrypted size of a clone.
+
+    :param sector: bytes of the sectors of its payload
+    """
+    if size is None:
+        return decrypted
+    if size < decrypted:
         raise exception.InvalidParameter(
             name="size", value=size,
             reason=f"is less than the {decrypted} bytes of the source")
-    if size is not None and size % cipher.SECTOR:
-        raise exception.InvalidParameter(
-            name="size", value=size,
-            reason=f"is not a multiple of {cipher.SECTOR} bytes")
-    return decrypted if size is None else size
+    formatting.check_size(size, sector)
+    return size
 
 
 @contextlib.contextmanager

@@ -170,7 +170,7 @@ def _data_offset(image: base.Image, options: Options) -> int:
 
 def _write(image: base.Image, start: bytes, passphrase: bytes,
            options: Options, wipe: Tuple[plans.Stage, ...] = (),
-           safe: Callable[[], None] = lambda: None) -> header_io.Header:
+           safe: Optional[Callable[[], None]] = None) -> header_io.Header:
     check(passphrase, options)
     change = _new_header(passphrase, options, _data_offset(image, options))
     header_io.apply(image, _plan(change, start, wipe), destructive=True,

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Callable, Iterable, TypeVar, Union
+from typing import Any, Callable, Iterable, Optional, TypeVar, Union
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -145,28 +145,36 @@ def format_of(start: bytes, second_copy: bool = False) -> detect.Format:
 
 @names_image
 def apply(image: base.Image, plan: plans.Plan, destructive: bool = False,
-          check: Callable[[], None] = lambda: None) -> None:
+          check: Optional[Callable[[], None]] = None) -> None:
     """Write *plan* under the image's lock, a flush behind each stage.
 
-    Before each further stage the lock is renewed and what was written before
-    is read again: a client that was stopped for longer than a lock lasts may
-    have come between.
+    Immediately before each stage the lock is renewed and what is there is read
+    again: a lock runs out, and while a client was stopped, or has looked at a
+    large image for longer than that, another may have come between. Before
+    each further write of a stage the lock is renewed, too.
 
     :param destructive: refuse while anybody else has the image open
-    :param check: called under the lock before anything is written
+    :param check: called under the lock before anything is written; it may take
+        longer than a lock lasts
     :raises HeaderChanged: the image is no longer what the plan expects
     :raises ImageLocked: somebody else has it open, or changes the header
     """
     with image.lock() as lock:
+        before = plan.expected
+        if check:
+            _compare(image, before)
+            check()
+            lock.renew()
         if destructive:
             refuse_watchers(image)
-        _compare(image, plan.expected)
-        check()
         for number, stage in enumerate(plan.stages):
             if number:
                 lock.renew()
-                _compare(image, plan.stages[number - 1])
+            _compare(image, before)
+            before = stage
             for write in stage:
+                if write is not stage[0]:
+                    lock.renew()
                 LOG.debug("%s: stage %d: writing %d bytes at %d", image.name,
                           number, len(write.data), write.offset)
                 image.write(write.offset, write.data)

@@ -375,7 +375,9 @@ class Pool(ImageStore, Protocol):
 
 def is_zero(data: bytes) -> bool:
     """Whether there is nothing but zeros."""
-    return data.count(0) == len(data)
+    # Many times as fast as to count zeros, and as much shorter under Python's
+    # lock, which the other threads of a copy wait for.
+    return data == bytes(len(data))
 
 
 def remove_quietly(store: ImageStore, name: str) -> None:

@@ -63,8 +63,7 @@ def clone_own_key(chance: chances.Chance) -> Optional[steps.Step]:
 def odd_clone(chance: chances.Chance) -> Optional[steps.Step]:
     """Ask for a size that is not whole sectors."""
     image, snapshot, source = _source(chance, plain=False)
-    if (source is None or "odd-clone-size" in chance.ground.faults
-            or source.kind != "luks2"):
+    if source is None or source.kind != "luks2":
         return None
     return steps.Step(
         "clone_own_key",

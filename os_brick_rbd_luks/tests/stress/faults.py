@@ -25,9 +25,6 @@ KNOWN: Dict[str, str] = {
         "name, unformatted, with its source's passphrases, or without the "
         "note of which keys its layers need; the walk takes that for not "
         "made and removes it",
-    "odd-clone-size":
-        "a clone takes a size that is not whole sectors of 4096 bytes; the "
-        "walk asks for whole ones",
     "passphrase-twice":
         "a passphrase in two keyslots survives a re-key in the second one; "
         "the walk adds none that opens the volume already",

@@ -122,12 +122,14 @@ class OwnKeyTest(clone_cases.CloneTestCase):
                              self.source("luks1"), size=size)
         self.assertIn(str(SIZE), str(error))
 
-    @ddt.data(SIZE + 1, SIZE + 511)
-    def test_no_whole_sectors(self, size):
+    @ddt.data(("luks1", SIZE + 1, 512), ("luks1", SIZE + 511, 512),
+              ("luks2", SIZE + 512, 4096), ("luks2", SIZE + 4095, 4096))
+    @ddt.unpack
+    def test_no_whole_sectors(self, kind, size, sector):
         """As formatting: a guest could not see all of it."""
         error = self.refused(exception.InvalidParameter, self.own_key,
-                             self.source("luks1"), size=size)
-        self.assertIn("multiple of 512 bytes", str(error))
+                             self.source(kind), size=size)
+        self.assertIn(f"multiple of {sector} bytes", str(error))
 
     def test_into_another_pool(self):
         parent = self.source("luks1", store=self.images)
@@ -518,10 +520,12 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
 
     def test_no_whole_sectors(self):
         parent = self.source()
-        for size in (SIZE + 1, SIZE + 511):
+        for kind, size, sector in (
+                ("luks1", SIZE + 1, 512), ("luks1", SIZE + 511, 512),
+                ("luks2", SIZE + 512, 4096), ("luks2", SIZE + 4095, 4096)):
             error = self.refused(exception.InvalidParameter, self.own_header,
-                                 parent, "luks1", size=size)
-            self.assertIn("multiple of 512 bytes", str(error))
+                                 parent, kind, size=size)
+            self.assertIn(f"multiple of {sector} bytes", str(error))
 
     @ddt.data({"iterations": 999}, {"type": "luks3"}, {"key_bytes": 24},
               {"hash_name": "md5"}, {"cipher_spec": "serpent-xts-plain64"},

@@ -136,7 +136,7 @@ class CloneTest(CloneTestCase):
         self.encrypted()
         error = self.error(1, *self.argv(way, "--size", str(units.MIB + 1),
                                          *self.key))
-        self.assertIn("is not a multiple of 512 bytes", error)
+        self.assertIn("is not a positive multiple of 512 bytes", error)
         self.assertEqual(["golden"], self.pool.images())
 
     @ddt.data("--own-key", "--own-header")

@@ -59,9 +59,13 @@ class OperationsTestCase(testtools.TestCase):
         image.content.log.clear()
         return image
 
-    def disturbed(self, image, method, meanwhile):
-        """*image*, at whose first such call somebody else does something."""
-        planned = faults.Faults(faults.Fault(method, meanwhile=meanwhile))
+    def disturbed(self, image, method, meanwhile, number=1):
+        """*image*, at whose such call somebody else does something.
+
+        :param number: which one, from 1
+        """
+        planned = faults.Faults(faults.Fault(method, number,
+                                             meanwhile=meanwhile))
         self.addCleanup(planned.assert_happened)
         return planned.around(image)
 

@@ -88,6 +88,7 @@ class ReadHeaderTest(base.OperationsTestCase):
                          header_io.read_header(image).data_offset)
 
 
+@ddt.ddt
 class ApplyTest(base.OperationsTestCase):
 
     def test_order_of_writes_flushes_and_renewals(self):
@@ -95,7 +96,8 @@ class ApplyTest(base.OperationsTestCase):
         header_io.apply(image, PLAN)
         self.assertEqual(
             [("lock", 0, 0),
-             ("write", 4096, 10), ("write", 8192, 20), ("flush", 0, 0),
+             ("write", 4096, 10), ("renew", 0, 0), ("write", 8192, 20),
+             ("flush", 0, 0),
              ("renew", 0, 0), ("write", 0, 4), ("flush", 0, 0),
              ("renew", 0, 0), ("write", 4096, 10), ("flush", 0, 0),
              ("unlock", 0, 0)], image.content.log)
@@ -133,27 +135,40 @@ class ApplyTest(base.OperationsTestCase):
             self.assert_untouched(image, lambda: header_io.apply(image, PLAN),
                                   exception.ImageLocked)
 
-    def test_lock_lost_between_stages(self):
+    @ddt.data((1, [("write", 4096, 10)]),
+              (2, [("write", 4096, 10), ("write", 8192, 20),
+                   ("flush", 0, 0)]))
+    @ddt.unpack
+    def test_lock_lost(self, number, written):
+        """Within a stage of several writes, or between two stages."""
         image = self.make_image()
 
         def lose():
             raise exception.ImageLocked(holders="somebody quicker")
 
         self.assertRaises(exception.ImageLocked, header_io.apply,
-                          self.disturbed(image, "renew", lose), PLAN)
+                          self.disturbed(image, "renew", lose, number), PLAN)
         self.assertEqual(bytes(4), image.read(0, 4))
-        self.assertEqual(
-            [("write", 4096, 10), ("write", 8192, 20), ("flush", 0, 0)],
-            self.kinds(image, "write", "flush"))
+        self.assertEqual(written, self.kinds(image, "write", "flush"))
 
     def test_somebody_writes_between_stages(self):
         """One whose write took longer than its lock."""
         image = self.make_image()
         self.assertRaises(
             exception.HeaderChanged, header_io.apply, self.disturbed(
-                image, "renew", lambda: image.content.write(8192, b"!")),
+                image, "renew", lambda: image.content.write(8192, b"!"), 2),
             PLAN)
         self.assertEqual(bytes(4), image.read(0, 4))
+
+    def test_somebody_writes_while_a_large_image_is_looked_at(self):
+        """The lock lasted shorter than the look."""
+        image = self.make_image()
+        self.assertRaises(
+            exception.HeaderChanged, header_io.apply, image, PLAN,
+            check=lambda: image.content.write(1, b"!"))
+        self.assertEqual(b"\0!\0\0", image.read(0, 4))
+        self.assertEqual(["lock", "renew", "unlock"], [
+            event.kind for event in image.content.log])
 
     def test_check_is_made_under_the_lock(self):
         image = self.make_image()
