@@ -27,16 +27,19 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import threading
 from typing import Any, Dict, FrozenSet, List, Optional, Set, Tuple
 import uuid
 
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import native_threads
 from os_brick_rbd_luks.tests.fakes import clock as clocks
 from os_brick_rbd_luks.tests.fakes import objects as kept
 from os_brick_rbd_luks.tests.fakes import steps as stepping
 
 _IDS = itertools.count(1)
+
+#: As librbd's own locks: native threads wait for them, in any process.
+_THREADING = native_threads.original("threading")
 
 
 @dataclasses.dataclass(eq=False)
@@ -65,8 +68,8 @@ class Content:
     held_until: float = 0.0
     clock: clocks.Clock = dataclasses.field(default_factory=clocks.Clock)
     #: wakes those who wait for the lock
-    released: threading.Condition = dataclasses.field(
-        default_factory=threading.Condition)
+    released: Any = dataclasses.field(
+        default_factory=_THREADING.Condition)
     #: what it is a clone of, that snapshot, and how many bytes of it count
     parent: Optional[base.Parent] = None
     below: Optional[Content] = None
@@ -89,7 +92,7 @@ class Content:
     #: the open image that has librbd's exclusive lock
     owner: Any = None
     #: keeps writes of several threads apart
-    guard: Any = dataclasses.field(default_factory=threading.RLock)
+    guard: Any = dataclasses.field(default_factory=_THREADING.RLock)
     #: whether the OSDs tell holes from zeros, if they are asked to
     sparse_reads: bool = True
     #: those who keep it open, waited for or blocklisted

@@ -30,15 +30,19 @@ import dataclasses
 import functools
 import os
 import signal
-import threading
 import time
 from typing import Any, Callable, Dict, FrozenSet, List, Optional
+
+from os_brick_rbd_luks.image import native_threads
+
+#: Native threads wait for its lock, in any process.
+_THREADING = native_threads.original("threading")
 
 #: Methods whose results are wrapped, too: they open, make or lock something.
 #: ``__enter__`` is that of contexts that give another object.
 OPENING = frozenset((
     "__enter__", "clone", "connect", "create", "lock", "open",
-    "open", "open_snapshot", "open_source", "pool"))
+    "open_snapshot", "open_source", "pool"))
 
 
 @dataclasses.dataclass
@@ -105,7 +109,7 @@ class Faults:
         self.calls: Dict[str, int] = {}
         self.log: List[str] = []
         self._opening = opening
-        self._guard = threading.RLock()
+        self._guard = _THREADING.RLock()
 
     def around(self, thing: Any) -> Any:
         """An object that does what *thing* does, and fails as planned.
