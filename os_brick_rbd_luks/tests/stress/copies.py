@@ -69,7 +69,7 @@ def odd_clone(chance: chances.Chance) -> Optional[steps.Step]:
         "clone_own_key",
         {"image": image, "snapshot": snapshot, "name": chance.name(),
          "key": chance.one_of(source.keys), "new_key": chance.key(),
-         "size": source.size + 512, "flatten": True}, chance.model, (image,),
+         "size": source.size + 511, "flatten": True}, chance.model, (image,),
         refusal=(exception.InvalidParameter,))
 
 

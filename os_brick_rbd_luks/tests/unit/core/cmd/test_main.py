@@ -100,7 +100,7 @@ class MainTest(base.CommandTestCase):
 
     def test_not_enough_memory(self):
         self.make_volume()
-        self.patch("os_brick_rbd_luks.headers.unlocking.unlock",
+        self.patch("os_brick_rbd_luks.headers.unlocking.unlock_header",
                    mock.Mock(side_effect=MemoryError()))
         self.assertEqual("not enough memory", self.error(
             3, "verify", self.target, "--passphrase-file",
@@ -108,7 +108,7 @@ class MainTest(base.CommandTestCase):
 
     def test_interrupted(self):
         self.make_volume()
-        self.patch("os_brick_rbd_luks.headers.unlocking.unlock",
+        self.patch("os_brick_rbd_luks.headers.unlocking.unlock_header",
                    mock.Mock(side_effect=KeyboardInterrupt()))
         _output, errors = self.run_command(
             "verify", self.target, "--passphrase-file", self.file(base.OLD),

@@ -92,7 +92,7 @@ class DecodeTest(testtools.TestCase):
     def test_refused_as_a_header(self, text, reason):
         of = base.sample(base.OLD).header
         error = self.assertRaises(
-            exception.CorruptHeader, luks2.Luks2Header.parse,
+            exception.UnexpectedMetadata, luks2.Luks2Header.parse,
             base.craft(of, text))
         self.assertEqual(("JSON area", 4096), (error.field, error.offset))
         self.assertIn(reason, error.reason)
