@@ -67,7 +67,7 @@ def audit(image: base.Image) -> Report:
         return Report(name, size, None, [], [f"damaged header: {error.msg}"])
     except exception.HeaderError as error:
         return Report(name, size, None, [], [f"not inspected: {error.msg}"])
-    return Report(name, size, size - header.data_offset,
+    return Report(name, size, header_io.decrypted_size(header, size),
                   [slot.number for slot in header.keyslots],
                   problems(header, size, engines.Store.of(image)))
 
@@ -79,6 +79,9 @@ def problems(header: header_io.Header, size: int,
              for slot in header.keyslots if slot.damage]
     if isinstance(header, luks2.Luks2Header):
         found += _luks2_problems(header)
+    if "null" in header.cipher_spec or header.cipher_spec == "linear":
+        found.append(f"not encrypted: the cipher is {header.cipher_spec}, so "
+                     "what a guest writes is plain")
     if not any(slot.usable for slot in header.keyslots):
         found.append("no keyslot: no passphrase opens the volume")
     if header.data_offset % _GIB and not size % _GIB:

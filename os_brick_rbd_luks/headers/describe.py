@@ -31,7 +31,6 @@ def describe(header: header_io.Header, image_size: int) -> Dict[str, Any]:
     ``decrypted_size`` is what a guest sees, None of a header without a
     payload, which is a backup.
     """
-    size = image_size - header.data_offset
     facts: Dict[str, Any] = {
         "type": header.type,
         "uuid": header.uuid,
@@ -40,7 +39,7 @@ def describe(header: header_io.Header, image_size: int) -> Dict[str, Any]:
         "hash": header.hash_name,
         "data_offset": header.data_offset,
         "image_size": image_size,
-        "decrypted_size": size if size >= 0 else None,
+        "decrypted_size": header_io.decrypted_size(header, image_size),
         "clone": header.clone,
     }
     if isinstance(header, luks2.Luks2Header):

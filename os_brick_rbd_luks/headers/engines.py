@@ -27,6 +27,10 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 
+#: The hashes that QEMU has for LUKS (``qcrypto_hash``), in every release.
+_QEMU_HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512",
+                "ripemd160")
+
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
 _LIBRBD_CIPHER = "aes-xts-plain64"
 
@@ -87,6 +91,12 @@ def qemu_refusal(header: header_io.Header) -> Optional[str]:
         return "QEMU's luks driver knows only LUKS1"
     if header.cipher_spec not in cipher.SUPPORTED:
         return f"not known for cipher {header.cipher_spec}"
+    if header.hash_name not in _QEMU_HASHES:
+        return f"QEMU's luks driver has no hash {header.hash_name}"
+    for slot in header.keyslots:
+        if slot.damage:
+            return ("QEMU's luks driver refuses a header with a damaged "
+                    f"keyslot: {slot.number}")
     return _clone_refusal(header)
 
 

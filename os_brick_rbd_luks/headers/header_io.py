@@ -118,6 +118,19 @@ def parse(start: bytes, size: int, *, second_copy: bool = False,
     return header
 
 
+def decrypted_size(header: Header, image_size: int) -> Optional[int]:
+    """Bytes that a guest sees of an image: whole sectors of the payload.
+
+    :returns: None of a header without a payload, which is a backup
+    """
+    size = image_size - header.data_offset
+    if size < 0:
+        return None
+    if isinstance(header, luks2.Luks2Header) and header.segment.size:
+        size = min(size, header.segment.size)
+    return size - size % header.sector_size
+
+
 def format_of(start: bytes, second_copy: bool = False) -> detect.Format:
     """What an image with this *start* is to be read as.
 

@@ -27,7 +27,7 @@ from os_brick_rbd_luks.luks import limits
 
 #: Hashes we write headers with, and those we read.
 WRITABLE_HASHES = ("sha256", "sha512")
-READABLE_HASHES = ("sha1",) + WRITABLE_HASHES
+READABLE_HASHES = ("sha1", "sha224", "sha256", "sha384", "sha512")
 
 #: The least that LUKS1 allows. It is the default: a key manager's key is
 #: 256 random bits, which stretching cannot make harder to guess.

@@ -126,7 +126,9 @@ class TheirsTest(base.Cryptsetup):
         self.assert_dump_agrees(header_io.read_header(image))
         self.assertEqual(payload, self.content()[before.header.data_offset:])
 
-    @ddt.data(*base.every_format(("sha1",), ("sha256",), ("sha512",)))
+    @ddt.data(*base.every_format(("sha1",), ("sha256",), ("sha512",)),
+              ("aes-xts-plain64", 64, "sha224"),
+              ("aes-xts-plain64", 64, "sha384"))
     @ddt.unpack
     def test_every_format(self, spec, size, name):
         self.format("--cipher", spec, "--key-size", str(size * 8), "--hash",
@@ -163,7 +165,7 @@ class TheirsTest(base.Cryptsetup):
             [True, True, False],
             [self.opens(key) for key in (base.OLD, base.NEW, base.OTHER)])
 
-    @ddt.data(("--hash", "ripemd160"), ("--hash", "sha384"))
+    @ddt.data(("--hash", "ripemd160"), ("--hash", "whirlpool"))
     def test_unsupported_is_described_and_refused(self, options):
         self.format(*options)
         image = self.open()

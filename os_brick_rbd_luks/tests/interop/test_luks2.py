@@ -228,7 +228,7 @@ class TheirsTest(Luks2TestCase):
                     "--sector-size", str(sector), kdf=name)
         self.check()
 
-    @ddt.data("sha1", "sha256", "sha512")
+    @ddt.data("sha1", "sha224", "sha256", "sha384", "sha512")
     def test_hashes(self, name):
         self.format("--hash", name)
         self.check()
@@ -361,7 +361,7 @@ class TheirsTest(Luks2TestCase):
         self.assertEqual((["0"], [number]),
                          (self.tree()["tokens"]["0"]["keyslots"], ours))
 
-    @ddt.data("whirlpool", "ripemd160", "sha384")
+    @ddt.data("whirlpool", "ripemd160", "sha3-256")
     def test_hash_we_do_not_know(self, name):
         self.format("--hash", name)
         image = self.open()
@@ -430,8 +430,17 @@ class TheirsTest(Luks2TestCase):
         self.patch(start * 2, b"\xaa" * length)
         image = self.open()
         before = self.content()
-        self.assertEqual(wanted, header_io.read_header(image).metadata.tree)
-        self.assertTrue(unlocking.unlock(image, base.OLD))
+        if start == 0:
+            # To librbd and QEMU it is a plain image, and so it is to us.
+            self.assertRaises(exception.NotLuks, unlocking.unlock, image,
+                              base.OLD)
+            error = self.assertRaises(exception.OnlySecondCopy,
+                                      describe.describe_image, image)
+            self.assertEqual(32768, error.offset)
+        else:
+            self.assertTrue(unlocking.unlock(image, base.OLD))
+        self.assertEqual(wanted, header_io.read_header(
+            image, second_copy=True).metadata.tree)
         self.assertEqual(before, self.content())
         # cryptsetup mends it by itself.
         self.assertTrue(self.opens(base.OLD))

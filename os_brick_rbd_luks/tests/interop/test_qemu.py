@@ -111,7 +111,11 @@ class TheirsTest(QemuTestCase):
         ("cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,"
          "hash-alg=sha1", 64),
         ("cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,"
-         "hash-alg=sha512", 64))
+         "hash-alg=sha512", 64),
+        ("cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,"
+         "hash-alg=sha224", 64),
+        ("cipher-alg=aes-256,cipher-mode=xts,ivgen-alg=plain64,"
+         "hash-alg=sha384", 64))
     @ddt.unpack
     def test_rekeyed(self, options, size):
         self.format(options)

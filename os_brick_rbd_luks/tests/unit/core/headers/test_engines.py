@@ -104,6 +104,24 @@ class EnginesTest(base.OperationsTestCase):
         self.assertIn("serpent-cbc-plain64", found["qemu"])
         self.assertIn("serpent-cbc-plain64", found["librbd"])
 
+    @ddt.data((72, b"whirlpool\0", "whirlpool"), (72, b"sha3-256\0", "sha3"),
+              (72, b"blake2b-512\0", "blake2b"),
+              (208 + 4 * 48, b"\1\2\3\4", "damaged keyslot: 4"))
+    @ddt.unpack
+    def test_header_that_qemu_refuses(self, offset, data, reason):
+        image = self.make_volume()
+        self.patch_header(image, offset, data)
+        other = luks1.Luks1Header.parse(image.read(0, 592))
+        found = engines.engines(other, RBD, ALL)
+        self.assertIn(reason, found["qemu"])
+
+    @ddt.data("sha1", "sha224", "sha384", "sha512", "ripemd160")
+    def test_hashes_that_qemu_has(self, name):
+        image = self.make_volume()
+        self.patch_header(image, 72, name.encode() + b"\0")
+        other = luks1.Luks1Header.parse(image.read(0, 592))
+        self.assertIsNone(engines.engines(other, RBD, ALL)["qemu"])
+
 
 @ddt.ddt
 class Luks2Test(base.OperationsTestCase):

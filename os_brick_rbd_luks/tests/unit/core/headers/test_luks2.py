@@ -502,6 +502,27 @@ class AuditTest(luks2_volumes.Luks2TestCase):
             "kdf"].update(iterations=2 ** 32 - 1))
         self.assertEqual(["no keyslot"], self.starts(image))
 
+    @ddt.data("cipher_null-ecb", "null-plain64")
+    def test_null_cipher(self, spec):
+        """It opens with any passphrase's key, and encrypts nothing."""
+        image = self.make_volume()
+        self.change_tree(image, lambda tree: tree["segments"]["0"].update(
+            encryption=spec))
+        self.assertEqual(["not encrypted"], self.starts(image))
+
+    @ddt.data((str(2 * units.MIB), 2 * units.MIB), ("dynamic", None))
+    @ddt.unpack
+    def test_decrypted_size(self, size, expected):
+        """Of a segment with a size of its own; in whole sectors."""
+        image = self.make_volume()
+        image.resize(image.size() - 512)
+        self.change_tree(image, lambda tree: tree["segments"]["0"].update(
+            size=size))
+        wanted = expected or image.size() - 16 * units.MIB - 3584
+        self.assertEqual(wanted, audit.audit(image).decrypted_size)
+        self.assertEqual(wanted, describe.describe_image(image)[
+            "decrypted_size"])
+
     def test_only_a_second_copy(self):
         image = self.make_volume()
         self.damage(image, 0)
