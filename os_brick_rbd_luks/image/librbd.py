@@ -49,35 +49,51 @@ def rados_bindings() -> Any:
 
 
 @contextlib.contextmanager
-def translated(action: str, what: str, user: str) -> Iterator[None]:
-    """Turn errors of rbd and rados into ours."""
+def translated(action: str, what: str, user: str, read_only: bool = True
+               ) -> Iterator[None]:
+    """Turn errors of rbd and rados into ours, whose causes they are.
+
+    :param read_only: whether an image was opened for reading; one that was
+        not is refused because of somebody else
+    """
     rbd = bindings()
     import rados
     try:
         yield
-    except (rbd.ImageNotFound, rbd.ObjectNotFound, rados.ObjectNotFound):
-        error: exception.ImageError = exception.ImageNotFound(what=what)
-    except (rbd.ImageExists, rbd.ObjectExists):
-        error = exception.ImageExists(what=what)
-    except (rbd.PermissionError, rados.PermissionError,
-            rados.PermissionDeniedError):
-        error = exception.ImageAccessDenied(action=action, user=user)
-    except rbd.ReadOnlyImage:
-        error = exception.ImageReadOnly()
-    except (rbd.ImageBusy, rbd.ImageHasSnapshots):
-        error = exception.ImageLocked(
+    except (rbd.Error, rados.Error, OverflowError) as problem:
+        raise _translation(problem, action, what, user, read_only
+                           ) from problem
+
+
+def _translation(problem: Exception, action: str, what: str, user: str,
+                 read_only: bool) -> exception.ImageError:
+    rbd = bindings()
+    import rados
+    if isinstance(problem, (rbd.ImageNotFound, rbd.ObjectNotFound,
+                            rados.ObjectNotFound)):
+        return exception.ImageNotFound(what=what)
+    if isinstance(problem, (rbd.ImageExists, rbd.ObjectExists)):
+        return exception.ImageExists(what=what)
+    if isinstance(problem, (rbd.PermissionError, rados.PermissionError,
+                            rados.PermissionDeniedError)):
+        return exception.ImageAccessDenied(action=action, user=user)
+    if isinstance(problem, rbd.ReadOnlyImage):
+        if read_only:
+            return exception.ImageReadOnly()
+        # librbd's word for a lock that its owner does not hand over.
+        return exception.ImageLocked(
+            holders="a client that keeps its exclusive lock")
+    if isinstance(problem, (rbd.ImageBusy, rbd.ImageHasSnapshots)):
+        return exception.ImageLocked(
             holders="another client, a clone or a snapshot")
-    except (rbd.NoSpace, rbd.DiskQuotaExceeded, rados.NoSpace):
-        error = exception.ImageFull(action=action)
-    except (rbd.Timeout, rados.TimedOut):
-        error = exception.ImageIOError(
+    if isinstance(problem, (rbd.NoSpace, rbd.DiskQuotaExceeded,
+                            rados.NoSpace)):
+        return exception.ImageFull(action=action)
+    if isinstance(problem, (rbd.Timeout, rados.TimedOut)):
+        return exception.ImageIOError(
             action=action, reason="the cluster did not answer in time; "
             "check that the pool is not full and its OSDs are up")
-    except OverflowError:
-        error = exception.ImageIOError(
+    if isinstance(problem, OverflowError):
+        return exception.ImageIOError(
             action=action, reason="no image can be that large")
-    except (rbd.Error, rados.Error) as problem:
-        error = exception.ImageIOError(action=action, reason=str(problem))
-    else:
-        return
-    raise error
+    return exception.ImageIOError(action=action, reason=str(problem))

@@ -103,7 +103,8 @@ class RBDImage:
             LOG.warning("%s: %s", self.name, error)
 
     def _translated(self, action: str) -> Any:
-        return librbd.translated(action, self.name, self._user)
+        return librbd.translated(action, self.name, self._user,
+                                 self._read_only)
 
     @property
     def librbd(self) -> base.Librbd:

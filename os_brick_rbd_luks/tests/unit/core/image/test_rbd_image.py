@@ -359,6 +359,14 @@ class ErrorTest(LibrbdTestCase):
             self.assertIn(said, str(error))
             self.assertEqual({}, self.ceph.faults)
 
+    def test_exclusive_lock_of_somebody_else(self):
+        """EROFS on what was opened for writing."""
+        self.ceph.faults["write"] = self.ceph.rbd.ReadOnlyImage("x")
+        error = self.assertRaises(exception.ImageLocked, self.image.write, 0,
+                                  b"data")
+        self.assertIn("exclusive lock", str(error))
+        self.assertIsInstance(error.__cause__, self.ceph.rbd.ReadOnlyImage)
+
     def test_identity_of_a_snapshot(self):
         with self.store.open_snapshot(self.parent) as image:
             for call in ("id", "snap_get_id"):
