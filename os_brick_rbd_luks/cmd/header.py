@@ -116,8 +116,7 @@ class Repair(command.ShowOne):
         command.add_target(parser)
         parser.add_argument(
             "--force", action="store_true",
-            help="although the image begins like something else than a "
-                 "header")
+            help="although something else than a header would be overwritten")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
