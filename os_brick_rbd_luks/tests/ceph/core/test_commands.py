@@ -130,7 +130,11 @@ class LifeOfAVolumeTest(base.FunctionalTestCase):
         self.rbd_luks("rekey", self.target, "--passphrase-file", self.key,
                       "--new-passphrase-file", self.new_key, "--iterations",
                       "1000")
-        self.rbd_luks("header", "restore", self.target, "--file", saved)
+        self.assertIn("--force", self.rbd_luks(
+            "header", "restore", self.target, "--file", saved, code=5))
+        self.assertTrue(self.opens_in_qemu(self.image, base.NEW_KEY))
+        self.rbd_luks("header", "restore", self.target, "--file", saved,
+                      "--force")
         self.assertTrue(self.opens_in_qemu(self.image, base.KEY))
         self.assertFalse(self.opens_in_qemu(self.image, base.NEW_KEY))
 
@@ -178,7 +182,7 @@ class Luks2Test(base.FunctionalTestCase):
             code=5))
         self.assertEqual("primary", self.rbd_luks("header", "repair",
                                                   target)["repaired_copy"])
-        self.rbd_luks("header", "restore", target, "--file", saved)
+        self.rbd_luks("header", "restore", target, "--file", saved, "--force")
         self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
         self.rbd_luks("erase", target, "--force")
         self.assertEqual([], self.rbd_luks("info", target)["keyslots"])
@@ -219,6 +223,9 @@ class AuditTest(base.FunctionalTestCase):
             image.write(0, b"not the magic")
         self.create("damaged")
         with self.inner.open("damaged") as image:
+            image.write(108, bytes(4))
+        self.create("beyond")
+        with self.inner.open("beyond") as image:
             image.write(104, b"\xff\xff\xff\xff")
         self.create("locked-out")
         with self.inner.open("locked-out") as image:
@@ -230,8 +237,9 @@ class AuditTest(base.FunctionalTestCase):
                   for name, row in rows.items()}
         self.assertEqual({
             "good": [], "plain": [], "cut": ["cut tail"], "luks2": [],
-            "half": ["damaged header copy, the primary one"],
+            "half": ["only a second copy of a header"],
             "journal": ["journaling"], "damaged": ["damaged header"],
+            "beyond": ["no payload"],
             "locked-out": ["no keyslot"], "upstream": ["unaligned payload"],
         }, starts)
         self.assertEqual(("none", None), (rows["plain"]["type"],
