@@ -43,9 +43,10 @@ class _Job(Generic[Result]):
         self._error: Optional[BaseException] = None
 
     def run(self) -> None:
+        function = self._function
         try:
-            if self._function:
-                self._result = self._function()
+            if function:
+                self._result = function()
         except BaseException as error:
             # It is for who waits.
             self._error = error
@@ -87,8 +88,9 @@ def in_order(functions: Iterable[Callable[[], Result]]
     try:
         for function in functions:
             if len(threads) < THREADS:
-                threads.append(threading.Thread(target=work, daemon=True))
-                threads[-1].start()
+                thread = threading.Thread(target=work, daemon=True)
+                thread.start()
+                threads.append(thread)
             job = _Job(function, threading.Event())
             running.append(job)
             waiting.put(job)
