@@ -61,16 +61,18 @@ def backup(image: base.Image) -> bytes:
 
 
 @header_io.names_image
-def restore(image: base.Image, data: bytes, *, force: bool = False
-            ) -> header_io.Header:
+def restore(image: base.Image, data: bytes, *, force: bool = False,
+            lose_passphrases: bool = False) -> header_io.Header:
     """Put a backup back.
 
     On a volume that still has the header of the same volume key, passphrases
     of now work until those of the backup do.
 
     :param data: what :func:`backup` or cryptsetup gave
-    :param force: although the image does not hold that volume's header, or
-        holds one that is not damaged and has another passphrase
+    :param force: although the image does not hold that volume's header, and
+        as *lose_passphrases*
+    :param lose_passphrases: although the header is not damaged, and has a
+        passphrase that the backup has not
     :raises InvalidParameter: *data* is no backup
     :raises OperationRefused: the image does not hold that volume's header, or
         it is not damaged
@@ -92,9 +94,11 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
         plan = plan_over_nothing(header, areas, start)
     else:
         if current.same_volume(header):
-            if not force:
-                _refuse_newer(image, current, header, areas)
-            plan = _plan_over_own(image, current, header, areas, start, force)
+            present = read_areas(image, current)
+            if not (force or lose_passphrases):
+                _refuse_newer(current, present, header, areas)
+            plan = _plan_over_own(current, present, header, areas, start,
+                                  force)
         elif force:
             plan = plan_over_nothing(header, areas, start)
         else:
@@ -107,10 +111,9 @@ def restore(image: base.Image, data: bytes, *, force: bool = False
     return header
 
 
-def _refuse_newer(image: base.Image, current: header_io.Header,
+def _refuse_newer(current: header_io.Header, present: whole.Areas,
                   header: header_io.Header, areas: whole.Areas) -> None:
     """Refuse to take working passphrases from a healthy header."""
-    present = read_areas(image, current)
     kept = {(slot.kdf, areas[slot.number]) for slot in header.keyslots}
     lost = [str(slot.number) for slot in current.keyslots
             if not slot.damage
@@ -141,10 +144,9 @@ def plan_over_nothing(header: header_io.Header, areas: whole.Areas,
     return luks1_restore.over_nothing(header, areas, start)
 
 
-def _plan_over_header(image: base.Image, current: header_io.Header,
+def _plan_over_header(current: header_io.Header, present: whole.Areas,
                       header: header_io.Header, areas: whole.Areas
                       ) -> plans.Plan:
-    present = read_areas(image, current)
     if (isinstance(current, luks2.Luks2Header)
             and isinstance(header, luks2.Luks2Header)):
         return luks2_restore.over_header(current, present, header, areas)
@@ -154,11 +156,11 @@ def _plan_over_header(image: base.Image, current: header_io.Header,
     raise TypeError("headers of the same volume have the same format")
 
 
-def _plan_over_own(image: base.Image, current: header_io.Header,
+def _plan_over_own(current: header_io.Header, present: whole.Areas,
                    header: header_io.Header, areas: whole.Areas,
                    start: bytes, force: bool) -> plans.Plan:
     try:
-        return _plan_over_header(image, current, header, areas)
+        return _plan_over_header(current, present, header, areas)
     except exception.OperationRefused:
         if not force:
             raise

@@ -72,4 +72,4 @@ def _header_unless_opened(volume: encrypted.Volume,
 @threads.native
 def _restore(volume: encrypted.Volume, header: bytes) -> None:
     with volume.image() as image:
-        header_backup.restore(image, header, force=True)
+        header_backup.restore(image, header, lose_passphrases=True)
