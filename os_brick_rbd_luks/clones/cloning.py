@@ -136,7 +136,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     with store.open_snapshot(parent) as source:
         start = header_io.read_start(source)
         shared = 0
-        if detect.detect(start) is not detect.Format.NONE:
+        if header_io.begins_as(start) is not detect.Format.NONE:
             if old_passphrase is None:
                 raise exception.InvalidParameter(
                     name="passphrase of the source", value="(none)",

@@ -41,7 +41,7 @@ def refuse_clone(image: base.Image) -> None:
     :raises OperationRefused: it is a clone with a header of its own. What is
         its parent's is plain text or has another key.
     """
-    if detect.detect(header_io.read_start(image)) in (
+    if header_io.begins_as(header_io.read_start(image)) in (
             detect.Format.LUKS1_CLONE, detect.Format.LUKS2_CLONE):
         with exception.about(image.name):
             raise exception.OperationRefused(

@@ -111,7 +111,7 @@ class VolumeSource(RawSource):
                             if self.header else 0)
 
     def _header(self) -> Optional[header_io.Header]:
-        if detect.detect(self._start) is detect.Format.NONE:
+        if header_io.begins_as(self._start) is detect.Format.NONE:
             if self._passphrase is not None:
                 raise exception.NotLuks()
             return None

@@ -82,8 +82,13 @@ def problems(header: header_io.Header, size: int,
     if "null" in header.cipher_spec or header.cipher_spec == "linear":
         found.append(f"not encrypted: the cipher is {header.cipher_spec}, so "
                      "what a guest writes is plain")
-    if not any(slot.usable for slot in header.keyslots):
+    if all(slot.damage for slot in header.keyslots):
         found.append("no keyslot: no passphrase opens the volume")
+    elif not any(slot.usable for slot in header.keyslots):
+        found.append("no keyslot of ours: other programs may open the volume "
+                     "with " + "; ".join(
+                         f"keyslot {slot.number} {slot.foreign}"
+                         for slot in header.keyslots if slot.foreign))
     if header.data_offset % _GIB and not size % _GIB:
         found.append(
             f"cut tail: the image has whole GiB, so the guest's disk is "

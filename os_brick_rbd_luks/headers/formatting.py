@@ -106,7 +106,7 @@ def format_image(image: base.Image, passphrase: bytes,
                   for at in (0, *detect.secondaries(start))),
             tuple(plans.Write(at, zeros[:offset - at])
                   for at in range(_BLOCK, offset, len(zeros)))))
-    found = detect.detect(start)
+    found = header_io.begins_as(start)
     if found is not detect.Format.NONE:
         raise exception.AlreadyFormatted(what=found.value.upper())
 

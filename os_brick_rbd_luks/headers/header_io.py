@@ -95,7 +95,7 @@ def read_header(image: base.Image, *, second_copy: bool = False,
 
 def is_encrypted(image: base.Image) -> bool:
     """Whether *image* has a header of any kind."""
-    return detect.detect(read_start(image)) is not detect.Format.NONE
+    return begins_as(read_start(image)) is not detect.Format.NONE
 
 
 def parse(start: bytes, size: int, *, second_copy: bool = False,
@@ -139,13 +139,7 @@ def format_of(start: bytes, second_copy: bool = False) -> detect.Format:
     :raises OnlySecondCopy: as nothing, but for *second_copy*
     :raises UnsupportedHeader: LUKS of a version that nobody defined
     """
-    try:
-        found = detect.detect(start)
-    except exception.UnsupportedHeader:
-        # Of a version that nobody defined, unless that is what is damaged.
-        if header_copies.second(start) is None:
-            raise
-        return detect.Format.LUKS2
+    found = begins_as(start)
     if found is not detect.Format.NONE:
         return found
     second = header_copies.second(start)
@@ -153,7 +147,23 @@ def format_of(start: bytes, second_copy: bool = False) -> detect.Format:
         return found
     if not second_copy:
         raise exception.OnlySecondCopy(offset=second)
-    return detect.Format.LUKS2
+    return detect.secondary(start, second)
+
+
+def begins_as(start: bytes) -> detect.Format:
+    """What an image with this *start* is to QEMU, librbd and a guest.
+
+    :param start: what :func:`read_start` gives
+    :raises UnsupportedHeader: LUKS of a version that nobody defined, unless a
+        good second copy says that this is what is damaged
+    """
+    try:
+        return detect.detect(start)
+    except exception.UnsupportedHeader:
+        second = header_copies.second(start)
+        if second is None:
+            raise
+        return detect.secondary(start, second)
 
 
 @names_image

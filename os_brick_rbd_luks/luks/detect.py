@@ -94,6 +94,14 @@ def detect(start: bytes) -> Format:
     return Format.NONE
 
 
+def secondary(start: bytes, offset: int) -> Format:
+    """Name the format that the second copy at *offset* in *start* is of.
+
+    :param offset: one of :func:`secondaries`
+    """
+    return _SECONDARY[_START.unpack_from(start, offset)]
+
+
 def secondaries(start: bytes) -> Tuple[int, ...]:
     """Where second copies of a LUKS2 header may begin in *start*."""
     return tuple(

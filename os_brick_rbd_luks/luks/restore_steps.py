@@ -30,11 +30,17 @@ def refuse_useless(keyslots: Iterable[keyslot_views.Keyslot]) -> None:
     :param keyslots: the backup's
     :raises OperationRefused: it would be the end of the volume
     """
-    if not any(slot.usable for slot in keyslots):
+    slots = list(keyslots)
+    if all(slot.damage for slot in slots):
         raise exception.OperationRefused(
             reason="the backup has no keyslot in use, so no passphrase would "
                    "open the volume; to destroy it, use 'rbd-luks erase', or "
                    "insist with --force (force=True)")
+    if not any(slot.usable for slot in slots):
+        raise exception.OperationRefused(
+            reason="the backup has no keyslot that we can use, so it cannot "
+                   "be told what would open the volume; restore it with "
+                   "cryptsetup, or insist with --force (force=True)")
 
 
 def writes(keyslots: Iterable[keyslot_views.Keyslot], areas: Areas

@@ -248,6 +248,19 @@ def check_format(cipher_spec: str, key_bytes: int, hash_name: str,
                 map(str, WRITABLE_SECTOR_SIZES)))
 
 
+def check_uuid(uuid: str) -> None:
+    """Refuse what is no text for the field of a new header.
+
+    :raises InvalidParameter: with what is
+    """
+    if not (uuid.isascii() and uuid.isprintable()
+            and 0 < len(uuid) < ondisk.UUID_SIZE):
+        raise exception.InvalidParameter(
+            name="UUID", value=uuid,
+            reason=f"is not 1 to {ondisk.UUID_SIZE - 1} printable ASCII "
+                   f"characters")
+
+
 def requirements(found: records.Metadata) -> None:
     """Refuse to do anything by a header that asks for more than we know.
 

@@ -91,12 +91,7 @@ class Luks2Header(pair.Pair):
         :raises UnsupportedHeader: cipher, key length, hash or sector size
         :raises InvalidParameter: *uuid* is no text for its field
         """
-        if not (uuid.isascii() and uuid.isprintable()
-                and 0 < len(uuid) < ondisk.UUID_SIZE):
-            raise exception.InvalidParameter(
-                name="UUID", value=uuid,
-                reason=f"is not 1 to {ondisk.UUID_SIZE - 1} printable ASCII "
-                       f"characters")
+        luks2_check.check_uuid(uuid)
         luks2_check.check_format(cipher_spec, len(volume_key), hash_name,
                                  sector_size)
         salt = random(digests.SALT_SIZE)

@@ -138,7 +138,7 @@ class AuditTest(base.OperationsTestCase):
     def test_header_that_asks_for_too_much(self):
         image = self.make_volume()
         image.content.write(164, b"\xff\xff\xff\xff")
-        self.assert_problems(image, "no keyslot")
+        self.assert_problems(image, "no keyslot of ours")
         image.content.write(108, b"\0\0\xff\xff")
         self.assert_problems(image, "not inspected")
 

@@ -234,6 +234,25 @@ class ReadTest(luks2_volumes.Luks2TestCase):
             (exception.NotLuks, exception.CorruptHeader, exception.NoPayload),
             header_io.read_header, image)
 
+    @ddt.data(b"LUKS", b"RBDL")
+    def test_only_the_version_is_damaged(self, name):
+        """A volume to all who ask, as its second copy says."""
+        image = self.make_volume()
+        mark = {b"LUKS": b"SKUL", b"RBDL": b"LDBR"}[name]
+        self.patch_header(image, 0, name + b"\xba\xbe\0\7")
+        self.patch_header(image, 16384, mark)
+        expected = (detect.Format.LUKS2 if name == b"LUKS"
+                    else detect.Format.LUKS2_CLONE)
+        start = header_io.read_start(image)
+        self.assertIs(expected, header_io.begins_as(start))
+        self.assertIs(expected, header_io.format_of(start))
+        self.assertTrue(header_io.is_encrypted(image))
+        self.assertTrue(self.opens(image, base.OLD))
+        self.assertEqual(expected.value, audit.audit(image).type)
+        self.assert_untouched(
+            image, lambda: formatting.format_image(image, base.NEW, QUICK),
+            exception.AlreadyFormatted)
+
     def test_payload_behind_the_end(self):
         image = self.make_volume()
         image.resize(16 * units.MIB - 512)
@@ -494,12 +513,17 @@ class AuditTest(luks2_volumes.Luks2TestCase):
         image = self.make_volume()
         self.change_tree(image, lambda tree: tree["keyslots"]["0"].update(
             type="later"))
-        self.assertEqual(["no keyslot"], self.starts(image))
+        self.assertEqual(["no keyslot of ours"], self.starts(image))
 
     def test_limits(self):
         image = self.make_volume()
         self.change_tree(image, lambda tree: tree["keyslots"]["0"][
             "kdf"].update(iterations=2 ** 32 - 1))
+        self.assertEqual(["no keyslot of ours"], self.starts(image))
+
+    def test_erased(self):
+        image = self.make_volume()
+        erase.erase(image)
         self.assertEqual(["no keyslot"], self.starts(image))
 
     @ddt.data("cipher_null-ecb", "null-plain64")
@@ -613,6 +637,18 @@ class HealthyTest(luks2_volumes.Luks2TestCase):
         self.assertEqual(before, image.content.read(24, 48))
         self.assertEqual(before, image.content.read(16384 + 24, 48))
         self.assertTrue(str(describe.describe_image(image)).isprintable())
+
+    def test_backup_with_dear_keyslots_only(self):
+        """To be told from one that would be the end of the volume."""
+        image = self.make_volume()
+        self.change_tree(image, lambda tree: tree["keyslots"]["0"][
+            "kdf"].update(iterations=60_000_000))
+        saved = header_backup.backup(image)
+        error = self.assert_untouched(
+            image, lambda: header_backup.restore(image, saved),
+            exception.OperationRefused)
+        self.assertIn("cryptsetup", str(error))
+        self.assertNotIn("erase", str(error))
 
     @ddt.data(*HEALTHY)
     def test_not_called_damaged(self, name):
