@@ -176,6 +176,20 @@ class HeaderChanged(OperationRefused):
                "written: try again")
 
 
+class FlattenUnderway(OperationRefused):
+    message = ("%(client)s has been flattening it since %(since)s, and would "
+               "undo a change of the header; wait for that to end, or stop "
+               "it: of a client that was killed Ceph knows within 30 s, and "
+               "'ceph osd blocklist add %(address)s' ends one that cannot be "
+               "reached")
+
+
+class ChangedWhileFlattened(OperationRefused):
+    message = ("it was flattened, and somebody changed its header meanwhile: "
+               "its passphrase of before does not open it any more; use the "
+               "new one, or restore a header backup")
+
+
 class DamagedHeaderCopy(OperationRefused):
     message = ("the %(copy)s copy of the header is damaged (%(reason)s), and "
                "a change would risk the only good one: repair it first with "
@@ -235,7 +249,8 @@ class ImageReadOnly(ImageError):
 
 class ImageAccessDenied(ImageError):
     message = ("no permission to %(action)s as %(user)s; check the user's "
-               "keyring and capabilities")
+               "keyring and capabilities, of a clone for the pool of its "
+               "parent as well")
 
 
 class ImageFull(ImageError):
@@ -245,6 +260,17 @@ class ImageFull(ImageError):
 
 class ImageIOError(ImageError):
     message = "cannot %(action)s: %(reason)s"
+
+
+class ImageTimedOut(ImageIOError):
+    message = ("cannot %(action)s: the cluster did not answer in time; check "
+               "that the pool is not full and its OSDs are up")
+
+
+class ImageBlocklisted(ImageIOError):
+    message = ("cannot %(action)s: Ceph has blocklisted this client, as it "
+               "does with one that it takes for dead; begin anew over another "
+               "connection, and see 'ceph osd blocklist ls'")
 
 
 class CopyFailed(ImageError):

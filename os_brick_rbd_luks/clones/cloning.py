@@ -29,6 +29,7 @@ from typing import Iterator, Optional
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import formatting
@@ -88,10 +89,10 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         header = keyslots.replace_all(
             image, old_passphrase, new_passphrase, opened=opened,
             iterations=options.iterations, argon2=options.argon2)
-        if flatten:
-            if layers:
-                # As it is, what is below is of another volume key, or plain.
-                image.load_encryption(header.type, new_passphrase, *layers)
+        if flatten and layers:
+            # As it is, what is below is of another volume key, or plain.
+            flattening.encrypting(store, name, new_passphrase, layers)
+        elif flatten:
             image.flatten()
         else:
             chain.write(image, keys)

@@ -20,15 +20,19 @@ on the way.
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from typing import Optional, Sequence, Tuple
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import flatten_note
+from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.luks import whole
 
 LOG = logging.getLogger(__name__)
 
@@ -56,20 +60,104 @@ def flatten(store: base.Pool, name: str, passphrase: bytes,
         if image.parent() is None:
             return
         if needs_keys(image):
-            _load(image, passphrase, fetch)
-        image.flatten()
+            image.librbd.require_layers(
+                "flattening a clone with a header of its own")
+            encrypting(store, name, passphrase,
+                       decryption.below(image, fetch))
+        else:
+            image.flatten()
     # Reopened, for its metadata is that of the image as it is.
     with store.open(name) as image:
         chain.write(image, [])
     LOG.info("%s/%s: flattened", store.name, name)
 
 
-def _load(image: base.RBDImage, passphrase: bytes, fetch: decryption.Fetch
-          ) -> None:
-    header = header_io.read_header(image)
-    image.librbd.require_layers("flattening a clone with a header of its own")
-    image.load_encryption(header.type, passphrase,
-                          *decryption.below(image, fetch))
+def encrypting(store: base.Pool, name: str, passphrase: bytes,
+               passphrases_below: Sequence[bytes]) -> None:
+    """Flatten a clone with a header of its own.
+
+    librbd writes the header back as it was when it read it, so nobody changes
+    the header meanwhile (:mod:`~os_brick_rbd_luks.headers.flatten_note`). One
+    who does not know of that may have: in the end, *passphrase* opens the
+    volume, or an error says that it does not.
+
+    :param passphrases_below: see
+        :meth:`~os_brick_rbd_luks.image.base.RBDImage.load_encryption`
+    :raises WrongPassphrase: one of them is
+    :raises FlattenUnderway: another client does it
+    :raises ChangedWhileFlattened: it is flattened, and another passphrase
+        opens it now
+    """
+    # Once more, as it is: the other is plain text.
+    with store.open(name) as raw, exception.about(raw.name):
+        with raw.lock():
+            flatten_note.begin(raw)
+            header = header_io.read_header(raw)
+            areas = header_backup.read_areas(raw, header)
+        try:
+            with store.open(name) as image:
+                image.load_encryption(header.type, passphrase,
+                                      *passphrases_below)
+                image.flatten()
+        except BaseException:
+            try:
+                _end(raw, header, areas, None)
+            except exception.RBDLuksError as error:
+                # Not to hide the one that was first.
+                LOG.warning("%s: its header was not looked at after a flatten "
+                            "that failed: %s", raw.name, error)
+            raise
+        _end(raw, header, areas, passphrase)
+
+
+def _end(image: base.RBDImage, before: header_io.Header, areas: whole.Areas,
+         passphrase: Optional[bytes]) -> None:
+    """Look at the header when all is done, and take the note away.
+
+    :param before: what it was
+    :param areas: its keyslots' areas
+    :param passphrase: None if the flatten failed
+    """
+    with image.lock() as lock:
+        try:
+            found, reason = _judge(image, before, areas)
+            if reason:
+                LOG.warning("%s: its header was damaged while it was "
+                            "flattened (%s); put back as it was", image.name,
+                            reason)
+                header_io.write_locked(
+                    image, lock, header_backup.plan_over_nothing(
+                        before if passphrase is None else before.unmarked(),
+                        areas, header_io.read_start(image,
+                                                    second_copy=True)))
+            elif found is not None and passphrase is not None:
+                _require(image, found, passphrase)
+        finally:
+            flatten_note.end(image)
+
+
+def _judge(image: base.RBDImage, before: header_io.Header,
+           areas: whole.Areas) -> Tuple[Optional[header_io.Header], str]:
+    """The header if somebody changed it, or else why it is damaged, if so."""
+    try:
+        found = header_io.read_header(image)
+    except exception.HeaderError as error:
+        return None, error.msg
+    if not found.same_volume(before) or found.keyslots != before.keyslots:
+        return found, ""
+    if header_backup.read_areas(image, found) != areas:
+        return None, "the keyslots are others"
+    return None, ""
+
+
+def _require(image: base.RBDImage, header: header_io.Header,
+             passphrase: bytes) -> None:
+    try:
+        unlocking.unlock_header(image, header, passphrase)
+    except exception.KeyslotError as error:
+        raise exception.ChangedWhileFlattened() from error
+    LOG.warning("%s: somebody changed its header while it was flattened",
+                image.name)
 
 
 def release_parents(store: base.Pool, parent: Optional[base.Parent],

@@ -19,6 +19,7 @@ import logging
 from typing import Any, Callable, Iterable, Optional, TypeVar, Union
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import flatten_note
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import header as luks1
@@ -181,27 +182,39 @@ def apply(image: base.Image, plan: plans.Plan, destructive: bool = False,
         longer than a lock lasts
     :raises HeaderChanged: the image is no longer what the plan expects
     :raises ImageLocked: somebody else has it open, or changes the header
+    :raises FlattenUnderway: somebody flattens it, and would undo the change
     """
     with image.lock() as lock:
-        before = plan.expected
-        if check:
-            _compare(image, before)
-            check()
+        flatten_note.refuse(image)
+        write_locked(image, lock, plan, destructive, check)
+
+
+def write_locked(image: base.Image, lock: base.HeldLock, plan: plans.Plan,
+                 destructive: bool = False,
+                 check: Optional[Callable[[], None]] = None) -> None:
+    """Do as :func:`apply`, for who has the lock and has looked for a flatten.
+
+    :param lock: of *image*
+    """
+    before = plan.expected
+    if check:
+        _compare(image, before)
+        check()
+        lock.renew()
+    if destructive:
+        refuse_watchers(image)
+    for number, stage in enumerate(plan.stages):
+        if number:
             lock.renew()
-        if destructive:
-            refuse_watchers(image)
-        for number, stage in enumerate(plan.stages):
-            if number:
+        _compare(image, before)
+        before = stage
+        for write in stage:
+            if write is not stage[0]:
                 lock.renew()
-            _compare(image, before)
-            before = stage
-            for write in stage:
-                if write is not stage[0]:
-                    lock.renew()
-                LOG.debug("%s: stage %d: writing %d bytes at %d", image.name,
-                          number, len(write.data), write.offset)
-                image.write(write.offset, write.data)
-            image.flush()
+            LOG.debug("%s: stage %d: writing %d bytes at %d", image.name,
+                      number, len(write.data), write.offset)
+            image.write(write.offset, write.data)
+        image.flush()
 
 
 def _compare(image: base.Image, writes: Iterable[plans.Write]) -> None:

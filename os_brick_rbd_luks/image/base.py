@@ -245,6 +245,19 @@ class RBDImage(Image, Protocol):
         Of a snapshot, with ``@`` and the snapshot's id behind it.
         """
 
+    def own_watch(self) -> str:
+        """This client and its address, as :meth:`watchers` of others say it.
+
+        :raises ImageIOError: it has none on the image: it is open for reading
+            only, or Ceph has forgotten this client
+        """
+
+    def has_watch(self, watch: str) -> bool:
+        """Whether a client has the image open for writing, this one included.
+
+        :param watch: what :meth:`own_watch` gave there
+        """
+
     def parent(self) -> Optional[Parent]:
         """What it is a clone of, None if it is none."""
 

@@ -213,17 +213,32 @@ class RBDImage:
 
     def watchers(self) -> List[str]:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
-        with self._translated("list the watchers"):
-            found = sorted(
-                (watcher["id"] != self._client_id, watcher["id"],
-                 watcher["addr"])
-                for watcher in self._image.watchers_list())
+        found = sorted((number != self._client_id, number, address)
+                       for number, address in self._watches())
         if not self._read_only and found and not found[0][0]:
             # This object's own watch. This client may have the image open
             # once more, which is a watcher like any other.
             del found[0]
-        return [f"client.{number} at {address}"
-                for _foreign, number, address in found]
+        return [_watch(number, address) for _foreign, number, address in found]
+
+    def _watches(self) -> List[Tuple[int, str]]:
+        """Number and address of all clients that have it open for writing."""
+        with self._translated("list the watchers"):
+            return [(watcher["id"], watcher["addr"])
+                    for watcher in self._image.watchers_list()]
+
+    def own_watch(self) -> str:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        for number, address in self._watches():
+            if number == self._client_id:
+                return _watch(number, address)
+        raise exception.ImageIOError(
+            action="find the own watch", reason="this client has none; open "
+            "the image for writing again")
+
+    def has_watch(self, watch: str) -> bool:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        return any(_watch(*found) == watch for found in self._watches())
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[header_lock.ObjectLock]:
@@ -395,3 +410,7 @@ class RBDImage:
                 self._image.metadata_set(key, value)
             elif self.note(key) is not None:
                 self._image.metadata_remove(key)
+
+
+def _watch(number: int, address: str) -> str:
+    return f"client.{number} at {address}"

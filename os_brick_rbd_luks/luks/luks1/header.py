@@ -318,6 +318,11 @@ class Luks1Header:
         return Luks1Header(dataclasses.replace(self.phdr,
                                                magic=other.phdr.magic))
 
+    def unmarked(self) -> Luks1Header:
+        """The header without the mark of a clone."""
+        return Luks1Header(dataclasses.replace(self.phdr,
+                                               magic=detect.MAGIC))
+
     def with_blocks(self, blocks: dict[int, ondisk.KeyBlock]) -> Luks1Header:
         """The header with the records of some keyslots replaced."""
         return Luks1Header(dataclasses.replace(self.phdr, key_blocks=tuple(

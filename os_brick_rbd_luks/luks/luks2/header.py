@@ -385,6 +385,14 @@ class Luks2Header(pair.Pair):
                                 seqid=max(other.seqid, self.seqid) + 1),
             self.secondary_salt, self.metadata.tree)
 
+    def unmarked(self) -> Luks2Header:
+        """The next version of the header, without the mark of a clone."""
+        return _assemble(
+            dataclasses.replace(
+                self.primary, seqid=self.seqid + 1,
+                magic=ondisk.MAGICS[ondisk.PRIMARY, False]),
+            self.secondary_salt, self.metadata.tree)
+
     def _digest(self) -> Tuple[int, records.Digest]:
         return slots.payload_digest(self.metadata)
 

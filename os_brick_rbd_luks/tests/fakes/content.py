@@ -63,6 +63,8 @@ class Content:
     #: open images, and those of them that are open for writing
     handles: int = 0
     writers: int = 0
+    #: of those that are open for writing
+    watches: Set[str] = dataclasses.field(default_factory=set)
     #: who holds the header's lock, and until when
     holder: Any = None
     held_until: float = 0.0

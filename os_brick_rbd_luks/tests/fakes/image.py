@@ -20,6 +20,7 @@ pool. The lock on a header ends by itself, as the real one.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from typing import (Callable, FrozenSet, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING, Union)
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 #: Seconds to wait for another holder of an image's lock.
 LOCK_WAIT = 10.0
 
+_CLIENTS = itertools.count(5001)
+
 #: Largest size of an image; Ceph has no larger numbers.
 _LARGEST = 2 ** 63
 
@@ -53,19 +56,22 @@ def flatten_encrypted(content: contents.Content,
                       ) -> None:
     """Flatten as librbd does it with the encryption loaded.
 
-    What it copies it encrypts with the image's own volume key; the header
-    becomes the image's own as it is, but for the mark of a clone.
+    What it copies it encrypts with the image's own volume key; in the end,
+    all that is before the payload is read, and written back without the mark
+    of a clone. Step ``flatten_header`` is between these two.
     """
     content.write(0, content.read(0, content.size - plain.size()))
     for offset in range(0, plain.size(), content.object_size):
         data = plain.read(offset, content.object_size)
         if data.strip(b"\0"):
             plain.write(offset, data)
+    before = bytearray(content.read(0, content.size - plain.size()))
+    for offset in (0, *detect.secondaries(bytes(before))):
+        mark = slice(offset, offset + len(detect.MAGIC))
+        before[mark] = _WITHOUT_PARENT.get(bytes(before[mark]), before[mark])
+    content.steps.step("flatten_header")
+    content.write(0, bytes(before))
     content.detach()
-    start = content.read(0, detect.START)
-    for offset in (0, *detect.secondaries(start)):
-        mark = content.read(offset, len(detect.MAGIC))
-        content.write(offset, _WITHOUT_PARENT.get(mark, mark))
 
 
 class MemoryLock:
@@ -145,6 +151,10 @@ class MemoryImage:
         self.threshold = content.threshold()
         content.handles += 1
         content.writers += not read_only
+        #: this client's, as others see it
+        self.watch = f"client.{next(_CLIENTS)} at 10.0.0.9:0/1"
+        if not read_only:
+            content.watches.add(self.watch)
 
     def __enter__(self) -> MemoryImage:
         return self
@@ -154,6 +164,7 @@ class MemoryImage:
             self._open = False
             self.content.handles -= 1
             self.content.writers -= not self._read_only
+            self.content.watches.discard(self.watch)
             if not any(exc_info):
                 self.content.steps.step("close")
 
@@ -259,6 +270,18 @@ class MemoryImage:
     def watchers(self) -> List[str]:
         """See :class:`base.Image`."""
         return list(self._usable().watchers)
+
+    def own_watch(self) -> str:
+        """See :class:`base.RBDImage`."""
+        if self.watch not in self._usable().watches:
+            raise exception.ImageIOError(action="find the own watch",
+                                         reason="this client has none")
+        return self.watch
+
+    def has_watch(self, watch: str) -> bool:
+        """See :class:`base.RBDImage`."""
+        content = self._usable()
+        return watch in content.watches or watch in content.watchers
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[MemoryLock]:

@@ -28,10 +28,6 @@ KNOWN: Dict[str, str] = {
     "passphrase-twice":
         "a passphrase in two keyslots survives a re-key in the second one; "
         "the walk adds none that opens the volume already",
-    "flatten-and-rekey":
-        "a flatten with the encryption loaded writes the header it began "
-        "with over that of a re-key meanwhile; the walk re-keys nothing "
-        "that is being flattened",
     "two-imports":
         "two imports of one name can publish a mixture; the walk runs one "
         "at a time",

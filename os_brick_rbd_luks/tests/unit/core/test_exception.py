@@ -95,13 +95,16 @@ class FamilyTest(testtools.TestCase):
               ("OperationRefused", ["AlreadyFormatted", "ImageNotEmpty",
                                     "LastKeyslot", "HeaderChanged",
                                     "DamagedHeaderCopy",
+                                    "FlattenUnderway",
+                                    "ChangedWhileFlattened",
                                     "SnapshotsKeepHeader", "UnsafeImage",
                                     "VolumeTooSmall", "HalfMade",
                                     "WouldShrink"]),
               ("ImageError", ["ImageNotFound", "ImageExists",
                               "ImageTooSmall", "ImageLocked",
                               "ImageReadOnly", "ImageAccessDenied",
-                              "ImageFull", "ImageIOError", "CopyFailed",
+                              "ImageFull", "ImageIOError", "ImageTimedOut",
+                              "ImageBlocklisted", "CopyFailed",
                               "SourceChanged",
                               "ClusterUnreachable", "NoKeyring"]))
     @ddt.unpack

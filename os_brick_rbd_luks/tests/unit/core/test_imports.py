@@ -302,8 +302,9 @@ class FormatsTest(testtools.TestCase):
                         "__import__") or call.startswith(("os.", "sys."))}
             for name, module in MODULES.items() if _inside(name, ["luks"])}))
 
-    def test_only_kdf_cost_reads_a_clock(self):
-        self.assertEqual({"headers.kdf_cost": {"time"}}, _told({
+    def test_who_reads_a_clock(self):
+        self.assertEqual({"headers.kdf_cost": {"time"},
+                          "headers.flatten_note": {"time"}}, _told({
             name: _libraries(module.imports()) & {"time", "datetime"}
             for name, module in MODULES.items()
             if _inside(name, STEPS)}))

@@ -20,7 +20,13 @@ import fixtures
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import flatten_note
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -46,6 +52,133 @@ class FlattenTestCase(clones.CloneTestCase):
     def flatten(self, name="clone", fetch=None):
         flattening.flatten(self.store, name, base.NEW,
                            *([fetch] if fetch else []))
+
+
+def _spoil_second_copy(image):
+    """Give ``header repair`` something to do, behind everybody's back."""
+    image.content.write(16384, bytes(64))
+
+
+#: Every change of a header, by another client.
+CHANGES = {
+    "add": lambda image: keyslots.add(image, base.NEW, base.OTHER),
+    "replace": lambda image: keyslots.replace(image, base.NEW, base.OTHER),
+    "replace_all": lambda image: keyslots.replace_all(image, base.NEW,
+                                                      base.OTHER),
+    "remove": lambda image: keyslots.remove(image, base.OTHER),
+    "remove_number": lambda image: keyslots.remove_number(image, 1, base.NEW),
+    "remove_others": lambda image: keyslots.remove_others(image, base.NEW),
+    "restore": lambda image: header_backup.restore(
+        image, header_backup.backup(image), force=True),
+    "repair": lambda image: (_spoil_second_copy(image),
+                             repair.repair(image)),
+    "erase": lambda image: erase.erase(image, force=True),
+    "overwrite": erase.overwrite,
+    "format": lambda image: formatting.format_image(
+        image, base.OTHER, LUKS2, force=True)}
+
+
+@ddt.ddt
+class UnderwayTest(FlattenTestCase):
+    """While one client flattens, another changes the header."""
+
+    def setUp(self):
+        super().setUp()
+        self.own_header(self.source())
+
+    def meanwhile(self, step, change):
+        """Flatten; what the other client meets at a *step* of that."""
+        met = []
+
+        def other():
+            with self.store.open("clone") as image:
+                try:
+                    change(image)
+                except exception.RBDLuksError as error:
+                    met.append(error)
+
+        self.store.steps.before[step] = other
+        try:
+            self.flatten()
+        except exception.RBDLuksError as error:
+            return met, error
+        return met, None
+
+    @ddt.data(*((step, name) for name in sorted(CHANGES)
+                for step in ("flatten", "flatten_header")))
+    @ddt.unpack
+    def test_refused(self, step, name):
+        with self.store.open("clone") as image:
+            keyslots.add(image, base.NEW, base.OTHER)
+        (error,), failed = self.meanwhile(step, CHANGES[name])
+        self.assertIsInstance(error, exception.FlattenUnderway)
+        self.assertIn(error.client, str(error))
+        self.assertIsNone(failed)
+        self.assertEqual(clones.expected(), self.guest("clone", base.NEW))
+        # And afterwards nobody is refused.
+        with self.store.open("clone") as image:
+            self.assertIsNone(image.note(flatten_note.NOTE))
+            CHANGES[name](image)
+
+    def test_two_of_them(self):
+        (error,), failed = self.meanwhile(
+            "flatten", lambda image: self.flatten())
+        self.assertIsInstance(error, exception.FlattenUnderway)
+        self.assertIsNone(failed)
+
+    def test_note_of_a_killed_one(self):
+        with self.store.open("clone") as image:
+            image.set_note(flatten_note.NOTE,
+                           "client.1 at 10.0.0.1:0/1 since yesterday")
+            keyslots.replace(image, base.NEW, base.OTHER)
+            keyslots.replace(image, base.OTHER, base.NEW)
+        self.flatten()
+        with self.store.open("clone") as image:
+            self.assertIsNone(image.note(flatten_note.NOTE))
+
+    def test_failed(self):
+        self.store.steps.faults["flatten"] = exception.ImageFull(action="x")
+        _met, error = self.meanwhile("none", None)
+        self.assertIsInstance(error, exception.ImageFull)
+        with self.store.open("clone") as image:
+            self.assertIsNone(image.note(flatten_note.NOTE))
+            keyslots.replace(image, base.NEW, base.OTHER)
+
+    # Of one who knows nothing of the note.
+
+    def behind(self, step, change):
+        def ignorant(image):
+            note = image.note(flatten_note.NOTE)
+            image.set_note(flatten_note.NOTE, None)
+            change(image)
+            image.set_note(flatten_note.NOTE, note)
+
+        return self.meanwhile(step, ignorant)
+
+    def test_added_behind_its_back(self):
+        met, failed = self.behind("flatten", CHANGES["add"])
+        self.assertEqual(([], None), (met, failed))
+        self.assertIn("somebody changed its header", self.log.output)
+        self.assertTrue(self.opens_name("clone", base.NEW))
+        self.assertTrue(self.opens_name("clone", base.OTHER))
+
+    def test_replaced_behind_its_back(self):
+        met, failed = self.behind("flatten", CHANGES["replace"])
+        self.assertEqual([], met)
+        self.assertIsInstance(failed, exception.ChangedWhileFlattened)
+        self.assertTrue(self.opens_name("clone", base.OTHER))
+        self.assertEqual(clones.expected(), self.guest("clone", base.OTHER))
+
+    @ddt.data(("the header", 0, 20000), ("a keyslot", 32768, 256000))
+    @ddt.unpack
+    def test_damaged_behind_its_back(self, _what, offset, length):
+        met, failed = self.behind("flatten", lambda image:
+                                  image.content.write(offset,
+                                                      b"\0x" * (length // 2)))
+        self.assertEqual(([], None), (met, failed))
+        self.assertIn("put back", self.log.output)
+        self.assertEqual(clones.expected(), self.guest("clone", base.NEW))
+        self.assertFalse(self.header("clone").clone)
 
 
 @ddt.ddt

@@ -114,11 +114,12 @@ CODES = {
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
-        "ImageIOError", "ClusterUnreachable", "NoKeyring", "CopyFailed",
+        "ImageIOError", "ImageTimedOut", "ImageBlocklisted", "ClusterUnreachable", "NoKeyring", "CopyFailed",
         "SourceChanged"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
-        "DamagedHeaderCopy", "WouldShrink", "UnsafeImage", "VolumeTooSmall",
+        "DamagedHeaderCopy", "FlattenUnderway", "ChangedWhileFlattened",
+        "WouldShrink", "UnsafeImage", "VolumeTooSmall",
         "HalfMade", "ImageExists", "ImageLocked"),
 }
 
