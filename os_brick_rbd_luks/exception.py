@@ -253,9 +253,19 @@ class ImageAccessDenied(ImageError):
                "parent as well")
 
 
+class FileAccessDenied(ImageAccessDenied):
+    message = ("no permission to %(action)s as %(user)s; check the file's "
+               "owner and mode, and those of its folder")
+
+
 class ImageFull(ImageError):
     message = ("no space left to %(action)s; free space in the pool or "
                "raise its quota")
+
+
+class FileSystemFull(ImageFull):
+    message = ("no space left to %(action)s; free space in the file system "
+               "or raise its quota")
 
 
 class ImageIOError(ImageError):

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 from typing import Any, Iterator
 
 from os_brick_rbd_luks import exception
@@ -67,33 +68,30 @@ def translated(action: str, what: str, user: str, read_only: bool = True
 
 def _translation(problem: Exception, action: str, what: str, user: str,
                  read_only: bool) -> exception.ImageError:
-    rbd = bindings()
-    import rados
-    if isinstance(problem, (rbd.ImageNotFound, rbd.ObjectNotFound,
-                            rados.ObjectNotFound)):
+    """Ours for an error of theirs, by its number: each says what it is."""
+    if isinstance(problem, OverflowError):
+        return exception.ImageIOError(
+            action=action, reason="no image can be that large")
+    number = getattr(problem, "errno", None)
+    if number == errno.ENOENT:
         return exception.ImageNotFound(what=what)
-    if isinstance(problem, (rbd.ImageExists, rbd.ObjectExists)):
+    if number == errno.EEXIST:
         return exception.ImageExists(what=what)
-    if isinstance(problem, (rbd.PermissionError, rados.PermissionError,
-                            rados.PermissionDeniedError)):
+    if number in (errno.EPERM, errno.EACCES):
         return exception.ImageAccessDenied(action=action, user=user)
-    if isinstance(problem, rbd.ReadOnlyImage):
+    if number == errno.EROFS:
         if read_only:
             return exception.ImageReadOnly()
         # librbd's word for a lock that its owner does not hand over.
         return exception.ImageLocked(
             holders="a client that keeps its exclusive lock")
-    if isinstance(problem, (rbd.ImageBusy, rbd.ImageHasSnapshots)):
+    if number in (errno.EBUSY, errno.ENOTEMPTY):
         return exception.ImageLocked(
             holders="another client, a clone or a snapshot")
-    if isinstance(problem, (rbd.NoSpace, rbd.DiskQuotaExceeded,
-                            rados.NoSpace)):
+    if number in (errno.ENOSPC, errno.EDQUOT):
         return exception.ImageFull(action=action)
-    if isinstance(problem, (rbd.Timeout, rados.TimedOut)):
-        return exception.ImageIOError(
-            action=action, reason="the cluster did not answer in time; "
-            "check that the pool is not full and its OSDs are up")
-    if isinstance(problem, OverflowError):
-        return exception.ImageIOError(
-            action=action, reason="no image can be that large")
+    if number == errno.ETIMEDOUT:
+        return exception.ImageTimedOut(action=action)
+    if number == errno.ESHUTDOWN:
+        return exception.ImageBlocklisted(action=action)
     return exception.ImageIOError(action=action, reason=str(problem))

@@ -33,26 +33,36 @@ LOCK_WAIT = 10.0
 def _translated(action: str, name: str) -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError:
-        raise exception.ImageNotFound(what=f"file {name}") from None
-    except FileExistsError:
-        raise exception.ImageExists(what=f"file {name}") from None
-    except PermissionError:
-        error: exception.ImageError = exception.ImageAccessDenied(
-            action=action, user=f"uid {os.geteuid()}")
-    except OverflowError:
+    except (OSError, OverflowError) as problem:
+        raise _translation(problem, action, name) from problem
+
+
+def _translation(problem: Exception, action: str, name: str
+                 ) -> exception.ImageError:
+    """Ours for an error of the system."""
+    number = getattr(problem, "errno", None)
+    error: exception.ImageError
+    if number == errno.ENOENT:
+        return exception.ImageNotFound(what=f"file {name}")
+    if number == errno.EEXIST:
+        return exception.ImageExists(what=f"file {name}")
+    if number in (errno.EPERM, errno.EACCES):
+        error = exception.FileAccessDenied(action=action,
+                                           user=f"uid {os.geteuid()}")
+    elif number in (errno.ENOSPC, errno.EDQUOT):
+        error = exception.FileSystemFull(action=action)
+    elif number == errno.EROFS:
         error = exception.ImageIOError(
-            action=action, reason="no file can be that large")
-    except OSError as problem:
-        if problem.errno == errno.ENOSPC:
-            error = exception.ImageFull(action=action)
-        else:
-            error = exception.ImageIOError(action=action,
-                                           reason=problem.strerror)
+            action=action, reason="it is on a file system, or a device, that "
+            "is mounted or set read-only")
+    elif isinstance(problem, OverflowError):
+        error = exception.ImageIOError(action=action,
+                                       reason="no file can be that large")
     else:
-        return
+        error = exception.ImageIOError(action=action, reason=os.strerror(
+            number) if number else str(problem))
     error.image = f"file:{name}"
-    raise error
+    return error
 
 
 class FileLock:

@@ -88,6 +88,8 @@ class RBDImage:
         self._user = user
         self._client_id = client_id
         self._read_only = read_only
+        # Whether a change timed out, which may be done yet.
+        self._in_doubt = False
 
     def __enter__(self) -> RBDImage:
         return self
@@ -105,6 +107,16 @@ class RBDImage:
     def _translated(self, action: str) -> Any:
         return librbd.translated(action, self.name, self._user,
                                  self._read_only)
+
+    @contextlib.contextmanager
+    def _changing(self, action: str) -> Iterator[None]:
+        """As ``_translated``, for what changes the image."""
+        try:
+            with self._translated(action):
+                yield
+        except exception.ImageTimedOut:
+            self._in_doubt = True
+            raise
 
     @property
     def librbd(self) -> base.Librbd:
@@ -144,7 +156,7 @@ class RBDImage:
         if offset + len(data) > size:
             raise exception.ImageTooSmall(size=size,
                                           needed=offset + len(data))
-        with self._translated("write"):
+        with self._changing("write"):
             self._image.write(data, offset)
 
     def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
@@ -163,16 +175,41 @@ class RBDImage:
                 else:
                     self._image.encryption_load(formats[header_type], first)
             except rbd.PermissionError as error:
+                self._require_to_read()
                 raise exception.WrongPassphrase() from error
+
+    def _require_to_read(self) -> None:
+        """Refuse what this user may not read, here or in a parent.
+
+        librbd has one number for that and for a wrong passphrase.
+
+        :raises ImageAccessDenied: he may not
+        """
+        with self._translated("read"):
+            self._image.read(0, 1)
+        parent = self.parent()
+        if parent is None or self._ioctx is None:
+            return
+        with self._translated(f"read {parent}, which it is a clone of"):
+            ioctx = self._ioctx.rados.open_ioctx(parent.pool)
+            try:
+                ioctx.set_namespace(parent.namespace)
+                image = opening.open_image(ioctx, parent.image,
+                                           parent.snapshot, read_only=True)
+                with RBDImage(image, ioctx, str(parent), self._user,
+                              read_only=True) as below:
+                    below._require_to_read()
+            finally:
+                ioctx.close()
 
     def flush(self) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
-        with self._translated("flush"):
+        with self._changing("flush"):
             self._image.flush()
 
     def resize(self, size: int) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
-        with self._translated("resize"):
+        with self._changing("resize"):
             self._image.resize(size)
 
     def has_data(self, offset: int = 0) -> bool:
@@ -266,9 +303,16 @@ class RBDImage:
     def _release(self, lock: header_lock.ObjectLock) -> None:
         """Give *lock* back, or say that it ends by itself.
 
-        An error would hide how the operation under the lock ended: that it
+        It stays where a change may be done yet: an OSD does not do what a
+        client asked for once that has gone, and commands go long before the
+        lock ends (decision 12). An error would hide how the operation under the lock ended: that it
         was done, or what stopped it.
         """
+        if self._in_doubt:
+            LOG.warning("%s: a change timed out and may be done yet, so the "
+                        "lock on the header stays; it ends by itself within "
+                        "%d s", self.name, header_lock.LOCK_DURATION)
+            return
         try:
             with self._translated("unlock the header"):
                 lock.release()
@@ -358,7 +402,7 @@ class RBDImage:
         step = _DISCARD - _DISCARD % period or _DISCARD
         while offset < end:
             begin, offset = offset, min(end, offset - offset % step + step)
-            with self._translated("discard"):
+            with self._changing("discard"):
                 self._image.discard(begin, offset - begin)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
@@ -383,7 +427,7 @@ class RBDImage:
 
     def flatten(self) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
-        with self._translated("flatten"):
+        with self._changing("flatten"):
             self._image.flatten()
 
     def note(self, key: str) -> Optional[str]:
@@ -405,7 +449,7 @@ class RBDImage:
 
     def set_note(self, key: str, value: Optional[str]) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
-        with self._translated("write the metadata"):
+        with self._changing("write the metadata"):
             if value is not None:
                 self._image.metadata_set(key, value)
             elif self.note(key) is not None:

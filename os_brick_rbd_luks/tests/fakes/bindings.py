@@ -27,6 +27,7 @@ _RADOS: Dict[str, Tuple[int, str]] = {
     "PermissionError": (errno.EPERM, "RADOS permission error"),
     "PermissionDeniedError": (errno.EACCES, "RADOS permission denied"),
     "NoSpace": (errno.ENOSPC, "RADOS no space"),
+    "ConnectionShutdown": (errno.ESHUTDOWN, "RADOS connection was shutdown"),
     "TimedOut": (errno.ETIMEDOUT, "RADOS timed out"),
     "ObjectBusy": (errno.EBUSY, "RADOS object busy"),
     "ObjectExists": (errno.EEXIST, "RADOS object exists"),
@@ -42,6 +43,7 @@ _RBD: Dict[str, Tuple[int, str]] = {
     "ImageHasSnapshots": (errno.ENOTEMPTY, "RBD image has snapshots"),
     "NoSpace": (errno.ENOSPC, "RBD insufficient space available"),
     "DiskQuotaExceeded": (errno.EDQUOT, "RBD disk quota exceeded"),
+    "ConnectionShutdown": (errno.ESHUTDOWN, "RBD connection was shutdown"),
     "Timeout": (errno.ETIMEDOUT, "RBD operation timeout"),
     "InvalidArgument": (errno.EINVAL, "RBD invalid argument"),
     "IncompleteWriteError": (0, "RBD incomplete write")}

@@ -27,10 +27,8 @@ class InvalidArgument(exception.ImageIOError):
         super().__init__(action=action, reason="RBD invalid argument")
 
 
-class TimedOut(exception.ImageIOError):
+class TimedOut(exception.ImageTimedOut):
     """ETIMEDOUT: of a full pool, or of a cluster that does not answer."""
 
     def __init__(self, action: str) -> None:
-        super().__init__(
-            action=action, reason="the cluster did not answer in time; "
-            "check that the pool is not full and its OSDs are up")
+        super().__init__(action=action)

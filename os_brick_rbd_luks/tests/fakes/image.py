@@ -143,6 +143,8 @@ class MemoryImage:
         self._librbd = librbd
         self._read_only = read_only
         self._open = True
+        # Whether a change timed out, which may be done yet.
+        self._in_doubt = False
         #: the plain text, once the encryption is loaded
         self._plain: Union[encrypted.Plaintext, layers.Plaintext,
                            None] = None
@@ -177,7 +179,11 @@ class MemoryImage:
         content = self._usable()
         if self._read_only:
             raise exception.ImageReadOnly()
-        self._rights.check(action)
+        try:
+            self._rights.check(action)
+        except errors.TimedOut:
+            self._in_doubt = True
+            raise
         return content
 
     def size(self) -> int:
@@ -210,6 +216,7 @@ class MemoryImage:
         """Read cipher text also with the encryption loaded."""
         content = self._usable()
         content.steps.step("read")
+        self._rights.check_read()
         _check_numbers("read", offset, length)
         return content.read(offset, length)
 
@@ -296,8 +303,9 @@ class MemoryImage:
         try:
             yield lock
         finally:
-            content.log.append(Event("unlock"))
-            lock.release()
+            if not self._in_doubt:
+                content.log.append(Event("unlock"))
+                lock.release()
 
     # as an RBD image
 

@@ -408,6 +408,7 @@ class Image:
             return
         invalid = self.ceph.rbd.InvalidArgument("encryption_load")
         self.ceph.loads.append(image.name)
+        self._check_read()
         if self.plain:
             raise invalid
         try:
@@ -419,6 +420,15 @@ class Image:
         except ValueError:
             raise invalid from None
 
+    def _check_read(self) -> None:
+        """Refuse who may not read a layer: as a wrong passphrase."""
+        layer = self.content
+        while layer is not None:
+            pool = layer.name.partition("@")[0].rpartition("/")[0]
+            if self.ceph.pools[pool].rights.headers_only:
+                raise self.ceph.rbd.PermissionError("encryption_load")
+            layer = layer.below
+
     def encryption_load2(self, specs: Any) -> None:
         """Load a passphrase for each layer of a clone."""
         (kind, first), *others = specs
@@ -427,6 +437,7 @@ class Image:
             return
         image = self._usable("encryption_load")
         self.ceph.loads.append(image.name)
+        self._check_read()
         if self.plain:
             raise self.ceph.rbd.InvalidArgument("encryption_load2")
         for name, passphrase in specs:

@@ -26,6 +26,7 @@ class Rights:
 
     :ivar read_only: his capabilities are those of ``profile
         rbd-read-only``: reading, and opening for reading
+    :ivar headers_only: they are not for the objects that have data
     :ivar full: what needs space waits until it times out, as in a pool that
         is full or at its quota; removing does not, for who says that he frees
         some
@@ -33,8 +34,17 @@ class Rights:
     """
 
     read_only: bool = False
+    headers_only: bool = False
     full: bool = False
     user: str = "client.cinder"
+
+    def check_read(self) -> None:
+        """Refuse to read data.
+
+        :raises ImageAccessDenied: it is not permitted
+        """
+        if self.headers_only:
+            raise exception.ImageAccessDenied(action="read", user=self.user)
 
     def check(self, action: str, frees: bool = False) -> None:
         """Refuse a change.

@@ -137,7 +137,7 @@ class MemoryStore:
         self.steps.step("open")
         if snapshot is not None:
             return handles.MemoryImage(self._frozen(name, snapshot),
-                                       read_only=True, librbd=client._librbd)
+                                       True, self.rights, client._librbd)
         content = self._content(name)
         if not read_only:
             # It leaves a watch, which is a write.

@@ -54,6 +54,8 @@ VALUES = {
     "ImageLocked": {"holders": "client.4"},
     "ImageReadOnly": {},
     "ImageAccessDenied": {"action": "open", "user": "client.u"},
+    "FileAccessDenied": {"action": "open", "user": "uid 0"},
+    "FileSystemFull": {"action": "write"},
     "ImageFull": {"action": "write"},
     "ImageIOError": {"action": "read", "reason": "r"},
     "ImageTimedOut": {"action": "write"},

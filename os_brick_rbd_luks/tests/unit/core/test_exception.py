@@ -103,6 +103,7 @@ class FamilyTest(testtools.TestCase):
               ("ImageError", ["ImageNotFound", "ImageExists",
                               "ImageTooSmall", "ImageLocked",
                               "ImageReadOnly", "ImageAccessDenied",
+                              "FileAccessDenied", "FileSystemFull",
                               "ImageFull", "ImageIOError", "ImageTimedOut",
                               "ImageBlocklisted", "CopyFailed",
                               "SourceChanged",

@@ -114,6 +114,7 @@ CODES = {
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
+        "FileAccessDenied", "FileSystemFull",
         "ImageIOError", "ImageTimedOut", "ImageBlocklisted", "ClusterUnreachable", "NoKeyring", "CopyFailed",
         "SourceChanged"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",

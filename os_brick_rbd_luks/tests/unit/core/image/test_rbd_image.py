@@ -454,13 +454,60 @@ class ReleaseTest(testtools.TestCase):
 
 
 @ddt.ddt
+class TimedOutTest(LibrbdTestCase):
+    """A change that timed out may be done yet: its lock stays until then."""
+
+    CHANGES = {
+        "write": lambda image: image.write(0, b"x"),
+        "flush": lambda image: image.flush(),
+        "resize": lambda image: image.resize(SIZE // 2),
+        "discard": lambda image: image.zero(0, 4096),
+        "metadata_set": lambda image: image.set_note("key", "value")}
+
+    def setUp(self):
+        super().setUp()
+        self.log = self.useFixture(fixtures.FakeLogger())
+        self.store, _other = self.open_pools()
+        self.store.create("source", SIZE).__exit__()
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{header_lock.__name__}.LOCK_WAIT", 0.0))
+
+    def after(self, call, change):
+        """The moment after a change under the lock that timed out."""
+        with self.store.open("source") as image:
+            self.ceph.faults[call] = self.ceph.rbd.Timeout("x")
+
+            def changed():
+                with image.lock():
+                    change(image)
+
+            self.assertRaises(exception.ImageTimedOut, changed)
+
+    @ddt.data(*sorted(CHANGES))
+    def test_lock_ends_by_itself(self, call):
+        self.after(call, self.CHANGES[call])
+        self.assertIn("may be done yet", self.log.output)
+        with self.store.open("source") as image:
+            lock = image.lock()
+            self.assertRaises(exception.ImageLocked, lock.__enter__)
+            self.ceph.clock.advance(header_lock.LOCK_DURATION)
+            with image.lock():
+                pass
+
+    def test_reading_changes_nothing(self):
+        self.after("read", lambda image: image.read(0, 1))
+        with self.store.open("source") as image, image.lock():
+            pass
+
+
+@ddt.ddt
 class LoadEncryptionTest(LibrbdTestCase):
     """A passphrase for each layer, the image's own first."""
 
     def setUp(self):
         super().setUp()
         self.log = self.useFixture(fixtures.FakeLogger(level=logging.DEBUG))
-        self.store, _other = self.open_pools()
+        self.store, self.other = self.open_pools()
         creating.create(self.store, "source", 2 * clones.OBJECT, OLD,
                         formatting.Options())
         with self.store.open("source") as image:
@@ -510,6 +557,36 @@ class LoadEncryptionTest(LibrbdTestCase):
                                   "luks1", *passphrases)
         for secret in passphrases:
             self.assertNotIn(secret.decode(), str(error) + self.log.output)
+
+    def test_no_permission_is_no_wrong_passphrase(self):
+        """librbd has one number for both."""
+        self.clone()
+        self.store_rights().headers_only = True
+        for passphrases in (NEW, OLD), (NEW, OTHER):
+            error = self.assertRaises(exception.ImageAccessDenied, self.open,
+                                      "luks1", *passphrases)
+            self.assertIn("client.cinder", str(error))
+            self.assertIsInstance(error.__cause__,
+                                  self.ceph.rbd.PermissionError)
+
+    def store_rights(self, pool="volumes"):
+        return self.ceph.pools[pool].rights
+
+    @ddt.data("luks1", "own")
+    def test_no_permission_in_the_parent_s_pool(self, kind):
+        """What the clone has of its own may be read."""
+        elsewhere = self.other.parent("source", "s")
+        creating.create(self.other, "source", 2 * clones.OBJECT, OLD,
+                        formatting.Options())
+        with self.other.open("source") as image:
+            image.create_snapshot("s")
+        self.store.parent = lambda *names: elsewhere
+        self.clone(kind)
+        self.open("luks1", NEW, OLD)
+        self.store_rights("volumes/space").headers_only = True
+        error = self.assertRaises(exception.ImageAccessDenied, self.open,
+                                  "luks1", NEW, OLD)
+        self.assertIn(f"read {elsewhere}, which it is a clone of", str(error))
 
     def test_too_many(self):
         self.clone()
