@@ -246,7 +246,7 @@ class RBDImage(Image, Protocol):
         """
 
     def own_watch(self) -> str:
-        """This client and its address, as :meth:`watchers` of others say it.
+        """Say how :meth:`watchers` of others call this client.
 
         :raises ImageIOError: it has none on the image: it is open for reading
             only, or Ceph has forgotten this client

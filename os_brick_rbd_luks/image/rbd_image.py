@@ -178,19 +178,20 @@ class RBDImage:
                 self._require_to_read()
                 raise exception.WrongPassphrase() from error
 
-    def _require_to_read(self) -> None:
+    def _require_to_read(self, action: str = "read") -> None:
         """Refuse what this user may not read, here or in a parent.
 
         librbd has one number for that and for a wrong passphrase.
 
         :raises ImageAccessDenied: he may not
         """
-        with self._translated("read"):
+        with self._translated(action):
             self._image.read(0, 1)
         parent = self.parent()
         if parent is None or self._ioctx is None:
             return
-        with self._translated(f"read {parent}, which it is a clone of"):
+        action = f"read {parent}, which it is a clone of"
+        with self._translated(action):
             ioctx = self._ioctx.rados.open_ioctx(parent.pool)
             try:
                 ioctx.set_namespace(parent.namespace)
@@ -198,7 +199,7 @@ class RBDImage:
                                            parent.snapshot, read_only=True)
                 with RBDImage(image, ioctx, str(parent), self._user,
                               read_only=True) as below:
-                    below._require_to_read()
+                    below._require_to_read(action)
             finally:
                 ioctx.close()
 
@@ -305,8 +306,9 @@ class RBDImage:
 
         It stays where a change may be done yet: an OSD does not do what a
         client asked for once that has gone, and commands go long before the
-        lock ends (decision 12). An error would hide how the operation under the lock ended: that it
-        was done, or what stopped it.
+        lock ends (see the contributor's decision on changes in doubt). An
+        error would hide how the operation under the lock ended: that it was
+        done, or what stopped it.
         """
         if self._in_doubt:
             LOG.warning("%s: a change timed out and may be done yet, so the "

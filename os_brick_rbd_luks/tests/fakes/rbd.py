@@ -27,6 +27,7 @@ from os_brick_rbd_luks.tests.fakes import rados as clients
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.tests.fakes import ceph as clusters
+    from os_brick_rbd_luks.tests.fakes import content as contents
 
 
 class RBD:
@@ -422,7 +423,7 @@ class Image:
 
     def _check_read(self) -> None:
         """Refuse who may not read a layer: as a wrong passphrase."""
-        layer = self.content
+        layer: Optional[contents.Content] = self.content
         while layer is not None:
             pool = layer.name.partition("@")[0].rpartition("/")[0]
             if self.ceph.pools[pool].rights.headers_only:

@@ -24,7 +24,6 @@ from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.headers import flatten_note
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_backup
-from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import repair
 from os_brick_rbd_luks.layers import chain
