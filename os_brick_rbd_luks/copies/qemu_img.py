@@ -127,7 +127,7 @@ def convert(source: base.BlockOptions, target: base.BlockOptions, *,
 
     :param size: bytes of the source
     :param policy: which zeros are written; all, unless it has a grain, of
-        whole KiB
+        a multiple of 512 bytes that is a power of two
     :raises CopyFailed: the target may have got any part of it
 
     An encrypted image that librbd opens is no source: QEMU asks it where its
@@ -140,7 +140,7 @@ def convert(source: base.BlockOptions, target: base.BlockOptions, *,
     # end would not be told.
     _copy(("convert", "-n", "-W", "-m", _REQUESTS, "-t", "none",
            *(["-p"] if report else []),
-           *(["--target-is-zero", "-S", f"{policy.grain >> 10}k"]
+           *(["--target-is-zero", "-S", str(policy.grain)]
              if policy.grain else ["-S", "0"]),
            *secrets.arguments(), *nodes), secrets, size, report, environment)
 

@@ -34,6 +34,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks import keymaterial
 
 LOG = logging.getLogger(__name__)
 
@@ -47,16 +48,18 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
     :param image_options: for the store: object size, features, ...
     :raises OperationRefused: it is aligned already
     :raises UnsupportedHeader: a payload that cannot be moved
+    :raises InvalidParameter: see
+        :func:`~os_brick_rbd_luks.headers.formatting.refuse_striping`
     """
     with exception.about(volume.name):
         header = header_io.read_header(volume.image)
-        offset = formatting.data_offset(
-            store.stripe_period(**image_options),
-            formatting.Options(type=header.type))
+        offset = _aligned(header, store.stripe_period(**image_options))
         if header.data_offset == offset:
             raise exception.OperationRefused(
                 reason=f"its payload is aligned already, at {offset} bytes; "
                        "copy it with 'rbd cp'")
+        # Before anything is made.
+        header.relocate(offset)
         size = volume.size - header.data_offset
         areas = header_backup.read_areas(volume.image, header)
 
@@ -68,8 +71,8 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
             f"{store.name}/{name}"):
         begin = header.data_offset
         # A pool may have defaults of its own for the striping.
-        actual = formatting.data_offset(
-            image.stripe_period(), formatting.Options(type=header.type))
+        formatting.refuse_striping(image, header.type)
+        actual = _aligned(header, image.stripe_period())
         if actual != offset:
             image.resize(actual + size)
         moved = header.relocate(actual)
@@ -90,3 +93,11 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
     LOG.info("%s: copied to %s/%s with the payload at %d bytes", volume.name,
              store.name, name, moved.data_offset)
     return moved
+
+
+def _aligned(header: header_io.Header, stripe_period: int) -> int:
+    """Where the payload gets: as in a new volume, behind all keyslots."""
+    least = formatting.data_offset(stripe_period,
+                                   formatting.Options(type=header.type))
+    return max(least, keymaterial.round_up(header.keyslots_end,
+                                           stripe_period))

@@ -107,11 +107,14 @@ class Source(Protocol):
 def new(store: base.Pool, name: str, source: Source,
         encryption: Optional[Encryption], *, size: Optional[int] = None,
         thick: bool = False, restart: bool = False,
+        cipher_text: bool = False,
         report: Optional[progress.Report] = None,
         **image_options: Any) -> Optional[header_io.Header]:
     """Copy *source* into a new image.
 
     :param encryption: None for a plain image
+    :param cipher_text: the source is an encrypted volume as it is: its holes
+        stay holes, however small; with *encryption* None
     :param size: decrypted bytes; when None, the source's, rounded up to
         whole sectors
     :param thick: write zeros also where holes would stay zeros
@@ -136,10 +139,13 @@ def new(store: base.Pool, name: str, source: Source,
     with partial.new(store, name, make, restart=restart) as partial_name, \
             store.open(partial_name) as image, \
             exception.about(f"{store.name}/{name}"):
-        source.pour(_target(
+        target = _target(
             store, partial_name, image, made,
-            encryption.passphrase if encryption else b"", source.holes,
-            thick), report)
+            encryption.passphrase if encryption else b"", source.holes, thick)
+        if cipher_text:
+            target = dataclasses.replace(
+                target, policy=zeros.of_unknown_cipher_text())
+        source.pour(target, report)
     return made
 
 

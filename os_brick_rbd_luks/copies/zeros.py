@@ -54,6 +54,7 @@ from typing import Iterable, Iterator, Optional, Tuple
 
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import cipher
 
 Extents = Iterable[Tuple[int, int]]
 
@@ -167,6 +168,15 @@ def of_cipher_text(header: header_io.Header, begin: int = 0, *,
         return skipped()
     # A sector need not begin at a multiple of its size in the image.
     return skipped(math.gcd(header.sector_size, header.data_offset - begin))
+
+
+def of_unknown_cipher_text() -> Policy:
+    """Do as :func:`of_cipher_text` before anybody can know the header.
+
+    Sectors of 4096 bytes are several of 512; what is left out of one is all
+    of it.
+    """
+    return skipped(cipher.SECTOR)
 
 
 def runs(data: bytes, grain: int) -> Iterator[Tuple[int, bytes]]:

@@ -98,6 +98,9 @@ def problems(header: header_io.Header, size: int,
             f"unaligned payload: librbd of Ceph 18 and newer refuses a data "
             f"offset of {header.data_offset} with a stripe period of "
             f"{store.stripe_period}")
+    if store.interleaves:
+        found.append(f"striping: {engines.INTERLEAVED}; what a guest wrote "
+                     "through librbd may read differently by others")
     if store.journaling:
         found.append("journaling: librbd refuses encryption with this "
                      "feature, only QEMU's luks driver opens the volume")

@@ -31,6 +31,11 @@ from os_brick_rbd_luks.luks.luks2 import header as luks2
 _QEMU_HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512",
                 "ripemd160")
 
+#: Why librbd is not used, see
+#: :attr:`~os_brick_rbd_luks.image.base.Librbd.knows_interleaving`.
+INTERLEAVED = ("librbd garbles data where a stripe unit is smaller than the "
+               "object and there is more than one object to a stripe")
+
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
 _LIBRBD_CIPHER = "aes-xts-plain64"
 
@@ -56,12 +61,15 @@ class Store:
     stripe_period: int
     #: see :meth:`~os_brick_rbd_luks.image.base.Image.is_deep_clone`
     deep_clone: bool = False
+    #: see :meth:`~os_brick_rbd_luks.image.base.Image.interleaves`
+    interleaves: bool = False
 
     @classmethod
     def of(cls, image: base.Image) -> Store:
         """The facts of an open image."""
         return cls(image.is_rbd, "journaling" in image.features(),
-                   image.stripe_period(), image.is_deep_clone())
+                   image.stripe_period(), image.is_deep_clone(),
+                   image.interleaves())
 
 
 def fails_on_deep_clones(header: header_io.Header, librbd: base.Librbd
@@ -122,6 +130,8 @@ def librbd_reason(header: header_io.Header, store: Store,
     if store.deep_clone and not librbd.reads_deep_clones:
         return (f"{librbd} fails on clones of clones, and on those that are "
                 "larger than their source")
+    if store.interleaves and not librbd.knows_interleaving:
+        return INTERLEAVED
     if odd_payload(header):
         return "librbd does not know such a payload: " + odd_payload(header)
     if (librbd.needs_alignment

@@ -17,10 +17,11 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from typing import Any, Callable, Dict, Optional, Tuple, Union
+from typing import Any, Callable, cast, Dict, Optional, Tuple, Union
 import uuid as uuids
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
@@ -126,6 +127,8 @@ def format_new(image: base.Image, passphrase: bytes,
     """Do as :func:`format_image` to an image that was just created.
 
     It has no data to be looked for, which takes as long as it is large.
+
+    :raises InvalidParameter: see :func:`refuse_striping`
     """
     return _write(image, bytes(detect.START), passphrase, options)
 
@@ -155,7 +158,22 @@ def data_offset(stripe_period: int, options: Options) -> int:
     return luks1_layout.data_offset(stripe_period)
 
 
+def refuse_striping(image: base.Image, header_type: str) -> None:
+    """Refuse a format that would have nobody to decrypt it on *image*.
+
+    :raises InvalidParameter: LUKS2, which only librbd gives to guests, and
+        objects that interleave the image
+    """
+    if (header_type == "luks2" and image.is_rbd and image.interleaves()
+            and not cast(base.RBDImage, image).librbd.knows_interleaving):
+        raise exception.InvalidParameter(
+            name="type", value=header_type,
+            reason=f"is not for this striping: {engines.INTERLEAVED}; make "
+                   "the stripe unit as large as the objects, or choose luks1")
+
+
 def _data_offset(image: base.Image, options: Options) -> int:
+    refuse_striping(image, options.type)
     offset = data_offset(image.stripe_period(), options)
     size = image.size()
     if size <= offset:

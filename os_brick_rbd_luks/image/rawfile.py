@@ -99,6 +99,10 @@ class RawFile:
         """That of an RBD image with default objects: exports fit there."""
         return base.DEFAULT_OBJECT_SIZE
 
+    def interleaves(self) -> bool:
+        """False: a file has no stripes."""
+        return False
+
     def is_deep_clone(self) -> bool:
         """False: a file has no parent."""
         return False

@@ -134,6 +134,13 @@ class RBDImage:
             return int(self._image.stripe_count()
                        * self._image.stat()["obj_size"])
 
+    def interleaves(self) -> bool:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("read the striping"):
+            return bool(self._image.stripe_count() > 1
+                        and self._image.stripe_unit()
+                        < self._image.stat()["obj_size"])
+
     def features(self) -> FrozenSet[str]:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         rbd = librbd.bindings()

@@ -35,6 +35,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import plaintext
 
 LOG = logging.getLogger(__name__)
 
@@ -82,6 +83,9 @@ def stay_zeros(image: base.RBDImage, header: header_io.Header,
     """
     sector, period = header.sector_size, image.stripe_period()
     middle = period // 2
+    if isinstance(view, plaintext.Plaintext):
+        # It takes all zeros for holes, whatever OSDs tell librbd.
+        return False
     if (period <= 2 * base.GRAIN or view.size() < period or image.parent()
             or header.data_offset % period):
         return False

@@ -32,7 +32,11 @@ _CHUNK = 4 * 1024 * 1024
 class Plaintext:
     """Reads and writes plain text; offsets count from the payload's start.
 
-    An area that was never written decrypts to noise, as in QEMU.
+    What was never written is what it is to the guests of such a volume: of
+    LUKS1 noise, as in QEMU; of LUKS2, which only librbd gives to guests,
+    zeros. There each sector of zeros is taken for a hole, for no cipher text
+    is all zeros, also where librbd lacks what tells it so
+    (:mod:`~os_brick_rbd_luks.layers.holes`).
     """
 
     def __init__(self, image: base.Image, opened: unlocking.Unlocked) -> None:
@@ -51,6 +55,7 @@ class Plaintext:
         self._image = image
         self._offset = header.data_offset
         self._sector = header.sector_size
+        self._holes = header.type == "luks2"
         self._cipher = cipher.SectorCipher(
             header.cipher_spec, opened.volume_key, self._sector)
 
@@ -73,7 +78,16 @@ class Plaintext:
 
     def _sectors(self, offset: int, length: int) -> bytes:
         data = self._image.read(self._offset + offset, length)
-        return self._cipher.decrypt(data, offset // cipher.SECTOR)
+        if self._holes and base.is_zero(data):
+            return bytes(len(data))
+        plain = self._cipher.decrypt(data, offset // cipher.SECTOR)
+        hole = bytes(self._sector)
+        if not self._holes or hole not in data:
+            return plain
+        return b"".join(
+            hole if data[at:at + self._sector] == hole
+            else plain[at:at + self._sector]
+            for at in range(0, len(data), self._sector))
 
     def write(self, offset: int, data: bytes) -> None:
         """Write; a sector written in part is read before.

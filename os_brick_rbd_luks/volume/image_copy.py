@@ -27,6 +27,7 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
@@ -137,7 +138,8 @@ def take(volume: encrypted.Volume, image: glance_images.Image) -> bool:
 def _receive(volume: encrypted.Volume, source: transfer.Source) -> None:
     with volume.pool() as pool:
         transfer.new(pool, volume.name + _INCOMING, source, None,
-                     restart=True, order=volume.session.order)
+                     restart=True, cipher_text=True,
+                     order=volume.session.order)
 
 
 @threads.native
@@ -172,6 +174,8 @@ def _replace(volume: encrypted.Volume, passphrase: bytes,
                      volume.session.order)
         with pool.open(incoming) as image:
             resizing.resize(image, volume.size)
+            if options.type == "luks2":
+                holes.keep(image)
         with contextlib.suppress(exception.ImageNotFound):
             deletion.remove(pool, volume.name)
         pool.rename(incoming, volume.name)

@@ -97,6 +97,8 @@ class Content:
     guard: Any = dataclasses.field(default_factory=_THREADING.RLock)
     #: whether the OSDs tell holes from zeros, if they are asked to
     sparse_reads: bool = True
+    #: whether its objects have several stretches of the image; only told
+    interleaves: bool = False
     #: those who keep it open, waited for or blocklisted
     staying: List[str] = dataclasses.field(default_factory=list)
     #: of a snapshot, its own behind that of its image
@@ -309,7 +311,8 @@ class Content:
                         for number, found in self.objects.items()},
                        parent=self.parent, below=self.below,
                        overlap=self.overlap, notes=dict(self.notes),
-                       sparse_reads=self.sparse_reads, clock=self.clock)
+                       sparse_reads=self.sparse_reads, clock=self.clock,
+                       interleaves=self.interleaves)
 
     def torn(self, offset: int, length: int, after: int) -> int:
         """How many bytes of a write that stops *after* so many stay."""

@@ -166,6 +166,11 @@ class Image:
         content = self._usable("stat").content
         return content.stripe_period // content.object_size
 
+    def stripe_unit(self) -> int:
+        """Bytes that follow one another."""
+        content = self._usable("stat").content
+        return content.object_size // (2 if content.interleaves else 1)
+
     def features(self) -> int:
         """Mask of its features."""
         return sum(bindings.FEATURES[name]
@@ -423,6 +428,7 @@ class Image:
 
     def _check_read(self) -> None:
         """Refuse who may not read a layer: as a wrong passphrase."""
+        assert not self.content.interleaves, "librbd would give noise"
         layer: Optional[contents.Content] = self.content
         while layer is not None:
             pool = layer.name.partition("@")[0].rpartition("/")[0]

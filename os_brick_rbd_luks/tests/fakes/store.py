@@ -44,7 +44,7 @@ class MemoryStore:
                  announced_stripe_period: Optional[int] = None,
                  name: str = "memory",
                  release: Optional[int] = 18,
-                 sparse_reads: bool = True,
+                 sparse_reads: bool = True, interleaves: bool = False,
                  clock: Optional[clocks.Clock] = None) -> None:
         """Say what new images are like.
 
@@ -52,6 +52,7 @@ class MemoryStore:
             not the truth
         :param release: of Ceph, for what librbd can encrypt; None for none
         :param sparse_reads: see :class:`contents.Content`
+        :param interleaves: likewise
         """
         self.name = name
         self.release = release
@@ -63,7 +64,7 @@ class MemoryStore:
         self._made: Dict[str, Any] = {
             "stripe_period": stripe_period, "object_size": object_size,
             "features": features, "atomic": atomic,
-            "sparse_reads": sparse_reads}
+            "sparse_reads": sparse_reads, "interleaves": interleaves}
         self._announced = announced_stripe_period
 
     def images(self) -> List[str]:
@@ -178,6 +179,7 @@ class MemoryStore:
         image = self._make(
             name, size=source.size, stripe_period=source.stripe_period,
             object_size=source.object_size, features=source.features,
+            interleaves=source.interleaves,
             atomic=source.atomic, sparse_reads=source.sparse_reads,
             parent=parent, below=source, overlap=source.size,
             notes=dict(source.notes))

@@ -69,6 +69,32 @@ class ExportTestCase(source_cases.SourceTestCase):
         self.store.contents["source"].watchers.append("client.9 at x")
 
 
+class InterleavedTest(ExportTestCase):
+    """librbd would garble what is behind the first stripe unit."""
+
+    def test_luks1(self):
+        self.interleave()
+        self.export()
+        found = self.found()
+        # What was never written is noise to QEMU as well.
+        for offset, data in clones.WRITES:
+            self.assertEqual(data, found[offset:offset + len(data)])
+        self.assertIn("decrypted by Python", self.log.output)
+
+    def interleave(self):
+        self.store.contents["source"].interleaves = True
+
+    def test_luks2(self):
+        self.store.remove("source")
+        self.passphrase = self.make("luks2")
+        self.interleave()
+        self.export()
+        self.assert_same_bytes(clones.expected(), self.found())
+        error = self.assertRaises(exception.UnsupportedHeader, self.export,
+                                  file_format="qcow2", force=True)
+        self.assertIn("stripe unit", str(error))
+
+
 @ddt.ddt
 class FileTest(ExportTestCase):
 

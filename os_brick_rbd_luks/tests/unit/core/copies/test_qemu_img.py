@@ -195,7 +195,7 @@ class FillTest(QemuTestCase):
     def test_sparse(self):
         fill(policy=zeros.skipped())
         run = self.only_run()
-        self.assertTrue(run.has("--target-is-zero", "-S", "64k"))
+        self.assertTrue(run.has("--target-is-zero", "-S", "65536"))
 
     def test_environment(self):
         self.useFixture(fixtures.EnvironmentVariable("OTHER", "kept"))

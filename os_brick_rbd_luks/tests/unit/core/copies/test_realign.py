@@ -110,6 +110,34 @@ class RealignTest(base.OperationsTestCase):
             self.assertEqual(header_io.read_header(old).uuid,
                              header_io.read_header(new).uuid)
 
+    @ddt.data((20 * units.MIB, 20), (24 * units.MIB - 8192, 24),
+              (28 * units.MIB + 512, 28))
+    @ddt.unpack
+    def test_keyslots_that_end_behind_the_usual_offset(self, offset, mib):
+        """Of a LUKS2 volume with a large keyslots area; period of 4 MiB."""
+        self.store = stores.MemoryStore(name="volumes")
+        self.volume("luks2", offset=offset)
+        with self.store.open("old") as image:
+            end = header_io.read_header(image).keyslots_end
+        if offset == mib * units.MIB:
+            error = self.assertRaises(exception.OperationRefused,
+                                      self.realign)
+            self.assertIn("aligned already", str(error))
+            return
+        header = self.realign()
+        self.assertEqual(-(-max(end, 16 * units.MIB) // (4 * units.MIB))
+                         * 4 * units.MIB, header.data_offset)
+        self.assert_same_bytes(self.cipher_text("old", offset),
+                               self.cipher_text("new", header.data_offset))
+        with self.store.open("new") as image:
+            self.assertTrue(self.opens(image, base.OTHER))
+
+    def test_striping_that_nobody_reads(self):
+        self.volume("luks2")
+        self.assertRaises(exception.InvalidParameter, self.realign,
+                          interleaves=True)
+        self.assertEqual(["old"], self.store.images())
+
     @ddt.data("luks1", "luks2")
     def test_librbd_opens_it(self, kind):
         self.volume(kind)

@@ -89,6 +89,9 @@ class AuditTest(base.OperationsTestCase):
         image.content.write(104, (4040).to_bytes(4, "big"))
         self.assert_problems(image, "cut tail", "unaligned payload")
 
+    def test_striping(self):
+        self.assert_problems(self.make(interleaves=True), "striping")
+
     def test_journaling(self):
         features = frozenset({"layering", "exclusive-lock", "journaling"})
         self.assert_problems(self.make(features=features), "journaling")

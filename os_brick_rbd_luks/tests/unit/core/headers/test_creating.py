@@ -36,6 +36,16 @@ class CreateTest(base.OperationsTestCase):
         return creating.create(store, "volume-1", size, passphrase, options,
                                **image_options)
 
+    def test_striping_that_librbd_garbles(self):
+        store = stores.MemoryStore(interleaves=True)
+        error = self.assertRaises(
+            exception.InvalidParameter, self.create, store,
+            options=formatting.Options(type="luks2"))
+        self.assertIn("stripe unit", str(error))
+        self.assertEqual([], store.images())
+        # QEMU's luks driver encrypts above the striping.
+        self.create(store)
+
     def facts(self, store):
         with store.open("volume-1", read_only=True) as image:
             return describe.describe_image(image)

@@ -41,6 +41,9 @@ JOURNALED = engines.Store(is_rbd=True, journaling=True,
 WIDE = engines.Store(is_rbd=True, journaling=False,
                      stripe_period=16 * units.MIB)
 
+INTERLEAVED = engines.Store(is_rbd=True, journaling=False,
+                            stripe_period=4 * units.MIB, interleaves=True)
+
 XTS = ("aes-xts-plain64", 64)
 XTS_128 = ("aes-xts-plain64", 32)
 CBC = ("aes-cbc-essiv:sha256", 32)
@@ -69,6 +72,8 @@ class EnginesTest(base.OperationsTestCase):
         (CBC_PLAIN, 4 * units.MIB, RBD, PACIFIC, "aes-cbc-plain64"),
         (XTS, 4 * units.MIB, JOURNALED, ALL, "journaling"),
         (XTS, 4 * units.MIB, JOURNALED, PACIFIC, "journaling"),
+        (XTS, 4 * units.MIB, INTERLEAVED, ALL, "stripe unit"),
+        (XTS, 4 * units.MIB, INTERLEAVED, PACIFIC, "stripe unit"),
         (XTS, 4 * units.MIB, WIDE, ALL, "not aligned"),
         (XTS, 4 * units.MIB, WIDE, PACIFIC, None),
         (XTS, 4040 * 512, RBD, ALL, "not aligned"),
@@ -197,6 +202,10 @@ class StoreTest(base.OperationsTestCase):
             features=frozenset({"layering", "journaling"}))
         self.assertEqual(engines.Store(True, True, 8 * units.MIB),
                          engines.Store.of(image))
+
+    def test_interleaved(self):
+        image = self.make_image(interleaves=True)
+        self.assertTrue(engines.Store.of(image).interleaves)
 
     def test_file(self):
         image = rawfile.RawFile("/a/path", -1, False)

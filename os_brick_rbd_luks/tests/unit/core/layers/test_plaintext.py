@@ -191,6 +191,20 @@ class EdgesTest(testtools.TestCase):
         self.assertEqual(hashlib.sha256(before).digest(),
                          hashlib.sha256(after).digest())
 
+    @ddt.data(512, 4096)
+    def test_holes_of_luks2_are_zeros(self, sector):
+        """To librbd, which alone gives such a volume to guests."""
+        image = stores.MemoryStore().create("v", 17 * units.MIB)
+        formatting.format_new(image, base.OLD, formatting.Options(
+            type="luks2", sector_size=sector))
+        plain = plaintext.Plaintext(image, unlocking.unlock(image, base.OLD))
+        self.assertEqual(bytes(65536), plain.read(0, 65536))
+        plain.write(8192 + 100, b"data")
+        expected = bytearray(65536)
+        expected[8192 + 100:8192 + 104] = b"data"
+        self.assertEqual(bytes(expected), plain.read(0, 65536))
+        self.assertEqual(b"\0data\0", plain.read(8192 + 99, 6))
+
     def test_holes_are_noise(self):
         """As QEMU has it; librbd would read zeros."""
         plain, image, _opened = make(filled=False)
