@@ -47,10 +47,11 @@ def to_file(volume: sources.RawSource, path: str, *,
         if file_format == "qcow2":
             qemu_img.save_qcow2(
                 volume.block_options(), partial, size=volume.size,
-                report=report, environment=volume.store.environment())
+                report=volume.watched(report),
+                environment=volume.store.environment())
         else:
             with volume.view() as view:
-                _write_raw(view.read, volume.size, volume.extents(), partial,
+                _write_raw(volume.reader(view.read), volume.size, volume.extents(), partial,
                            report)
         volume.verify()
 
@@ -59,7 +60,7 @@ def to_stream(volume: sources.RawSource, stream: IO[bytes],
               report: Optional[progress.Report] = None) -> None:
     """Write in order what :func:`to_file` does, zeros included."""
     with volume.view() as view:
-        copying.copy_out(view.read, volume.size, volume.extents(),
+        copying.copy_out(volume.reader(view.read), volume.size, volume.extents(),
                          _sink(stream), report)
     stream.flush()
     volume.verify()

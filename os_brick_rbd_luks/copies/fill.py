@@ -27,6 +27,7 @@ import functools
 import logging
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import guarding
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -44,8 +45,9 @@ def fill_holes(store: base.Pool, name: str, passphrase: bytes,
     to a LUKS1 volume: holes are noise to QEMU before and after a copy.
 
     :param fetch: called for the keys of the layers below that librbd needs
-    :raises ImageLocked: somebody has it open, so that a sector may get data
-        between our look and our write
+    :raises ImageLocked: somebody has it open, or opens it meanwhile, so that
+        a sector may get data between our look and our write; see
+        :mod:`~os_brick_rbd_luks.copies.guarding`
     :raises OperationRefused: it is a clone with a header of its own; what is
         its parent's is plain text or has another key
     """
@@ -60,7 +62,8 @@ def fill_holes(store: base.Pool, name: str, passphrase: bytes,
         header_io.refuse_watchers(image)
         below = decryption.below(image, fetch)
         with store.open(name) as other:
-            view = decryption.open_view(other, header, passphrase, below)
+            view = guarding.over(decryption.open_view(
+                other, header, passphrase, below), other)
             begin = header.data_offset
             written = copying.each(
                 view.size(), ((at - begin, length) for at, length

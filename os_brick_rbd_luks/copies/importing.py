@@ -41,7 +41,8 @@ class FileSource:
         if self.size:
             qemu_img.convert(
                 self._file.block_options(), target.block_options(),
-                size=self.size, policy=target.policy, report=report,
+                size=self.size, policy=target.policy,
+                report=target.by_qemu(report),
                 environment=target.store.environment())
         self._file.verify()
 

@@ -21,9 +21,10 @@ no cipher text of a sector is all zeros.
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from typing import Callable, Optional
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import guarding
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -70,6 +71,8 @@ def restore_volume(source: base.RBDImage, target: base.RBDImage,
     stay.
 
     :param size: decrypted bytes of the target, at least the source's
+    :raises ImageLocked: somebody else has the target open, or opens it
+        meanwhile; see :mod:`~os_brick_rbd_luks.copies.guarding`
     :returns: the parent that it had: a clone becomes an independent image,
         for librbd would not open it with the keys that it knows of the parent
     :raises NotLuks: the source has no header; nothing was destroyed then
@@ -82,8 +85,9 @@ def restore_volume(source: base.RBDImage, target: base.RBDImage,
     if present > size:
         raise exception.VolumeTooSmall(source=source.name, size=size,
                                        needed=present)
+    guard = guarding.Guard(target)
     parent = _empty(target, size + header.data_offset)
-    _copy(source, target, zeros.of_cipher_text(header))
+    _copy(source, target, zeros.of_cipher_text(header), guard.check)
     if header.type == "luks2":
         holes.keep(target)
     LOG.info("%s: restored from %s, %d bytes behind a data offset of %d",
@@ -106,7 +110,12 @@ def _empty(image: base.RBDImage, size: int) -> Optional[base.Parent]:
 
 
 def _copy(source: base.RBDImage, target: base.RBDImage,
-          policy: zeros.Policy) -> None:
-    copying.copy(source.read, target.write, source.size(), source.extents(),
+          policy: zeros.Policy, check: Callable[[], None] = lambda: None
+          ) -> None:
+    def write(offset: int, data: bytes) -> None:
+        check()
+        target.write(offset, data)
+
+    copying.copy(source.read, write, source.size(), source.extents(),
                  policy=policy)
     target.flush()

@@ -81,7 +81,8 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
         if noted or header.type == "luks2":
             holes.keep(image)
         copying.copy(
-            lambda at, length: volume.image.read(begin + at, length),
+            volume.reader(lambda at, length: volume.image.read(begin + at,
+                                                               length)),
             lambda at, data: image.write(actual + at, data), size,
             ((at - begin, length) for at, length in volume.image.extents()
              if at + length > begin), policy=zeros.of_cipher_text(

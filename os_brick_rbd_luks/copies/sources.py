@@ -63,6 +63,35 @@ class RawSource:
         if not same:
             raise exception.SourceChanged(source=self.name)
 
+    def check(self) -> None:
+        """Raise if somebody could write to it now.
+
+        :raises SourceChanged: somebody has it open for writing
+        """
+        if self.snapshot is None and self.image.watchers():
+            raise exception.SourceChanged(source=self.name)
+
+    def reader(self, read: copying.Read) -> copying.Read:
+        """*read*, which looks at who has the image open behind each piece.
+
+        Who opens it only for a while would be gone at the end.
+        """
+        def checked(offset: int, length: int) -> bytes:
+            data = read(offset, length)
+            self.check()
+            return data
+
+        return checked
+
+    def watched(self, report: Optional[progress.Report]) -> progress.Report:
+        """A report that ends a copy by QEMU when somebody could write."""
+        def look(done: int, size: Optional[int]) -> None:
+            self.check()
+            if report:
+                report(done, size)
+
+        return look
+
     def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length of what was ever written."""
         return self.image.extents()
@@ -86,7 +115,7 @@ class RawSource:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
         sector = target.header.sector_size if target.header else 1
         with self.view() as reader, target.view() as writer:
-            copying.copy(reader.read, writer.write, self.size,
+            copying.copy(self.reader(reader.read), writer.write, self.size,
                          self.extents(), policy=target.policy, sector=sector,
                          report=report)
             writer.flush()

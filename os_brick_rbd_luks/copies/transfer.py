@@ -22,6 +22,7 @@ import dataclasses
 import logging
 from typing import Any, Iterator, Optional, Protocol
 
+from os_brick_rbd_luks.copies import guarding
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
@@ -63,6 +64,8 @@ class Target:
     passphrase: bytes = dataclasses.field(repr=False)
     #: which zeros are written
     policy: zeros.Policy
+    #: whether others know its name, and may open it
+    known: bool = False
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
@@ -76,8 +79,28 @@ class Target:
     def view(self) -> Iterator[decryption.View]:
         """It as plain text, opened once more."""
         with self.store.open(self.name) as image:
-            yield image if self.header is None else decryption.open_view(
+            view = image if self.header is None else decryption.open_view(
                 image, self.header, self.passphrase, ())
+            yield guarding.over(view, image) if self.known else view
+
+    def by_qemu(self, report: Optional[progress.Report]
+                ) -> Optional[progress.Report]:
+        """A report that stops QEMU when somebody else opens the image.
+
+        QEMU hands librbd's lock over to whoever asks for it. It opens the
+        image as one client more.
+        """
+        if not self.known:
+            return report
+
+        def look(done: int, size: Optional[int]) -> None:
+            others = self.image.others()
+            if len(others) > 1:
+                raise exception.ImageLocked(holders=", ".join(others))
+            if report:
+                report(done, size)
+
+        return look
 
 
 class Source(Protocol):
@@ -178,6 +201,8 @@ def existing(store: base.Pool, name: str, source: Source,
     :param force: discard the data that it has
     :raises OperationRefused: it has data, and not *force*
     :raises CopyFailed: the volume is empty, as if it were new
+    :raises ImageLocked: somebody has it open, or opens it meanwhile; then
+        what was copied stays on it, for it may be his by now
     """
     with store.open(name) as image, exception.about(image.name):
         header = unlocking.unlock(image, passphrase).header
@@ -196,8 +221,13 @@ def existing(store: base.Pool, name: str, source: Source,
             # Zeros at its end that were written to empty it are no holes.
             thick = thick or image.has_data(header.data_offset)
         with _emptied_again(store, name, image, header):
-            source.pour(_target(store, name, image, header, passphrase,
-                                source.holes, thick), report)
+            target = _target(store, name, image, header, passphrase,
+                             source.holes, thick)
+            source.pour(dataclasses.replace(target, known=True), report)
+            # Of a copy by QEMU, which has ended.
+            if image.others():
+                raise exception.ImageLocked(
+                    holders=", ".join(image.others()))
     return header
 
 
@@ -262,6 +292,11 @@ def _emptied_again(store: base.Pool, name: str,
     try:
         yield
         image.set_note(NOTE, None)
+    except exception.ImageLocked:
+        # What is on it may be that of a guest by now, though it be gone.
+        LOG.warning("%s: somebody opened it while it was filled, so a part of "
+                    "the data is left on it", image.name)
+        raise
     except BaseException:
         try:
             # Not evicted: who has it open may be a guest by now.

@@ -274,6 +274,19 @@ class RBDImage(Image, Protocol):
             only, or Ceph has forgotten this client
         """
 
+    def others(self) -> List[str]:
+        """Those of :meth:`watchers` that are not this client."""
+
+    def keep_others_out(self) -> bool:
+        """Let nobody else write, by librbd, until this image is closed.
+
+        Others of this client's open images included.
+
+        :returns: whether that was possible: the image has the feature
+            exclusive-lock
+        :raises ImageLocked: somebody else keeps this one out
+        """
+
     def has_watch(self, watch: str) -> bool:
         """Whether a client has the image open for writing, this one included.
 

@@ -272,6 +272,27 @@ class RBDImage:
             return [(watcher["id"], watcher["addr"])
                     for watcher in self._image.watchers_list()]
 
+    def others(self) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`; none of an
+        image whose own client is not known.
+        """
+        return sorted(_watch(number, address)
+                      for number, address in self._watches()
+                      if self._client_id not in (None, number))
+
+    def keep_others_out(self) -> bool:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`.
+
+        The lock is not given back before the image is closed: librbd would
+        not take it again for a write of this one.
+        """
+        if "exclusive-lock" not in self.features():
+            return False
+        with self._translated("take the exclusive lock"):
+            self._image.lock_acquire(
+                librbd.bindings().RBD_LOCK_MODE_EXCLUSIVE)
+        return True
+
     def own_watch(self) -> str:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         for number, address in self._watches():

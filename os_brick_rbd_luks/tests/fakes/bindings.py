@@ -95,7 +95,8 @@ def rbd(release: Optional[int]) -> Any:
     """A module ``rbd`` without functions, of a release of Ceph."""
     module = types.ModuleType("rbd")
     _errors(module, _RBD)
-    found = {"RBD_ENCRYPTION_FORMAT_LUKS1": 0,
+    found = {"RBD_LOCK_MODE_EXCLUSIVE": 0,
+             "RBD_ENCRYPTION_FORMAT_LUKS1": 0,
              "RBD_ENCRYPTION_FORMAT_LUKS2": 1}
     if release and release >= 18:
         found["RBD_ENCRYPTION_FORMAT_LUKS"] = 2

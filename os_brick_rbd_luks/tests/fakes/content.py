@@ -91,6 +91,8 @@ class Content:
     notes: Dict[str, str] = dataclasses.field(default_factory=dict)
     steps: stepping.Steps = dataclasses.field(
         default_factory=stepping.Steps)
+    #: the open image that does not hand that over
+    keeper: Any = None
     #: the open image that has librbd's exclusive lock
     owner: Any = None
     #: keeps writes of several threads apart
@@ -167,11 +169,11 @@ class Content:
             return found.written
         return [(0, len(found))] if found else []
 
-    def keeper(self, number: int) -> Content:
+    def holder_of(self, number: int) -> Content:
         """The image that has an object: this one, or one below it."""
         if number in self.objects or self.below is None:
             return self
-        return self.below.keeper(number)
+        return self.below.holder_of(number)
 
     def read_extents(self, number: int, length: int, threshold: int
                      ) -> kept.Extents:

@@ -111,7 +111,7 @@ class Plaintext:
         content = self._image.content
         data = self._image.read_raw(self._offset + offset, length)
         # A parent's object is read as its own image says.
-        keeper = content.keeper(number)
+        keeper = content.holder_of(number)
         return layers.without_holes(
             self._cipher.decrypt(data, offset // cipher.SECTOR),
             (self._offset + offset) % content.object_size, self._sector,

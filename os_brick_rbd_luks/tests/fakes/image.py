@@ -167,6 +167,8 @@ class MemoryImage:
             self.content.handles -= 1
             self.content.writers -= not self._read_only
             self.content.watches.discard(self.watch)
+            if self.content.keeper is self:
+                self.content.keeper = None
             if not any(exc_info):
                 self.content.steps.step("close")
 
@@ -179,6 +181,9 @@ class MemoryImage:
         content = self._usable()
         if self._read_only:
             raise exception.ImageReadOnly()
+        if content.keeper not in (None, self):
+            raise exception.ImageLocked(
+                holders="a client that keeps its exclusive lock")
         try:
             self._rights.check(action)
         except errors.TimedOut:
@@ -281,6 +286,20 @@ class MemoryImage:
     def watchers(self) -> List[str]:
         """See :class:`base.Image`."""
         return list(self._usable().watchers)
+
+    def others(self) -> List[str]:
+        """See :class:`base.RBDImage`."""
+        self._usable().steps.step("others")
+        return self.watchers()
+
+    def keep_others_out(self) -> bool:
+        """See :class:`base.RBDImage`."""
+        content = self._writable("keep_others_out")
+        content.steps.step("keep_others_out")
+        if "exclusive-lock" not in content.features:
+            return False
+        content.keeper = self
+        return True
 
     def own_watch(self) -> str:
         """See :class:`base.RBDImage`."""

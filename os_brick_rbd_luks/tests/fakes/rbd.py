@@ -132,6 +132,8 @@ class Image:
                 "librbd crashes if it is closed so soon")
             self.closed = True
             self.ceph.images.remove(self)
+            if self.content.keeper is self:
+                self.content.keeper = None
             self._image.__exit__()
             self.ceph.call("close")
 
@@ -227,9 +229,18 @@ class Image:
 
     def _writable(self, call: str, what: str) -> images.MemoryImage:
         image = self._usable(call)
-        if self.read_only or self._snapshot is not None:
+        if (self.read_only or self._snapshot is not None
+                or self.content.keeper not in (None, self)):
             raise self.ceph.rbd.ReadOnlyImage(f"error {what} {self.name}")
         return image
+
+    def lock_acquire(self, mode: int) -> None:
+        """Take the exclusive lock, and hand it over to nobody."""
+        self._writable("lock_acquire", "acquiring a lock on")
+        assert mode == self.ceph.rbd.RBD_LOCK_MODE_EXCLUSIVE
+        if "exclusive-lock" not in self.content.features:
+            raise self.ceph.rbd.InvalidArgument("error acquiring lock")
+        self.content.keeper = self
 
     def flush(self) -> None:
         """Write what is in the cache."""

@@ -42,12 +42,13 @@ class Source:
     holes = zeros.Holes.ZEROS
 
     def __init__(self, data=clones.expected(), size=-1, error=None,
-                 work=lambda target: None):
+                 work=lambda target: None, late=lambda target: None):
         self.data = data
         self.size = len(data) if size == -1 else size
         self.targets = []
         self._error = error
         self._work = work
+        self._late = late
 
     def pour(self, target, report):
         self.targets.append(target)
@@ -57,6 +58,7 @@ class Source:
                 part = self.data[offset:offset + clones.OBJECT]
                 if part.strip(b"\0") or not target.policy.grain:
                     view.write(offset, part)
+        self._late(target)
         if report:
             report(len(self.data), self.size)
         if self._error:
