@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import Any, Dict, Iterator, Optional, Tuple
+from typing import Any, Dict, Iterator, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.headers import claim
 
 
 class Info(command.ShowOne):
@@ -38,7 +41,7 @@ class Info(command.ShowOne):
         from os_brick_rbd_luks.cmd import host
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import engines
-        openers: Dict[str, Optional[str]] = {}
+        openers: Dict[str, claim.Claim] = {}
         with contextlib.ExitStack() as stack:
             # It takes as long as all the rest: it is asked only for who is
             # shown the answer, and works while we do.
