@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Dict, List, TYPE_CHECKING
 
 from cliff import columns
@@ -79,6 +80,18 @@ class Engines(columns.FormattableColumn):  # type: ignore[misc]
         """
         return {name: {"usable": found.usable, "reason": found.reason}
                 for name, found in self._value.items()}
+
+
+class AtRest(columns.FormattableColumn):  # type: ignore[misc]
+    """Whether all that a guest writes is encrypted."""
+
+    def human_readable(self) -> str:
+        """As in ``yes; aes-xts-plain64 with 512-bit key; 1 keyslot``."""
+        return str(self._value)
+
+    def machine_readable(self) -> Any:
+        """Each fact by its name; ``encrypted`` is null if not known."""
+        return dataclasses.asdict(self._value)
 
 
 class Lines(columns.FormattableColumn):  # type: ignore[misc]

@@ -13,8 +13,8 @@
 """Which programs can open a volume, and why not.
 
 Source: librbd ``crypto/luks/LoadRequest.cc`` (ciphers, alignment and the mark
-of a clone from Ceph 18 on), ``crypto/LoadRequest.cc`` (journaling); what is said
-of all three is compared with them by ``tests/claims.py``.
+of a clone from Ceph 18 on), ``crypto/LoadRequest.cc`` (journaling); what is
+said of all three is compared with them by ``tests/claims.py``.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ from os_brick_rbd_luks.luks.luks2 import header as luks2
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
 _LIBRBD_CIPHER = "aes-xts-plain64"
 _LIBRBD_KEY_BITS = (256, 512)
+
+_TWO_MARKS = "one copy has the mark of a clone, the other is damaged"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,13 +60,16 @@ class Store:
     deep_clone: bool = False
     #: whether it shares data with a parent
     has_parent: bool = False
+    #: bytes, None if it is of no interest
+    size: Optional[int] = None
 
     @classmethod
     def of(cls, image: base.Image) -> Store:
         """The facts of an open image."""
         return cls(image.is_rbd, "journaling" in image.features(),
                    image.stripe_period(), image.is_deep_clone(),
-                   has_parent(image))
+                   has_parent(image),
+                   image.size() if image.is_rbd else None)
 
 
 def has_parent(image: base.Image) -> bool:
@@ -109,8 +114,8 @@ def engines(header: header_io.Header, store: Store,
 def cryptsetup(header: header_io.Header) -> claim.Claim:
     """Whether cryptsetup opens the volume through a mapped device."""
     if header.clone:
-        if _differing_marks(header):
-            return claim.unknown("its copies differ in the mark of a clone")
+        if _is_damaged(header):
+            return claim.unknown(_TWO_MARKS)
         return claim.no("only librbd knows the own header of a clone")
     if (isinstance(header, luks2.Luks2Header) and header.ailment
             and header.ailment.version):
@@ -130,7 +135,8 @@ def cryptsetup(header: header_io.Header) -> claim.Claim:
     return found
 
 
-def _differing_marks(header: header_io.Header) -> bool:
+def _is_damaged(header: header_io.Header) -> bool:
+    """Whether one copy is; it may be without the mark of a clone."""
     return (isinstance(header, luks2.Luks2Header)
             and header.ailment is not None
             and header.ailment.damage is not None)
@@ -140,7 +146,11 @@ def librbd(header: header_io.Header, store: Store,
            installed: base.Librbd) -> claim.Claim:
     """Whether librbd opens the volume."""
     reason = librbd_reason(header, store, installed)
-    return claim.no(reason) if reason else libcryptsetup.finds_key(header)
+    if reason:
+        return claim.no(reason)
+    if header.clone and _is_damaged(header):
+        return claim.unknown(_TWO_MARKS)
+    return libcryptsetup.finds_key(header)
 
 
 def librbd_reason(header: header_io.Header, store: Store,
@@ -157,16 +167,20 @@ def librbd_reason(header: header_io.Header, store: Store,
                 f"{header.key_bits} bits")
     if store.journaling:
         return "librbd has no encryption with the journaling feature"
-    if header.clone and not librbd.loads_layers:
+    if header.clone and not librbd.loads_layers and not _is_damaged(header):
         return "the own header of a clone needs librbd of Ceph 18 or newer"
-    if lost_parent(header, store):
-        return ("it has the mark of a clone, and no parent any more: flattened "
-                "or copied without its keys")
+    if lost_parent(header, store) and not _is_damaged(header):
+        return ("it has the mark of a clone, and no parent any more: "
+                "flattened or copied without its keys")
     if store.deep_clone and not librbd.reads_deep_clones:
         return (f"{librbd} fails on clones of clones, and on those that are "
                 "larger than their source")
-    if odd_payload(header):
-        return "librbd does not know such a payload: " + odd_payload(header)
+    odd = odd_payload(header, store.size)
+    if odd:
+        return f"librbd does not know such a payload: {odd}"
+    if header.data_offset % header.sector_size:
+        return (f"librbd reads no payload at {header.data_offset}, which is "
+                f"no multiple of its sectors of {header.sector_size} bytes")
     if (librbd.needs_alignment
             and header.data_offset % store.stripe_period):
         return (f"the payload at {header.data_offset} is not aligned to the "
@@ -183,8 +197,13 @@ def _is_one_run(header: luks2.Luks2Header) -> bool:
                 or header.segment.encryption is None)
 
 
-def odd_payload(header: header_io.Header) -> str:
-    """What neither librbd nor we know of a payload, empty for a usual one."""
+def odd_payload(header: header_io.Header,
+                image_size: Optional[int] = None) -> str:
+    """What neither librbd nor we know of a payload, empty for a usual one.
+
+    :param image_size: bytes: a fixed size that goes up to its end, or beyond,
+        is as good as none
+    """
     if not isinstance(header, luks2.Luks2Header):
         return ""
     if header.metadata.requirements:
@@ -197,6 +216,8 @@ def odd_payload(header: header_io.Header) -> str:
         return f"of type {header.segment.type}"
     if header.segment.iv_tweak:
         return f"IVs that begin with {header.segment.iv_tweak}"
-    if header.segment.size is not None:
+    if header.segment.size is not None and (
+            image_size is None
+            or header.data_offset + header.segment.size < image_size):
         return "of a fixed size"
     return ""

@@ -86,8 +86,8 @@ def _cipher(header: luks1.Luks1Header) -> Optional[str]:
     key = size // 2 if mode == "xts" else size
     if (mode not in _MODES or key not in _CIPHERS.get(name, ())
             or mode == "xts" and name == "cast5"):
-        return (f"QEMU's luks driver has no cipher {name} in mode {mode or '?'}"
-                f" with a key of {size * 8} bits")
+        return (f"QEMU's luks driver has no cipher {name} in mode "
+                f"{mode or '?'} with a key of {size * 8} bits")
     if iv_hash and iv_hash not in _HASHES:
         return f"QEMU's luks driver has no hash {iv_hash}"
     if not (ivs in _PLAIN or ivs == "essiv" and name != "cast5"

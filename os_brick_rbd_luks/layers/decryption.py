@@ -52,6 +52,21 @@ def no_keys(key_id: str) -> bytes:
                "the key manager that has the key")
 
 
+def refuse_ignored(header: header_io.Header, keyslot: Optional[int]) -> None:
+    """Refuse a keyslot that whoever reads the data would not try.
+
+    :param keyslot: the one that is named, None if any will do
+    :raises KeyslotNotFound: it is not in use
+    :raises InvalidParameter: its priority is 0
+    """
+    if keyslot is not None and header.keyslot(keyslot).priority == 0:
+        raise exception.InvalidParameter(
+            name="keyslot", value=keyslot,
+            reason="is of priority ignore, and librbd, which reads the data, "
+                   "tries no such keyslot; change that with 'cryptsetup "
+                   "config --priority normal'")
+
+
 def lacks_keys(image: base.RBDImage, header: header_io.Header) -> bool:
     """Whether librbd cannot read a clone for want of keys, and others can.
 

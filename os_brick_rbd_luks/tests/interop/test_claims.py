@@ -20,12 +20,12 @@ import fixtures
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.tests import claims
 from os_brick_rbd_luks.tests.interop import base
 
-HOST = engines.Host(None, image_base.Librbd(None), None)
+HOST = engines.Host(None, releases.installed(), None)
 Did = claims.Did
 
 

@@ -60,8 +60,9 @@ class ColumnsTest(testtools.TestCase):
         self.assertEqual([], columns.Keyslots([]).machine_readable())
 
     def test_engines(self):
-        column = columns.Engines({"qemu": claim.YES, "librbd": claim.no("too old"),
-                                  "cryptsetup": claim.unknown("it depends")})
+        column = columns.Engines({
+            "qemu": claim.YES, "librbd": claim.no("too old"),
+            "cryptsetup": claim.unknown("it depends")})
         self.assertEqual("qemu: yes\nlibrbd: no, too old\n"
                          "cryptsetup: perhaps, it depends",
                          column.human_readable())

@@ -208,7 +208,8 @@ class StoreTest(base.OperationsTestCase):
         image = self.make_image(
             stripe_period=8 * units.MIB,
             features=frozenset({"layering", "journaling"}))
-        self.assertEqual(engines.Store(True, True, 8 * units.MIB),
+        self.assertEqual(engines.Store(True, True, 8 * units.MIB,
+                                       size=image.size()),
                          engines.Store.of(image))
 
     def test_file(self):
