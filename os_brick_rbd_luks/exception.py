@@ -111,6 +111,12 @@ class WrongPassphrase(KeyslotError):
     message = "the passphrase opens no keyslot; check the passphrase or key id"
 
 
+class WrongKeyslot(WrongPassphrase):
+    message = ("the passphrase does not open keyslot %(keyslot)d, and no "
+               "other one was tried; check the passphrase, or leave the "
+               "keyslot out")
+
+
 class KeyslotsNotTried(KeyslotError):
     message = ("the passphrase opens no keyslot that could be tried within a "
                "minute; keyslots %(keyslots)s were not: name the right one "

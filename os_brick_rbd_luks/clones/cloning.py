@@ -50,8 +50,8 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
             size: Optional[int] = None, flatten: bool = False,
             key_id: Optional[str] = None,
             options: formatting.Options = formatting.Options(),
-            fetch: decryption.Fetch = decryption.no_keys
-            ) -> header_io.Header:
+            fetch: decryption.Fetch = decryption.no_keys,
+            old_keyslot: Optional[int] = None) -> header_io.Header:
     """Clone an encrypted snapshot, and let only *new_passphrase* open it.
 
     :param store: where the clone is made
@@ -61,6 +61,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     :param key_id: the key manager's id of *old_passphrase*: librbd of Ceph
         18 and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
+    :param old_keyslot: the only one to try *old_passphrase* on
     :param fetch: called for the keys of the layers below a source that is a
         clone with a header of its own, to flatten
     :raises WrongPassphrase: *old_passphrase* does not open the source
@@ -71,7 +72,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     """
     layers = []
     with store.open_snapshot(parent) as source:
-        opened = unlocking.unlock(source, old_passphrase)
+        opened = unlocking.unlock(source, old_passphrase, old_keyslot)
         decrypted = source.size() - opened.header.data_offset
         keys = chain.below(source, key_id)
         is_clone = source.parent() is not None
@@ -119,13 +120,15 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                new_passphrase: bytes, options: formatting.Options, *,
                old_passphrase: Optional[bytes] = None,
                size: Optional[int] = None,
-               key_id: Optional[str] = None) -> header_io.Header:
+               key_id: Optional[str] = None,
+               old_keyslot: Optional[int] = None) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
 
     :param options: of the clone's header
     :param old_passphrase: of an encrypted source, which has to open it
     :param size: see :func:`rekeyed`
     :param key_id: see :func:`rekeyed`
+    :param old_keyslot: see :func:`rekeyed`
     :raises UnsupportedCeph: librbd here is older than Ceph 18
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: the source is encrypted, and no passphrase of
@@ -143,7 +146,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                     name="passphrase of the source", value="(none)",
                     reason=f"is needed, because {parent} is encrypted")
             shared = unlocking.unlock(
-                source, old_passphrase).header.data_offset
+                source, old_passphrase, old_keyslot).header.data_offset
             keys = chain.below(source, key_id)
         decrypted = source.size() - shared
         period = source.stripe_period()

@@ -62,7 +62,7 @@ class Clone(command.ShowOne):
             help="with --own-key: copy all data, so that librbd never needs "
                  "the source's passphrase")
         format_options.add(parser)
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True)
         passphrase_options.add_options(parser, new=True)
         return parser
 
@@ -94,7 +94,8 @@ class Clone(command.ShowOne):
             new_passphrase = passphrases.get(new=True, confirm=True)
             options = format_options.chosen(
                 args, passphrases.is_random_key(new=True))
-            common = {"size": args.size, "key_id": args.key_id}
+            common = {"size": args.size, "key_id": args.key_id,
+                      "old_keyslot": args.present_keyslot}
             with _parent(pool, source.name, snapshot,
                          args.target.name) as parent:
                 if args.own_header:

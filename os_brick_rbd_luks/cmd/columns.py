@@ -14,9 +14,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, List, Optional
+import dataclasses
+from typing import Any, Dict, List, TYPE_CHECKING
 
 from cliff import columns
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.headers import claim
+
+_SAID = {True: "yes", False: "no", None: "perhaps"}
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -57,18 +63,35 @@ def _kdf(slot: Dict[str, Any]) -> str:
 
 
 class Engines(columns.FormattableColumn):  # type: ignore[misc]
-    """Program -> reason against it, a line each."""
+    """Program -> whether it opens a volume, a line each."""
 
     def human_readable(self) -> str:
         """As in ``librbd: no, it is not an RBD image``."""
-        reasons: Dict[str, Optional[str]] = self._value
-        return "\n".join(f"{name}: no, {reason}" if reason else f"{name}: yes"
-                         for name, reason in reasons.items())
+        claims: Dict[str, claim.Claim] = self._value
+        return "\n".join(
+            f"{name}: {_SAID[found.usable]}"
+            + (f", {found.reason}" if found.reason else "")
+            for name, found in claims.items())
 
     def machine_readable(self) -> Any:
-        """A dict with ``usable`` and ``reason`` for each program."""
-        return {name: {"usable": reason is None, "reason": reason}
-                for name, reason in self._value.items()}
+        """A dict with ``usable`` and ``reason`` for each program.
+
+        ``usable`` is null where the header does not tell.
+        """
+        return {name: {"usable": found.usable, "reason": found.reason}
+                for name, found in self._value.items()}
+
+
+class AtRest(columns.FormattableColumn):  # type: ignore[misc]
+    """Whether all that a guest writes is encrypted."""
+
+    def human_readable(self) -> str:
+        """As in ``yes; aes-xts-plain64 with 512-bit key; 1 keyslot``."""
+        return str(self._value)
+
+    def machine_readable(self) -> Any:
+        """Each fact by its name; ``encrypted`` is null if not known."""
+        return dataclasses.asdict(self._value)
 
 
 class Lines(columns.FormattableColumn):  # type: ignore[misc]

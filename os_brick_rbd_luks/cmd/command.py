@@ -30,6 +30,7 @@ from cliff import command
 from cliff import lister
 from cliff import show
 
+from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import plugins
 
 if TYPE_CHECKING:
@@ -159,7 +160,9 @@ class CephMixin:
         try:
             return int(super().run(parsed_args))  # type: ignore[misc]
         except exception.RBDLuksError as error:
-            LOG.error("%s", error, exc_info=debug)
+            LOG.error("%s%s", error, passphrase_options.hint(parsed_args)
+                      if isinstance(error, exception.WrongPassphrase) else "",
+                      exc_info=debug)
             return exit_code(error)
         except OSError as error:
             # Our own ways are translated: this is the output, or a log file.

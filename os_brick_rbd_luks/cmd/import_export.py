@@ -63,7 +63,7 @@ class Import(command.ShowOne):
         copy_options.add_force(parser, "with --existing: discard what the "
                                "volume holds; else: ")
         format_options.add(parser)
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
@@ -77,6 +77,10 @@ class Import(command.ShowOne):
             raise exception.InvalidParameter(
                 name="--size", value=args.size,
                 reason="is for a new volume; use 'rbd-luks resize' first")
+        if args.present_keyslot is not None and not args.existing:
+            raise exception.InvalidParameter(
+                name="--keyslot", value=args.present_keyslot,
+                reason="is for a volume that is there, with --existing")
         passphrases = passphrase_options.Passphrases(args)
         with self.pool(args, args.target) as pool, \
                 self._source(args, pool) as source:
@@ -88,7 +92,8 @@ class Import(command.ShowOne):
                 if encryption is None:
                     transfer.existing(pool, name, source, passphrase,
                                       thick=args.thick, force=args.force,
-                                      report=report)
+                                      report=report,
+                                      keyslot=args.present_keyslot)
                 else:
                     copy_options.offering(lambda restart: transfer.new(
                         pool, name, source, encryption, size=args.size,
@@ -159,7 +164,7 @@ class Export(command.ShowOne):
             "--encrypted", action="store_true",
             help="the image as it is; no passphrase is needed")
         copy_options.add_force(parser, "replace a file; ")
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
@@ -199,7 +204,7 @@ class Export(command.ShowOne):
             passphrase_options.Passphrases(args).get()
             if sources.is_encrypted(pool, target.name, snapshot) else None)
         return sources.opened(pool, target.name, snapshot, passphrase,
-                              copy_options.fetch(args))
+                              copy_options.fetch(args), args.present_keyslot)
 
     def produce_output(self, parsed_args: argparse.Namespace,
                        column_names: Any, data: Any) -> int:

@@ -16,12 +16,22 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import Any, Dict, Iterator, Optional, Tuple
+import dataclasses
+import logging
+from typing import (Any, Dict, Iterator, List, Optional, Sequence, Tuple,
+                    TYPE_CHECKING)
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.headers import at_rest
+    from os_brick_rbd_luks.headers import claim
+    from os_brick_rbd_luks.headers import engines
+
+LOG = logging.getLogger(__name__)
 
 
 class Info(command.ShowOne):
@@ -36,26 +46,48 @@ class Info(command.ShowOne):
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read the header and probe the host."""
         from os_brick_rbd_luks.cmd import host
+        from os_brick_rbd_luks.headers import at_rest
+        from os_brick_rbd_luks.headers import audit
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import engines
-        openers: Dict[str, Optional[str]] = {}
+        openers: Dict[str, claim.Claim] = {}
+        problems: List[str] = []
         with contextlib.ExitStack() as stack:
             # It takes as long as all the rest: it is asked only for who is
             # shown the answer, and works while we do.
             probe = (stack.enter_context(host.Probe(
                 args.target.pool is not None))
                 if self.shows(args, "engines") else None)
-            with self.image(args, read_only=True) as image:
+            with self.store(args) as store, store.open(
+                    args.target.name, read_only=True) as image:
                 header = describe.read(image)
                 facts = describe.describe(header, image.size())
-                store = engines.Store.of(image)
+                there, below = _lineage(store, image)
                 facts.update(_layers(image))
+            encryption = at_rest.judge(header, below,
+                                       engines.lost_parent(header, there))
             # The backup of a header is nothing to be opened.
-            if probe and facts["decrypted_size"] is not None:
-                openers = engines.engines(header, store, probe.host())
+            if facts["decrypted_size"] is not None:
+                problems = audit.problems(header, facts["image_size"], there)
+                if probe:
+                    openers = engines.engines(header, there, probe.host())
         names, values = rows.summary(facts)
-        return (("image", *names, "engines"),
-                (image.name, *values, columns.Engines(openers)))
+        return (("image", *names, "encrypted", "problems", "engines"),
+                (image.name, *values, columns.AtRest(encryption),
+                 columns.Lines(problems), columns.Engines(openers)))
+
+
+def _lineage(store: Any, image: Any
+             ) -> Tuple[engines.Store, Sequence[str]]:
+    """The facts of an image, and what the layers below it are."""
+    from os_brick_rbd_luks.headers import engines
+    from os_brick_rbd_luks.layers import lineage
+    there = engines.Store.of(image)
+    if not image.is_rbd:
+        return there, ()
+    below = lineage.look(store, image)
+    return dataclasses.replace(
+        there, journaling=there.journaling or below.journaling), below.layers
 
 
 def _layers(image: Any) -> Dict[str, Any]:
@@ -77,26 +109,47 @@ def _layers(image: Any) -> Dict[str, Any]:
 
 
 class Verify(command.ShowOne):
-    """Test whether a passphrase opens a volume."""
+    """Test whether a passphrase opens a volume, and what it protects.
+
+    It exits with 2 if the passphrase is wrong, and with 4 if it opens the
+    volume, but not every byte that a guest writes is encrypted.
+    """
 
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: image, keyslot, passphrase."""
+        """Arguments: image, passphrase and its keyslot."""
         parser = super().get_parser(prog_name)
         command.add_target(parser)
-        parser.add_argument("--keyslot", type=int, metavar="N",
-                            help="try this keyslot only")
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True)
         return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Show the answer in any case, and exit by it."""
+        self._encryption: Optional[at_rest.AtRest] = None
+        code = super().run(parsed_args)
+        if code or self._encryption is None or self._encryption.encrypted:
+            return code
+        LOG.error("not every byte that a guest writes is encrypted: %s",
+                  self._encryption.reason)
+        return command.EXIT_DEVICE
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Open a keyslot; a wrong passphrase exits with 2."""
+        from os_brick_rbd_luks.headers import at_rest
         from os_brick_rbd_luks.headers import describe
+        from os_brick_rbd_luks.headers import engines
         from os_brick_rbd_luks.headers import unlocking
-        with self.image(args, read_only=True) as image:
+        with self.store(args) as store, store.open(
+                args.target.name, read_only=True) as image:
+            header = describe.read(image)
             opened = unlocking.unlock_header(
-                image, describe.read(image),
-                passphrase_options.Passphrases(args).get(), args.keyslot)
-            return (("image", "keyslot"), (image.name, opened.keyslot))
+                image, header, passphrase_options.Passphrases(args).get(),
+                args.present_keyslot)
+            there, below = _lineage(store, image)
+            self._encryption = at_rest.judge(
+                header, below, engines.lost_parent(header, there))
+            return (("image", "keyslot", "encrypted"),
+                    (image.name, opened.keyslot,
+                     columns.AtRest(self._encryption)))
 
 
 class Audit(command.Lister):
@@ -112,22 +165,26 @@ class Audit(command.Lister):
     def take_action(self, args: argparse.Namespace
                     ) -> Tuple[Tuple[str, ...], Iterator[Tuple[Any, ...]]]:
         """One row for each image, also for those that cannot be read."""
-        return (("image", "type", "image_size", "decrypted_size",
-                 "keyslots", "problems"), self._rows(args))
+        return (("image", "type", "encrypted", "image_size",
+                 "decrypted_size", "keyslots", "problems"), self._rows(args))
 
     def _rows(self, args: argparse.Namespace) -> Iterator[Tuple[Any, ...]]:
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import audit
+        from os_brick_rbd_luks.layers import lineage
         with self.connected(args) as connected, connected.pool(
                 *args.pool) as pool:
             for name in pool.images():
                 try:
                     with pool.open(name, read_only=True) as image:
-                        report = audit.audit(image)
+                        report = audit.audit(
+                            image, lambda clone: lineage.look(
+                                pool, clone).layers)
                 except exception.ImageError as error:
                     report = audit.Report("unknown", 0, None, [],
                                           [f"cannot be read: {error.msg}"])
                 yield (f"{pool.name}/{name}", report.type,
+                       columns.AtRest(report.encryption),
                        columns.Size(report.image_size),
                        columns.Size(report.decrypted_size),
                        columns.Lines(report.keyslots),

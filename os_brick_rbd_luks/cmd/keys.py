@@ -37,9 +37,22 @@ def _shown(image: base.Image, result: keyslots.Result) -> rows.Row:
         LOG.warning(
             "%s: the removed passphrase still opens the snapshots made "
             "before: %s", image.name, ", ".join(result.stale_snapshots))
-    return (("image", "added_keyslot", "removed_keyslot", "stale_snapshots"),
+    if result.still_opened:
+        LOG.warning(
+            "%s: the removed passphrase still opens keyslot %s; remove that "
+            "with 'rbd-luks key remove'", image.name,
+            ", ".join(map(str, result.still_opened)))
+    if result.not_tried:
+        LOG.warning(
+            "%s: keyslot %s was not tried with the removed passphrase, for "
+            "it costs too much; 'rbd-luks verify --keyslot' does", image.name,
+            ", ".join(map(str, result.not_tried)))
+    return (("image", "added_keyslot", "removed_keyslot", "stale_snapshots",
+             "still_opened_keyslots", "not_tried_keyslots"),
             (image.name, result.added, result.removed,
-             columns.Lines(result.stale_snapshots)))
+             columns.Lines(result.stale_snapshots),
+             columns.Lines(list(result.still_opened)),
+             columns.Lines(list(result.not_tried))))
 
 
 class _NewPassphrase(command.ShowOne, metaclass=abc.ABCMeta):
@@ -50,7 +63,7 @@ class _NewPassphrase(command.ShowOne, metaclass=abc.ABCMeta):
         parser = super().get_parser(prog_name)
         command.add_target(parser)
         format_options.add_cost(parser)
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True)
         passphrase_options.add_options(parser, new=True)
         return parser
 
@@ -61,7 +74,8 @@ class _NewPassphrase(command.ShowOne, metaclass=abc.ABCMeta):
         with self.image(args) as image:
             old_passphrase = passphrases.get()
             # A wrong one should not cost a new one its calibration.
-            opened = unlocking.unlock(image, old_passphrase)
+            opened = unlocking.unlock(image, old_passphrase,
+                                      args.present_keyslot)
             new_passphrase = passphrases.get(new=True, confirm=True)
             cost = format_options.cost(
                 args, passphrases.is_random_key(new=True),
@@ -99,7 +113,7 @@ class KeyAdd(_NewPassphrase):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: those of a new passphrase, and the keyslot."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("--keyslot", type=int, metavar="N",
+        parser.add_argument("--new-keyslot", type=int, metavar="N",
                             help="keyslot to fill (default: a free one)")
         return parser
 
@@ -109,7 +123,7 @@ class KeyAdd(_NewPassphrase):
         """Fill a keyslot."""
         from os_brick_rbd_luks.headers import keyslots
         return keyslots.add(image, old_passphrase, new_passphrase,
-                            keyslot=args.keyslot, **how)
+                            keyslot=args.new_keyslot, **how)
 
 
 class KeyRemove(command.ShowOne):
@@ -117,7 +131,7 @@ class KeyRemove(command.ShowOne):
 
     Without --keyslot: the passphrase given. With it: that keyslot, and the
     passphrase given has to open another one, as proof that the volume stays
-    usable.
+    usable; --passphrase-keyslot says which.
     """
 
     def get_parser(self, prog_name: str) -> Any:
@@ -128,7 +142,8 @@ class KeyRemove(command.ShowOne):
                             help="keyslot whose passphrase is not known")
         parser.add_argument("--force", action="store_true",
                             help="with --keyslot: ask for no passphrase")
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True,
+                                       keyslot="--passphrase-keyslot")
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
@@ -137,9 +152,11 @@ class KeyRemove(command.ShowOne):
         passphrases = passphrase_options.Passphrases(args)
         with self.image(args) as image:
             if args.keyslot is None:
-                result = keyslots.remove(image, passphrases.get())
+                result = keyslots.remove(image, passphrases.get(),
+                                         args.present_keyslot)
             else:
                 result = keyslots.remove_number(
                     image, args.keyslot,
-                    None if args.force else passphrases.get())
+                    None if args.force else passphrases.get(),
+                    args.present_keyslot)
             return _shown(image, result)

@@ -24,15 +24,26 @@ from typing import Any, Dict, Optional
 _SOURCES = ("passphrase_file", "passphrase_fd", "key_id")
 
 
-def add_options(parser: Any, new: bool = False) -> None:
+def add_options(parser: Any, new: bool = False, present: bool = False,
+                keyslot: str = "--keyslot") -> None:
     """Add the options that say where a passphrase comes from.
 
     :param new: for the passphrase that is to be set beside the present one
+    :param present: for one that opens a keyslot: which one
+    :param keyslot: the option's name for that
     """
     prefix, what = ("new-", "new ") if new else ("", "")
     group = parser.add_argument_group(
         f"{what}passphrase options".capitalize(),
         "Without one of these it is asked for on the terminal.")
+    if present:
+        group.add_argument(
+            keyslot, metavar="N", type=int, dest="present_keyslot",
+            help="try it on this keyslot only")
+    group.add_argument(
+        f"--{prefix}keep-newline", action="store_true",
+        help="a newline at the end of the file or descriptor is part of it, "
+             "as to 'cryptsetup --key-file' and rbd of Ceph 18")
     options = group.add_mutually_exclusive_group()
     options.add_argument(
         f"--{prefix}passphrase-file", metavar="FILE",
@@ -59,6 +70,8 @@ class Passphrases:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self._stdin: Optional[bytes] = None
+        # For what is said when it opens nothing.
+        args.cut_newline = None
 
     def is_random_key(self, new: bool = False) -> bool:
         """Whether it is a key manager's, which needs no stretching."""
@@ -84,12 +97,12 @@ class Passphrases:
             elif path is not None:
                 source = f"file {path}"
                 with open(path, "rb") as stream:
-                    value = _chomp(stream.read(limit))
+                    value = stream.read(limit)
             elif options["passphrase_fd"] is not None:
                 source = f"descriptor {options['passphrase_fd']}"
                 with os.fdopen(options["passphrase_fd"], "rb",
                                closefd=False) as stream:
-                    value = _chomp(stream.read(limit))
+                    value = stream.read(limit)
             else:
                 source, value = "terminal", _ask(new, confirm)
         except (OSError, ValueError, EOFError) as error:
@@ -103,6 +116,7 @@ class Passphrases:
                       or "the input ended")
             raise exception.PassphraseUnavailable(source=name,
                                                   reason=reason) from None
+        value = self._without_newline(value, source, new)
         if not value:
             raise exception.PassphraseUnavailable(source=source,
                                                   reason="it is empty")
@@ -125,8 +139,18 @@ class Passphrases:
         if getattr(self._args, "passphrase_file", None) == "-" == getattr(
                 self._args, "new_passphrase_file", None):
             first, _newline, second = self._stdin.partition(b"\n")
-            return _chomp(second) if new else first
-        return _chomp(self._stdin)
+            return second if new else first
+        return self._stdin
+
+    def _without_newline(self, value: bytes, source: str, new: bool
+                         ) -> bytes:
+        """One newline at the end is not part of it, unless that is said."""
+        if not value.endswith(b"\n") or getattr(
+                self._args, f"{'new_' if new else ''}keep_newline"):
+            return value
+        if not new and source != "terminal":
+            self._args.cut_newline = source
+        return value[:-1]
 
     def _from_key_manager(self, key_id: str) -> bytes:
         from os_brick_rbd_luks import exception
@@ -138,8 +162,13 @@ class Passphrases:
         return key_manager.fetch(key_id, self._args.config_file)
 
 
-def _chomp(value: bytes) -> bytes:
-    return value[:-1] if value.endswith(b"\n") else value
+def hint(args: argparse.Namespace) -> str:
+    """What else to try when the present passphrase opens nothing."""
+    source = getattr(args, "cut_newline", None)
+    return "" if source is None else (
+        f". The newline at the end of {source} was not taken for a part of "
+        "it; if it is one, as to 'cryptsetup --key-file' and rbd of Ceph 18 "
+        "and newer, add --keep-newline")
 
 
 def _ask(new: bool, confirm: bool) -> bytes:

@@ -50,7 +50,7 @@ class Reencrypt(command.ShowOne):
         copy_options.add_force(parser, "")
         copy_options.add_source_cluster(parser)
         format_options.add(parser)
-        passphrase_options.add_options(parser)
+        passphrase_options.add_options(parser, present=True)
         passphrase_options.add_options(parser, new=True)
         return parser
 
@@ -72,8 +72,8 @@ class Reencrypt(command.ShowOne):
                     name="--plain", value=there.name,
                     reason="is plain already; copy it with 'rbd cp'")
             with sources.opened(from_pool, there.name, snapshot,
-                                old_passphrase, copy_options.fetch(args)
-                                ) as found:
+                                old_passphrase, copy_options.fetch(args),
+                                args.present_keyslot) as found:
                 encryption = None if args.plain else transfer.Encryption(
                     passphrases.get(new=True, confirm=True),
                     format_options.chosen(

@@ -128,11 +128,13 @@ class VolumeSource(RawSource):
     def __init__(self, store: base.Pool, name: str,
                  snapshot: Optional[str], image: base.RBDImage,
                  passphrase: Optional[bytes],
-                 fetch: decryption.Fetch) -> None:
+                 fetch: decryption.Fetch,
+                 keyslot: Optional[int] = None) -> None:
         """Use :func:`opened`."""
         super().__init__(store, name, snapshot, image)
         self._passphrase = passphrase
         self._fetch = fetch
+        self._keyslot = keyslot
         self.header = self._header()
         self.data_offset = self.header.data_offset if self.header else 0
         size = self._raw_size - self.data_offset
@@ -149,7 +151,9 @@ class VolumeSource(RawSource):
                 name="passphrase of the source", value="(none)",
                 reason=f"is needed, because {self.name} is encrypted")
         header = header_io.parse(self._start, self._raw_size)
-        unlocking.unlock_header(self.image, header, self._passphrase)
+        decryption.refuse_ignored(header, self._keyslot)
+        unlocking.unlock_header(self.image, header, self._passphrase,
+                                self._keyslot)
         return header
 
     def extents(self) -> Iterator[Tuple[int, int]]:
@@ -207,12 +211,13 @@ def is_encrypted(store: base.Pool, name: str,
 @contextlib.contextmanager
 def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
            passphrase: Optional[bytes] = None,
-           fetch: decryption.Fetch = decryption.no_keys
-           ) -> Iterator[VolumeSource]:
+           fetch: decryption.Fetch = decryption.no_keys,
+           keyslot: Optional[int] = None) -> Iterator[VolumeSource]:
     """Open an image to copy its data.
 
     :param passphrase: None of a plain image
     :param fetch: gives passphrases of the layers below a clone
+    :param keyslot: the only one to try *passphrase* on
     :raises WrongPassphrase: it does not open the image
     :raises InvalidParameter: the image is encrypted, and there is none
     :raises NotLuks: there is one, and the image is plain
@@ -221,7 +226,8 @@ def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
     with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
-        yield VolumeSource(store, name, snapshot, image, passphrase, fetch)
+        yield VolumeSource(store, name, snapshot, image, passphrase, fetch,
+                           keyslot)
 
 
 @contextlib.contextmanager

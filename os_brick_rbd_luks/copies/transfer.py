@@ -194,18 +194,21 @@ def _check_size(source: Source, size: int) -> None:
 
 def existing(store: base.Pool, name: str, source: Source,
              passphrase: bytes, *, thick: bool = False, force: bool = False,
-             report: Optional[progress.Report] = None) -> header_io.Header:
+             report: Optional[progress.Report] = None,
+             keyslot: Optional[int] = None) -> header_io.Header:
     """Copy *source* into an encrypted volume that is there already.
 
     :param thick: see :func:`new`
     :param force: discard the data that it has
+    :param keyslot: the only one to try *passphrase* on
     :raises OperationRefused: it has data, and not *force*
     :raises CopyFailed: the volume is empty, as if it were new
     :raises ImageLocked: somebody has it open, or opens it meanwhile; then
         what was copied stays on it, for it may be his by now
     """
     with store.open(name) as image, exception.about(image.name):
-        header = unlocking.unlock(image, passphrase).header
+        header = unlocking.unlock(image, passphrase, keyslot).header
+        decryption.refuse_ignored(header, keyslot)
         header_io.refuse_watchers(image)
         _refuse_layers(store, image, header)
         size = image.size() - header.data_offset

@@ -29,7 +29,7 @@ A KDF blocks: under eventlet, call these from a native thread. For instance,
 with an open image:
 
 >>> keyslots.replace(image, b"old passphrase", b"new passphrase")
-Result(added=1, removed=0, stale_snapshots=[])
+Result(added=1, removed=0, stale_snapshots=[], still_opened=(), not_tried=())
 >>> unlocking.unlock(image, b"new passphrase").keyslot
 1
 >>> saved = header_backup.backup(image)

@@ -15,9 +15,10 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import List, Optional
+from typing import Callable, cast, List, Optional, Sequence
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import at_rest
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
@@ -25,6 +26,9 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 
 _GIB = 1024 ** 3
+
+#: Gives what the layers below an image are, see :attr:`.at_rest.AtRest.below`.
+Below = Callable[[base.RBDImage], Sequence[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,12 +42,16 @@ class Report:
     #: numbers of the keyslots in use
     keyslots: List[int]
     problems: List[str]
+    #: whether every byte that a guest writes is encrypted
+    encryption: at_rest.AtRest = at_rest.unknown("it was not looked at")
 
 
 @header_io.names_image
-def audit(image: base.Image) -> Report:
+def audit(image: base.Image, below: Optional[Below] = None) -> Report:
     """Inspect *image*; nothing is written.
 
+    :param below: called for what the layers below it are, of a clone with
+        a header of its own
     :raises ImageError: it cannot be read
     """
     size = image.size()
@@ -53,23 +61,36 @@ def audit(image: base.Image) -> Report:
         found = header_io.format_of(start)
         name = found.value
         if found is detect.Format.NONE:
-            return Report(name, size, None, [], [])
+            return Report(name, size, None, [], [], at_rest.of_plain())
         header = header_io.parse(start, size)
     except exception.OnlySecondCopy as error:
         return Report(detect.Format.NONE.value, size, None, [],
-                      [f"only a second copy of a header: {error.msg}"])
+                      [f"only a second copy of a header: {error.msg}"],
+                      at_rest.of_plain("the image is plain to QEMU, librbd "
+                                       "and guests"))
     except exception.CorruptHeader as error:
-        return Report(name, size, None, [], [f"damaged header: {error.msg}"])
+        return _unreadable(name, size, "damaged header", error)
     except exception.NoPayload as error:
-        return Report(name, size, None, [], [f"no payload: {error.msg}"])
+        return _unreadable(name, size, "no payload", error)
     except exception.NotLuks as error:
         # The magic is there, and the rest was cut off.
-        return Report(name, size, None, [], [f"damaged header: {error.msg}"])
+        return _unreadable(name, size, "damaged header", error)
     except exception.HeaderError as error:
-        return Report(name, size, None, [], [f"not inspected: {error.msg}"])
+        return _unreadable(name, size, "not inspected", error)
+    store = engines.Store.of(image)
+    layers = (below(cast(base.RBDImage, image))
+              if below and header.clone and store.has_parent else None)
     return Report(name, size, header_io.decrypted_size(header, size),
                   [slot.number for slot in header.keyslots],
-                  problems(header, size, engines.Store.of(image)))
+                  problems(header, size, store),
+                  at_rest.judge(header, layers,
+                                engines.lost_parent(header, store)))
+
+
+def _unreadable(name: str, size: int, what: str,
+                error: exception.HeaderError) -> Report:
+    return Report(name, size, None, [], [f"{what}: {error.msg}"],
+                  at_rest.unknown(f"{what}, see its problems"))
 
 
 def problems(header: header_io.Header, size: int,
@@ -79,9 +100,13 @@ def problems(header: header_io.Header, size: int,
              for slot in header.keyslots if slot.damage]
     if isinstance(header, luks2.Luks2Header):
         found += _luks2_problems(header)
-    if "null" in header.cipher_spec or header.cipher_spec == "linear":
-        found.append(f"not encrypted: the cipher is {header.cipher_spec}, so "
-                     "what a guest writes is plain")
+    encryption = at_rest.judge(header)
+    if encryption.encrypted is False:
+        found.append(f"not encrypted: {encryption.reason}")
+    if engines.lost_parent(header, store):
+        found.append("lost parent: it has the mark of a clone with a header "
+                     "of its own, and no parent any more; what it had of that "
+                     "is not encrypted, or with a key that it has not")
     if all(slot.damage for slot in header.keyslots):
         found.append("no keyslot: no passphrase opens the volume")
     elif not any(slot.usable for slot in header.keyslots):

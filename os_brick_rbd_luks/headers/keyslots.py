@@ -24,7 +24,7 @@ lock in any case, so one that changed meanwhile is refused.
 from __future__ import annotations
 
 import logging
-from typing import List, NamedTuple, Optional
+from typing import List, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -44,6 +44,10 @@ class Result(NamedTuple):
     removed: Optional[int]
     #: snapshots that still open as before
     stale_snapshots: List[str]
+    #: keyslots that the passphrase that was to go still opens
+    still_opened: Tuple[int, ...] = ()
+    #: keyslots that it may open: to try them was too dear
+    not_tried: Tuple[int, ...] = ()
 
 
 @header_io.names_image
@@ -51,10 +55,12 @@ def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
         opened: Optional[unlocking.Unlocked] = None,
         iterations: int = kdfs.MIN_ITERATIONS,
         argon2: Optional[kdfs.Argon2Cost] = None,
-        keyslot: Optional[int] = None) -> Result:
+        keyslot: Optional[int] = None,
+        old_keyslot: Optional[int] = None) -> Result:
     """Let *new_passphrase* open the volume as well.
 
     :param opened: see above
+    :param old_keyslot: the only one to try *old_passphrase* on
     :param iterations: of PBKDF2
     :param argon2: use Argon2id at that cost instead, in LUKS2
     :param keyslot: the one to fill; the first free one when None
@@ -62,7 +68,7 @@ def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
     :raises HeaderChanged: it is not the one that was opened any more
     :raises NoFreeKeyslot, KeyslotInUse: see the header's ``add``
     """
-    opened = opened or unlocking.unlock(image, old_passphrase)
+    opened = opened or unlocking.unlock(image, old_passphrase, old_keyslot)
     change = opened.header.add(opened.volume_key, new_passphrase,
                                iterations=iterations, argon2=argon2,
                                keyslot=keyslot)
@@ -75,24 +81,30 @@ def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
 def replace(image: base.Image, old_passphrase: bytes, new_passphrase: bytes,
             *, opened: Optional[unlocking.Unlocked] = None,
             iterations: int = kdfs.MIN_ITERATIONS,
-            argon2: Optional[kdfs.Argon2Cost] = None) -> Result:
+            argon2: Optional[kdfs.Argon2Cost] = None,
+            old_keyslot: Optional[int] = None) -> Result:
     """Put *new_passphrase* in the place of *old_passphrase*.
 
+    In one keyslot: the result says which others *old_passphrase* opens, too,
+    as far as it is cheap to tell.
+
     :param opened: see above
+    :param old_keyslot: the only one to try *old_passphrase* on
     :param iterations: of PBKDF2
     :param argon2: use Argon2id at that cost instead, in LUKS2
     :raises WrongPassphrase: *old_passphrase* opens no keyslot
     :raises HeaderChanged: see :func:`add`
     :raises NoFreeKeyslot: the new one needs one until the old one is erased
     """
-    opened = opened or unlocking.unlock(image, old_passphrase)
+    opened = opened or unlocking.unlock(image, old_passphrase, old_keyslot)
     change = opened.header.replace(opened.keyslot, opened.volume_key,
                                    new_passphrase, iterations=iterations,
                                    argon2=argon2)
+    also = unlocking.also_opened(image, opened, old_passphrase)
     header_io.apply(image, change.plan)
     LOG.info("%s: keyslot %d replaced by keyslot %d", image.name,
              opened.keyslot, change.keyslot)
-    return Result(change.keyslot, opened.keyslot, image.snapshots())
+    return Result(change.keyslot, opened.keyslot, image.snapshots(), *also)
 
 
 @header_io.names_image
@@ -100,18 +112,19 @@ def replace_all(image: base.Image, old_passphrase: bytes,
                 new_passphrase: bytes, *,
                 opened: Optional[unlocking.Unlocked] = None,
                 iterations: int = kdfs.MIN_ITERATIONS,
-                argon2: Optional[kdfs.Argon2Cost] = None
-                ) -> header_io.Header:
+                argon2: Optional[kdfs.Argon2Cost] = None,
+                old_keyslot: Optional[int] = None) -> header_io.Header:
     """Let *new_passphrase*, and no other, open the volume.
 
     For a clone, whose source's passphrases are other people's.
 
     :param opened: see above; of a clone also what opened its source
+    :param old_keyslot: the only one to try *old_passphrase* on
     :raises WrongPassphrase: *old_passphrase* opens no keyslot
     :raises HeaderChanged: see :func:`add`
     :raises NoFreeKeyslot: the new one needs one until the others are erased
     """
-    opened = opened or unlocking.unlock(image, old_passphrase)
+    opened = opened or unlocking.unlock(image, old_passphrase, old_keyslot)
     others = [slot.number for slot in opened.header.keyslots]
     added = opened.header.add(opened.volume_key, new_passphrase,
                               iterations=iterations, argon2=argon2)
@@ -142,23 +155,30 @@ def remove_others(image: base.Image, passphrase: bytes) -> Result:
 
 
 @header_io.names_image
-def remove(image: base.Image, passphrase: bytes) -> Result:
+def remove(image: base.Image, passphrase: bytes,
+           keyslot: Optional[int] = None) -> Result:
     """Remove the keyslot that *passphrase* opens.
 
+    One: the result says which others it opens, as :func:`replace` does.
+
+    :param keyslot: the only one to try it on
     :raises WrongPassphrase: it opens none
     :raises LastKeyslot: nothing would open the volume any more
     """
-    opened = unlocking.unlock(image, passphrase)
-    return _remove(image, opened.header, opened.keyslot)
+    opened = unlocking.unlock(image, passphrase, keyslot)
+    also = unlocking.also_opened(image, opened, passphrase)
+    return _remove(image, opened.header, opened.keyslot, also)
 
 
 @header_io.names_image
 def remove_number(image: base.Image, keyslot: int,
-                  passphrase: Optional[bytes]) -> Result:
+                  passphrase: Optional[bytes],
+                  passphrase_keyslot: Optional[int] = None) -> Result:
     """Remove a keyslot whose passphrase may be lost.
 
     :param passphrase: opens another keyslot, as proof that the volume stays
         usable; None to do without the proof
+    :param passphrase_keyslot: the only one to try it on
     :raises WrongPassphrase: *passphrase* opens no other keyslot
     :raises KeyslotNotFound: *keyslot* is not in use
     :raises LastKeyslot: nothing would open the volume any more
@@ -169,13 +189,21 @@ def remove_number(image: base.Image, keyslot: int,
               if slot.number != keyslot and slot.usable]
     if not others:
         raise exception.LastKeyslot(keyslot=keyslot)
+    if passphrase_keyslot == keyslot:
+        raise exception.InvalidParameter(
+            name="keyslot of the passphrase", value=keyslot,
+            reason="is the one to be removed; another one is the proof that "
+                   "the volume stays usable")
     if passphrase is not None:
-        _prove(image, header, passphrase, others)
+        _prove(image, header, passphrase, others, passphrase_keyslot)
     return _remove(image, header, keyslot)
 
 
 def _prove(image: base.Image, header: header_io.Header, passphrase: bytes,
-           keyslots: List[int]) -> None:
+           keyslots: List[int], only: Optional[int]) -> None:
+    if only is not None:
+        unlocking.unlock_header(image, header, passphrase, only)
+        return
     for number in keyslots:
         try:
             unlocking.unlock_header(image, header, passphrase, number)
@@ -185,11 +213,11 @@ def _prove(image: base.Image, header: header_io.Header, passphrase: bytes,
     raise exception.WrongPassphrase()
 
 
-def _remove(image: base.Image, header: header_io.Header,
-            keyslot: int) -> Result:
+def _remove(image: base.Image, header: header_io.Header, keyslot: int,
+            also: unlocking.Also = unlocking.Also()) -> Result:
     if not any(slot.number != keyslot and slot.usable
                for slot in header.keyslots):
         raise exception.LastKeyslot(keyslot=keyslot)
     header_io.apply(image, header.erase([keyslot]).plan)
     LOG.info("%s: keyslot %d removed", image.name, keyslot)
-    return Result(None, keyslot, image.snapshots())
+    return Result(None, keyslot, image.snapshots(), *also)

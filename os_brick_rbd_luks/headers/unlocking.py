@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Optional
+from typing import NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -48,6 +48,7 @@ def unlock(image: base.Image, passphrase: bytes,
     :raises KeyslotsNotTried: it opens none of those that can be tried within
         a minute, best first
     :raises UnsupportedHeader: all are of a kind that we do not know
+    :raises WrongKeyslot: it does not open *keyslot*
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
     return unlock_header(image, header_io.read_header(image), passphrase,
@@ -82,4 +83,42 @@ def unlock_header(image: base.Image, header: header_io.Header,
             continue
         LOG.debug("%s: keyslot %d opened", image.name, slot.number)
         return Unlocked(header, slot.number, key)
+    if keyslot is not None:
+        raise exception.WrongKeyslot(keyslot=keyslot)
     raise exception.WrongPassphrase()
+
+
+#: What a try may cost, and all that :func:`also_opened` tries, in about
+#: microseconds: see :attr:`~.keyslot_views.Keyslot.cost`.
+CHEAP = 1_000_000
+
+
+class Also(NamedTuple):
+    """Where else a passphrase opens a volume."""
+
+    opened: Tuple[int, ...] = ()
+    #: keyslots that cost too much, or are none of ours, to be tried
+    not_tried: Tuple[int, ...] = ()
+
+
+def also_opened(image: base.Image, opened: Unlocked, passphrase: bytes
+                ) -> Also:
+    """Try a passphrase on the other keyslots, as far as that is cheap.
+
+    :param opened: what it gave
+    """
+    found, not_tried, spent = [], [], 0
+    for slot in sorted(opened.header.keyslots, key=lambda slot: slot.cost):
+        if slot.number == opened.keyslot or slot.damage or not slot.bound:
+            continue
+        spent += slot.cost + opened.header.digest_iterations
+        if slot.foreign or spent > CHEAP:
+            not_tried.append(slot.number)
+            continue
+        try:
+            opened.header.open_keyslot(
+                slot.number, image.read(slot.offset, slot.length), passphrase)
+        except exception.WrongPassphrase:
+            continue
+        found.append(slot.number)
+    return Also(tuple(sorted(found)), tuple(sorted(not_tried)))

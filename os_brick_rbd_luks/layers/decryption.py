@@ -23,6 +23,7 @@ from typing import Callable, List, Optional, Sequence, Union
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import qemu_luks
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import chain
@@ -51,13 +52,28 @@ def no_keys(key_id: str) -> bytes:
                "the key manager that has the key")
 
 
+def refuse_ignored(header: header_io.Header, keyslot: Optional[int]) -> None:
+    """Refuse a keyslot that whoever reads the data would not try.
+
+    :param keyslot: the one that is named, None if any will do
+    :raises KeyslotNotFound: it is not in use
+    :raises InvalidParameter: its priority is 0
+    """
+    if keyslot is not None and header.keyslot(keyslot).priority == 0:
+        raise exception.InvalidParameter(
+            name="keyslot", value=keyslot,
+            reason="is of priority ignore, and librbd, which reads the data, "
+                   "tries no such keyslot; change that with 'cryptsetup "
+                   "config --priority normal'")
+
+
 def lacks_keys(image: base.RBDImage, header: header_io.Header) -> bool:
     """Whether librbd cannot read a clone for want of keys, and others can.
 
     A re-keyed LUKS1 clone has the volume key of its source. QEMU's luks
     driver, and Python, know nothing of layers.
     """
-    return (engines.qemu_refusal(header) is None
+    return (qemu_luks.refusal(header) is None
             and chain.UNKNOWN in chain.needed(image))
 
 
@@ -96,7 +112,7 @@ def block_options(options: base.BlockOptions, image: base.RBDImage,
     :raises OperationRefused: a passphrase of a layer below is not known
     """
     reason = _librbd_reason(image, header)
-    qemu = engines.qemu_refusal(header)
+    qemu = qemu_luks.refusal(header)
     keys = [] if reason else chain.needed(image)
     # QEMU's own driver reads a re-keyed clone with its own passphrase.
     if reason is None and not (qemu is None and keys):

@@ -34,6 +34,10 @@ class Keyslot(NamedTuple):
     foreign: Optional[str] = None
     #: LUKS2: 2 is tried first, 0 only when asked for by number
     priority: int = 1
+    #: LUKS2: whether it is of the usual type, and for the payload's key
+    bound: bool = True
+    #: whether it is foreign for a KDF, hash or cipher that we do not know
+    strange: bool = False
 
     @property
     def cost(self) -> int:

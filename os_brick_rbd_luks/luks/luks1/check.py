@@ -33,6 +33,9 @@ from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.luks.luks1 import ondisk
 
+#: Bytes of the UUID's field, a NUL among them.
+UUID_SIZE = 40
+
 
 def _corrupt(field: str, reason: str,
              keyslot: Optional[int] = None) -> exception.CorruptHeader:
@@ -57,6 +60,26 @@ def text(phdr: ondisk.Phdr, field: str) -> str:
     if not all(0x20 < byte < 0x7f for byte in value):
         raise _corrupt(field, "is not printable text")
     return str(value, "ascii")
+
+
+def uuid(phdr: ondisk.Phdr) -> str:
+    """The UUID as it can be shown; the bytes are kept whatever they are."""
+    value = phdr.uuid.partition(b"\0")[0]
+    return "".join(chr(byte) if 0x20 < byte < 0x7f else "?"
+                   for byte in value)
+
+
+def check_uuid(new: str) -> None:
+    """Refuse what is no text for the field of a new header.
+
+    :raises InvalidParameter: with what is
+    """
+    if not (new.isascii() and new.isprintable() and " " not in new
+            and 0 < len(new) < UUID_SIZE):
+        raise exception.InvalidParameter(
+            name="UUID", value=new,
+            reason=f"is not 1 to {UUID_SIZE - 1} printable ASCII characters "
+                   "without a space")
 
 
 def damage(block: ondisk.KeyBlock) -> Optional[str]:
@@ -102,7 +125,8 @@ def check(phdr: ondisk.Phdr) -> None:
     if phdr.version != 1:
         raise exception.UnsupportedHeader(
             what=f"LUKS version {phdr.version}", supported="1")
-    for field in ("cipher_name", "cipher_mode", "hash_spec", "uuid"):
+    # Not the UUID, which is for people and opens nothing.
+    for field in ("cipher_name", "cipher_mode", "hash_spec"):
         text(phdr, field)
     if phdr.key_bytes == 0:
         raise _corrupt("key_bytes", "is 0")

@@ -78,7 +78,9 @@ class Luks1Header:
         :param data_offset: bytes, at least the end of the keyslot areas
         :param clone: mark it as librbd does the own header of a clone
         :raises UnsupportedHeader: cipher, key length or hash
+        :raises InvalidParameter: *uuid* is no text for its field
         """
+        luks1_check.check_uuid(uuid)
         check_format(cipher_spec, len(volume_key), hash_name)
         name, mode = cipher_spec.split("-", 1)
         salt = random(digests.SALT_SIZE)
@@ -112,7 +114,7 @@ class Luks1Header:
     @property
     def uuid(self) -> str:
         """The volume's UUID, as text."""
-        return luks1_check.text(self.phdr, "uuid")
+        return luks1_check.uuid(self.phdr)
 
     @property
     def cipher_spec(self) -> str:
@@ -123,7 +125,12 @@ class Luks1Header:
     @property
     def hash_name(self) -> str:
         """The hash of keyslots and digest, in lower case."""
-        return luks1_check.text(self.phdr, "hash_spec").lower()
+        return self.hash_spec.lower()
+
+    @property
+    def hash_spec(self) -> str:
+        """The name of that hash as it is written."""
+        return luks1_check.text(self.phdr, "hash_spec")
 
     @property
     def keyslot_hash(self) -> str:
@@ -160,6 +167,12 @@ class Luks1Header:
     def sector_size(self) -> int:
         """Bytes of the payload's sectors."""
         return cipher.SECTOR
+
+    @property
+    def keyslots_start(self) -> int:
+        """The first byte of all keyslot areas, used or not."""
+        return min(self._area(number)[0]
+                   for number in range(ondisk.KEYSLOTS))
 
     @property
     def keyslots_end(self) -> int:

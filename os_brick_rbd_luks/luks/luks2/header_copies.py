@@ -49,6 +49,8 @@ class Ailment(NamedTuple):
     which: str
     #: None for one that is merely stale
     damage: Optional[str]
+    #: whether it begins like a header of a version that nobody defined
+    version: bool = False
 
 
 class Believed(NamedTuple):
@@ -189,7 +191,8 @@ def _believed(copy: Copy, found: records.Metadata, rival: Optional[Copy],
               failure: Optional[exception.HeaderError]) -> Believed:
     ailment = None
     if failure is not None:
-        ailment = Ailment(other(copy.which), _damage(failure))
+        ailment = Ailment(other(copy.which), _damage(failure),
+                          _is_version(failure))
     elif rival is not None and rival.binary.seqid < copy.binary.seqid:
         ailment = Ailment(rival.which, None)
     elif rival is not None and not _same(copy, rival):
@@ -202,6 +205,11 @@ def _believed(copy: Copy, found: records.Metadata, rival: Optional[Copy],
         primary, own, theirs = (dataclasses.replace(primary, salt=theirs),
                                 theirs, own)
     return Believed(primary.seal(copy.json_area), theirs, found, ailment)
+
+
+def _is_version(error: exception.HeaderError) -> bool:
+    return (isinstance(error, exception.UnsupportedHeader)
+            and error.what.startswith("LUKS version "))
 
 
 def _same(left: Copy, right: Copy) -> bool:

@@ -46,18 +46,27 @@ def view(found: records.Metadata, number: int) -> keyslot_views.Keyslot:
     length = slot.area.size
     if slot.hash_name is not None:
         length = keymaterial.area_bytes(slot.key_size, slot.stripes)
+    unbound = _unbound(found, number, slot)
+    strange = None if unbound else _strange(slot)
     return keyslot_views.Keyslot(
         number, slot.kdf, slot.area.offset, length,
-        foreign=_foreign(found, number, slot), priority=slot.priority)
+        foreign=unbound or strange or _too_dear(found, slot),
+        priority=slot.priority, bound=unbound is None,
+        strange=strange is not None)
 
 
-def _foreign(found: records.Metadata, number: int, slot: records.Keyslot
+def _unbound(found: records.Metadata, number: int, slot: records.Keyslot
              ) -> Optional[str]:
-    """Why a keyslot is of no use to us for the payload, if so."""
+    """Why a keyslot has no part of the payload's key, if so."""
     if slot.hash_name is None:
         return f"of type {slot.type}"
     if number not in payload_digest(found)[1].keyslots:
         return "for a key that is not the volume's"
+    return None
+
+
+def _strange(slot: records.Keyslot) -> Optional[str]:
+    """What a keyslot has that we do not know, if anything."""
     if slot.kdf is None:
         return f"with KDF {slot.kdf_name}"
     used = [slot.hash_name]
@@ -66,7 +75,16 @@ def _foreign(found: records.Metadata, number: int, slot: records.Keyslot
     try:
         cipher.check(slot.area.encryption or "", slot.area.key_size)
         for name in used:
-            kdfs.check_hash(name)
+            kdfs.check_hash(name or "")
+    except exception.UnsupportedHeader as error:
+        return f"with {error.what}"
+    return None
+
+
+def _too_dear(found: records.Metadata, slot: records.Keyslot
+              ) -> Optional[str]:
+    """What opening a keyslot costs that is beyond our limits, if so."""
+    try:
         check_cost(found, slot)
     except exception.UnsupportedHeader as error:
         return f"with {error.what}"

@@ -27,6 +27,7 @@ VALUES = {
     "HeaderLimitExceeded": {"field": "f", "value": 9, "limit": 8},
     "KeyslotError": {"reason": "r"},
     "WrongPassphrase": {},
+    "WrongKeyslot": {"keyslot": 2},
     "KeyslotsNotTried": {"keyslots": "3, 4"},
     "WrongVolumeKey": {},
     "KeyslotNotFound": {"keyslot": 7},

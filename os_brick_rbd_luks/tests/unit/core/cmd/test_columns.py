@@ -18,6 +18,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.headers import claim
 from os_brick_rbd_luks.tests import units
 
 
@@ -59,12 +60,16 @@ class ColumnsTest(testtools.TestCase):
         self.assertEqual([], columns.Keyslots([]).machine_readable())
 
     def test_engines(self):
-        column = columns.Engines({"qemu": None, "librbd": "too old"})
-        self.assertEqual("qemu: yes\nlibrbd: no, too old",
+        column = columns.Engines({
+            "qemu": claim.YES, "librbd": claim.no("too old"),
+            "cryptsetup": claim.unknown("it depends")})
+        self.assertEqual("qemu: yes\nlibrbd: no, too old\n"
+                         "cryptsetup: perhaps, it depends",
                          column.human_readable())
         self.assertEqual(
             {"qemu": {"usable": True, "reason": None},
-             "librbd": {"usable": False, "reason": "too old"}},
+             "librbd": {"usable": False, "reason": "too old"},
+             "cryptsetup": {"usable": None, "reason": "it depends"}},
             column.machine_readable())
 
     @ddt.data(([], "-"), ([0, 3], "0\n3"), (["a", "b"], "a\nb"))

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import os
+
 import json
 
 import ddt
@@ -38,7 +40,7 @@ class InfoTest(base.CommandTestCase):
         self.assertEqual(
             ["image", "type", "uuid", "cipher", "key_bits", "hash",
              "data_offset", "image_size", "decrypted_size", "clone",
-             "keyslots", "engines"], list(facts))
+             "keyslots", "encrypted", "problems", "engines"], list(facts))
         self.assertEqual(
             (self.target, "luks1", 4 * units.MIB, 5 * units.MIB, units.MIB,
              [0, 1]),
@@ -213,9 +215,42 @@ class VerifyTest(base.CommandTestCase):
     @ddt.data((base.OLD, 0), (base.NEW, 1))
     @ddt.unpack
     def test_right(self, passphrase, keyslot):
-        self.assertEqual(
-            {"image": self.target, "keyslot": keyslot},
-            self.json("verify", self.target, *self.key(passphrase)))
+        facts = self.json("verify", self.target, *self.key(passphrase))
+        self.assertEqual((self.target, keyslot, {
+            "encrypted": True, "reason": None, "cipher": "aes-cbc-plain64",
+            "key_bits": 128, "keyslots": 2, "tokens": 0, "below": []}),
+            (facts["image"], facts["keyslot"], facts["encrypted"]))
+
+    def test_line(self):
+        output, _errors = self.run_command(
+            "verify", self.target, *self.key(base.OLD))
+        self.assertIn("| yes; aes-cbc-plain64 with 128-bit key; 2 keyslots |",
+                      output)
+
+    def test_plain(self):
+        self.file(bytes(8192), "volume")
+        self.assertIn("no LUKS header", self.error(
+            4, "verify", self.target, *self.key(base.OLD)))
+
+    def test_newline_that_was_cut(self):
+        """It may be part of the passphrase, as it is to cryptsetup."""
+        os.unlink(self.path)
+        self.make_volume(base.OLD + b"\n")
+        for source, options in (
+                (f"file {self.file(base.OLD + bytes([10]))}",
+                 self.key(base.OLD + b"\n")),
+                ("stdin", ("--passphrase-file", "-"))):
+            error = self.error(2, "verify", self.target, *options,
+                               stdin=base.OLD + b"\n")
+            self.assertIn(f"The newline at the end of {source} was not taken "
+                          "for a part of it", error)
+            self.assertIn("--keep-newline", error)
+            self.json("verify", self.target, *options, "--keep-newline",
+                      stdin=base.OLD + b"\n")
+
+    def test_no_word_of_a_newline_that_is_not_there(self):
+        self.assertNotIn("newline", self.error(
+            2, "verify", self.target, *self.key(base.OTHER)))
 
     def test_wrong(self):
         error = self.error(2, "verify", self.target, *self.key(base.OTHER))
@@ -223,8 +258,9 @@ class VerifyTest(base.CommandTestCase):
                          "check the passphrase or key id", error)
 
     def test_wrong_keyslot(self):
-        self.error(2, "verify", self.target, *self.key(base.OLD),
-                   "--keyslot", "1")
+        error = self.error(2, "verify", self.target, *self.key(base.OLD),
+                           "--keyslot", "1")
+        self.assertIn("does not open keyslot 1", error)
 
     def test_right_keyslot(self):
         self.json("verify", self.target, *self.key(base.NEW), "--keyslot",
@@ -260,8 +296,10 @@ class AuditTest(base.CommandTestCase):
     def test_json(self):
         rows = self.json("audit", "volumes")
         self.assertEqual(
-            ["image", "type", "image_size", "decrypted_size", "keyslots",
-             "problems"], list(rows[0]))
+            ["image", "type", "encrypted", "image_size", "decrypted_size",
+             "keyslots", "problems"], list(rows[0]))
+        self.assertEqual([None, True, True, False], [
+            row["encrypted"]["encrypted"] for row in rows])
         self.assertEqual(
             [("volumes/damaged", "luks1", None, 1),
              ("volumes/good", "luks1", units.MIB, 0),
@@ -277,10 +315,12 @@ class AuditTest(base.CommandTestCase):
             cell.strip() for cell in line.split("|")[2:-1]]
             for line in output.splitlines() if line.startswith("| volumes/")}
         self.assertEqual(
-            ["luks1", "5 MiB (5242880 bytes)", "1 MiB (1048576 bytes)", "0",
-             "-"], lines["volumes/good"])
-        self.assertEqual(["none", "8 MiB (8388608 bytes)", "-", "-", "-"],
-                         lines["volumes/plain"])
+            ["luks1", "yes; aes-cbc-plain64 with 128-bit key; 1 keyslot",
+             "5 MiB (5242880 bytes)", "1 MiB (1048576 bytes)", "0", "-"],
+            lines["volumes/good"])
+        self.assertEqual(
+            ["none", "no; the image is plain", "8 MiB (8388608 bytes)", "-",
+             "-", "-"], lines["volumes/plain"])
         self.assertIn("journaling", lines["volumes/journaled"][-1])
 
     def test_namespace(self):

@@ -46,7 +46,8 @@ class RekeyTest(KeysTestCase):
         self.make_volume()
         self.assertEqual(
             {"image": self.target, "added_keyslot": 1, "removed_keyslot": 0,
-             "stale_snapshots": []},
+             "stale_snapshots": [], "still_opened_keyslots": [],
+             "not_tried_keyslots": []},
             self.json("rekey", self.target, *self.old, *self.new))
         self.assertEqual(1, self.keyslot(base.NEW))
         self.assertRaises(exception.WrongPassphrase, self.keyslot, base.OLD)
@@ -69,6 +70,21 @@ class RekeyTest(KeysTestCase):
         self.make_volume()
         self.assert_unchanged(2, "rekey", self.target, *self.other,
                               *self.new)
+
+    def test_keyslot(self):
+        self.make_volume(base.OLD, base.OTHER)
+        self.assertIn("does not open keyslot 1", self.assert_unchanged(
+            2, "rekey", self.target, *self.old, *self.new, "--keyslot", "1"))
+        facts = self.json("rekey", self.target, *self.old, *self.new,
+                          "--keyslot", "0")
+        self.assertEqual(0, facts["removed_keyslot"])
+
+    def test_old_passphrase_in_a_second_keyslot(self):
+        self.make_volume(base.OLD, base.OLD)
+        _output, errors = self.run_command("rekey", self.target, *self.old,
+                                           *self.new)
+        self.assertIn("the removed passphrase still opens keyslot 1; remove "
+                      "that with 'rbd-luks key remove'", errors)
 
     def test_wrong_passphrase_costs_no_question(self):
         self.make_volume()
@@ -119,7 +135,7 @@ class KeyAddTest(KeysTestCase):
     def test_keyslot(self):
         self.make_volume()
         self.json("key", "add", self.target, *self.old, *self.new,
-                  "--keyslot", "7", "--iterations", "1001")
+                  "--new-keyslot", "7", "--iterations", "1001")
         self.assertEqual(7, self.keyslot(base.NEW))
         self.assertEqual(1001, self.iterations(7))
 
@@ -128,7 +144,7 @@ class KeyAddTest(KeysTestCase):
         output, errors = self.run_command("key", "add", self.target,
                                           *self.old, *self.new)
         self.assertEqual(f"{self.target}: keyslot 1 added\n", errors)
-        self.assertIn("| added_keyslot   | 1", output)
+        self.assertRegex(output, r"\| added_keyslot +\| 1 ")
 
     @ddt.data(("0", "keyslot 0 is in use"), ("8", "keyslot 8 is not between"),
               ("-1", "keyslot -1 is not between"))
@@ -137,7 +153,19 @@ class KeyAddTest(KeysTestCase):
         self.make_volume()
         self.assertIn(message, self.assert_unchanged(
             1, "key", "add", self.target, *self.old, *self.new,
-            f"--keyslot={number}"))
+            f"--new-keyslot={number}"))
+
+    def test_present_keyslot(self):
+        self.make_volume(base.OLD, base.OTHER)
+        self.assertIn("does not open keyslot 1", self.assert_unchanged(
+            2, "key", "add", self.target, *self.old, *self.new, "--keyslot",
+            "1"))
+        self.assertIn("keyslot 5 is not in use", self.assert_unchanged(
+            1, "key", "add", self.target, *self.old, *self.new, "--keyslot",
+            "5"))
+        facts = self.json("key", "add", self.target, *self.old, *self.new,
+                          "--keyslot", "0", "--new-keyslot", "4")
+        self.assertEqual(4, facts["added_keyslot"])
 
     def test_wrong_passphrase(self):
         self.make_volume()
@@ -174,6 +202,24 @@ class KeyRemoveTest(KeysTestCase):
         self.make_volume(base.OLD, base.OTHER)
         self.json(*self.remove("--keyslot", "0", *self.other))
         self.assertEqual(1, self.keyslot(base.OTHER))
+
+    def test_proof_by_one_keyslot(self):
+        self.make_volume(base.OLD, base.OTHER, base.NEW)
+        self.assertIn("does not open keyslot 2", self.assert_unchanged(
+            2, *self.remove("--keyslot", "0", *self.other,
+                            "--passphrase-keyslot", "2")))
+        self.assertIn("is the one to be removed", self.assert_unchanged(
+            1, *self.remove("--keyslot", "0", *self.old,
+                            "--passphrase-keyslot", "0")))
+        self.json(*self.remove("--keyslot", "0", *self.other,
+                               "--passphrase-keyslot", "1"))
+
+    def test_by_passphrase_in_one_of_two(self):
+        self.make_volume(base.OLD, base.OTHER, base.OTHER)
+        output, errors = self.run_command(*self.remove(
+            *self.other, "--passphrase-keyslot", "2"))
+        self.assertRegex(output, r"still_opened_keyslots +\| 1 ")
+        self.assertIn("the removed passphrase still opens keyslot 1", errors)
 
     def test_by_number_with_its_own_passphrase(self):
         self.make_volume(base.OLD, base.OTHER)

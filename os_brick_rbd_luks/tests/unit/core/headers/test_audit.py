@@ -19,6 +19,7 @@ import dataclasses
 import ddt
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import at_rest
 from os_brick_rbd_luks.headers import audit
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import header_io
@@ -47,8 +48,9 @@ class AuditTest(base.OperationsTestCase):
     def test_good_volume(self):
         report = self.assert_problems(self.make())
         self.assertEqual(
-            audit.Report("luks1", units.GIB + 4 * units.MIB, units.GIB, [0],
-                         []),
+            audit.Report(
+                "luks1", units.GIB + 4 * units.MIB, units.GIB, [0], [],
+                at_rest.AtRest(True, None, "aes-cbc-plain64", 128, 1)),
             report)
 
     def test_nothing_is_written(self):
@@ -59,8 +61,9 @@ class AuditTest(base.OperationsTestCase):
 
     @ddt.data(0, 8, 592, units.GIB)
     def test_plain_image(self, size):
-        self.assertEqual(audit.Report("none", size, None, [], []),
-                         audit.audit(self.make_image(size)))
+        self.assertEqual(
+            audit.Report("none", size, None, [], [], at_rest.of_plain()),
+            audit.audit(self.make_image(size)))
 
     def test_cut_tail(self):
         """As upstream makes it: the image has the size of the volume."""
@@ -177,4 +180,4 @@ class AuditTest(base.OperationsTestCase):
     def test_report_is_plain_data(self):
         report = dataclasses.asdict(audit.audit(self.make()))
         self.assertEqual({"type", "image_size", "decrypted_size",
-                          "keyslots", "problems"}, set(report))
+                          "keyslots", "problems", "encryption"}, set(report))

@@ -18,6 +18,7 @@ import dataclasses
 
 import ddt
 
+from os_brick_rbd_luks.headers import claim
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.image import rawfile
@@ -52,9 +53,10 @@ CBC_PLAIN = ("aes-cbc-plain64", 16)
 
 def header(cipher, data_offset=4 * units.MIB):
     spec, key_bytes = cipher
-    return luks1.Luks1Header.build(
+    built = luks1.Luks1Header.build(
         bytes(key_bytes), cipher_spec=spec, hash_name="sha256",
         data_offset=data_offset, uuid="uuid")
+    return built.add(bytes(key_bytes), b"passphrase").header
 
 
 @ddt.ddt
@@ -83,31 +85,31 @@ class EnginesTest(base.OperationsTestCase):
     def test_librbd(self, cipher, data_offset, store, host, reason):
         found = engines.engines(header(cipher, data_offset), store,
                                 host)["librbd"]
-        if reason is None:
-            self.assertIsNone(found)
-        else:
-            self.assertIn(reason, found)
+        self.assertIs(reason is None, found.usable)
+        self.assertIn(reason or "", found.reason or "")
 
     @ddt.data(XTS, XTS_128, CBC, CBC_PLAIN)
     def test_qemu_and_cryptsetup_open_all_that_we_write(self, cipher):
         for store in (RBD, FILE, JOURNALED, WIDE):
             found = engines.engines(header(cipher), store, ALL)
             self.assertEqual({"qemu", "librbd", "cryptsetup"}, set(found))
-            self.assertIsNone(found["qemu"])
-            self.assertIsNone(found["cryptsetup"])
+            self.assertEqual(claim.YES, found["qemu"])
+            self.assertEqual(claim.YES, found["cryptsetup"])
 
     def test_what_the_host_has_not(self):
         found = engines.engines(header(XTS), RBD, NONE)
-        self.assertEqual("no QEMU", found["qemu"])
-        self.assertEqual("no cryptsetup", found["cryptsetup"])
+        self.assertEqual(claim.no("no QEMU"), found["qemu"])
+        self.assertEqual(claim.no("no cryptsetup"), found["cryptsetup"])
 
     def test_cipher_of_others(self):
         image = self.make_volume()
         self.patch_header(image, 8, b"serpent")
         other = luks1.Luks1Header.parse(image.read(0, 592))
         found = engines.engines(other, RBD, ALL)
-        self.assertIn("serpent-cbc-plain64", found["qemu"])
-        self.assertIn("serpent-cbc-plain64", found["librbd"])
+        for name, usable in (("qemu", None), ("librbd", False),
+                             ("cryptsetup", None)):
+            self.assertIs(usable, found[name].usable, name)
+            self.assertIn("serpent-cbc-plain64", found[name].reason)
 
     @ddt.data((72, b"whirlpool\0", "whirlpool"), (72, b"sha3-256\0", "sha3"),
               (72, b"blake2b-512\0", "blake2b"),
@@ -118,29 +120,31 @@ class EnginesTest(base.OperationsTestCase):
         self.patch_header(image, offset, data)
         other = luks1.Luks1Header.parse(image.read(0, 592))
         found = engines.engines(other, RBD, ALL)
-        self.assertIn(reason, found["qemu"])
+        self.assertIs(False, found["qemu"].usable)
+        self.assertIn(reason, found["qemu"].reason)
 
     @ddt.data("sha1", "sha224", "sha384", "sha512", "ripemd160")
     def test_hashes_that_qemu_has(self, name):
         image = self.make_volume()
         self.patch_header(image, 72, name.encode() + b"\0")
         other = luks1.Luks1Header.parse(image.read(0, 592))
-        self.assertIsNone(engines.engines(other, RBD, ALL)["qemu"])
+        self.assertEqual(claim.YES, engines.engines(other, RBD, ALL)["qemu"])
 
 
 @ddt.ddt
 class Luks2Test(base.OperationsTestCase):
 
     def header(self, clone=False, **segment):
-        volume = headers.bare("aes-xts-plain64", 64, clone=clone,
-                              data_offset=16 * units.MIB)
+        volume = headers.sample(
+            headers.OLD, spec="aes-xts-plain64", size=64, clone=clone,
+            data_offset=16 * units.MIB)
         tree = headers.tree(volume)
         tree["segments"]["0"].update(segment)
         return luks2.Luks2Header.parse(headers.craft(volume.header, tree))
 
     def refusals(self, of, host=ALL, store=RBD):
-        return {name: reason for name, reason in engines.engines(
-            of, store, host).items() if reason}
+        return {name: found.reason for name, found in engines.engines(
+            of, store, host).items() if found.reason}
 
     def test_librbd_and_cryptsetup(self):
         for host in (ALL, PACIFIC):
@@ -165,8 +169,9 @@ class Luks2Test(base.OperationsTestCase):
             "librbd"])
 
     def test_several_segments_and_requirements(self):
-        volume = headers.bare("aes-xts-plain64", 64,
-                              data_offset=16 * units.MIB)
+        volume = headers.sample(
+            headers.OLD, spec="aes-xts-plain64", size=64,
+            data_offset=16 * units.MIB)
         tree = headers.tree(volume)
         tree["segments"]["0"]["size"] = "4096"
         tree["segments"]["1"] = {"type": "linear", "size": "dynamic",
@@ -178,13 +183,21 @@ class Luks2Test(base.OperationsTestCase):
         self.assertIn("later", self.refusals(of)["librbd"])
 
     def test_clone(self):
+        over = dataclasses.replace(RBD, has_parent=True)
         of = self.header(clone=True)
-        self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(of)))
-        self.assertIn("Ceph 18", self.refusals(of, PACIFIC)["librbd"])
+        self.assertEqual({"qemu", "cryptsetup"},
+                         set(self.refusals(of, store=over)))
+        self.assertIn("Ceph 18", self.refusals(of, PACIFIC, over)["librbd"])
         first = luks1.Luks1Header.build(
             bytes(64), cipher_spec="aes-xts-plain64", hash_name="sha256",
             data_offset=4 * units.MIB, uuid="uuid", clone=True)
-        self.assertEqual({"qemu", "cryptsetup"}, set(self.refusals(first)))
+        first = first.add(bytes(64), b"passphrase").header
+        self.assertEqual({"qemu", "cryptsetup"},
+                         set(self.refusals(first, store=over)))
+
+    def test_clone_without_its_parent(self):
+        self.assertIn("no parent any more", self.refusals(
+            self.header(clone=True))["librbd"])
 
     def test_deep_clone(self):
         deep = dataclasses.replace(RBD, deep_clone=True)
@@ -200,7 +213,8 @@ class StoreTest(base.OperationsTestCase):
         image = self.make_image(
             stripe_period=8 * units.MIB,
             features=frozenset({"layering", "journaling"}))
-        self.assertEqual(engines.Store(True, True, 8 * units.MIB),
+        self.assertEqual(engines.Store(True, True, 8 * units.MIB,
+                                       size=image.size()),
                          engines.Store.of(image))
 
     def test_interleaved(self):

@@ -61,7 +61,7 @@ class AddTest(KeyslotsTestCase):
     def test_both_open_the_same_key(self):
         image = self.make_volume()
         result = keyslots.add(image, base.OLD, base.NEW)
-        self.assertEqual((1, None, []), result)
+        self.assertEqual(keyslots.Result(1, None, []), result)
         self.assertEqual(self.volume_key(image, base.OLD),
                          self.volume_key(image, base.NEW))
 
@@ -137,7 +137,7 @@ class RekeyTest(KeyslotsTestCase):
     def test_old_goes_new_comes(self):
         image = self.make_volume()
         key = self.volume_key(image, base.OLD)
-        self.assertEqual((1, 0, []),
+        self.assertEqual(keyslots.Result(1, 0, []),
                          keyslots.replace(image, base.OLD, base.NEW))
         self.assertFalse(self.opens(image, base.OLD))
         self.assertEqual(key, self.volume_key(image, base.NEW))
@@ -160,7 +160,7 @@ class RekeyTest(KeyslotsTestCase):
 
     def test_others_stay(self):
         image = self.make_volume(base.OLD, base.OTHER)
-        self.assertEqual((2, 0, []),
+        self.assertEqual(keyslots.Result(2, 0, []),
                          keyslots.replace(image, base.OLD, base.NEW))
         self.assertTrue(self.opens(image, base.OTHER))
 
@@ -347,7 +347,7 @@ class KeepOnlyTest(KeyslotsTestCase):
         image = self.make_volume(base.OLD, base.OTHER, base.NEW,
                                  size=32 * units.MIB, options=options)
         image.content.snapshots.append("s")
-        self.assertEqual((None, None, ["s"]),
+        self.assertEqual(keyslots.Result(None, None, ["s"]),
                          keyslots.remove_others(image, base.NEW))
         self.assertEqual([2], numbers(image))
         self.assertTrue(self.opens(image, base.NEW))
@@ -375,7 +375,8 @@ class RemoveTest(KeyslotsTestCase):
     def test_by_passphrase(self):
         image = self.make_volume(base.OLD, base.NEW)
         area = self.raw_area(image, 0)
-        self.assertEqual((None, 0, []), keyslots.remove(image, base.OLD))
+        self.assertEqual(keyslots.Result(None, 0, []),
+                         keyslots.remove(image, base.OLD))
         self.assertFalse(self.opens(image, base.OLD))
         self.assertTrue(self.opens(image, base.NEW))
         self.assertNotEqual(area, self.raw_area(image, 0))
@@ -431,13 +432,13 @@ class RemoveNumberTest(KeyslotsTestCase):
 
     def test_with_proof(self):
         image = self.make_volume(base.OLD, base.NEW, base.OTHER)
-        self.assertEqual((None, 0, []),
+        self.assertEqual(keyslots.Result(None, 0, []),
                          keyslots.remove_number(image, 0, base.OTHER))
         self.assertEqual([1, 2], numbers(image))
 
     def test_without_proof(self):
         image = self.make_volume(base.OLD, base.NEW)
-        self.assertEqual((None, 1, []),
+        self.assertEqual(keyslots.Result(None, 1, []),
                          keyslots.remove_number(image, 1, None))
         self.assertFalse(self.opens(image, base.NEW))
         self.assertTrue(self.opens(image, base.OLD))

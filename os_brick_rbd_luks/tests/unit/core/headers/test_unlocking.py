@@ -160,3 +160,30 @@ class UnlockTest(base.OperationsTestCase):
         opened = unlocking.unlock(self.make_volume(), base.OLD)
         self.assertNotIn("volume_key", repr(opened))
         self.assertNotIn(repr(opened.volume_key), repr(opened))
+
+
+class AlsoOpenedTest(base.OperationsTestCase):
+    """Where else a passphrase opens a volume, as far as that is cheap."""
+
+    def also(self, image, passphrase=base.OLD):
+        opened = unlocking.unlock(image, passphrase)
+        return unlocking.also_opened(image, opened, passphrase)
+
+    def test_in_one_only(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        self.assertEqual(unlocking.Also(), self.also(image))
+
+    def test_in_two(self):
+        image = self.make_volume(base.OLD, base.NEW, base.OLD)
+        self.assertEqual(unlocking.Also((2,)), self.also(image))
+
+    def test_too_dear(self):
+        image = self.make_volume(base.OLD, base.NEW, base.OLD)
+        self.patch_keyslot(image, 1, "iterations",
+                           unlocking.CHEAP.to_bytes(4, "big"))
+        self.assertEqual(unlocking.Also((2,), (1,)), self.also(image))
+
+    def test_damaged_keyslot_opens_nothing(self):
+        image = self.make_volume(base.OLD, base.OLD)
+        self.patch_keyslot(image, 1, "active", b"\1\2\3\4")
+        self.assertEqual(unlocking.Also(), self.also(image))

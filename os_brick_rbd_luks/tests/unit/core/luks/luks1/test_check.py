@@ -28,7 +28,7 @@ CORRUPT = exception.CorruptHeader
 LIMIT = exception.HeaderLimitExceeded
 UNSUPPORTED = exception.UnsupportedHeader
 
-TEXTS = {"cipher_name": 32, "cipher_mode": 32, "hash_spec": 32, "uuid": 40}
+TEXTS = {"cipher_name": 32, "cipher_mode": 32, "hash_spec": 32}
 HUGE = 0xffffffff
 
 # The sample has 16-byte keys: areas of 125 sectors every 128 from sector 8,
