@@ -24,7 +24,8 @@ import logging
 import math
 import re
 import sys
-from typing import Any, Iterator, NamedTuple, Optional, Tuple, TYPE_CHECKING
+from typing import (Any, Generator, Iterable, Iterator, NamedTuple, Optional,
+                    Tuple, TYPE_CHECKING)
 
 from cliff import command
 from cliff import lister
@@ -236,5 +237,33 @@ class ShowOne(_FormatsMixin, show.ShowOne):  # type: ignore[misc]
     """A command whose result is one thing with named values."""
 
 
+#: Formats that cliff, and we, write row by row; others need all rows first.
+_STREAMED = ("csv", "json", "value")
+
+
 class Lister(_FormatsMixin, lister.Lister):  # type: ignore[misc]
-    """A command whose result is a table."""
+    """A command whose result is a table, shown row by row if that can be."""
+
+    def _load_formatter_plugins(self) -> plugins.Formats:
+        def json_rows() -> Any:
+            from os_brick_rbd_luks.cmd import json_rows
+            return json_rows.JSONRows()
+
+        return plugins.Formats(self.formatter_namespace, json=json_rows)
+
+    @staticmethod
+    def streams(args: argparse.Namespace) -> bool:
+        """Whether rows are shown as they come."""
+        return args.formatter in _STREAMED and not args.sort_columns
+
+    def produce_output(self, args: argparse.Namespace, names: Any,
+                       data: Generator[Any, None, None]) -> int:
+        """Show the rows; what they come from is closed in the end."""
+        with contextlib.closing(data):
+            return int(super().produce_output(args, names, self._sent(data)))
+
+    def _sent(self, rows: Iterable[Any]) -> Iterator[Any]:
+        for row in rows:
+            yield row
+            # Who reads a pipe is not to wait for more of them.
+            self.app.stdout.flush()

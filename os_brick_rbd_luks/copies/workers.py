@@ -70,11 +70,16 @@ class _Job(Generic[Result]):
             self._error = None
 
 
-def in_order(functions: Iterable[Callable[[], Result]]
+def in_order(functions: Iterable[Callable[[], Result]], *,
+             most: int = THREADS, window: int = WINDOW
              ) -> Generator[Result, None, None]:
     """Results of functions that run at the same time; close it to end them.
 
     It ends when all have ended that had begun.
+
+    :param most: threads at a time
+    :param window: functions that are under way or waiting, and results that
+        nobody has taken yet
     """
     threading = native_threads.original("threading")
     waiting = native_threads.original("queue").SimpleQueue()
@@ -87,14 +92,14 @@ def in_order(functions: Iterable[Callable[[], Result]]
 
     try:
         for function in functions:
-            if len(threads) < THREADS:
+            if len(threads) < most:
                 thread = threading.Thread(target=work, daemon=True)
                 thread.start()
                 threads.append(thread)
             job = _Job(function, threading.Event())
             running.append(job)
             waiting.put(job)
-            if len(running) == WINDOW:
+            if len(running) == window:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

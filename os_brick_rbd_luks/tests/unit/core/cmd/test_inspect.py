@@ -15,10 +15,16 @@
 from __future__ import annotations
 
 import json
+import threading
 
+from cliff.formatters import json_format
 import ddt
 
+from os_brick_rbd_luks.cmd import inspect
+from os_brick_rbd_luks.cmd import json_rows
+from os_brick_rbd_luks.cmd import plugins
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import audit
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.luks import detect
@@ -327,3 +333,124 @@ class AuditTest(base.CommandTestCase):
 
     def test_file_is_no_pool(self):
         self.usage_error("audit", "a/b/c")
+
+
+@ddt.ddt
+class LargeAuditTest(base.CommandTestCase):
+    """Many images at a time, and no more of them than that."""
+
+    def setUp(self):
+        super().setUp()
+        for number in range(200):
+            self.pool.create(f"v{number:03}", units.MIB).__exit__()
+
+    def let_audit(self, function):
+        """Call *function* with each image that is inspected."""
+        original = audit.audit
+
+        def audited(image):
+            function(image)
+            return original(image)
+
+        self.patch(f"{audit.__name__}.audit", audited)
+
+    def test_at_the_same_time(self):
+        together = threading.Barrier(inspect._INSPECTORS, timeout=60)
+        self.let_audit(lambda _image: together.wait())
+        rows = self.json("audit", "volumes")
+        self.assertEqual(sorted(self.pool.contents),
+                         [row["image"].partition("/")[2] for row in rows])
+        self.assertEqual([threading.main_thread()], threading.enumerate())
+
+    @ddt.data("json", "csv", "value")
+    def test_rows_as_they_come(self, formatter):
+        """What is held in memory is bounded, for a pool of any size."""
+        inspected, ahead = [], []
+        self.let_audit(lambda image: inspected.append(image.name))
+
+        def flushed(output):
+            shown = output.getvalue().count("volumes/")
+            if shown:
+                ahead.append(len(inspected) - shown)
+
+        self.patch(f"{base.__name__}.Output.flush", flushed)
+        output, _errors = self.run_command("-q", "audit", "volumes", "-f",
+                                           formatter)
+        self.assertEqual(200, output.count("volumes/"))
+        self.assertLessEqual(200, len(ahead))
+        self.assertLessEqual(max(ahead), inspect._INSPECTED)
+
+    @ddt.data(KeyboardInterrupt, SystemExit)
+    def test_interrupted(self, kind):
+        """No thread has an image open when the connection ends."""
+        def end(_output):
+            raise kind(143) if kind is SystemExit else kind
+
+        self.patch(f"{base.__name__}.Output.flush", end)
+        self.run_command("-q", "audit", "volumes", "-f", "value",
+                         code=143 if kind is SystemExit else 130)
+        self.assertEqual([threading.main_thread()], threading.enumerate())
+
+    @ddt.data("unreadable", "removed")
+    def test_one_that_fails_is_a_row(self, how):
+        def fail(image):
+            if image.name == "volumes/v100":
+                raise (exception.ImageNotFound(what="image v100")
+                       if how == "removed" else exception.ImageIOError(
+                           action="read", reason="no OSD"))
+
+        self.let_audit(fail)
+        rows = self.json("audit", "volumes")
+        self.assertEqual(200, len(rows))
+        self.assertEqual([100], [number for number, row in enumerate(rows)
+                                 if row["problems"]])
+
+    @ddt.data(("table",), ("yaml",), ("value",),
+              ("value", "--sort-column", "image"))
+    def test_progress(self, flags):
+        """On a terminal, where the rows are not seen as they come."""
+        times = iter(range(1, 1000))
+        self.patch("time.monotonic", lambda: next(times))
+        self.errors_tty = True
+        _output, errors = self.run_command("audit", "volumes", "-f",
+                                            *flags)
+        self.assertIn("\r1 of 200 images\033[K", errors)
+        self.assertTrue(errors.endswith("\r200 of 200 images\033[K"
+                                        "\r\033[K"), errors[-80:])
+
+    def test_no_progress_among_the_rows(self):
+        self.errors_tty = True
+        self.patch(f"{base.__name__}.Output.isatty", lambda _output: True)
+        _output, errors = self.run_command("audit", "volumes", "-f", "value")
+        self.assertEqual("", errors)
+
+    def test_no_progress_for_programs(self):
+        for formatter in ("table", "json"):
+            _output, errors = self.run_command("audit", "volumes", "-f",
+                                               formatter)
+            self.assertEqual("", errors)
+
+
+@ddt.ddt
+class JSONTest(base.CommandTestCase):
+
+    @ddt.data(*((count, flags) for count in (0, 1, 2)
+                for flags in ((), ("--noindent",))))
+    @ddt.unpack
+    def test_as_cliff_writes_it(self, count, flags):
+        for number in range(count):
+            self.make_pool_volume(f"v{number}").write(108, bytes(4))
+        ours, _errors = self.run_command("audit", "volumes", "-f", "json",
+                                         *flags)
+        self.assertEqual(count, len(json.loads(ours)))
+        self.patch(f"{json_rows.__name__}.JSONRows",
+                   json_format.JSONFormatter)
+        theirs, _errors = self.run_command("audit", "volumes", "-f", "json",
+                                           *flags)
+        self.assertEqual(theirs, ours)
+
+    def test_is_one_of_cliffs(self):
+        self.assertIsInstance(
+            plugins.Formats("cliff.formatter.list",
+                            json=json_rows.JSONRows)["json"].obj,
+            json_format.JSONFormatter)
