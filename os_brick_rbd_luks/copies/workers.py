@@ -25,10 +25,12 @@ from typing import (Any, Callable, Deque, Generator, Generic, Iterable, List,
 
 from os_brick_rbd_luks.image import native_threads
 
-THREADS = 4
+#: As many as qemu-img has requests in flight here: with fewer, threads wait
+#: for an OSD that could do more.
+THREADS = 16
 
-#: How many jobs are under way or waiting.
-WINDOW = 8
+#: How many jobs are under way, waiting or have a result that was not taken.
+WINDOW = 16
 
 Result = TypeVar("Result")
 
