@@ -22,6 +22,7 @@ import contextlib
 import decimal
 import logging
 import math
+import os
 import re
 import sys
 from typing import (Any, Generator, Iterable, Iterator, NamedTuple, Optional,
@@ -44,6 +45,9 @@ EXIT_PASSPHRASE = 2
 EXIT_MEMORY = 3
 EXIT_DEVICE = 4
 EXIT_BUSY = 5
+
+#: Environment variable: MiB that Argon2 may take to try one keyslot.
+ARGON2_MEMORY = "RBD_LUKS_ARGON2_MEMORY_MIB"
 
 _SIZE = re.compile(r"([+-]?\d*\.?\d+)(?:([KMGTPE])i?B?|B)?", re.ASCII)
 
@@ -129,6 +133,19 @@ def exit_code(error: Exception) -> int:
     return EXIT_PARAMETERS
 
 
+def _bound_argon2() -> None:
+    """Let the environment say what a header's Argon2 may take."""
+    text = os.environ.get(ARGON2_MEMORY)
+    if text is None:
+        return
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.headers import derivations
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise exception.InvalidParameter(
+            name=ARGON2_MEMORY, value=text, reason="is not a number of MiB")
+    derivations.bound(derivations.Bounds(int(text) * 1024))
+
+
 class CephMixin:
     """Options for the cluster, and one sentence for each of our errors."""
 
@@ -158,6 +175,7 @@ class CephMixin:
         from os_brick_rbd_luks import exception
         debug = self.app.options.debug  # type: ignore[attr-defined]
         try:
+            _bound_argon2()
             return int(super().run(parsed_args))  # type: ignore[misc]
         except exception.RBDLuksError as error:
             LOG.error("%s", error, exc_info=debug)

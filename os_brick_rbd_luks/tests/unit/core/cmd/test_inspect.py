@@ -19,15 +19,19 @@ import threading
 
 from cliff.formatters import json_format
 import ddt
+import fixtures
 
 from os_brick_rbd_luks.cmd import inspect
 from os_brick_rbd_luks.cmd import json_rows
 from os_brick_rbd_luks.cmd import plugins
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import audit
+from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -249,6 +253,39 @@ class VerifyTest(base.CommandTestCase):
         before = self.content()
         self.json("verify", self.target, *self.key(base.OLD))
         self.assert_same_bytes(before, self.content())
+
+
+@ddt.ddt
+class Argon2Test(base.CommandTestCase):
+    """What a header's Argon2 may take is said by the environment."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(derivations.bound, derivations.Bounds())
+        self.make_volume(options=formatting.Options(
+            type="luks2", argon2=kdfs.Argon2Cost(1, 1025, 1)))
+        self.key = "--passphrase-file", self.file(base.OLD)
+
+    def allow(self, mib):
+        self.useFixture(fixtures.EnvironmentVariable(
+            "RBD_LUKS_ARGON2_MEMORY_MIB", mib))
+
+    @ddt.data(None, "2", "2048")
+    def test_enough(self, mib):
+        self.allow(mib)
+        self.assertEqual(0, self.json("verify", self.target,
+                                      *self.key)["keyslot"])
+
+    def test_too_little(self):
+        self.allow("1")
+        self.assertIn("Argon2 memory in KiB is 1025, the limit is 1024",
+                      self.error(4, "verify", self.target, *self.key))
+
+    @ddt.data("0", "2049", "-1", "1G", "", "9" * 12, "\u0662")
+    def test_none(self, mib):
+        self.allow(mib)
+        error = self.error(1, "verify", self.target, *self.key)
+        self.assertIn("MiB" if "between" not in error else "KiB", error)
 
 
 class AuditTest(base.CommandTestCase):
