@@ -90,7 +90,7 @@ def place():
 
 
 def once(command, compiled):
-    """Run it; seconds by the clock, and of CPU time.
+    """Run it; seconds by the clock and of CPU time, and peak memory in KiB.
 
     :param compiled: folder for compiled modules, whatever this checkout has
     """
@@ -109,7 +109,7 @@ def once(command, compiled):
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise RuntimeError(f"{command} exited with {process.returncode}")
-    return wall, used.ru_utime + used.ru_stime
+    return wall, used.ru_utime + used.ru_stime, used.ru_maxrss
 
 
 def measure(verb, names, rounds):
@@ -123,13 +123,15 @@ def measure(verb, names, rounds):
             # compiled.
             if number >= 0:
                 runs[way].append(used)
-    found = {}
-    for way, rows in runs.items():
-        walls, cpus = zip(*rows)
-        found[way] = {
-            "times": walls, "median": statistics.median(walls),
-            "cpu_times": cpus, "cpu_median": statistics.median(cpus)}
-    return found
+    return {way: figures(rows) for way, rows in runs.items()}
+
+
+def figures(rows):
+    """What to save of the runs of one way; see :func:`once`."""
+    walls, cpus, memory = zip(*rows)
+    return {"times": walls, "median": statistics.median(walls),
+            "cpu_times": cpus, "cpu_median": statistics.median(cpus),
+            "peak_rss_kib": max(memory)}
 
 
 def main():

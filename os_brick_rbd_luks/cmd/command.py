@@ -22,9 +22,11 @@ import contextlib
 import decimal
 import logging
 import math
+import os
 import re
 import sys
-from typing import Any, Iterator, NamedTuple, Optional, Tuple, TYPE_CHECKING
+from typing import (Any, Generator, Iterable, Iterator, NamedTuple, Optional,
+                    Tuple, TYPE_CHECKING)
 
 from cliff import command
 from cliff import lister
@@ -44,6 +46,9 @@ EXIT_PASSPHRASE = 2
 EXIT_MEMORY = 3
 EXIT_DEVICE = 4
 EXIT_BUSY = 5
+
+#: Environment variable: MiB that Argon2 may take to try one keyslot.
+ARGON2_MEMORY = "RBD_LUKS_ARGON2_MEMORY_MIB"
 
 _SIZE = re.compile(r"([+-]?\d*\.?\d+)(?:([KMGTPE])i?B?|B)?", re.ASCII)
 
@@ -129,6 +134,19 @@ def exit_code(error: Exception) -> int:
     return EXIT_PARAMETERS
 
 
+def _bound_argon2() -> None:
+    """Let the environment say what a header's Argon2 may take."""
+    text = os.environ.get(ARGON2_MEMORY)
+    if text is None:
+        return
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.headers import derivations
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise exception.InvalidParameter(
+            name=ARGON2_MEMORY, value=text, reason="is not a number of MiB")
+    derivations.bound(derivations.Bounds(int(text) * 1024))
+
+
 class CephMixin:
     """Options for the cluster, and one sentence for each of our errors."""
 
@@ -158,6 +176,7 @@ class CephMixin:
         from os_brick_rbd_luks import exception
         debug = self.app.options.debug  # type: ignore[attr-defined]
         try:
+            _bound_argon2()
             return int(super().run(parsed_args))  # type: ignore[misc]
         except exception.RBDLuksError as error:
             LOG.error("%s%s", error, passphrase_options.hint(parsed_args)
@@ -239,5 +258,33 @@ class ShowOne(_FormatsMixin, show.ShowOne):  # type: ignore[misc]
     """A command whose result is one thing with named values."""
 
 
+#: Formats that cliff, and we, write row by row; others need all rows first.
+_STREAMED = ("csv", "json", "value")
+
+
 class Lister(_FormatsMixin, lister.Lister):  # type: ignore[misc]
-    """A command whose result is a table."""
+    """A command whose result is a table, shown row by row if that can be."""
+
+    def _load_formatter_plugins(self) -> plugins.Formats:
+        def json_rows() -> Any:
+            from os_brick_rbd_luks.cmd import json_rows
+            return json_rows.JSONRows()
+
+        return plugins.Formats(self.formatter_namespace, json=json_rows)
+
+    @staticmethod
+    def streams(args: argparse.Namespace) -> bool:
+        """Whether rows are shown as they come."""
+        return args.formatter in _STREAMED and not args.sort_columns
+
+    def produce_output(self, args: argparse.Namespace, names: Any,
+                       data: Generator[Any, None, None]) -> int:
+        """Show the rows; what they come from is closed in the end."""
+        with contextlib.closing(data):
+            return int(super().produce_output(args, names, self._sent(data)))
+
+    def _sent(self, rows: Iterable[Any]) -> Iterator[Any]:
+        for row in rows:
+            yield row
+            # Who reads a pipe is not to wait for more of them.
+            self.app.stdout.flush()

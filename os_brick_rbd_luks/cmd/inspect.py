@@ -17,21 +17,33 @@ from __future__ import annotations
 import argparse
 import contextlib
 import dataclasses
+import functools
 import logging
-from typing import (Any, Dict, Iterator, List, Optional, Sequence, Tuple,
+from typing import (Any, Dict, Generator, List, Optional, Sequence, Tuple,
                     TYPE_CHECKING)
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import passphrase_options
+from os_brick_rbd_luks.cmd import progress_bar
 from os_brick_rbd_luks.cmd import rows
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.headers import at_rest
+    from os_brick_rbd_luks.headers import audit
     from os_brick_rbd_luks.headers import claim
     from os_brick_rbd_luks.headers import engines
+    from os_brick_rbd_luks.image import base
 
 LOG = logging.getLogger(__name__)
+
+#: Images that ``audit`` has open at a time: as many as ``rbd ls -l`` has
+#: (``rbd_concurrent_management_ops``).
+_INSPECTORS = 10
+
+#: Images that it may be ahead of the rows: one that an OSD does not answer
+#: for keeps the others waiting later.
+_INSPECTED = 64
 
 
 class Info(command.ShowOne):
@@ -163,29 +175,44 @@ class Audit(command.Lister):
         return parser
 
     def take_action(self, args: argparse.Namespace
-                    ) -> Tuple[Tuple[str, ...], Iterator[Tuple[Any, ...]]]:
+                    ) -> Tuple[Tuple[str, ...],
+                               Generator[Tuple[Any, ...], None, None]]:
         """One row for each image, also for those that cannot be read."""
         return (("image", "type", "encrypted", "image_size",
                  "decrypted_size", "keyslots", "problems"), self._rows(args))
 
-    def _rows(self, args: argparse.Namespace) -> Iterator[Tuple[Any, ...]]:
-        from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.headers import audit
-        from os_brick_rbd_luks.layers import lineage
+    def _rows(self, args: argparse.Namespace
+              ) -> Generator[Tuple[Any, ...], None, None]:
+        from os_brick_rbd_luks.copies import workers
         with self.connected(args) as connected, connected.pool(
                 *args.pool) as pool:
-            for name in pool.images():
-                try:
-                    with pool.open(name, read_only=True) as image:
-                        report = audit.audit(
-                            image, lambda clone: lineage.look(
-                                pool, clone).layers)
-                except exception.ImageError as error:
-                    report = audit.Report("unknown", 0, None, [],
-                                          [f"cannot be read: {error.msg}"])
-                yield (f"{pool.name}/{name}", report.type,
-                       columns.AtRest(report.encryption),
-                       columns.Size(report.image_size),
-                       columns.Size(report.decrypted_size),
-                       columns.Lines(report.keyslots),
-                       columns.Lines(report.problems))
+            names = pool.images()
+            jobs = (functools.partial(_inspected, pool, name)
+                    for name in names)
+            with contextlib.closing(workers.in_order(
+                    jobs, most=_INSPECTORS,
+                    window=_INSPECTED)) as reports, progress_bar.counted(
+                        self.app.stdout, self.streams(args), len(names),
+                        "images") as report:
+                for done, (name, found) in enumerate(zip(names, reports), 1):
+                    report(done)
+                    yield (f"{pool.name}/{name}", found.type,
+                           columns.AtRest(found.encryption),
+                           columns.Size(found.image_size),
+                           columns.Size(found.decrypted_size),
+                           columns.Lines(found.keyslots),
+                           columns.Lines(found.problems))
+
+
+def _inspected(pool: base.Pool, name: str) -> audit.Report:
+    """The report of one image, what is wrong with reading it included."""
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.headers import audit
+    from os_brick_rbd_luks.layers import lineage
+    try:
+        with pool.open(name, read_only=True) as image:
+            return audit.audit(image, lambda clone: lineage.look(
+                pool, clone).layers)
+    except exception.ImageError as error:
+        return audit.Report("unknown", 0, None, [],
+                            [f"cannot be read: {error.msg}"])

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import functools
 from importlib import metadata
-from typing import Any, Dict, Iterator, List, NamedTuple
+from typing import Any, Callable, Dict, Iterator, List, NamedTuple
 
 from cliff import command
 from cliff import commandmanager
@@ -62,8 +62,13 @@ class Format(NamedTuple):
 class Formats:
     """The output formats of one kind of command, in place of stevedore's."""
 
-    def __init__(self, namespace: str) -> None:
+    def __init__(self, namespace: str, **ours: Callable[[], Any]) -> None:
+        """Take a namespace of cliff's.
+
+        :param ours: in place of formats of those names: give them, loaded
+        """
         self._points = _entry_points("cliff", namespace)
+        self._ours = ours
         self._formats: Dict[str, Format] = {}
 
     def names(self) -> List[str]:
@@ -72,7 +77,8 @@ class Formats:
 
     def __getitem__(self, name: str) -> Format:
         if name not in self._formats:
-            self._formats[name] = Format(name, self._points[name].load()())
+            self._formats[name] = Format(name, (
+                self._ours.get(name) or self._points[name].load())())
         return self._formats[name]
 
     def __iter__(self) -> Iterator[Format]:

@@ -9,7 +9,7 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Show how far a copy has come: to a person, or to a program."""
+"""Show how far a command has come: to a person, or to a program."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import contextlib
 import json
 import sys
 import time
-from typing import Any, Dict, IO, Iterator, Optional, TYPE_CHECKING
+from typing import Any, Callable, Dict, IO, Iterator, Optional, TYPE_CHECKING
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.copies import progress
@@ -45,6 +45,39 @@ def shown(args: argparse.Namespace) -> Iterator[Optional[progress.Report]]:
             line.end()
     else:
         yield None
+
+
+@contextlib.contextmanager
+def counted(output: IO[str], streams: bool, total: int, what: str
+            ) -> Iterator[Callable[[int], None]]:
+    """What a command calls with the number of things that it has done.
+
+    A line on stderr, where that is a terminal, which is gone at the end. None
+    where the results themselves are to be seen as they come.
+
+    :param output: where results go
+    :param streams: whether they do one by one
+    :param what: the things' name
+    """
+    if sys.stderr is None or not sys.stderr.isatty() or (
+            streams and output.isatty()):
+        yield lambda _done: None
+        return
+    last = 0.0
+
+    def report(done: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= _INTERVAL:
+            last = now
+            print(f"\r{done} of {total} {what}\033[K", end="",
+                  file=sys.stderr, flush=True)
+
+    try:
+        yield report
+    finally:
+        if last:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _readable(size: int) -> str:

@@ -30,9 +30,14 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 
-#: Bytes of a piece; with as many under way as
-#: ``workers.WINDOW`` memory stays below 64 MiB.
-PIECE = base.DEFAULT_OBJECT_SIZE
+#: Bytes of a piece. Each that is under way may be there twice, as it was read
+#: and as it is written, so memory stays below 64 MiB with as many as
+#: ``workers.THREADS``.
+PIECE = base.DEFAULT_OBJECT_SIZE // 2
+
+#: How many of a copy may be done while the first one is not. They hold no
+#: data then, nor do those that wait.
+_AHEAD = 4 * workers.WINDOW
 
 Read = Callable[[int, int], bytes]
 Write = Callable[[int, bytes], None]
@@ -83,7 +88,8 @@ def copy(read: Read, write: Write, size: int, extents: Extents, *,
     jobs = (functools.partial(move, *piece) for piece, (*_, touched) in zip(
         pieces(size, there), pieces(size, policy.touched(size, near)))
         if touched)
-    with contextlib.closing(workers.in_order(jobs)) as results:
+    with contextlib.closing(workers.in_order(
+            jobs, window=_AHEAD)) as results:
         for length in results:
             done += length
             if report:

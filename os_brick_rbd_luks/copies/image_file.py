@@ -126,7 +126,9 @@ def inspect(path: str, file_format: Optional[str] = None) -> ImageFile:
         if told.get("encrypted"):
             raise exception.UnsafeImage(path=path, reason="it is encrypted")
         checked = ({} if driver == "raw"
-                   else qemu_img.check(found.block_options()))
+                   else qemu_img.check(
+                       found.block_options(), size=_length(path),
+                       cluster=told.get("cluster-size")))
     # QEMU reads what was cut off as zeros, and says nothing.
     missing = checked.get("image-end-offset", 0) - os.stat(path).st_size
     if missing > 0 and not _may_end_within_a_cluster(path, missing, told,
@@ -173,6 +175,15 @@ def _check_blocks(path: str) -> None:
         begin, size, count = _BLOCKS.unpack(stream.read(_BLOCKS.size))
     if begin + size * count > os.stat(path).st_size:
         raise exception.UnsafeImage(path=path, reason="its end is missing")
+
+
+def _length(path: str) -> int:
+    """Bytes of a file, or of a block device."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.seek(0, os.SEEK_END)
+    except OSError as error:
+        raise _unreadable(path, error) from None
 
 
 def _identity(path: str) -> Tuple[int, ...]:

@@ -25,10 +25,12 @@ from typing import (Any, Callable, Deque, Generator, Generic, Iterable, List,
 
 from os_brick_rbd_luks.image import native_threads
 
-THREADS = 4
+#: As many as qemu-img has requests in flight here: with fewer, threads wait
+#: for an OSD that could do more.
+THREADS = 16
 
-#: How many jobs are under way or waiting.
-WINDOW = 8
+#: How many jobs are under way, waiting or have a result that was not taken.
+WINDOW = 16
 
 Result = TypeVar("Result")
 
@@ -70,11 +72,16 @@ class _Job(Generic[Result]):
             self._error = None
 
 
-def in_order(functions: Iterable[Callable[[], Result]]
+def in_order(functions: Iterable[Callable[[], Result]], *,
+             most: int = THREADS, window: int = WINDOW
              ) -> Generator[Result, None, None]:
     """Results of functions that run at the same time; close it to end them.
 
     It ends when all have ended that had begun.
+
+    :param most: threads at a time
+    :param window: functions that are under way or waiting, and results that
+        nobody has taken yet
     """
     threading = native_threads.original("threading")
     waiting = native_threads.original("queue").SimpleQueue()
@@ -87,14 +94,14 @@ def in_order(functions: Iterable[Callable[[], Result]]
 
     try:
         for function in functions:
-            if len(threads) < THREADS:
+            if len(threads) < most:
                 thread = threading.Thread(target=work, daemon=True)
                 thread.start()
                 threads.append(thread)
             job = _Job(function, threading.Event())
             running.append(job)
             waiting.put(job)
-            if len(running) == WINDOW:
+            if len(running) == window:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()

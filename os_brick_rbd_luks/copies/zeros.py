@@ -184,7 +184,8 @@ def runs(data: bytes, grain: int) -> Iterator[Tuple[int, bytes]]:
     if not base.is_zero(data):
         start: Optional[int] = None
         for offset in range(0, len(data), grain):
-            if base.is_zero(data[offset:offset + grain]):
+            # Most data does not begin with a zero: it need not be cut out.
+            if not data[offset] and base.is_zero(data[offset:offset + grain]):
                 if start is not None:
                     yield start, data[start:offset]
                 start = None

@@ -19,7 +19,9 @@ manager's random keys need no stretching.
 from __future__ import annotations
 
 import os
+import pathlib
 import time
+from typing import Iterator, Tuple
 
 from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks import limits
@@ -53,11 +55,14 @@ def iterations(hash_name: str, key_bytes: int,
     return min(max(wanted, kdfs.MIN_ITERATIONS), limits.MAX_ITERATIONS)
 
 
-def argon2(key_bytes: int, seconds: float = SECONDS) -> kdfs.Argon2Cost:
+def argon2(key_bytes: int, seconds: float = SECONDS, root: str = "/"
+           ) -> kdfs.Argon2Cost:
     """Argon2id's cost that takes about *seconds* for a key of that length.
 
     As cryptsetup does it: memory first, at most 1 GiB and half of what there
     is; never fewer than 4 passes and never more than 4 threads.
+
+    :param root: see :func:`memory`
     """
     cpus = min(os.cpu_count() or 1, _MAX_CPUS)
     cost = kdfs.Argon2Cost(_MIN_PASSES, _PROBE_KIB, cpus)
@@ -65,10 +70,59 @@ def argon2(key_bytes: int, seconds: float = SECONDS) -> kdfs.Argon2Cost:
     start = time.process_time()
     kdfs.argon2("argon2id", b"calibration", bytes(32), cost, key_bytes)
     spent = max(time.process_time() - start, 1e-6) / cpus
-    limit = min(_MAX_KIB, os.sysconf("SC_PHYS_PAGES")
-                * os.sysconf("SC_PAGE_SIZE") // 2048)
-    memory = min(max(int(_PROBE_KIB * seconds / spent), _MIN_KIB), limit)
-    passes = int(_MIN_PASSES * seconds / spent * _PROBE_KIB / memory)
+    limit = max(min(_MAX_KIB, memory(root) // 2048),
+                kdfs.ARGON2_MIN_KIB_PER_CPU * cpus)
+    used = min(max(int(_PROBE_KIB * seconds / spent), _MIN_KIB), limit)
+    passes = int(_MIN_PASSES * seconds / spent * _PROBE_KIB / used)
     return kdfs.Argon2Cost(
-        min(max(passes, _MIN_PASSES), limits.MAX_ARGON2_WORK_KIB // memory),
-        memory, cpus)
+        min(max(passes, _MIN_PASSES), limits.MAX_ARGON2_WORK_KIB // used),
+        used, cpus)
+
+
+def memory(root: str = "/") -> int:
+    """Bytes that this process may use: the host's, or those of a container.
+
+    The kernel kills a process of a container that uses more, whatever the
+    host has.
+
+    :param root: where ``proc`` and ``sys`` are
+
+    Source: the kernel's ``cgroup-v2.rst`` (``memory.max``) and
+    ``cgroup-v1/memory.rst`` (``memory.limit_in_bytes``), cgroups(7)
+    (``/proc/self/cgroup``).
+    """
+    found = [os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")]
+    for folder, name in _groups(pathlib.Path(root)):
+        try:
+            text = folder.joinpath(name).read_text().strip()
+        except OSError:
+            # The uppermost group has no limit; and a container may be told of
+            # groups that it does not see.
+            continue
+        # Or "max".
+        if text.isdecimal():
+            found.append(int(text))
+    return min(found)
+
+
+def _groups(root: pathlib.Path) -> Iterator[Tuple[pathlib.Path, str]]:
+    """Folders of this process' groups, and the file that has the limit.
+
+    What a group may use, all those above it allow together with others.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _number, controllers, path = line.split(":", 2)
+        if not controllers:
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = (root / "sys/fs/cgroup/memory",
+                         "memory.limit_in_bytes")
+        else:
+            continue
+        group = pathlib.PurePosixPath("/") / path
+        for folder in (group, *group.parents):
+            yield top / str(folder).lstrip("/"), name

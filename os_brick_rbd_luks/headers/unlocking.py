@@ -19,6 +19,7 @@ import logging
 from typing import NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import limits
@@ -44,7 +45,9 @@ def unlock(image: base.Image, passphrase: bytes,
     :param keyslot: try this one only
     :raises WrongPassphrase: it opens none of them
     :raises CorruptHeader: all keyslots are damaged
-    :raises HeaderLimitExceeded: all that there are cost too much
+    :raises HeaderLimitExceeded: it opens none of those that do not cost too
+        much, by the header's limits or by those of this process (see
+        :mod:`~os_brick_rbd_luks.headers.derivations`)
     :raises KeyslotsNotTried: it opens none of those that can be tried within
         a minute, best first
     :raises UnsupportedHeader: all are of a kind that we do not know
@@ -68,21 +71,27 @@ def unlock_header(image: base.Image, header: header_io.Header,
     tried = sorted((slot for slot in slots if slot.usable
                     and (slot.priority or keyslot is not None)),
                    key=lambda slot: (-slot.priority, slot.cost))
-    spent = 0
+    dear = [slot for slot in tried if not derivations.affords(slot.kdf)]
     # Where none is usable, the first one says why.
-    for index, slot in enumerate(
-            tried or [slot for slot in slots if not slot.usable]):
+    tried = ([slot for slot in tried if slot not in dear] if tried
+             else [slot for slot in slots if not slot.usable])
+    spent = 0
+    for index, slot in enumerate(tried):
         spent += slot.cost + header.digest_iterations
         if index and spent > limits.MAX_TOTAL_ITERATIONS:
             raise exception.KeyslotsNotTried(keyslots=", ".join(
                 str(left.number) for left in tried[index:]))
         area = image.read(slot.offset, slot.length)
         try:
-            key = header.open_keyslot(slot.number, area, passphrase)
+            with derivations.place(slot.kdf):
+                key = header.open_keyslot(slot.number, area, passphrase)
         except exception.WrongPassphrase:
             continue
         LOG.debug("%s: keyslot %d opened", image.name, slot.number)
         return Unlocked(header, slot.number, key)
+    for slot in dear:
+        # One of them may be the right one.
+        derivations.check(slot.kdf)
     if keyslot is not None:
         raise exception.WrongKeyslot(keyslot=keyslot)
     raise exception.WrongPassphrase()

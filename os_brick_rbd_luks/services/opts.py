@@ -18,6 +18,8 @@ from typing import Any, List, Tuple
 
 from oslo_config import cfg
 
+from os_brick_rbd_luks.headers import derivations
+
 GROUP = "rbd_luks"
 
 #: The least that LUKS allows; a key manager's key needs no stretching.
@@ -40,6 +42,17 @@ ENCRYPTOR_OPTS = [
              "manager's key is 256 random bits, which stretching cannot make "
              "harder to guess: more iterations only make every attachment "
              "slower."),
+    cfg.IntOpt(
+        "argon2_memory_mib", default=2048, min=1, max=2048,
+        help="Memory in MiB that it may take to try a passphrase on one "
+             "keyslot with Argon2. A header says how much it takes, and one "
+             "that came with a user's image says what the user likes; what "
+             "asks for more is not tried. cryptsetup makes no keyslot that "
+             "takes more than 1024 unless it is told to."),
+    cfg.IntOpt(
+        "argon2_at_a_time", default=2, min=1, max=1024,
+        help="How many such derivations a process runs at the same time. "
+             "Others wait, each in a native thread."),
 ]
 
 
@@ -51,8 +64,13 @@ def list_opts() -> List[Tuple[str, List[Any]]]:
 def options(conf: Any = None) -> Any:
     """The option group of *conf*, registered if it was not.
 
+    What it says of Argon2 holds for the process from then on.
+
     :param conf: the service's ``ConfigOpts``; ``cfg.CONF`` when None
     """
     conf = cfg.CONF if conf is None else conf
     conf.register_opts(ENCRYPTOR_OPTS, group=GROUP)
-    return conf[GROUP]
+    found = conf[GROUP]
+    derivations.bound(derivations.Bounds(
+        found.argon2_memory_mib * 1024, found.argon2_at_a_time))
+    return found

@@ -30,6 +30,7 @@ from cinder.volume.drivers import rbd
 from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.volume import backup_sources
 from os_brick_rbd_luks.volume import cloned
 from os_brick_rbd_luks.volume import connection
@@ -74,6 +75,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def do_setup(self, context: Any) -> None:
         """As upstream's; os-brick and the manager's flow learn of us."""
         super().do_setup(context)
+        # Before the first header of a user's is opened.
+        opts.options()
         plugin.register()
         flow.install()
 

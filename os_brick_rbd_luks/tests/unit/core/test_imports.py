@@ -67,12 +67,15 @@ ALLOWED = {
     "attachment": (),
     "plugin": ("services.registration",),
     "services": ("image.native_threads",),
+    # What the options say of derivations holds for the whole process.
+    "services.opts": ("headers.derivations",),
     "libvirt": ("attachment", "libvirt"),
     "luks": ("luks",),
     "luks.luks1": ("luks",),
     "luks.luks2": ("luks",),
     "image": ("image",),
     "headers": ("luks", "image.base", "headers"),
+    "headers.derivations": ("luks", "image.native_threads"),
     "layers": ("luks", "image.base", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what
     # an image has to say in it is a step, so that no edge says it by itself.

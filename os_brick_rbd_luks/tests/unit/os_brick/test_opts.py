@@ -26,6 +26,7 @@ from oslo_config import generator
 import testtools
 
 import os_brick_rbd_luks
+from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.volume import driver_opts
 
@@ -66,6 +67,22 @@ class OptionsTest(testtools.TestCase):
             "[rbd_luks]", f"pbkdf2_iterations = {value}"))
         self.assertRaises(cfg.ConfigFileValueError,
                           lambda: found.pbkdf2_iterations)
+
+    def test_argon2(self):
+        """What is said of it holds for the whole process."""
+        self.addCleanup(derivations.bound, derivations.Bounds())
+        opts.options(configuration())
+        self.assertEqual(derivations.Bounds(), derivations._places.bounds)
+        opts.options(configuration(
+            "[rbd_luks]", "argon2_memory_mib = 512", "argon2_at_a_time = 1"))
+        self.assertEqual(derivations.Bounds(512 * 1024, 1),
+                         derivations._places.bounds)
+
+    @ddt.data("argon2_memory_mib = 0", "argon2_memory_mib = 2049",
+              "argon2_at_a_time = 0")
+    def test_bad_argon2(self, line):
+        self.assertRaises(cfg.ConfigFileValueError, opts.options,
+                          configuration("[rbd_luks]", line))
 
     def test_twice(self):
         conf = configuration("[rbd_luks]", "libvirt_uri = test:///default")

@@ -17,13 +17,23 @@ from __future__ import annotations
 import os
 
 import json
+import threading
 
+from cliff.formatters import json_format
 import ddt
+import fixtures
 
+from os_brick_rbd_luks.cmd import inspect
+from os_brick_rbd_luks.cmd import json_rows
+from os_brick_rbd_luks.cmd import plugins
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import audit
+from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -281,6 +291,39 @@ class VerifyTest(base.CommandTestCase):
         self.assert_same_bytes(before, self.content())
 
 
+@ddt.ddt
+class Argon2Test(base.CommandTestCase):
+    """What a header's Argon2 may take is said by the environment."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(derivations.bound, derivations.Bounds())
+        self.make_volume(options=formatting.Options(
+            type="luks2", argon2=kdfs.Argon2Cost(1, 1025, 1)))
+        self.key = "--passphrase-file", self.file(base.OLD)
+
+    def allow(self, mib):
+        self.useFixture(fixtures.EnvironmentVariable(
+            "RBD_LUKS_ARGON2_MEMORY_MIB", mib))
+
+    @ddt.data(None, "2", "2048")
+    def test_enough(self, mib):
+        self.allow(mib)
+        self.assertEqual(0, self.json("verify", self.target,
+                                      *self.key)["keyslot"])
+
+    def test_too_little(self):
+        self.allow("1")
+        self.assertIn("Argon2 memory in KiB is 1025, the limit is 1024",
+                      self.error(4, "verify", self.target, *self.key))
+
+    @ddt.data("0", "2049", "-1", "1G", "", "9" * 12, "\u0662")
+    def test_none(self, mib):
+        self.allow(mib)
+        error = self.error(1, "verify", self.target, *self.key)
+        self.assertIn("MiB" if "between" not in error else "KiB", error)
+
+
 class AuditTest(base.CommandTestCase):
 
     def setUp(self):
@@ -367,3 +410,124 @@ class AuditTest(base.CommandTestCase):
 
     def test_file_is_no_pool(self):
         self.usage_error("audit", "a/b/c")
+
+
+@ddt.ddt
+class LargeAuditTest(base.CommandTestCase):
+    """Many images at a time, and no more of them than that."""
+
+    def setUp(self):
+        super().setUp()
+        for number in range(200):
+            self.pool.create(f"v{number:03}", units.MIB).__exit__()
+
+    def let_audit(self, function):
+        """Call *function* with each image that is inspected."""
+        original = audit.audit
+
+        def audited(image):
+            function(image)
+            return original(image)
+
+        self.patch(f"{audit.__name__}.audit", audited)
+
+    def test_at_the_same_time(self):
+        together = threading.Barrier(inspect._INSPECTORS, timeout=60)
+        self.let_audit(lambda _image: together.wait())
+        rows = self.json("audit", "volumes")
+        self.assertEqual(sorted(self.pool.contents),
+                         [row["image"].partition("/")[2] for row in rows])
+        self.assertEqual([threading.main_thread()], threading.enumerate())
+
+    @ddt.data("json", "csv", "value")
+    def test_rows_as_they_come(self, formatter):
+        """What is held in memory is bounded, for a pool of any size."""
+        inspected, ahead = [], []
+        self.let_audit(lambda image: inspected.append(image.name))
+
+        def flushed(output):
+            shown = output.getvalue().count("volumes/")
+            if shown:
+                ahead.append(len(inspected) - shown)
+
+        self.patch(f"{base.__name__}.Output.flush", flushed)
+        output, _errors = self.run_command("-q", "audit", "volumes", "-f",
+                                           formatter)
+        self.assertEqual(200, output.count("volumes/"))
+        self.assertLessEqual(200, len(ahead))
+        self.assertLessEqual(max(ahead), inspect._INSPECTED)
+
+    @ddt.data(KeyboardInterrupt, SystemExit)
+    def test_interrupted(self, kind):
+        """No thread has an image open when the connection ends."""
+        def end(_output):
+            raise kind(143) if kind is SystemExit else kind
+
+        self.patch(f"{base.__name__}.Output.flush", end)
+        self.run_command("-q", "audit", "volumes", "-f", "value",
+                         code=143 if kind is SystemExit else 130)
+        self.assertEqual([threading.main_thread()], threading.enumerate())
+
+    @ddt.data("unreadable", "removed")
+    def test_one_that_fails_is_a_row(self, how):
+        def fail(image):
+            if image.name == "volumes/v100":
+                raise (exception.ImageNotFound(what="image v100")
+                       if how == "removed" else exception.ImageIOError(
+                           action="read", reason="no OSD"))
+
+        self.let_audit(fail)
+        rows = self.json("audit", "volumes")
+        self.assertEqual(200, len(rows))
+        self.assertEqual([100], [number for number, row in enumerate(rows)
+                                 if row["problems"]])
+
+    @ddt.data(("table",), ("yaml",), ("value",),
+              ("value", "--sort-column", "image"))
+    def test_progress(self, flags):
+        """On a terminal, where the rows are not seen as they come."""
+        times = iter(range(1, 1000))
+        self.patch("time.monotonic", lambda: next(times))
+        self.errors_tty = True
+        _output, errors = self.run_command("audit", "volumes", "-f",
+                                            *flags)
+        self.assertIn("\r1 of 200 images\033[K", errors)
+        self.assertTrue(errors.endswith("\r200 of 200 images\033[K"
+                                        "\r\033[K"), errors[-80:])
+
+    def test_no_progress_among_the_rows(self):
+        self.errors_tty = True
+        self.patch(f"{base.__name__}.Output.isatty", lambda _output: True)
+        _output, errors = self.run_command("audit", "volumes", "-f", "value")
+        self.assertEqual("", errors)
+
+    def test_no_progress_for_programs(self):
+        for formatter in ("table", "json"):
+            _output, errors = self.run_command("audit", "volumes", "-f",
+                                               formatter)
+            self.assertEqual("", errors)
+
+
+@ddt.ddt
+class JSONTest(base.CommandTestCase):
+
+    @ddt.data(*((count, flags) for count in (0, 1, 2)
+                for flags in ((), ("--noindent",))))
+    @ddt.unpack
+    def test_as_cliff_writes_it(self, count, flags):
+        for number in range(count):
+            self.make_pool_volume(f"v{number}").write(108, bytes(4))
+        ours, _errors = self.run_command("audit", "volumes", "-f", "json",
+                                         *flags)
+        self.assertEqual(count, len(json.loads(ours)))
+        self.patch(f"{json_rows.__name__}.JSONRows",
+                   json_format.JSONFormatter)
+        theirs, _errors = self.run_command("audit", "volumes", "-f", "json",
+                                           *flags)
+        self.assertEqual(theirs, ours)
+
+    def test_is_one_of_cliffs(self):
+        self.assertIsInstance(
+            plugins.Formats("cliff.formatter.list",
+                            json=json_rows.JSONRows)["json"].obj,
+            json_format.JSONFormatter)

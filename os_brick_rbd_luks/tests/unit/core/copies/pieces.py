@@ -21,7 +21,10 @@ import testtools
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.image import base
 
-#: Instead of 4 MiB and 64 KiB.
+#: Bytes of a real piece.
+REAL = copying.PIECE
+
+#: Instead of that, and of 64 KiB.
 PIECE = 64
 GRAIN = 16
 

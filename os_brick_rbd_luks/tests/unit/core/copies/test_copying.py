@@ -200,16 +200,18 @@ class CopyTest(CopyingTestCase):
             running.remove(offset)
             return b"x" * length
 
-        target = Target(8 * PIECE)
-        copying.copy(read, target.write, 8 * PIECE, [(0, 8 * PIECE)],
+        size = 2 * workers.THREADS * PIECE
+        target = Target(size)
+        copying.copy(read, target.write, size, [(0, size)],
                      policy=zeros.WRITTEN)
-        self.assertEqual(b"x" * 8 * PIECE, bytes(target.data))
+        self.assertEqual(b"x" * size, bytes(target.data))
         self.assertLessEqual(max(most), workers.THREADS)
 
-    @ddt.data(0, 3, 9, 19)
+    @ddt.data(0, 3, 9, 119)
     def test_error_stops_all(self, at):
         """None writes any more when the error is told."""
         error, over, late = ZeroDivisionError(), [], []
+        size = (at + 2 * copying._AHEAD) * PIECE
 
         def write(offset, data):
             if offset == at * PIECE:
@@ -219,27 +221,53 @@ class CopyTest(CopyingTestCase):
 
         self.assertIs(error, self.assertRaises(
             ZeroDivisionError, copying.copy,
-            lambda offset, length: b"x" * length, write, 20 * PIECE,
-            [(0, 20 * PIECE)], policy=zeros.WRITTEN, report=self.report))
+            lambda offset, length: b"x" * length, write, size,
+            [(0, size)], policy=zeros.WRITTEN, report=self.report))
         over.append(True)
         self.assert_no_threads()
         self.assertNotIn(True, late)
-        self.assertLess(len(late), at + workers.WINDOW + 1)
-        self.assertNotIn((20 * PIECE, 20 * PIECE), self.reports)
+        self.assertLess(len(late), at + copying._AHEAD + 1)
+        self.assertNotIn((size, size), self.reports)
 
     @ddt.data(KeyboardInterrupt, SystemExit)
     def test_interrupted(self, kind):
         def report(done, total):
             raise kind
 
-        target = Target(20 * PIECE)
+        size = 2 * copying._AHEAD * PIECE
+        target = Target(size)
         self.assertRaises(kind, copying.copy,
                           lambda offset, length: b"x" * length, target.write,
-                          20 * PIECE, [(0, 20 * PIECE)], policy=zeros.WRITTEN,
+                          size, [(0, size)], policy=zeros.WRITTEN,
                           report=report)
         self.assert_no_threads()
         self.assertLessEqual(sum(target.written),
-                             (workers.WINDOW + 1) * PIECE)
+                             (copying._AHEAD + 1) * PIECE)
+
+    def test_memory(self):
+        """Of what waits, and of what is done, nothing is kept."""
+        held, most, lock = [0], [], threading.Lock()
+        first = threading.Event()
+
+        def read(offset, length):
+            with lock:
+                held[0] += length
+                most.append(held[0])
+            return b"x" * length
+
+        def write(offset, data):
+            if not offset:
+                # All that may be done is done before it.
+                first.wait(20)
+            with lock:
+                held[0] -= len(data)
+                if len(most) == copying._AHEAD and held[0] == PIECE:
+                    first.set()
+
+        size = 2 * copying._AHEAD * PIECE
+        copying.copy(read, write, size, [(0, size)], policy=zeros.WRITTEN)
+        self.assertTrue(first.is_set())
+        self.assertLessEqual(max(most), workers.THREADS * PIECE)
 
     def test_extents_fail(self):
         def extents():
@@ -348,8 +376,8 @@ class CopyInTest(CopyingTestCase):
 
     def test_window_of_real_sizes(self):
         """All that is under way, twice, is below 64 MiB."""
-        self.assertLessEqual(workers.WINDOW * 4 * units.MIB * 2,
-                             64 * units.MIB)
+        for count in (workers.THREADS, workers.WINDOW):
+            self.assertLessEqual(count * pieces.REAL * 2, 64 * units.MIB)
 
 
 @ddt.ddt

@@ -388,14 +388,30 @@ class LookTest(QemuTestCase):
     @ddt.unpack
     def test_check(self, code, text, expected):
         self.programs.plan("check", stdout=text, code=code)
-        self.assertEqual(expected, qemu_img.check(self.OPTIONS))
+        self.assertEqual(expected, qemu_img.check(self.OPTIONS,
+                                                  size=units.MIB))
+
+    @ddt.data(
+        (units.MIB, 65536, 1024 * units.MIB + 256, 30),
+        # all that is there, in small clusters and in usual ones
+        (20 << 40, 65536, 4096 * units.MIB, 30 + 320),
+        (4 << 40, 65536, 2048 * units.MIB, 30 + 64),
+        (4 << 40, None, 2048 * units.MIB, 30 + 64),
+        (1 << 40, 4096, 4096 * units.MIB, 30 + 256),
+        (0, 0, 1024 * units.MIB, 30))
+    @ddt.unpack
+    def test_check_of_a_large_file(self, size, cluster, memory, seconds):
+        """By its clusters, which are what is counted."""
+        qemu_img.check(self.OPTIONS, size=size, cluster=cluster)
+        run = self.only_run()
+        self.assertEqual((memory, seconds), (run.address_space, run.cpu_time))
 
     @ddt.data(1, 2)
     def test_check_finds_damage(self, code):
         self.programs.plan("check", code=code,
                            stdout='{"corruptions": 1}')
         error = self.assertRaises(exception.CopyFailed, qemu_img.check,
-                                  self.OPTIONS)
+                                  self.OPTIONS, size=units.MIB)
         self.assertIn(f"exited with {code}", str(error))
 
     def test_too_much_cpu_time(self):

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from unittest import mock
 
 import ddt
@@ -83,6 +84,8 @@ class KdfCostTest(testtools.TestCase):
 
 ARGON2 = kdfs.argon2
 
+MIB_512, MIB_1024 = str(512 << 20), str(1024 << 20)
+
 
 @ddt.ddt
 class Argon2CostTest(testtools.TestCase):
@@ -123,6 +126,59 @@ class Argon2CostTest(testtools.TestCase):
     def test_half_of_a_small_machine(self):
         self.patch(1e-7, ram_mib=512)
         self.assertEqual(256 * 1024, kdf_cost.argon2(64).memory_kib)
+
+    def host(self, groups, **limits):
+        """A root whose process is in *groups*, which have limits."""
+        root = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        (root / "proc/self").mkdir(parents=True)
+        (root / "proc/self/cgroup").write_text(groups)
+        for path, text in limits.items():
+            file = root / "sys/fs/cgroup" / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text + "\n")
+        return str(root)
+
+    @ddt.data(
+        # version 2: in a container, and below one that has the limit
+        ("0::/\n", {"memory.max": MIB_512}, 256),
+        ("0::/a/b\n", {"a/memory.max": MIB_512, "a/b/memory.max": "max",
+                       "memory.stat": "x"}, 256),
+        ("0::/a/b\n", {"a/memory.max": MIB_1024, "a/b/memory.max": MIB_512},
+         256),
+        # version 1, and what is there of it beside version 2
+        ("5:cpu,memory:/\n2:cpu:/\n",
+         {"memory/memory.limit_in_bytes": MIB_512}, 256),
+        ("5:memory:/docker/x\n0::/x\n",
+         {"memory/memory.limit_in_bytes": MIB_512}, 256),
+        ("5:memory:/docker/x\n", {
+            "memory/docker/x/memory.limit_in_bytes": MIB_512,
+            "memory/memory.limit_in_bytes": "9223372036854771712"}, 256),
+        # none
+        ("5:memory:/\n", {
+            "memory/memory.limit_in_bytes": "9223372036854771712"}, 1024),
+        ("0::/a\n", {"a/memory.max": "max"}, 1024),
+        ("0::/../a\n", {}, 1024), ("", {}, 1024),
+        # that of another controller
+        ("5:cpuset:/a\n", {"memory.max": MIB_512,
+                           "memory/a/memory.limit_in_bytes": MIB_512}, 1024))
+    @ddt.unpack
+    def test_half_of_a_container(self, groups, files, expected):
+        """By what the kernel says, not by what the host has."""
+        self.patch(1e-7)
+        root = self.host(groups, **files)
+        self.assertEqual(expected * 1024,
+                         kdf_cost.argon2(64, root=root).memory_kib)
+
+    def test_tiny_container(self):
+        """Never less than Argon2 takes at all."""
+        self.patch(1e-7, cpus=4)
+        self.assertEqual(32, kdf_cost.argon2(64, root=self.host(
+            "0::/\n", **{"memory.max": "4096"})).memory_kib)
+
+    def test_no_proc(self):
+        self.patch(1e-7)
+        empty = self.useFixture(fixtures.TempDir()).path
+        self.assertEqual(16 << 30, kdf_cost.memory(empty))
 
     @ddt.data((1, 1), (3, 3), (4, 4), (64, 4), (None, 1))
     @ddt.unpack
