@@ -16,12 +16,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-from typing import Any, Dict, Iterator, Optional, Tuple
+import logging
+from typing import Any, Dict, Iterator, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.image import base
+
+LOG = logging.getLogger(__name__)
 
 
 class Info(command.ShowOne):
@@ -100,13 +106,18 @@ class Verify(command.ShowOne):
 
 
 class Audit(command.Lister):
-    """Inspect every image of a pool and say which have a problem."""
+    """Inspect every image of a pool and say which have a problem.
+
+    A pool's namespaces are looked at with --all-namespaces, or one by one.
+    """
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: pool."""
         parser = super().get_parser(prog_name)
         parser.add_argument("pool", type=command.pool,
                             metavar="POOL[/NAMESPACE]")
+        parser.add_argument("--all-namespaces", action="store_true",
+                            help="the pool and all of its namespaces")
         return parser
 
     def take_action(self, args: argparse.Namespace
@@ -117,18 +128,38 @@ class Audit(command.Lister):
 
     def _rows(self, args: argparse.Namespace) -> Iterator[Tuple[Any, ...]]:
         from os_brick_rbd_luks import exception
+        name, namespace = args.pool
+        if namespace and args.all_namespaces:
+            raise exception.InvalidParameter(
+                name="--all-namespaces", value=namespace,
+                reason="is for a pool; it has no namespaces in a namespace")
+        with self.connected(args) as connected:
+            with connected.pool(name, namespace) as pool:
+                others = [] if namespace else pool.namespaces()
+                yield from self._rows_of(pool)
+            if not args.all_namespaces:
+                if others:
+                    LOG.warning(
+                        "%s: namespaces that were not looked at: %s; audit "
+                        "them with --all-namespaces", name, ", ".join(others))
+                return
+            for other in others:
+                with connected.pool(name, other) as pool:
+                    yield from self._rows_of(pool)
+
+    @staticmethod
+    def _rows_of(pool: base.Pool) -> Iterator[Tuple[Any, ...]]:
+        from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import audit
-        with self.connected(args) as connected, connected.pool(
-                *args.pool) as pool:
-            for name in pool.images():
-                try:
-                    with pool.open(name, read_only=True) as image:
-                        report = audit.audit(image)
-                except exception.ImageError as error:
-                    report = audit.Report("unknown", 0, None, [],
-                                          [f"cannot be read: {error.msg}"])
-                yield (f"{pool.name}/{name}", report.type,
-                       columns.Size(report.image_size),
-                       columns.Size(report.decrypted_size),
-                       columns.Lines(report.keyslots),
-                       columns.Lines(report.problems))
+        for name in pool.images():
+            try:
+                with pool.open(name, read_only=True) as image:
+                    report = audit.audit(image)
+            except exception.ImageError as error:
+                report = audit.Report("unknown", 0, None, [],
+                                      [f"cannot be read: {error.msg}"])
+            yield (f"{pool.name}/{name}", report.type,
+                   columns.Size(report.image_size),
+                   columns.Size(report.decrypted_size),
+                   columns.Lines(report.keyslots),
+                   columns.Lines(report.problems))

@@ -113,13 +113,15 @@ CODES = {
     4: ("HeaderError", "NotLuks", "OnlySecondCopy", "NoPayload",
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
+        "ImageInTrash", "ImageMigratedAway", "ImageNotPrimary", "UnfitPool",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
         "ImageIOError", "ClusterUnreachable", "NoKeyring", "CopyFailed",
         "SourceChanged"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
         "DamagedHeaderCopy", "WouldShrink", "UnsafeImage", "VolumeTooSmall",
-        "HalfMade", "ImageExists", "ImageLocked"),
+        "HalfMade", "ImageExists", "ImageLocked", "ImageMigrating",
+        "JournaledImage"),
 }
 
 
