@@ -67,6 +67,7 @@ class Ceph(fixtures.Fixture):
     :ivar clock: by which locks end; what times out advances it
     :ivar trashed: what ``trash_list`` tells, by pool
     :ivar mirrored: how images are mirrored, by ``pool/image``
+    :ivar erasure_coded: names of the pools that are
     :ivar kinds: what ``list_snaps`` tells of a snapshot besides its name, of
         those that no user took
     :ivar locks: object -> name of a lock -> who has it
@@ -101,6 +102,7 @@ class Ceph(fixtures.Fixture):
         self.hasty = False
         self.trashed: Dict[str, List[Dict[str, str]]] = {}
         self.mirrored: Dict[str, Dict[str, Any]] = {}
+        self.erasure_coded: Set[str] = set()
         self.kinds: Dict[str, Dict[str, Any]] = {}
         self.locks: Dict[str, Dict[str, clients.Lock]] = {}
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},

@@ -49,6 +49,9 @@ class RBD:
     def list(self, ioctx: clients.Ioctx) -> List[str]:
         """Names of all images."""
         self.ceph.call("list")
+        if ioctx.pool not in self.ceph.pools:
+            # Of a namespace that is not there, nothing is listed.
+            return []
         return self.ceph.pools[ioctx.pool].images()
 
     def namespace_exists(self, ioctx: clients.Ioctx, name: str) -> bool:
@@ -109,9 +112,14 @@ class Image:
 
     ceph: clusters.Ceph
 
-    def __init__(self, ioctx: clients.Ioctx, name: str,
-                 snapshot: Optional[str] = None, read_only: bool = False
-                 ) -> None:
+    def __init__(self, ioctx: clients.Ioctx, name: Optional[str] = None,
+                 snapshot: Optional[str] = None, read_only: bool = False,
+                 image_id: Optional[str] = None) -> None:
+        assert (name is None) == (image_id is not None)
+        if name is None:
+            name = next((found for found, content
+                         in self.ceph.pools[ioctx.pool].contents.items()
+                         if content.image_id == image_id), "")
         self.name = name
         self.closed = True
         self.ceph.call("open_image")

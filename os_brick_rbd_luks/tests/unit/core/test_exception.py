@@ -97,11 +97,13 @@ class FamilyTest(testtools.TestCase):
                                     "DamagedHeaderCopy",
                                     "SnapshotsKeepHeader", "UnsafeImage",
                                     "VolumeTooSmall", "HalfMade",
-                                    "WouldShrink"]),
+                                    "WouldShrink", "JournaledImage"]),
               ("ImageError", ["ImageNotFound", "ImageExists",
                               "ImageTooSmall", "ImageLocked",
                               "ImageReadOnly", "ImageAccessDenied",
-                              "ImageFull", "ImageIOError", "CopyFailed",
+                              "ImageInTrash", "ImageMigratedAway",
+                              "ImageNotPrimary", "ImageMigrating",
+                              "UnfitPool", "ImageFull", "ImageIOError", "CopyFailed",
                               "SourceChanged",
                               "ClusterUnreachable", "NoKeyring"]))
     @ddt.unpack
