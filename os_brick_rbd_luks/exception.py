@@ -218,9 +218,9 @@ class ImageInTrash(ImageNotFound):
 
 
 class ImageMigratedAway(ImageNotFound):
-    message = ("%(what)s is the source of a migration and has no name until "
-               "that ends; use the migration's target, or undo it with 'rbd "
-               "migration abort'")
+    message = ("%(what)s does not exist here; if it is the source of a "
+               "migration ('rbd trash ls --all' lists these), use the target "
+               "of that, or undo it with 'rbd migration abort'")
 
 
 class ImageExists(ImageError):

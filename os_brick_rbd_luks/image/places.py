@@ -26,7 +26,7 @@ from __future__ import annotations
 
 import json
 import logging
-from typing import Any, Optional, TYPE_CHECKING
+from typing import Any, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
@@ -52,19 +52,36 @@ def missing(ioctx: rados.Ioctx, place: str, name: str
         found = namespace_missing(ioctx, place)
         if found is not None:
             return found
-        ids = {entry["id"]: entry["source"]
-               for entry in bindings.RBD().trash_list(ioctx)
-               if entry["name"] == name}
-        if not ids or name in bindings.RBD().list(ioctx):
+        ids, migrates = _in_trash(ioctx, name)
+        if not (ids or migrates) or name in bindings.RBD().list(ioctx):
             return None
     except bindings.Error as error:
         LOG.debug("%s: cannot look into the trash: %s", place, error)
         return None
     what = f"image {place}/{name}"
-    if _MIGRATION in ids.values():
+    if not ids:
         return exception.ImageMigratedAway(what=what)
     return exception.ImageInTrash(what=what, commands=" or ".join(
         f"'rbd trash restore {place}/{image_id}'" for image_id in ids))
+
+
+def _in_trash(ioctx: rados.Ioctx, name: str) -> Tuple[List[str], bool]:
+    """The ids of all images *name* that can be brought back.
+
+    :returns: and whether it may be the source of a migration
+    """
+    ids = []
+    try:
+        for entry in librbd.bindings().RBD().trash_list(ioctx):
+            if entry["name"] != name:
+                continue
+            if entry["source"] == _MIGRATION:
+                return [], True
+            ids.append(entry["id"])
+    except IndexError:
+        # The bindings have no word for some sources, this one among them.
+        return ids, True
+    return ids, False
 
 
 def namespace_missing(ioctx: rados.Ioctx, place: str

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from os_brick_rbd_luks.tests.fakes import ceph as clusters
 
 
+#: What ``trash_list`` calls the sources of its entries.
+_SOURCES = ("USER", "MIRRORING", "MIGRATION", "REMOVING")
+
+
 class RBD:
     """``rbd.RBD``."""
 
@@ -68,7 +72,11 @@ class RBD:
     def trash_list(self, ioctx: clients.Ioctx) -> Iterator[Dict[str, str]]:
         """What is in the trash, id and name among the facts."""
         self.ceph.call("trash_list")
-        yield from self.ceph.in_trash(ioctx.pool)
+        for entry in self.ceph.in_trash(ioctx.pool):
+            # That of Ceph 16 has a list of two words.
+            if self.ceph.release and self.ceph.release < 18:
+                ("USER", "MIRRORING")[_SOURCES.index(entry["source"])]
+            yield entry
 
     def remove(self, ioctx: clients.Ioctx, name: str) -> None:
         """Remove an image."""

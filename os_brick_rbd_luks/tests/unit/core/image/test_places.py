@@ -77,9 +77,16 @@ class MissingTest(PlacesTestCase):
         self.assertIn("'rbd trash restore volumes/space/1'",
                       str(self.missing(self.inside("space"))))
 
-    def test_source_of_a_migration(self):
+    @ddt.data(16, 18)
+    def test_source_of_a_migration(self, release):
+        """Which the bindings of Ceph 16 cannot list."""
+        self.ceph.release = release
         self.put_into_trash(("1", "v", "MIGRATION"))
         self.assertIn("rbd migration abort", str(self.missing()))
+
+    def test_in_the_trash_beside_the_source_of_a_migration(self):
+        self.put_into_trash(("1", "v", "USER"), ("2", "w", "MIGRATION"))
+        self.assertIsInstance(self.missing(), exception.ImageInTrash)
 
     def test_snapshot_of_an_image_with_a_namesake_in_the_trash(self):
         self.pool.create("v", SIZE).__exit__()
