@@ -219,9 +219,9 @@ class HalfMade(OperationRefused):
 
 
 class SnapshotsKeepHeader(OperationRefused):
-    message = ("snapshots %(snapshots)s keep the old header, so their "
-               "passphrases still open this volume's data: remove them "
-               "first, or insist with --force (force=True)")
+    message = ("the old header is still in %(snapshots)s, so its passphrases "
+               "still open this volume's data: remove these first, or insist "
+               "with --force (force=True)")
 
 
 class ImageError(RBDLuksError):
@@ -230,6 +230,17 @@ class ImageError(RBDLuksError):
 
 class ImageNotFound(ImageError):
     message = "%(what)s does not exist; check the name"
+
+
+class ImageInTrash(ImageNotFound):
+    message = ("%(what)s is in the trash; bring it back with %(commands)s, "
+               "or choose another name")
+
+
+class ImageMigratedAway(ImageNotFound):
+    message = ("%(what)s does not exist here; if it is the source of a "
+               "migration ('rbd trash ls --all' lists these), use the target "
+               "of that, or undo it with 'rbd migration abort'")
 
 
 class ImageExists(ImageError):
@@ -253,6 +264,25 @@ class ImageReadOnly(ImageError):
     message = "it is open for reading only; open it for writing"
 
 
+class ImageNotPrimary(ImageReadOnly):
+    message = ("it is the secondary of a mirrored image, which only rbd-mirror "
+               "changes; work on the primary in the other cluster, or make "
+               "this one the primary with 'rbd mirror image promote'")
+
+
+class ImageMigrating(ImageLocked):
+    message = ("it is the target of a migration; end that first with 'rbd "
+               "migration execute' and 'rbd migration commit', or undo it "
+               "with 'rbd migration abort'")
+
+
+class JournaledImage(OperationRefused):
+    message = ("it has the journaling feature, with which nothing opens a "
+               "LUKS2 volume in a guest: librbd has no encryption with it; "
+               "switch it off ('rbd feature disable', "
+               "rbd_default_features) and mirror by snapshots, or use luks1")
+
+
 class ImageAccessDenied(ImageError):
     message = ("no permission to %(action)s as %(user)s; check the user's "
                "keyring and capabilities, of a clone for the pool of its "
@@ -262,6 +292,12 @@ class ImageAccessDenied(ImageError):
 class FileAccessDenied(ImageAccessDenied):
     message = ("no permission to %(action)s as %(user)s; check the file's "
                "owner and mode, and those of its folder")
+
+
+class UnfitPool(ImageError):
+    message = ("pool %(pool)s is erasure-coded and cannot hold an image; make "
+               "the image in a replicated pool, and its data in this one "
+               "with --data-pool %(pool)s (data_pool=)")
 
 
 class ImageFull(ImageError):

@@ -59,7 +59,8 @@ def taken(source: base.Pool, image: str, name: str
     parent = source.parent(image, name + SUFFIX)
     ours = False
     try:
-        with source.open_source(parent) as opened:
+        with source.open_source(parent) as opened, \
+                exception.about(opened.name):
             if parent.snapshot in opened.snapshots():
                 raise exception.ImageExists(
                     what=f"snapshot {parent}, made for a clone of that name,")

@@ -35,21 +35,28 @@ class Create(command.ShowOne):
         parser.add_argument(
             "--size", required=True, type=command.size, metavar="SIZE",
             help="decrypted size, as in 10G or 512M (powers of 1024)")
+        format_options.add_data_pool(parser)
         format_options.add(parser)
         passphrase_options.add_options(parser)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Create the image and show it."""
+        from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import creating
         from os_brick_rbd_luks.headers import describe
+        if args.data_pool and args.target.pool is None:
+            raise exception.InvalidParameter(
+                name="--data-pool", value=args.data_pool,
+                reason="is for RBD images, not for a file")
         passphrases = passphrase_options.Passphrases(args)
         passphrase = passphrases.get(confirm=True)
         options = format_options.chosen(
             args, passphrases.is_random_key())
         with self.store(args) as store:
             header = creating.create(store, args.target.name, args.size,
-                                     passphrase, options)
+                                     passphrase, options,
+                                     **format_options.image_options(args))
         return rows.summary(describe.describe(
             header, args.size + header.data_offset))
 

@@ -60,6 +60,20 @@ def cost(args: argparse.Namespace, random_key: bool, kind: str,
     return {"iterations": kdf_cost.iterations(hash_name, key_bytes)}
 
 
+def add_data_pool(parser: Any) -> None:
+    """Add the option for where the data of a new image is."""
+    parser.add_argument(
+        "--data-pool", metavar="POOL",
+        help="pool for the data of the new image, as an erasure-coded one, "
+             "which cannot hold the image itself (default: the image's, or "
+             "Ceph's rbd_default_data_pool)")
+
+
+def image_options(args: argparse.Namespace) -> Dict[str, str]:
+    """What a new image is made with, as stores take it by name."""
+    return {"data_pool": args.data_pool} if args.data_pool else {}
+
+
 def add(parser: Any) -> None:
     """Add the options for a new header; those for passphrases go apart."""
     parser.add_argument(

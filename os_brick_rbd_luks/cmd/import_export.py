@@ -62,6 +62,7 @@ class Import(command.ShowOne):
         copy_options.add_thick(parser)
         copy_options.add_force(parser, "with --existing: discard what the "
                                "volume holds; else: ")
+        format_options.add_data_pool(parser)
         format_options.add(parser)
         passphrase_options.add_options(parser, present=True)
         return parser
@@ -81,6 +82,11 @@ class Import(command.ShowOne):
             raise exception.InvalidParameter(
                 name="--keyslot", value=args.present_keyslot,
                 reason="is for a volume that is there, with --existing")
+        if args.existing and args.data_pool:
+            raise exception.InvalidParameter(
+                name="--data-pool", value=args.data_pool,
+                reason="is for a new volume; with --existing, its data stays "
+                       "where it is")
         passphrases = passphrase_options.Passphrases(args)
         with self.pool(args, args.target) as pool, \
                 self._source(args, pool) as source:
@@ -97,8 +103,8 @@ class Import(command.ShowOne):
                 else:
                     copy_options.offering(lambda restart: transfer.new(
                         pool, name, source, encryption, size=args.size,
-                        thick=args.thick, restart=restart, report=report),
-                        args.force)
+                        thick=args.thick, restart=restart, report=report,
+                        **format_options.image_options(args)), args.force)
             with pool.open(name, read_only=True) as image:
                 return rows.summary(describe.describe_image(image))
 

@@ -165,13 +165,18 @@ class Verify(command.ShowOne):
 
 
 class Audit(command.Lister):
-    """Inspect every image of a pool and say which have a problem."""
+    """Inspect every image of a pool and say which have a problem.
+
+    A pool's namespaces are looked at with --all-namespaces, or one by one.
+    """
 
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: pool."""
         parser = super().get_parser(prog_name)
         parser.add_argument("pool", type=command.pool,
                             metavar="POOL[/NAMESPACE]")
+        parser.add_argument("--all-namespaces", action="store_true",
+                            help="the pool and all of its namespaces")
         return parser
 
     def take_action(self, args: argparse.Namespace
@@ -183,25 +188,44 @@ class Audit(command.Lister):
 
     def _rows(self, args: argparse.Namespace
               ) -> Generator[Tuple[Any, ...], None, None]:
+        from os_brick_rbd_luks import exception
+        name, namespace = args.pool
+        if namespace and args.all_namespaces:
+            raise exception.InvalidParameter(
+                name="--all-namespaces", value=namespace,
+                reason="is for a pool; it has no namespaces in a namespace")
+        with self.connected(args) as connected:
+            with connected.pool(name, namespace) as pool:
+                others = [] if namespace else pool.namespaces()
+                yield from self._rows_of(pool, args)
+            if not args.all_namespaces:
+                if others:
+                    LOG.warning(
+                        "%s: namespaces that were not looked at: %s; audit "
+                        "them with --all-namespaces", name, ", ".join(others))
+                return
+            for other in others:
+                with connected.pool(name, other) as pool:
+                    yield from self._rows_of(pool, args)
+
+    def _rows_of(self, pool: base.Pool, args: argparse.Namespace
+                 ) -> Generator[Tuple[Any, ...], None, None]:
         from os_brick_rbd_luks.copies import workers
-        with self.connected(args) as connected, connected.pool(
-                *args.pool) as pool:
-            names = pool.images()
-            jobs = (functools.partial(_inspected, pool, name)
-                    for name in names)
-            with contextlib.closing(workers.in_order(
-                    jobs, most=_INSPECTORS,
-                    window=_INSPECTED)) as reports, progress_bar.counted(
-                        self.app.stdout, self.streams(args), len(names),
-                        "images") as report:
-                for done, (name, found) in enumerate(zip(names, reports), 1):
-                    report(done)
-                    yield (f"{pool.name}/{name}", found.type,
-                           columns.AtRest(found.encryption),
-                           columns.Size(found.image_size),
-                           columns.Size(found.decrypted_size),
-                           columns.Lines(found.keyslots),
-                           columns.Lines(found.problems))
+        names = pool.images()
+        jobs = (functools.partial(_inspected, pool, name) for name in names)
+        with contextlib.closing(workers.in_order(
+                jobs, most=_INSPECTORS,
+                window=_INSPECTED)) as reports, progress_bar.counted(
+                    self.app.stdout, self.streams(args), len(names),
+                    "images") as report:
+            for done, (name, found) in enumerate(zip(names, reports), 1):
+                report(done)
+                yield (f"{pool.name}/{name}", found.type,
+                       columns.AtRest(found.encryption),
+                       columns.Size(found.image_size),
+                       columns.Size(found.decrypted_size),
+                       columns.Lines(found.keyslots),
+                       columns.Lines(found.problems))
 
 
 def _inspected(pool: base.Pool, name: str) -> audit.Report:

@@ -49,6 +49,7 @@ class Reencrypt(command.ShowOne):
         copy_options.add_thick(parser)
         copy_options.add_force(parser, "")
         copy_options.add_source_cluster(parser)
+        format_options.add_data_pool(parser)
         format_options.add(parser)
         passphrase_options.add_options(parser, present=True)
         passphrase_options.add_options(parser, new=True)
@@ -82,7 +83,8 @@ class Reencrypt(command.ShowOne):
                     copy_options.offering(lambda restart: transfer.new(
                         pool, args.target.name, found, encryption,
                         size=args.size, thick=args.thick, restart=restart,
-                        report=report), args.force)
+                        report=report, **format_options.image_options(args)),
+                        args.force)
             with pool.open(args.target.name, read_only=True) as image:
                 if args.plain:
                     return rows.summary({
@@ -105,6 +107,7 @@ class Realign(command.ShowOne):
         _add_images(parser)
         copy_options.add_force(parser, "")
         copy_options.add_source_cluster(parser)
+        format_options.add_data_pool(parser)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
@@ -120,6 +123,7 @@ class Realign(command.ShowOne):
             with progress_bar.shown(args) as report:
                 copy_options.offering(lambda restart: realign.realign(
                     found, pool, args.target.name, restart=restart,
-                    report=report), args.force)
+                    report=report, **format_options.image_options(args)),
+                    args.force)
             with pool.open(args.target.name, read_only=True) as image:
                 return rows.summary(describe.describe_image(image))

@@ -46,7 +46,7 @@ def erase(image: base.Image, *, force: bool = False) -> List[int]:
     :raises OperationRefused: there is one that we cannot use
     :raises ImageLocked: somebody has the image open
     """
-    snapshots = image.snapshots()
+    earlier = image.history()
     start = header_io.read_start(image, second_copy=True)
     numbers: List[int] = []
     try:
@@ -64,8 +64,8 @@ def erase(image: base.Image, *, force: bool = False) -> List[int]:
                        "(force=True)") from error
         overwrite(image)
         return numbers
-    if snapshots and not force:
-        raise exception.SnapshotsKeepHeader(snapshots=", ".join(snapshots))
+    if earlier and not force:
+        raise exception.SnapshotsKeepHeader(snapshots=", ".join(earlier))
     header_io.apply(image, plan, destructive=True)
     LOG.info("%s: all keyslots erased: %s", image.name, numbers)
     return numbers

@@ -141,6 +141,7 @@ def format_clone(image: base.RBDImage, passphrase: bytes,
     What it has of its parent in the place of the header is dropped, the rest
     stays the parent's. Only librbd of Ceph 18 and newer knows such a volume.
     """
+    _refuse_journal(image, options)
     offset = _data_offset(image, options)
     change = _new_header(passphrase, options, offset, clone=True)
     image.zero(0, offset)
@@ -190,12 +191,22 @@ def _write(image: base.Image, start: bytes, passphrase: bytes,
            options: Options, wipe: Tuple[plans.Stage, ...] = (),
            safe: Optional[Callable[[], None]] = None) -> header_io.Header:
     check(passphrase, options)
+    _refuse_journal(image, options)
     change = _new_header(passphrase, options, _data_offset(image, options))
     header_io.apply(image, _plan(change, start, wipe), destructive=True,
                     check=safe)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
     return change.header
+
+
+def _refuse_journal(image: base.Image, options: Options) -> None:
+    """Refuse a volume that only librbd could open where it opens none.
+
+    :raises JournaledImage: it is LUKS2, and the image has a journal
+    """
+    if options.type == "luks2" and "journaling" in image.features():
+        raise exception.JournaledImage()
 
 
 def _plan(change: Union[luks1.Change, luks2.Change], start: bytes,

@@ -42,7 +42,8 @@ class Result(NamedTuple):
     added: Optional[int]
     #: the keyslot that was erased, None if none was
     removed: Optional[int]
-    #: snapshots that still open as before
+    #: what still opens as before, see
+    #: :meth:`~os_brick_rbd_luks.image.base.Image.history`
     stale_snapshots: List[str]
     #: keyslots that the passphrase that was to go still opens
     still_opened: Tuple[int, ...] = ()
@@ -104,7 +105,7 @@ def replace(image: base.Image, old_passphrase: bytes, new_passphrase: bytes,
     header_io.apply(image, change.plan)
     LOG.info("%s: keyslot %d replaced by keyslot %d", image.name,
              opened.keyslot, change.keyslot)
-    return Result(change.keyslot, opened.keyslot, image.snapshots(), *also)
+    return Result(change.keyslot, opened.keyslot, image.history(), *also)
 
 
 @header_io.names_image
@@ -151,7 +152,7 @@ def remove_others(image: base.Image, passphrase: bytes) -> Result:
         header_io.apply(image, opened.header.erase(others).plan)
         LOG.info("%s: keyslots %s removed, all but %d", image.name, others,
                  opened.keyslot)
-    return Result(None, None, image.snapshots())
+    return Result(None, None, image.history())
 
 
 @header_io.names_image
@@ -220,4 +221,4 @@ def _remove(image: base.Image, header: header_io.Header, keyslot: int,
         raise exception.LastKeyslot(keyslot=keyslot)
     header_io.apply(image, header.erase([keyslot]).plan)
     LOG.info("%s: keyslot %d removed", image.name, keyslot)
-    return Result(None, keyslot, image.snapshots(), *also)
+    return Result(None, keyslot, image.history(), *also)

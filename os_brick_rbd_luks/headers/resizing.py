@@ -134,7 +134,7 @@ def _refuse_to_shrink_clone(image: base.Image, size: int) -> None:
 
     :raises OperationRefused: there are snapshots, or objects to cut
     """
-    snapshots = image.snapshots()
+    snapshots = image.history()
     if snapshots:
         raise exception.OperationRefused(
             reason="shrinking a clone with a header of its own would damage "

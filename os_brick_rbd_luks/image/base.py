@@ -206,6 +206,13 @@ class Image(Protocol):
     def snapshots(self) -> List[str]:
         """Names of the image's snapshots, oldest first."""
 
+    def history(self) -> List[str]:
+        """What has earlier bytes of the image, oldest first, for messages.
+
+        Its snapshots, also those that Ceph takes for itself or keeps for
+        clones, and the source that it is being migrated from.
+        """
+
     def watchers(self) -> List[str]:
         """Who else has the image open for writing."""
 

@@ -29,6 +29,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import evict
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
+from os_brick_rbd_luks.image import places
 from os_brick_rbd_luks.image import qemu_options
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.image import releases
@@ -227,7 +228,20 @@ class Pool:
         rbd = librbd.bindings()
         with librbd.translated(f"list the images of {self.name}", self.name,
                                self._user):
-            return sorted(rbd.RBD().list(self._ioctx))
+            found = sorted(rbd.RBD().list(self._ioctx))
+            # Of a namespace that is not there, Ceph lists nothing.
+            missing = None if found else places.namespace_missing(
+                self._ioctx, self.name)
+        if missing is not None:
+            raise missing
+        return found
+
+    def namespaces(self) -> List[str]:
+        """Names of the pool's namespaces, sorted; not the pool itself."""
+        rbd = librbd.bindings()
+        with librbd.translated(f"list the namespaces of {self.name}",
+                               self.name, self._user):
+            return sorted(rbd.RBD().namespace_list(self._ioctx))
 
     def stripe_period(self, *, order: Optional[int] = None,
                       stripe_count: Optional[int] = None,
@@ -240,6 +254,26 @@ class Pool:
             self._handle.conf_get("rbd_default_stripe_count"))
         return int(max(count, 1) << order)
 
+    @contextlib.contextmanager
+    def _made_here(self) -> Iterator[None]:
+        """Say why no image can be made here, where the place is the reason.
+
+        :raises UnfitPool: the pool is erasure-coded
+        :raises ImageNotFound: there is no such namespace
+        """
+        rbd = librbd.bindings()
+        try:
+            yield
+        except exception.ImageError as error:
+            if isinstance(error.__cause__, rbd.OperationNotSupported) and (
+                    places.is_erasure_coded(self._handle, self._ioctx.name)):
+                raise exception.UnfitPool(pool=self._ioctx.name) from error
+            if isinstance(error, exception.ImageNotFound):
+                found = places.missing(self._ioctx, self.name, "")
+                if found is not None:
+                    raise found from error
+            raise
+
     def create(self, name: str, size: int, **options: Any
                ) -> rbd_image.RBDImage:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
@@ -250,7 +284,7 @@ class Pool:
         rbd = librbd.bindings()
         made = False
         try:
-            with self._translated("create", name):
+            with self._made_here(), self._translated("create", name):
                 rbd.RBD().create(self._ioctx, name, size, old_format=False,
                                  **options)
                 made = True
@@ -266,8 +300,15 @@ class Pool:
         """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         full = f"{name}@{snapshot}" if snapshot else name
         read_only = read_only or bool(snapshot)
-        with self._translated("open", full):
-            image = opening.open_image(self._ioctx, name, snapshot, read_only)
+        try:
+            with self._translated("open", full):
+                image = opening.open_image(self._ioctx, name, snapshot,
+                                           read_only)
+        except exception.ImageNotFound as error:
+            found = places.missing(self._ioctx, self.name, name)
+            if found is None:
+                raise
+            raise found from error
         opened = rbd_image.RBDImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
             self._handle.get_instance_id(), read_only)
@@ -298,6 +339,7 @@ class Pool:
         made = False
         try:
             with self._pools(parent.pool, parent.namespace) as pool, \
+                    self._made_here(), \
                     self._translated(f"clone {parent} to", name):
                 rbd.RBD().clone(pool._ioctx, parent.image, parent.snapshot,
                                 self._ioctx, name)
@@ -326,6 +368,11 @@ class Pool:
             if name in self.images():
                 raise exception.ImageFull(
                     action=f"remove {self.name}/{name}") from None
+            raise
+        except exception.ImageError as error:
+            with self.open(name, read_only=True) as image, \
+                    exception.about(image.name):
+                image.explain(error)
             raise
         finally:
             self._ioctx.unset_osdmap_full_try()

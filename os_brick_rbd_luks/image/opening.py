@@ -30,7 +30,7 @@ their watch, ``close`` waits for one itself.
 
 from __future__ import annotations
 
-from typing import Optional, TYPE_CHECKING
+from typing import Any, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.image import librbd
 
@@ -46,8 +46,20 @@ def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
     :raises rbd.Error: it cannot be opened
     :raises rados.Error: the connection is of no use
     """
-    image = librbd.bindings().Image(ioctx, name, snapshot=snapshot,
-                                    read_only=read_only)
+    return _opened(ioctx, read_only, name=name, snapshot=snapshot)
+
+
+def open_by_id(ioctx: rados.Ioctx, image_id: str) -> rbd.Image:
+    """Open an image for reading that may be in the trash.
+
+    :raises rbd.Error: see :func:`open_image`
+    :raises rados.Error: see :func:`open_image`
+    """
+    return _opened(ioctx, True, image_id=image_id)
+
+
+def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
+    image = librbd.bindings().Image(ioctx, read_only=read_only, **which)
     if read_only:
         try:
             _settle(ioctx, image)

@@ -179,6 +179,11 @@ class RawFile:
                     raise
                 return position
 
+    def history(self) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; a file has none.
+        """
+        return []
+
     def snapshots(self) -> List[str]:
         """A file has none."""
         return []

@@ -32,7 +32,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.image import opening
+from os_brick_rbd_luks.image import places
+from os_brick_rbd_luks.image import relatives
 from os_brick_rbd_luks.image import releases
 
 if TYPE_CHECKING:
@@ -104,9 +105,33 @@ class RBDImage:
             # The error that ended the work says more.
             LOG.warning("%s: %s", self.name, error)
 
-    def _translated(self, action: str) -> Any:
-        return librbd.translated(action, self.name, self._user,
-                                 self._read_only)
+    @contextlib.contextmanager
+    def _translated(self, action: str, what: Optional[str] = None
+                    ) -> Iterator[None]:
+        """Turn librbd's errors into ours.
+
+        :param what: what the action is about, if not the image
+        """
+        try:
+            with librbd.translated(action, what or self.name, self._user,
+                                   self._read_only):
+                yield
+        except (exception.ImageReadOnly, exception.ImageLocked,
+                exception.ImageAccessDenied) as error:
+            self.explain(error)
+            raise
+
+    def explain(self, error: exception.ImageError) -> None:
+        """Raise what is behind an *error* of librbd, if that can be told.
+
+        :raises ImageNotPrimary: it is mirrored from elsewhere
+        :raises ImageMigrating: it is being migrated
+        """
+        # One that is ours has no such cause.
+        if isinstance(error.__cause__, librbd.bindings().Error):
+            found = places.unusable(self._image)
+            if found is not None:
+                raise found from error
 
     @contextlib.contextmanager
     def _changing(self, action: str) -> Iterator[None]:
@@ -256,6 +281,11 @@ class RBDImage:
             return [snapshot["name"]
                     for snapshot in self._image.list_snaps()]
 
+    def history(self) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        with self._translated("list the snapshots"):
+            return relatives.history(self._image)
+
     def watchers(self) -> List[str]:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         found = sorted((number != self._client_id, number, address)
@@ -384,11 +414,8 @@ class RBDImage:
             if (self._ioctx is None or (parent.pool, parent.namespace) != (
                     self._ioctx.name, self._ioctx.get_namespace())):
                 return False
-            image = opening.open_image(self._ioctx, parent.image,
-                                       parent.snapshot, read_only=True)
-        with RBDImage(image, self._ioctx, str(parent),
-                      self._user) as below:
-            return below.parent() is not None
+            return relatives.has_grandparent(self._ioctx, self._image,
+                                             parent.snapshot)
 
     def children(self, snapshot: str) -> int:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
@@ -402,9 +429,8 @@ class RBDImage:
     def create_snapshot(self, snapshot: str) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         # The advice to remove what exists already is not for the image.
-        with librbd.translated(f"take snapshot {snapshot}",
-                               f"snapshot {self.name}@{snapshot}",
-                               self._user):
+        with self._translated(f"take snapshot {snapshot}",
+                              f"snapshot {self.name}@{snapshot}"):
             self._image.create_snap(snapshot)
 
     def protect_snapshot(self, snapshot: str) -> None:

@@ -46,12 +46,20 @@ _RBD: Dict[str, Tuple[int, str]] = {
     "ConnectionShutdown": (errno.ESHUTDOWN, "RBD connection was shutdown"),
     "Timeout": (errno.ETIMEDOUT, "RBD operation timeout"),
     "InvalidArgument": (errno.EINVAL, "RBD invalid argument"),
+    "OperationNotSupported": (errno.EOPNOTSUPP,
+                              "RBD operation not supported"),
     "IncompleteWriteError": (0, "RBD incomplete write")}
 
 #: As ``rbd info`` spells them -> bits.
 FEATURES = {"layering": 1, "striping": 2, "exclusive-lock": 4,
             "object-map": 8, "fast-diff": 16, "deep-flatten": 32,
-            "journaling": 64, "data-pool": 128}
+            "journaling": 64, "data-pool": 128, "migrating": 512}
+
+#: Other constants of the binding.
+_CONSTANTS = {"RBD_MIRROR_IMAGE_ENABLED": 1,
+              "RBD_SNAP_NAMESPACE_TYPE_USER": 0,
+              "RBD_SNAP_NAMESPACE_TYPE_GROUP": 1,
+              "RBD_SNAP_NAMESPACE_TYPE_TRASH": 2}
 
 
 def _errors(module: types.ModuleType,
@@ -95,7 +103,7 @@ def rbd(release: Optional[int]) -> Any:
     """A module ``rbd`` without functions, of a release of Ceph."""
     module = types.ModuleType("rbd")
     _errors(module, _RBD)
-    found = {"RBD_LOCK_MODE_EXCLUSIVE": 0,
+    found = {**_CONSTANTS, "RBD_LOCK_MODE_EXCLUSIVE": 0,
              "RBD_ENCRYPTION_FORMAT_LUKS1": 0,
              "RBD_ENCRYPTION_FORMAT_LUKS2": 1}
     if release and release >= 18:

@@ -65,6 +65,11 @@ class Ceph(fixtures.Fixture):
     :ivar hasty: whether images may be closed before librbd has let go of
         them; it crashes then now and then
     :ivar clock: by which locks end; what times out advances it
+    :ivar trashed: what ``trash_list`` tells, by pool
+    :ivar mirrored: how images are mirrored, by ``pool/image``
+    :ivar erasure_coded: names of the pools that are
+    :ivar kinds: what ``list_snaps`` tells of a snapshot besides its name, of
+        those that no user took
     :ivar locks: object -> name of a lock -> who has it
     """
 
@@ -95,6 +100,10 @@ class Ceph(fixtures.Fixture):
         self.staying: Set[str] = set()
         self.blocklist: Dict[str, int] = {}
         self.hasty = False
+        self.trashed: Dict[str, List[Dict[str, str]]] = {}
+        self.mirrored: Dict[str, Dict[str, Any]] = {}
+        self.erasure_coded: Set[str] = set()
+        self.kinds: Dict[str, Dict[str, Any]] = {}
         self.locks: Dict[str, Dict[str, clients.Lock]] = {}
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},
                               {"addr": "[fd00::2]:6789/0"}]
@@ -144,6 +153,10 @@ class Ceph(fixtures.Fixture):
             yield
         except tuple(for_ours) as error:
             raise for_ours[type(error)](str(error)) from None
+
+    def in_trash(self, pool: str) -> List[Dict[str, str]]:
+        """What ``trash_list`` tells of a pool."""
+        return self.trashed.get(pool, [])
 
     def keyring_path(self, name: str) -> str:
         """Where a user's keyring is, or would be."""

@@ -68,6 +68,12 @@ class CinderCeph(ceph.Ceph):
                 self.useFixture(fixtures.MonkeyPatch(
                     f"{user.__name__}.{module.__name__}", module))
 
+    def in_trash(self, pool: str) -> List[Dict[str, str]]:
+        """See :class:`ceph.Ceph`; of what was moved there."""
+        return [{"id": image_id, "name": name, "source": "USER"}
+                for image_id, (there, name, _found) in self.trash.items()
+                if there == pool]
+
     def _modules(self) -> Tuple[Any, Any]:
         rados, rbd = super()._modules()
         rados.Rados = lambda **options: Rados(self, **options)

@@ -283,6 +283,10 @@ class MemoryImage:
         content = self._usable()
         return list((content.image or content).snapshots)
 
+    def history(self) -> List[str]:
+        """See :class:`base.Image`."""
+        return self.snapshots()
+
     def watchers(self) -> List[str]:
         """See :class:`base.Image`."""
         return list(self._usable().watchers)

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from os_brick_rbd_luks.tests.fakes import content as contents
 
 
+#: What ``trash_list`` calls the sources of its entries.
+_SOURCES = ("USER", "MIRRORING", "MIGRATION", "REMOVING")
+
+
 class RBD:
     """``rbd.RBD``."""
 
@@ -50,7 +54,30 @@ class RBD:
     def list(self, ioctx: clients.Ioctx) -> List[str]:
         """Names of all images."""
         self.ceph.call("list")
+        if ioctx.pool not in self.ceph.pools:
+            # Of a namespace that is not there, nothing is listed.
+            return []
         return self.ceph.pools[ioctx.pool].images()
+
+    def namespace_exists(self, ioctx: clients.Ioctx, name: str) -> bool:
+        """Whether the pool has that namespace."""
+        self.ceph.call("namespace_exists")
+        return f"{ioctx.name}/{name}" in self.ceph.pools
+
+    def namespace_list(self, ioctx: clients.Ioctx) -> List[str]:
+        """Names of the pool's namespaces."""
+        self.ceph.call("namespace_list")
+        return [name.partition("/")[2] for name in self.ceph.pools
+                if name.startswith(f"{ioctx.name}/")]
+
+    def trash_list(self, ioctx: clients.Ioctx) -> Iterator[Dict[str, str]]:
+        """What is in the trash, id and name among the facts."""
+        self.ceph.call("trash_list")
+        for entry in self.ceph.in_trash(ioctx.pool):
+            # That of Ceph 16 has a list of two words.
+            if self.ceph.release and self.ceph.release < 18:
+                ("USER", "MIRRORING")[_SOURCES.index(entry["source"])]
+            yield entry
 
     def remove(self, ioctx: clients.Ioctx, name: str) -> None:
         """Remove an image."""
@@ -94,9 +121,14 @@ class Image:
 
     ceph: clusters.Ceph
 
-    def __init__(self, ioctx: clients.Ioctx, name: str,
-                 snapshot: Optional[str] = None, read_only: bool = False
-                 ) -> None:
+    def __init__(self, ioctx: clients.Ioctx, name: Optional[str] = None,
+                 snapshot: Optional[str] = None, read_only: bool = False,
+                 image_id: Optional[str] = None) -> None:
+        assert (name is None) == (image_id is not None)
+        if name is None:
+            name = next((found for found, content
+                         in self.ceph.pools[ioctx.pool].contents.items()
+                         if content.image_id == image_id), "")
         self.name = name
         self.closed = True
         self.ceph.call("open_image")
@@ -279,9 +311,12 @@ class Image:
             if begin < stop and callback(begin, stop - begin, True):
                 raise self.ceph.rbd.OSError("error iterating")
 
-    def list_snaps(self) -> List[Dict[str, str]]:
-        """The snapshots."""
-        return [{"name": name} for name in self._usable("snaps").snapshots()]
+    def list_snaps(self) -> List[Dict[str, Any]]:
+        """The snapshots, of all kinds."""
+        return [{"id": number, "namespace": 0, "name": name,
+                 **self.ceph.kinds.get(name, {})}
+                for number, name in enumerate(
+                    self._usable("snaps").snapshots())]
 
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""
@@ -303,6 +338,26 @@ class Image:
             raise self.ceph.rbd.ImageNotFound("error getting parent info")
         return {"pool_name": parent.pool, "pool_namespace": parent.namespace,
                 "image_name": parent.image, "snap_name": parent.snapshot}
+
+    def parent_id(self) -> str:
+        """The id of the image that it is a clone of."""
+        parent = self._usable("parent").parent()
+        if parent is None:
+            raise self.ceph.rbd.ImageNotFound("error getting parent info")
+        below = self.content.below
+        assert below is not None
+        return below.image_id.partition("@")[0]
+
+    def mirror_image_get_info(self) -> Dict[str, Any]:
+        """How it is mirrored."""
+        self._usable("mirror_image_get_info")
+        return {"global_id": "", "state": 2, "primary": False,
+                **self.ceph.mirrored.get(self.content.name, {})}
+
+    def set_snap_by_id(self, number: int) -> None:
+        """Choose a snapshot by its number in the list."""
+        self._usable("set_snap")
+        self._snapshot = self._head.snapshots[number]
 
     def overlap(self) -> int:
         """Bytes that it shares with its parent."""

@@ -96,6 +96,11 @@ class MemoryStore:
         return handles.MemoryImage(content, rights=self.rights,
                                    librbd=self._librbd)
 
+    def namespaces(self) -> List[str]:
+        """As ``image.cluster.Pool.namespaces``."""
+        return sorted(name.partition("/")[2] for name in self.stores
+                      if name.startswith(f"{self.name}/"))
+
     def remove(self, name: str) -> None:
         """See :class:`base.Pool`."""
         self.steps.step("remove")

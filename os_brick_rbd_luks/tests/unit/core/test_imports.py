@@ -233,8 +233,8 @@ class DirectionTest(testtools.TestCase):
             for name, module in MODULES.items()}))
         self.assertEqual(
             {"image.librbd", "image.cluster", "image.evict",
-             "image.header_lock", "image.opening", "image.qemu_options",
-             "image.rbd_image"},
+             "image.header_lock", "image.opening", "image.places",
+             "image.qemu_options", "image.rbd_image", "image.relatives"},
             {name for name, module in MODULES.items()
              if _libraries(module.imports()) & {"rbd", "rados"}})
 

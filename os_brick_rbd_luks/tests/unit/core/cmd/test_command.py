@@ -113,6 +113,7 @@ CODES = {
     4: ("HeaderError", "NotLuks", "OnlySecondCopy", "NoPayload",
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",
+        "ImageInTrash", "ImageMigratedAway", "ImageNotPrimary", "UnfitPool",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
         "FileAccessDenied", "FileSystemFull",
         "ImageIOError", "ImageTimedOut", "ImageBlocklisted",
@@ -122,7 +123,8 @@ CODES = {
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
         "DamagedHeaderCopy", "FlattenUnderway", "ChangedWhileFlattened",
         "WouldShrink", "UnsafeImage", "VolumeTooSmall",
-        "HalfMade", "ImageExists", "ImageLocked"),
+        "HalfMade", "ImageExists", "ImageLocked", "ImageMigrating",
+        "JournaledImage"),
 }
 
 

@@ -298,7 +298,7 @@ class EraseTest(VolumeTestCase):
         self.tty = True
         _output, errors = self.run_command("erase", "volumes/v",
                                            stdin=b"volumes/v\n", code=5)
-        self.assertIn("snapshots monday keep the old header", errors)
+        self.assertIn("the old header is still in monday", errors)
         self.json("erase", "volumes/v", "--force")
 
     def test_table(self):

@@ -326,6 +326,9 @@ class Argon2Test(base.CommandTestCase):
 
 class AuditTest(base.CommandTestCase):
 
+    warnings = ("volumes: namespaces that were not looked at: space; audit "
+                "them with --all-namespaces\n")
+
     def setUp(self):
         super().setUp()
         self.make_pool_volume("good")
@@ -353,7 +356,7 @@ class AuditTest(base.CommandTestCase):
 
     def test_table(self):
         output, errors = self.run_command("audit", "volumes")
-        self.assertEqual("", errors)
+        self.assertIn("not looked at: space", errors)
         lines = {line.split("|")[1].strip(): [
             cell.strip() for cell in line.split("|")[2:-1]]
             for line in output.splitlines() if line.startswith("| volumes/")}
@@ -368,9 +371,22 @@ class AuditTest(base.CommandTestCase):
 
     def test_namespace(self):
         self.make_pool_volume("inner", "volumes/space")
+        self.warnings = ""
         rows = self.json("audit", "volumes/space")
         self.assertEqual(["volumes/space/inner"],
                          [row["image"] for row in rows])
+
+    def test_all_namespaces(self):
+        self.make_pool_volume("inner", "volumes/space")
+        output, errors = self.run_command(
+            "audit", "volumes", "--all-namespaces", "-f", "json")
+        self.assertEqual("", errors)
+        self.assertEqual(
+            ["volumes/damaged", "volumes/good", "volumes/journaled",
+             "volumes/plain", "volumes/space/inner"],
+            [row["image"] for row in json.loads(output)])
+        self.assertIn("is for a pool", self.error(
+            1, "audit", "volumes/space", "--all-namespaces"))
 
     def test_image_that_cannot_be_read(self):
         read = images.MemoryImage.read
@@ -394,6 +410,7 @@ class AuditTest(base.CommandTestCase):
         self.assertEqual([], rows[1]["problems"])
 
     def test_empty_pool(self):
+        self.warnings = ""
         self.assertEqual([], self.json("audit", "volumes/space"))
 
     def test_missing_pool(self):

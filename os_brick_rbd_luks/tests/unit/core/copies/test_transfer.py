@@ -85,9 +85,21 @@ class NewTest(transfers.TransferTestCase):
 
     def test_luks2_that_python_decrypts(self):
         source = Source()
-        transfer.new(self.store, "new", source, self.encryption("luks2"),
-                     features=frozenset({"journaling"}))
+        self.new(Source(), "luks2", size=2 * SIZE)
+        self.store.contents["new"].features |= {"journaling"}
+        transfer.existing(self.store, "new", source, self.encryption(
+            "luks2").passphrase, force=True)
         self.assertEqual(zeros.WRITTEN, source.targets[0].policy)
+
+    def test_luks2_that_no_guest_could_open(self):
+        error = self.assertRaises(
+            exception.JournaledImage, transfer.new, self.store, "new",
+            Source(), self.encryption("luks2"),
+            features=frozenset({"journaling"}))
+        self.assertIn("snapshots", str(error))
+        self.assertNotIn("new", self.store.images())
+        self.assertFalse([name for name in self.store.images()
+                          if name.startswith("rbd-luks")])
 
     # sizes
 

@@ -1,0 +1,124 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Where an image is that cannot be found or used, and what that place allows.
+
+Ceph says the same of many places: that there is no such image of one in the
+trash or in a namespace that is not there, that it may not be written of a
+mirror's secondary. Here is asked which it is, after something has failed: it
+takes another request or two, which may themselves be refused. Then the error
+is as Ceph had it.
+
+Source: librbd ``api/Trash.cc``, ``mirror/GetInfoRequest.cc``,
+``image/ValidatePoolRequest.cc``; all of it tried on Ceph 16.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import Any, List, Optional, Tuple, TYPE_CHECKING
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import librbd
+
+if TYPE_CHECKING:
+    import rados
+    import rbd
+
+LOG = logging.getLogger(__name__)
+
+#: ``source`` of an entry of the trash that ``rbd trash restore`` refuses.
+_MIGRATION = "MIGRATION"
+
+
+def missing(ioctx: rados.Ioctx, place: str, name: str
+            ) -> Optional[exception.ImageNotFound]:
+    """Why there is no image *name*; None if it is simply not there.
+
+    :param place: the pool, and its namespace, as the user named them
+    """
+    bindings = librbd.bindings()
+    try:
+        found = namespace_missing(ioctx, place)
+        if found is not None:
+            return found
+        ids, migrates = _in_trash(ioctx, name)
+        if not (ids or migrates) or name in bindings.RBD().list(ioctx):
+            return None
+    except bindings.Error as error:
+        LOG.debug("%s: cannot look into the trash: %s", place, error)
+        return None
+    what = f"image {place}/{name}"
+    if not ids:
+        return exception.ImageMigratedAway(what=what)
+    return exception.ImageInTrash(what=what, commands=" or ".join(
+        f"'rbd trash restore {place}/{image_id}'" for image_id in ids))
+
+
+def _in_trash(ioctx: rados.Ioctx, name: str) -> Tuple[List[str], bool]:
+    """The ids of all images *name* that can be brought back.
+
+    :returns: and whether it may be the source of a migration
+    """
+    ids = []
+    try:
+        for entry in librbd.bindings().RBD().trash_list(ioctx):
+            if entry["name"] != name:
+                continue
+            if entry["source"] == _MIGRATION:
+                return [], True
+            ids.append(entry["id"])
+    except IndexError:
+        # The bindings have no word for some sources, this one among them.
+        return ids, True
+    return ids, False
+
+
+def namespace_missing(ioctx: rados.Ioctx, place: str
+                      ) -> Optional[exception.ImageNotFound]:
+    """The error of a namespace that is not there; None if it is.
+
+    :raises rbd.Error: nobody can tell
+    """
+    namespace = ioctx.get_namespace()
+    if not namespace or librbd.bindings().RBD().namespace_exists(
+            ioctx, namespace):
+        return None
+    return exception.ImageNotFound(what=f"namespace {place}")
+
+
+def is_erasure_coded(handle: rados.Rados, pool: str) -> bool:
+    """Whether a pool is known to be erasure-coded."""
+    code, _out, _text = handle.mon_command(json.dumps({
+        "prefix": "osd pool get", "pool": pool,
+        "var": "erasure_code_profile", "format": "json"}), b"")
+    return not code
+
+
+def unusable(image: rbd.Image) -> Optional[exception.ImageError]:
+    """Why an image that Ceph refuses to change is as it is.
+
+    :returns: None if it is neither mirrored from elsewhere nor being migrated
+    """
+    bindings = librbd.bindings()
+    try:
+        if image.features() & bindings.RBD_FEATURE_MIGRATING:
+            return exception.ImageMigrating()
+        found: Any = image.mirror_image_get_info()
+    except bindings.Error as error:
+        LOG.debug("cannot ask whether it is mirrored: %s", error)
+        return None
+    if (found["state"] == bindings.RBD_MIRROR_IMAGE_ENABLED
+            and not found["primary"]):
+        return exception.ImageNotPrimary()
+    return None
