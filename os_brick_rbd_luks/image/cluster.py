@@ -270,7 +270,7 @@ class Pool:
             image = opening.open_image(self._ioctx, name, snapshot, read_only)
         opened = rbd_image.RBDImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
-            self._handle.get_instance_id(), read_only)
+            self._handle.get_instance_id(), read_only, self._handle)
         self._opened.add(opened)
         opened.snapshot = snapshot
         return opened
