@@ -51,8 +51,8 @@ def to_file(volume: sources.RawSource, path: str, *,
                 environment=volume.store.environment())
         else:
             with volume.view() as view:
-                _write_raw(volume.reader(view.read), volume.size, volume.extents(), partial,
-                           report)
+                _write_raw(volume.reader(view.read), volume.size,
+                           volume.extents(), partial, report)
         volume.verify()
 
 
@@ -60,8 +60,8 @@ def to_stream(volume: sources.RawSource, stream: IO[bytes],
               report: Optional[progress.Report] = None) -> None:
     """Write in order what :func:`to_file` does, zeros included."""
     with volume.view() as view:
-        copying.copy_out(volume.reader(view.read), volume.size, volume.extents(),
-                         _sink(stream), report)
+        copying.copy_out(volume.reader(view.read), volume.size,
+                         volume.extents(), _sink(stream), report)
     stream.flush()
     volume.verify()
 

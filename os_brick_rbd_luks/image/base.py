@@ -275,14 +275,14 @@ class RBDImage(Image, Protocol):
         """
 
     def own_watch(self) -> str:
-        """Say how :meth:`watchers` of others call this client.
+        """Tell how this client appears among others' ``watchers()``.
 
         :raises ImageIOError: it has none on the image: it is open for reading
             only, or Ceph has forgotten this client
         """
 
     def others(self) -> List[str]:
-        """Those of :meth:`watchers` that are not this client."""
+        """Those of ``watchers()`` that are not this client."""
 
     def keep_others_out(self) -> bool:
         """Let nobody else write, by librbd, until this image is closed.

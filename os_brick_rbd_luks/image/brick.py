@@ -120,7 +120,8 @@ def over_handle(handle: Any, name: str) -> rbd_image.RBDImage:
     volume = handle.rbd_image
     return rbd_image.RBDImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
-        volume.client.client.get_instance_id())
+        volume.client.client.get_instance_id(),
+        connection=volume.client.client)
 
 
 def over_bare_handle(handle: Any, name: str) -> rbd_image.RBDImage:

@@ -311,7 +311,7 @@ class Pool:
             raise found from error
         opened = rbd_image.RBDImage(
             image, self._ioctx, f"{self.name}/{full}", self._user,
-            self._handle.get_instance_id(), read_only)
+            self._handle.get_instance_id(), read_only, self._handle)
         self._opened.add(opened)
         opened.snapshot = snapshot
         return opened

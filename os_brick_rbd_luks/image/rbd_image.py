@@ -74,7 +74,8 @@ class RBDImage:
 
     def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
                  user: str, client_id: Optional[int] = None,
-                 read_only: bool = False) -> None:
+                 read_only: bool = False,
+                 connection: Optional[rados.Rados] = None) -> None:
         """Take over *image*, which is closed with this object.
 
         :param ioctx: of the image's pool and namespace
@@ -82,6 +83,7 @@ class RBDImage:
         :param user: Ceph user, for messages
         :param client_id: RADOS instance id of this client
         :param read_only: opened for reading, which leaves no watch
+        :param connection: by which parents in other pools are found
         """
         self.name = name
         self._image = image
@@ -89,6 +91,7 @@ class RBDImage:
         self._user = user
         self._client_id = client_id
         self._read_only = read_only
+        self._connection = connection
         # Whether a change timed out, which may be done yet.
         self._in_doubt = False
 
@@ -220,17 +223,18 @@ class RBDImage:
         with self._translated(action):
             self._image.read(0, 1)
         parent = self.parent()
-        if parent is None or self._ioctx is None:
+        if parent is None or self._connection is None:
             return
         action = f"read {parent}, which it is a clone of"
         with self._translated(action):
-            ioctx = self._ioctx.rados.open_ioctx(parent.pool)
+            ioctx = self._connection.open_ioctx(parent.pool)
             try:
                 ioctx.set_namespace(parent.namespace)
                 image = opening.open_image(ioctx, parent.image,
                                            parent.snapshot, read_only=True)
                 with RBDImage(image, ioctx, str(parent), self._user,
-                              read_only=True) as below:
+                              read_only=True,
+                              connection=self._connection) as below:
                     below._require_to_read(action)
             finally:
                 ioctx.close()

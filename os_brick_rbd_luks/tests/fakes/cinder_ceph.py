@@ -214,7 +214,7 @@ class RBD:
                order: Optional[int] = None, old_format: bool = False,
                features: Optional[int] = None, **options: Any) -> None:
         """Make an image; what it is like is for the cluster to say."""
-        self.ceph.count(ioctx.rados, "create")
+        self.ceph.count(ioctx.connection, "create")
         self.ceph.call("create")
         assert not old_format
         made = {"object_size": 1 << order,
@@ -227,13 +227,13 @@ class RBD:
               c_ioctx: Any, c_name: str, features: Optional[int] = None,
               order: Optional[int] = None) -> None:
         """Clone a snapshot; one of the first format has to be protected."""
-        self.ceph.count(c_ioctx.rados, "clone")
+        self.ceph.count(c_ioctx.connection, "clone")
         librbd.RBD.clone(self,  # type: ignore[arg-type]
                          p_ioctx, p_name, p_snapname, c_ioctx, c_name)
 
     def remove(self, ioctx: Any, name: str) -> None:
         """Remove an image without snapshots."""
-        self.ceph.count(ioctx.rados, "remove")
+        self.ceph.count(ioctx.connection, "remove")
         found = self.ceph.pools[ioctx.pool].contents.get(name)
         if found is not None and found.snapshots:
             raise self.ceph.rbd.ImageHasSnapshots("error removing image")
@@ -241,7 +241,7 @@ class RBD:
 
     def rename(self, ioctx: Any, src: str, dest: str) -> None:
         """Give an image another name; its clones know that."""
-        self.ceph.count(ioctx.rados, "rename")
+        self.ceph.count(ioctx.connection, "rename")
         librbd.RBD.rename(self,  # type: ignore[arg-type]
                           ioctx, src, dest)
         found = self.ceph.pools[ioctx.pool].contents[dest]
@@ -278,13 +278,13 @@ class Image:
     def _usable(self, call: str) -> images.MemoryImage:
         if self.closed:  # type: ignore[attr-defined]
             raise self.ceph.rbd.InvalidArgument("image is closed")
-        self.ceph.count(self.ioctx.rados, call)
+        self.ceph.count(self.ioctx.connection, call)
         self.ceph.call(call)
         return self._image
 
     def read(self, offset: int, length: int) -> bytes:
         """Read; who reads a header begins at the start."""
-        if not offset and self.ioctx.rados.is_ours:
+        if not offset and self.ioctx.connection.is_ours:
             self.ceph.starts.append(self.name)
         return librbd.Image.read(self,  # type: ignore[arg-type]
                                  offset, length)

@@ -146,7 +146,7 @@ class Ioctx:
 
     def __init__(self, ceph: clusters.Ceph, rados: Rados, pool: str) -> None:
         self._ceph = ceph
-        self.rados = rados
+        self.connection = rados
         self.pool = pool
         self.full_try = False
 
@@ -178,7 +178,7 @@ class Ioctx:
     def aio_stat(self, key: str, callback: Callable[..., None]
                  ) -> Completion:
         """Begin to look at an object; *callback* is told what is found."""
-        completion = Completion(self._ceph, self.rados)
+        completion = Completion(self._ceph, self.connection)
         try:
             self._ceph.call("aio_stat")
         except Exception:
@@ -200,7 +200,7 @@ class Ioctx:
         except exception.ImageAccessDenied:
             raise rados.PermissionError(action) from None
         except errors.TimedOut:
-            seconds = float(self.rados.conf["rados_osd_op_timeout"])
+            seconds = float(self.connection.conf["rados_osd_op_timeout"])
             assert seconds, f"{action} would wait for ever"
             self._ceph.clock.advance(seconds)
             raise rados.TimedOut(action) from None
@@ -221,14 +221,14 @@ class Ioctx:
         if held and held.until <= now:
             del locks[name]
             held = None
-        mine = held is not None and held.holder == (self.rados, cookie)
+        mine = held is not None and held.holder == (self.connection, cookie)
         if not mine and flags & _MUST_RENEW:
             raise rados.ObjectNotFound("failed to set lock")
         if held and not mine:
             raise rados.ObjectBusy("failed to set lock")
         if mine and not flags:
             raise rados.ObjectExists("failed to set lock")
-        locks[name] = Lock((self.rados, cookie),
+        locks[name] = Lock((self.connection, cookie),
                            now + duration if duration else math.inf)
 
     def unlock(self, key: str, name: str, cookie: str) -> None:
@@ -237,7 +237,7 @@ class Ioctx:
         self.check("failed to unlock")
         locks = self._ceph.locks.get(f"{self.pool}/{key}", {})
         held = locks.get(name)
-        if (held is None or held.holder != (self.rados, cookie)
+        if (held is None or held.holder != (self.connection, cookie)
                 or held.until <= self._ceph.clock.now()):
             raise self._ceph.rados.ObjectNotFound("failed to unlock")
         del locks[name]
@@ -253,5 +253,5 @@ class Completion:
     def wait_for_complete_and_cb(self) -> None:
         """Wait for the callback, and with it for all before it."""
         for image in self._ceph.images:
-            if image.ioctx.rados is self._rados:
+            if image.ioctx.connection is self._rados:
                 image.settled = True

@@ -107,12 +107,12 @@ class RBD:
         self.ceph.call("clone")
         source = self.ceph.pools[p_ioctx.pool]
         parent = source.parent(p_name, p_snapname)
-        if (c_ioctx.rados.conf["rbd_default_clone_format"] != "2"
+        if (c_ioctx.connection.conf["rbd_default_clone_format"] != "2"
                 and str(parent) not in self.ceph.protected):
             raise self.ceph.rbd.InvalidArgument("error creating clone")
         with self.ceph.as_librbd(), self.ceph.pools[c_ioctx.pool].clone(
                 parent, c_name) as image:
-            if c_ioctx.rados.conf["rbd_default_clone_format"] != "2":
+            if c_ioctx.connection.conf["rbd_default_clone_format"] != "2":
                 image.content.clone_format = 1
 
 
@@ -321,8 +321,8 @@ class Image:
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""
         self._usable("watchers")
-        return [*({"id": image.ioctx.rados.get_instance_id(),
-                   "addr": image.ioctx.rados.address}
+        return [*({"id": image.ioctx.connection.get_instance_id(),
+                   "addr": image.ioctx.connection.address}
                   for image in self.ceph.images
                   if image.content is self.content and not image.read_only),
                 *({"id": watcher.number, "addr": watcher.address}

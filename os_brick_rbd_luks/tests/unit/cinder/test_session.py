@@ -93,7 +93,7 @@ class UpstreamTest(base.DriverTestCase):
         def wrapper(driver, *args):
             self.seen.add(name)
             self.assertEqual([], [image.name for image in self.ceph.images
-                                  if image.ioctx.rados.is_ours], name)
+                                  if image.ioctx.connection.is_ours], name)
             return method(driver, *args)
 
         return wrapper
