@@ -41,8 +41,8 @@ class AtRest:
     keyslots: int = 0
     #: how many tokens tell programs where to find such a passphrase
     tokens: int = 0
-    #: what the layers below it are, the nearest first: :data:`PLAIN` or
-    #: :data:`ENCRYPTED`; None where nobody has looked
+    #: what the layers below it are, the nearest first: ``plain``,
+    #: ``encrypted`` or ``not known``; None where nobody has looked
     below: Optional[Sequence[str]] = None
 
     def __str__(self) -> str:

@@ -26,20 +26,19 @@ from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 
-#: The hashes that it has in every release (``qcrypto_hash``). It reads their
+#: The hashes that it has in every build (``qcrypto_hash``). It reads their
 #: names as they are: no capital letters, no ``sha-256``.
-_HASHES = ("md5", "sha1", "sha224", "sha256", "sha384", "sha512",
-           "ripemd160")
+_HASHES = ("sha1", "sha224", "sha256", "sha384", "sha512")
+
+#: Those that it has in some.
+_RARE_HASHES = ("md5", "ripemd160", "sm3")
 
 #: Cipher -> lengths of its keys in bytes.
 _CIPHERS: Dict[str, Tuple[int, ...]] = {
     "aes": (16, 24, 32), "cast5": (16,), "serpent": (16, 24, 32),
-    "twofish": (16, 24, 32)}
+    "twofish": (16, 24, 32), "sm4": (16,)}
 
 _MODES = ("ecb", "cbc", "xts", "ctr")
-
-#: Modes and ciphers that it has in every build.
-_ALWAYS = (("aes", "cbc"), ("aes", "xts"))
 
 #: Of these it asks for nothing behind a colon.
 _PLAIN = ("plain", "plain64")
@@ -60,11 +59,23 @@ def opens(header: header_io.Header) -> claim.Claim:
     reason = _cipher(header) or _hash(header) or _keyslots(header)
     if reason is not None:
         return claim.no(reason)
-    name, mode = _parts(header)[:2]
-    if (name, mode) not in _ALWAYS:
-        return claim.unknown(f"it depends on how QEMU was built whether it "
-                             f"has the cipher {header.cipher_spec}")
+    for rare, what in ((_is_rare(header), f"cipher {header.cipher_spec}"),
+                       (header.hash_spec not in _HASHES,
+                        f"hash {header.hash_spec}")):
+        if rare:
+            return claim.unknown("it depends on how QEMU was built whether it "
+                                 f"has the {what}")
     return claim.YES
+
+
+def _is_rare(header: luks1.Luks1Header) -> bool:
+    """Whether it has the cipher in some builds only: all but AES-128 and -256
+    in CBC and XTS.
+    """
+    name, mode, _ivs, iv_hash = _parts(header)
+    key = header.key_bits // (2 if mode == "xts" else 1)
+    return (name != "aes" or mode not in ("cbc", "xts") or key == 192
+            or bool(iv_hash) and iv_hash not in _HASHES)
 
 
 def refusal(header: header_io.Header) -> Optional[str]:
@@ -88,7 +99,7 @@ def _cipher(header: luks1.Luks1Header) -> Optional[str]:
             or mode == "xts" and name == "cast5"):
         return (f"QEMU's luks driver has no cipher {name} in mode "
                 f"{mode or '?'} with a key of {size * 8} bits")
-    if iv_hash and iv_hash not in _HASHES:
+    if iv_hash and iv_hash not in (*_HASHES, *_RARE_HASHES):
         return f"QEMU's luks driver has no hash {iv_hash}"
     if not (ivs in _PLAIN or ivs == "essiv" and name != "cast5"
             and iv_hash in _ESSIV_HASHES):
@@ -101,7 +112,7 @@ def _cipher(header: luks1.Luks1Header) -> Optional[str]:
 
 
 def _hash(header: luks1.Luks1Header) -> Optional[str]:
-    if header.hash_spec not in _HASHES:
+    if header.hash_spec not in (*_HASHES, *_RARE_HASHES):
         return f"QEMU's luks driver has no hash {header.hash_spec}"
     return None
 

@@ -57,7 +57,8 @@ class _Layers:
 def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     """Replace the key of *volume* and its passphrase.
 
-    The old key is deleted, unless a layer below the volume needs it. When
+    The old key is deleted, unless a layer below the volume needs it, or a
+    snapshot that was taken meanwhile. When
     anything fails, the key and the database are as before; what the header
     has by then is for the caller, who removes the image.
 
@@ -87,7 +88,7 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
         record.encryption_key_id = new_id
         record.save()
         stored = True
-        _finish(volume, new, below)
+        stale = _finish(volume, new, below)
     except BaseException:
         with excutils.save_and_reraise_exception():
             if not (in_place and stored):
@@ -97,7 +98,11 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
                     keys.delete(key_id)
     LOG.info("%s: key %s took the place of %s", volume.name, new_id, old_id)
     done = [new_id]
-    if not layers.needs_old and _is_deleted(volume, old_id):
+    if stale:
+        LOG.warning("%s: its old key %s is kept until the volume is deleted, "
+                    "for snapshots still open with that only: %s",
+                    volume.name, old_id, ", ".join(stale))
+    elif not layers.needs_old and _is_deleted(volume, old_id):
         done.append(old_id)
     _forget(volume, done)
 
@@ -161,12 +166,17 @@ def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> None:
 
 
 @threads.native
-def _finish(volume: encrypted.Volume, new: bytes, below: List[str]) -> None:
-    """Let nobody else's passphrase open the image."""
+def _finish(volume: encrypted.Volume, new: bytes, below: List[str]
+            ) -> List[str]:
+    """Let nobody else's passphrase open the image.
+
+    :returns: snapshots that the old one still opens, and the new one does not
+    """
     with volume.pool() as pool, pool.open(volume.name) as image:
-        keyslots.remove_others(image, new)
+        stale = keyslots.remove_others(image, new).stale_snapshots
         chain.write(image, below)
         parent = image.parent()
         if parent is not None:
             holes.keep(image)
             holes.keep_source(pool, parent)
+    return stale

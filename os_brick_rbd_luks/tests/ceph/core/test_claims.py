@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ddt
 import fixtures
 import rbd
@@ -22,6 +24,8 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import claim
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import lineage
 from os_brick_rbd_luks.luks import limits
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import claims
@@ -44,7 +48,10 @@ class LibrbdTest(base.FunctionalTestCase):
     def look(self, name):
         """The header as we read it, or why not, and what we say of librbd."""
         with self.pool.open(name, read_only=True) as image:
+            below = lineage.look(self.pool, image)
             store = engines.Store.of(image)
+            store = dataclasses.replace(
+                store, journaling=store.journaling or below.journaling)
             try:
                 header = header_io.read_header(image)
             except exception.HeaderError as error:
@@ -128,3 +135,20 @@ class LibrbdTest(base.FunctionalTestCase):
             by_magic = image.librbd.needs_alignment
         if by_magic or not isinstance(error, exception.OnlySecondCopy):
             self.assertIs(Did.REFUSED, did, str(error))
+
+
+class NewlineTest(base.FunctionalTestCase):
+    """Whether rbd takes a newline at the end of a file for a part of it."""
+
+    def test_format(self):
+        name = self.name()
+        with self.pool.create(name, 32 << 20) as image:
+            layers = image.librbd.loads_layers
+        path = self.file(b"a passphrase\n")
+        self.rbd("encryption", "format", f"volumes/{name}", "luks1", path)
+        with self.pool.open(name, read_only=True) as image:
+            right, wrong = ((b"a passphrase\n", b"a passphrase") if layers
+                            else (b"a passphrase", b"a passphrase\n"))
+            unlocking.unlock(image, right)
+            self.assertRaises(exception.WrongPassphrase, unlocking.unlock,
+                              image, wrong)

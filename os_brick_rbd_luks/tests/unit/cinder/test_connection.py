@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+from unittest import mock
 
 from cinder import exception as cinder_exception
 import ddt
@@ -22,11 +23,13 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import ownership
+from os_brick_rbd_luks.volume import rekey
 
 
 @ddt.ddt
@@ -104,6 +107,26 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
             image.remove_snapshot(snapshot.name)
         self.connect(volume)
         self.assert_key(key_id, volume)
+
+    def test_old_key_stays_for_a_snapshot_that_was_taken_meanwhile(self):
+        volume = self.transferred()
+        key_id = volume.encryption_key_id
+        add = rekey._add
+
+        def add_and_snapshot(*args):
+            add(*args)
+            with self.pool() as pool, pool.open(volume.name) as image:
+                image.create_snapshot("meanwhile")
+
+        with mock.patch.object(rekey, "_add", add_and_snapshot):
+            self.connect(volume)
+        self.assertNotEqual(key_id, volume.encryption_key_id)
+        self.assertIn(key_id, self.keys.left())
+        with self.pool() as pool, pool.open(volume.name) as image:
+            self.assertIn(key_id, owned_keys.read(image))
+            image.remove_snapshot("meanwhile")
+        self.delete(volume)
+        self.assert_nothing_left()
 
     def test_plain(self):
         volume = self.create(None)

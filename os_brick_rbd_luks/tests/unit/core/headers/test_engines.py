@@ -123,12 +123,22 @@ class EnginesTest(base.OperationsTestCase):
         self.assertIs(False, found["qemu"].usable)
         self.assertIn(reason, found["qemu"].reason)
 
-    @ddt.data("sha1", "sha224", "sha384", "sha512", "ripemd160")
+    @ddt.data("sha1", "sha224", "sha384", "sha512")
     def test_hashes_that_qemu_has(self, name):
         image = self.make_volume()
         self.patch_header(image, 72, name.encode() + b"\0")
         other = luks1.Luks1Header.parse(image.read(0, 592))
         self.assertEqual(claim.YES, engines.engines(other, RBD, ALL)["qemu"])
+
+
+    @ddt.data("ripemd160", "md5", "sm3")
+    def test_hashes_that_some_qemu_has(self, name):
+        image = self.make_volume()
+        self.patch_header(image, 72, name.encode() + b"\0")
+        other = luks1.Luks1Header.parse(image.read(0, 592))
+        found = engines.engines(other, RBD, ALL)["qemu"]
+        self.assertIsNone(found.usable)
+        self.assertIn(name, found.reason)
 
 
 @ddt.ddt
