@@ -47,7 +47,7 @@ def to_file(volume: sources.RawSource, path: str, *,
         if file_format == "qcow2":
             qemu_img.save_qcow2(
                 volume.block_options(), partial, size=volume.size,
-                report=volume.watched(report),
+                report=report, check=volume.check_qemu,
                 environment=volume.store.environment())
         else:
             with volume.view() as view:

@@ -42,7 +42,7 @@ class FileSource:
             qemu_img.convert(
                 self._file.block_options(), target.block_options(),
                 size=self.size, policy=target.policy,
-                report=target.by_qemu(report),
+                report=report, check=target.check_qemu,
                 environment=target.store.environment())
         self._file.verify()
 

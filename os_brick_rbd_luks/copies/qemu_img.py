@@ -44,6 +44,13 @@ from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import native_threads
+
+#: Raises if a copy is to end.
+Check = Callable[[], None]
+
+#: Seconds between two checks while QEMU copies.
+CHECK_SECONDS = 1.0
 
 _MIB = 1024 * 1024
 
@@ -139,12 +146,14 @@ def _text(data: bytes) -> str:
 def convert(source: base.BlockOptions, target: base.BlockOptions, *,
             size: int, policy: zeros.Policy,
             report: Optional[progress.Report] = None,
+            check: Optional[Check] = None,
             environment: Optional[Dict[str, str]] = None) -> None:
     """Copy *source* over the beginning of an existing *target*.
 
     :param size: bytes of the source
     :param policy: which zeros are written; all, unless it has a grain, of
         a multiple of 512 bytes that is a power of two
+    :param check: called again and again; what it raises ends the copy
     :raises CopyFailed: the target may have got any part of it
 
     An encrypted image that librbd opens is no source: QEMU asks it where its
@@ -159,11 +168,13 @@ def convert(source: base.BlockOptions, target: base.BlockOptions, *,
            *(["-p"] if report else []),
            *(["--target-is-zero", "-S", str(policy.grain)]
              if policy.grain else ["-S", "0"]),
-           *secrets.arguments(), *nodes), secrets, size, report, environment)
+           *secrets.arguments(), *nodes), secrets, size, report, check,
+          environment)
 
 
 def save_qcow2(source: base.BlockOptions, path: str, *, size: int,
                report: Optional[progress.Report] = None,
+               check: Optional[Check] = None,
                environment: Optional[Dict[str, str]] = None) -> None:
     """Copy *source* to a new qcow2 file, without its zeros.
 
@@ -172,6 +183,7 @@ def save_qcow2(source: base.BlockOptions, path: str, *, size: int,
     (see :func:`convert`).
 
     :param path: absolute
+    :param check: see :func:`convert`
     :param size: bytes of the source
     :raises CopyFailed: there may be a part of the file
     """
@@ -180,17 +192,17 @@ def save_qcow2(source: base.BlockOptions, path: str, *, size: int,
         option: secrets.name(value) if isinstance(value, base.Secret)
         else value for option, value in source.items()})
     _copy(("create", "-q", "-f", "qcow2", *secrets.arguments(), "-b", backing,
-           "-F", str(source["driver"]), path), secrets, size, None,
+           "-F", str(source["driver"]), path), secrets, size, None, None,
           environment)
     _copy(("rebase", *(["-p"] if report else []), *secrets.arguments(),
            "-f", "qcow2", "-t", "writeback", "-b", "", path), secrets, size,
-          report, environment)
+          report, check, environment)
 
 
 def _copy(arguments: Sequence[str], secrets: Secrets, size: int,
-          report: Optional[progress.Report],
+          report: Optional[progress.Report], check: Optional[Check],
           environment: Optional[Dict[str, str]]) -> None:
-    watch = _Watch(size, report)
+    watch = _Watch(size, report, check)
     try:
         _run(arguments, _Limits(
             address_space=_COPY_SPACE,
@@ -287,7 +299,13 @@ def _failure(code: int, text: str) -> exception.RBDLuksError:
 class _Watch:
     """One qemu-img: its progress, and its end if nobody else ends it."""
 
-    def __init__(self, size: int, report: Optional[progress.Report]) -> None:
+    def __init__(self, size: int, report: Optional[progress.Report],
+                 check: Optional[Check]) -> None:
+        self._check = check
+        # Native: green threads would wait with the one that waits for QEMU.
+        self._native = native_threads.original("threading")
+        self._ended = self._native.Event()
+        self._checking: Any = None
         self._size = size
         self._report = report
         self._process: Optional[subprocess.Popen[bytes]] = None
@@ -296,12 +314,24 @@ class _Watch:
     def started(self, process: subprocess.Popen[bytes]) -> None:
         """Remember the process, and stand between it and who reads it."""
         self._process = process
+        if self._check:
+            self._checking = self._native.Thread(target=self._look,
+                                                 daemon=True)
+            self._checking.start()
         if self._report:
             theirs, ours = os.pipe()
             output = process.stdout
             process.stdout = os.fdopen(theirs, "rb")
             threading.Thread(target=self._follow, args=(output, ours),
                              daemon=True).start()
+
+    def _look(self) -> None:
+        try:
+            while self._check and not self._ended.wait(CHECK_SECONDS):
+                self._check()
+        except BaseException as error:
+            self._error = error
+            self._kill()
 
     def _follow(self, output: IO[bytes], end: int) -> None:
         try:
@@ -320,9 +350,13 @@ class _Watch:
     def stop(self) -> None:
         """Kill it, if it is still there, and wait for its end.
 
-        :raises Exception: what the one who is told of the progress did
+        :raises Exception: what the one who is told of the progress did, or
+            the one who checks
         """
         self._kill()
+        self._ended.set()
+        if self._checking:
+            self._checking.join()
         if self._process:
             self._process.wait()
         if self._error:

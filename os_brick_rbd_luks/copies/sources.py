@@ -71,6 +71,14 @@ class RawSource:
         if self.snapshot is None and self.image.watchers():
             raise exception.SourceChanged(source=self.name)
 
+    def check_qemu(self) -> None:
+        """Do as :meth:`check` while QEMU has the image open: for writing.
+
+        :raises SourceChanged: one client more has
+        """
+        if self.snapshot is None and len(self.image.watchers()) > 1:
+            raise exception.SourceChanged(source=self.name)
+
     def reader(self, read: copying.Read) -> copying.Read:
         """*read*, which looks at who has the image open behind each piece.
 
@@ -82,15 +90,6 @@ class RawSource:
             return data
 
         return checked
-
-    def watched(self, report: Optional[progress.Report]) -> progress.Report:
-        """A report that ends a copy by QEMU when somebody could write."""
-        def look(done: int, size: Optional[int]) -> None:
-            self.check()
-            if report:
-                report(done, size)
-
-        return look
 
     def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length of what was ever written."""

@@ -83,24 +83,17 @@ class Target:
                 image, self.header, self.passphrase, ())
             yield guarding.over(view, image) if self.known else view
 
-    def by_qemu(self, report: Optional[progress.Report]
-                ) -> Optional[progress.Report]:
-        """A report that stops QEMU when somebody else opens the image.
+    def check_qemu(self) -> None:
+        """Make sure that nobody else has the image open while QEMU has.
 
-        QEMU hands librbd's lock over to whoever asks for it. It opens the
-        image as one client more.
+        QEMU is one client more, and hands librbd's lock over to whoever asks
+        for it.
+
+        :raises ImageLocked: somebody has
         """
-        if not self.known:
-            return report
-
-        def look(done: int, size: Optional[int]) -> None:
-            others = self.image.others()
-            if len(others) > 1:
-                raise exception.ImageLocked(holders=", ".join(others))
-            if report:
-                report(done, size)
-
-        return look
+        others = self.image.others() if self.known else []
+        if len(others) > 1:
+            raise exception.ImageLocked(holders=", ".join(others))
 
 
 class Source(Protocol):

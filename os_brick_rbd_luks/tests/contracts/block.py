@@ -99,6 +99,30 @@ class BlockContract(contracts.Contract):
                           "nowhere", "new")
         self.assertEqual(["source"], self.store.images())
 
+    # who has it open
+
+    def test_own_watch(self) -> None:
+        image, reader = self.open(), self.open(read_only=True)
+        watch = image.own_watch()
+        for other in image, reader:
+            self.assertTrue(other.has_watch(watch))
+            self.assertFalse(other.has_watch(watch + "1"))
+        image.__exit__()
+        self.assertFalse(reader.has_watch(watch))
+        self.assertRaises(exception.ImageIOError, reader.own_watch)
+
+    def test_others(self) -> None:
+        image = self.open()
+        self.open()
+        self.assertEqual([], image.others())
+        name = self.watch("source")
+        found, = image.others()
+        self.assertIn(name, found)
+        self.assertTrue(image.has_watch(found))
+
+    def test_does_not_interleave(self) -> None:
+        self.assertFalse(self.open().interleaves())
+
     # evict
 
     def test_evict(self) -> None:

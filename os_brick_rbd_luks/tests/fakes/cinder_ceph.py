@@ -192,12 +192,12 @@ class Ioctx(clients.Ioctx):
                  ) -> clients.Completion:
         """Begin to look at an object."""
         completion = super().aio_stat(key, callback)
-        self._ceph.count(self.rados, "aio_stat")  # type: ignore[attr-defined]
+        self._ceph.count(self.connection, "aio_stat")  # type: ignore[attr-defined]
         return completion
 
     def lock_exclusive(self, *args: Any, **kwargs: Any) -> None:
         """Lock an object, or hold the lock for longer."""
-        self._ceph.count(self.rados, "lock")  # type: ignore[attr-defined]
+        self._ceph.count(self.connection, "lock")  # type: ignore[attr-defined]
         super().lock_exclusive(*args, **kwargs)
 
 

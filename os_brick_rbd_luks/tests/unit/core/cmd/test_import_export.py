@@ -599,7 +599,7 @@ class ExportTest(transfers.TransferTestCase):
     def test_qcow2(self):
         self.make_encrypted(content=DATA)
 
-        def save(come, path, *, size, report, environment):
+        def save(come, path, *, size, report, check, environment):
             self.assertEqual(("volumes", "v", units.MIB), (
                 come["pool"], come["image"], size))
             with open(path, "wb") as stream:

@@ -192,6 +192,24 @@ class FillTest(QemuTestCase):
             word for word in first.argv if "data=" in word
             and word in second.argv])
 
+    def test_check_ends_it(self):
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.copies.qemu_img.CHECK_SECONDS", 0.0))
+        error = exception.ImageLocked(holders="client.9")
+
+        def check():
+            raise error
+
+        watch = qemu_img._Watch(1, None, check)
+        process = subprocess.Popen(["cat"], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE)
+        self.addCleanup(process.communicate)
+        watch.started(process)
+        # It would wait for ever.
+        self.assertEqual(-9, process.wait())
+        self.assertIs(error, self.assertRaises(exception.ImageLocked,
+                                               watch.stop))
+
     def test_sparse(self):
         fill(policy=zeros.skipped())
         run = self.only_run()

@@ -14,12 +14,16 @@
 
 from __future__ import annotations
 
+import io
+
 import ddt
 
+from os_brick_rbd_luks.copies import importing
 from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import holes
@@ -100,6 +104,28 @@ class NewTest(transfers.TransferTestCase):
         self.assertNotIn("new", self.store.images())
         self.assertFalse([name for name in self.store.images()
                           if name.startswith("rbd-luks")])
+
+    @ddt.data(512, 4096)
+    def test_encrypted_volume_as_it_is(self, sector):
+        """Its small holes are no zeros, which librbd would decrypt."""
+        creating.create(self.store, "v", SIZE, base.OLD, formatting.Options(
+            type="luks2", sector_size=sector))
+        with self.store.open("v") as image:
+            holes.keep(image)
+        with self.store.open("v") as image:
+            image.load_encryption("luks2", base.OLD)
+            for offset in range(0, SIZE, 3 * sector):
+                image.write(offset, b"x" * sector)
+        raw = self.store.contents["v"].whole()
+        for cipher_text in (False, True):
+            transfer.new(self.store, "new", importing.StreamSource(
+                io.BytesIO(raw)), None, size=len(raw),
+                cipher_text=cipher_text)
+            with self.store.open("new") as image:
+                holes.keep(image)
+            self.assertIs(cipher_text, self.seen("v", "luks2")
+                          == self.seen("new", "luks2"))
+            self.store.remove("new")
 
     # sizes
 

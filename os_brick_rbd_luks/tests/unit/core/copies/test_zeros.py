@@ -144,6 +144,10 @@ class PolicyTest(pieces.PiecesTestCase):
             self.assertEqual(zeros.skipped(sector), zeros.of_cipher_text(
                 self.header(kind), noted=noted))
 
+    def test_of_unknown_cipher_text(self):
+        """No larger than any sector."""
+        self.assertEqual(zeros.skipped(512), zeros.of_unknown_cipher_text())
+
     def test_sectors_that_are_not_whole_in_the_image(self):
         """Grains count from where the copy begins."""
         odd = formatting._new_header(
