@@ -472,6 +472,8 @@ _SECOND = [
     _second("payload of a fixed size", _segment(size=str(units.MIB // 2))),
     _second("payload of a fixed size, beyond the image",
             _segment(size=str(8 * units.MIB))),
+    _second("payload of the largest size",
+            _segment(size=str(2 ** 64 - 4096))),
     _second("payload of size 0", _segment(size="0")),
     _second("payload of odd size", _segment(size="1000")),
     _second("IVs from 8", _segment(iv_tweak="8")),

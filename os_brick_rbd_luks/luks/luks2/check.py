@@ -194,9 +194,6 @@ class _Rules:
         if segment.size is not None and (
                 segment.size == 0 or segment.size % segment.sector_size):
             raise self.corrupt(f"{path}.size", "is not whole sectors")
-        if segment.size is not None and (
-                segment.offset + segment.size >= 2 ** 64):
-            raise self.corrupt(f"{path}.size", "goes beyond any disk")
 
     def _keyslots(self) -> None:
         for number, slot in self._found.keyslots.items():

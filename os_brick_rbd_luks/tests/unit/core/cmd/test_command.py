@@ -109,7 +109,8 @@ CODES = {
         # The command raises none of these.
         "MissingSecret", "NotMarked", "UnknownMark", "UnsupportedHypervisor",
         "NoHotplug"),
-    2: ("WrongPassphrase", "KeyslotsNotTried", "PassphraseUnavailable"),
+    2: ("WrongPassphrase", "WrongKeyslot", "KeyslotsNotTried",
+        "PassphraseUnavailable"),
     4: ("HeaderError", "NotLuks", "OnlySecondCopy", "NoPayload",
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "HeaderLimitExceeded", "ImageError", "ImageNotFound",

@@ -115,7 +115,7 @@ class Luks2Test(Luks2TestCase):
     def test_keys(self):
         self.create()
         self.json("key", "add", self.target, *self.key, *self.new,
-                  "--keyslot", "20", "--kdf", "argon2id")
+                  "--new-keyslot", "20", "--kdf", "argon2id")
         with rawfile.FileStore().open(self.path) as image:
             self.assertEqual(20, unlocking.unlock(image, base.NEW).keyslot)
             self.assertEqual(COST, header_io.read_header(image).keyslot(
