@@ -25,7 +25,7 @@ import contextlib
 import errno
 import logging
 import time
-from typing import (Any, FrozenSet, Iterator, List, Optional, Tuple,
+from typing import (FrozenSet, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception

@@ -103,7 +103,8 @@ class FamilyTest(testtools.TestCase):
                               "ImageReadOnly", "ImageAccessDenied",
                               "ImageInTrash", "ImageMigratedAway",
                               "ImageNotPrimary", "ImageMigrating",
-                              "UnfitPool", "ImageFull", "ImageIOError", "CopyFailed",
+                              "UnfitPool", "ImageFull", "ImageIOError",
+                              "CopyFailed",
                               "SourceChanged",
                               "ClusterUnreachable", "NoKeyring"]))
     @ddt.unpack
