@@ -39,15 +39,18 @@ class RBD:
     ceph: clusters.Ceph
 
     def create(self, ioctx: clients.Ioctx, name: str, size: int, *,
-               old_format: bool = True) -> None:
-        """Make an image."""
+               old_format: bool = True, **options: Any) -> None:
+        """Make an image.
+
+        :param options: ``data_pool``
+        """
         self.ceph.call("create")
         assert not old_format
         _check_numbers(size)
         if size >= 2 ** 63:
             raise self.ceph.rbd.InvalidArgument("error creating image")
         with self.ceph.as_librbd(), self.ceph.pools[ioctx.pool].create(
-                name, size):
+                name, size, **options):
             pass
 
     def list(self, ioctx: clients.Ioctx) -> List[str]:

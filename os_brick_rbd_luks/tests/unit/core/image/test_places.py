@@ -219,6 +219,15 @@ class UnfitPoolTest(PlacesTestCase):
                                   SIZE)
         self.assertIn("--data-pool volumes", str(error))
 
+    def test_data_pool_that_is_not_there(self):
+        error = self.assertRaises(exception.ImageNotFound, self.pool.create,
+                                  "v", SIZE, data_pool="nopool")
+        self.assertIn("data pool nopool does not exist", str(error))
+
+    def test_data_pool(self):
+        with self.pool.create("v", SIZE, data_pool="volumes") as image:
+            self.assertIn("data-pool", image.features())
+
     def test_replicated(self):
         self.ceph.faults["create"] = self.ceph.rbd.OperationNotSupported("no")
         self.assertRaises(exception.ImageIOError, self.pool.create, "v", SIZE)
