@@ -299,10 +299,12 @@ class Image:
 
     def list_snaps(self) -> List[Dict[str, Any]]:
         """The snapshots, of all kinds."""
+        names = self._usable("snaps").snapshots()
+        trashed = {name: {"namespace": 2, "trash": {"original_name": was}}
+                   for name, was in self._head.kept().items()}
         return [{"id": number, "namespace": 0, "name": name,
-                 **self.ceph.kinds.get(name, {})}
-                for number, name in enumerate(
-                    self._usable("snaps").snapshots())]
+                 **trashed.get(name, {}), **self.ceph.kinds.get(name, {})}
+                for number, name in enumerate(names)]
 
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""
