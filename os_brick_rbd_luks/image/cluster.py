@@ -352,9 +352,11 @@ class Pool:
                     action=f"remove {self.name}/{name}") from None
             raise
         except exception.ImageError as error:
-            with self.open(name, read_only=True) as image, \
-                    exception.about(image.name):
-                image.explain(error)
+            if isinstance(error.__cause__, (
+                    rbd.ImageBusy, rbd.ImageHasSnapshots,
+                    rbd.InvalidArgument)):
+                with exception.about(f"{self.name}/{name}"):
+                    places.explain_removal(self._ioctx, name, error)
             raise
         finally:
             self._ioctx.unset_osdmap_full_try()

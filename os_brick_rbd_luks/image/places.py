@@ -31,6 +31,7 @@ from typing import Any, Iterator, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import opening
 
 if TYPE_CHECKING:
     import rados
@@ -130,6 +131,27 @@ def is_erasure_coded(handle: rados.Rados, pool: str) -> bool:
         "prefix": "osd pool get", "pool": pool,
         "var": "erasure_code_profile", "format": "json"}), b"")
     return not code
+
+
+def explain_removal(ioctx: rados.Ioctx, name: str,
+                    error: exception.ImageError) -> None:
+    """Raise what is behind an *error* of a removal, if that can be told.
+
+    :raises ImageNotPrimary: the image is mirrored from elsewhere
+    :raises ImageMigrating: it is being migrated
+    """
+    bindings = librbd.bindings()
+    found = None
+    try:
+        image = opening.open_image(ioctx, name, read_only=True)
+        try:
+            found = unusable(image)
+        finally:
+            image.close()
+    except (bindings.Error, librbd.rados_bindings().Error) as problem:
+        LOG.debug("%s: cannot see why it stays: %s", name, problem)
+    if found is not None:
+        raise found from error
 
 
 def unusable(image: rbd.Image) -> Optional[exception.ImageError]:
