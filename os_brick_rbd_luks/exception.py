@@ -265,9 +265,9 @@ class ImageReadOnly(ImageError):
 
 
 class ImageNotPrimary(ImageReadOnly):
-    message = ("it is the secondary of a mirrored image, which only rbd-mirror "
-               "changes; work on the primary in the other cluster, or make "
-               "this one the primary with 'rbd mirror image promote'")
+    message = ("it is the secondary of a mirrored image, which only "
+               "rbd-mirror changes; work on the primary in the other cluster, "
+               "or make this one the primary with 'rbd mirror image promote'")
 
 
 class ImageMigrating(ImageLocked):

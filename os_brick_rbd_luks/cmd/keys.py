@@ -35,7 +35,7 @@ LOG = logging.getLogger(__name__)
 def _shown(image: base.Image, result: keyslots.Result) -> rows.Row:
     if result.stale_snapshots:
         LOG.warning(
-            "%s: the removed passphrase still opens the snapshots made "
+            "%s: the removed passphrase still opens what was made "
             "before: %s", image.name, ", ".join(result.stale_snapshots))
     if result.still_opened:
         LOG.warning(

@@ -254,26 +254,6 @@ class Pool:
             self._handle.conf_get("rbd_default_stripe_count"))
         return int(max(count, 1) << order)
 
-    @contextlib.contextmanager
-    def _made_here(self) -> Iterator[None]:
-        """Say why no image can be made here, where the place is the reason.
-
-        :raises UnfitPool: the pool is erasure-coded
-        :raises ImageNotFound: there is no such namespace
-        """
-        rbd = librbd.bindings()
-        try:
-            yield
-        except exception.ImageError as error:
-            if isinstance(error.__cause__, rbd.OperationNotSupported) and (
-                    places.is_erasure_coded(self._handle, self._ioctx.name)):
-                raise exception.UnfitPool(pool=self._ioctx.name) from error
-            if isinstance(error, exception.ImageNotFound):
-                found = places.missing(self._ioctx, self.name, "")
-                if found is not None:
-                    raise found from error
-            raise
-
     def create(self, name: str, size: int, **options: Any
                ) -> rbd_image.RBDImage:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
@@ -284,7 +264,9 @@ class Pool:
         rbd = librbd.bindings()
         made = False
         try:
-            with self._made_here(), self._translated("create", name):
+            with places.fit(self._handle, self._ioctx, self.name,
+                            options.get("data_pool")), \
+                    self._translated("create", name):
                 rbd.RBD().create(self._ioctx, name, size, old_format=False,
                                  **options)
                 made = True
@@ -339,7 +321,7 @@ class Pool:
         made = False
         try:
             with self._pools(parent.pool, parent.namespace) as pool, \
-                    self._made_here(), \
+                    places.fit(self._handle, self._ioctx, self.name), \
                     self._translated(f"clone {parent} to", name):
                 rbd.RBD().clone(pool._ioctx, parent.image, parent.snapshot,
                                 self._ioctx, name)
@@ -370,9 +352,11 @@ class Pool:
                     action=f"remove {self.name}/{name}") from None
             raise
         except exception.ImageError as error:
-            with self.open(name, read_only=True) as image, \
-                    exception.about(image.name):
-                image.explain(error)
+            if isinstance(error.__cause__, (
+                    rbd.ImageBusy, rbd.ImageHasSnapshots,
+                    rbd.InvalidArgument)):
+                with exception.about(f"{self.name}/{name}"):
+                    places.explain_removal(self._ioctx, name, error)
             raise
         finally:
             self._ioctx.unset_osdmap_full_try()

@@ -24,12 +24,14 @@ Source: librbd ``api/Trash.cc``, ``mirror/GetInfoRequest.cc``,
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
-from typing import Any, List, Optional, Tuple, TYPE_CHECKING
+from typing import Any, Iterator, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import opening
 
 if TYPE_CHECKING:
     import rados
@@ -97,12 +99,59 @@ def namespace_missing(ioctx: rados.Ioctx, place: str
     return exception.ImageNotFound(what=f"namespace {place}")
 
 
+@contextlib.contextmanager
+def fit(handle: rados.Rados, ioctx: rados.Ioctx, place: str,
+        data_pool: Optional[str] = None) -> Iterator[None]:
+    """Say why no image can be made, where the place is the reason.
+
+    :param place: see :func:`missing`
+    :raises UnfitPool: the pool is erasure-coded
+    :raises ImageNotFound: there is no such namespace, or no such *data_pool*
+    """
+    bindings = librbd.bindings()
+    try:
+        yield
+    except exception.ImageError as error:
+        if (isinstance(error.__cause__, bindings.OperationNotSupported)
+                and is_erasure_coded(handle, ioctx.name)):
+            raise exception.UnfitPool(pool=ioctx.name) from error
+        if isinstance(error, exception.ImageNotFound):
+            if data_pool and not handle.pool_exists(data_pool):
+                raise exception.ImageNotFound(
+                    what=f"data pool {data_pool}") from error
+            found = missing(ioctx, place, "")
+            if found is not None:
+                raise found from error
+        raise
+
+
 def is_erasure_coded(handle: rados.Rados, pool: str) -> bool:
     """Whether a pool is known to be erasure-coded."""
     code, _out, _text = handle.mon_command(json.dumps({
         "prefix": "osd pool get", "pool": pool,
         "var": "erasure_code_profile", "format": "json"}), b"")
     return not code
+
+
+def explain_removal(ioctx: rados.Ioctx, name: str,
+                    error: exception.ImageError) -> None:
+    """Raise what is behind an *error* of a removal, if that can be told.
+
+    :raises ImageNotPrimary: the image is mirrored from elsewhere
+    :raises ImageMigrating: it is being migrated
+    """
+    bindings = librbd.bindings()
+    found = None
+    try:
+        image = opening.open_image(ioctx, name, read_only=True)
+        try:
+            found = unusable(image)
+        finally:
+            image.close()
+    except (bindings.Error, librbd.rados_bindings().Error) as problem:
+        LOG.debug("%s: cannot see why it stays: %s", name, problem)
+    if found is not None:
+        raise found from error
 
 
 def unusable(image: rbd.Image) -> Optional[exception.ImageError]:

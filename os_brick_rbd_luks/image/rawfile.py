@@ -180,8 +180,7 @@ class RawFile:
                 return position
 
     def history(self) -> List[str]:
-        """See :class:`~os_brick_rbd_luks.image.base.Image`; a file has none.
-        """
+        """A file has none."""
         return []
 
     def snapshots(self) -> List[str]:

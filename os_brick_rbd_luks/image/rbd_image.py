@@ -25,7 +25,7 @@ import contextlib
 import errno
 import logging
 import time
-from typing import (Any, FrozenSet, Iterator, List, Optional, Tuple,
+from typing import (FrozenSet, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception
@@ -418,8 +418,7 @@ class RBDImage:
             if (self._ioctx is None or (parent.pool, parent.namespace) != (
                     self._ioctx.name, self._ioctx.get_namespace())):
                 return False
-            return relatives.has_grandparent(self._ioctx, self._image,
-                                             parent.snapshot)
+            return relatives.has_grandparent(self._ioctx, self._image)
 
     def children(self, snapshot: str) -> int:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""

@@ -54,14 +54,13 @@ def _described(snapshot: Dict[str, Any]) -> str:
     return name
 
 
-def has_grandparent(ioctx: rados.Ioctx, image: rbd.Image, snapshot: str
-                    ) -> bool:
+def has_grandparent(ioctx: rados.Ioctx, image: rbd.Image) -> bool:
     """Whether the parent of *image* is a clone itself.
 
     :param ioctx: of the parent's pool and namespace
-    :param snapshot: the name of that of the parent
     """
     bindings = librbd.bindings()
+    snapshot = image.get_parent_image_spec()["snap_name"]
     parent = opening.open_by_id(ioctx, image.parent_id())
     try:
         for found in parent.list_snaps():

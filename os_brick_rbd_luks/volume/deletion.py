@@ -98,9 +98,10 @@ def _erase(volume: encrypted.Volume) -> None:
             except (exception.SnapshotsKeepHeader, exception.HeaderChanged):
                 raise
             except (exception.NotLuks, exception.OperationRefused) as error:
-                if image.snapshots():
+                earlier = image.history()
+                if earlier:
                     raise exception.SnapshotsKeepHeader(
-                        snapshots=", ".join(image.snapshots())) from error
+                        snapshots=", ".join(earlier)) from error
                 LOG.warning("%s; what is before its data is overwritten, and "
                             "it is deleted", error)
                 erase.overwrite(image)

@@ -116,6 +116,21 @@ class CloneContract(contracts.Contract):
         image.create_snapshot("s")
         self.assertEqual(["t", "s"], image.snapshots())
 
+    def test_history_has_what_is_kept_for_clones(self) -> None:
+        with self.open() as image:
+            image.create_snapshot("t")
+            self.assertEqual(["s", "t"], image.history())
+        self.store.clone(self.parent, "clone").__exit__()
+        with self.open() as image:
+            image.remove_snapshot("s")
+            self.assertEqual(["s (removed, and kept for its clones)", "t"],
+                             image.history())
+        with self.store.open("clone") as clone:
+            self.assertFalse(clone.is_deep_clone())
+        self.store.remove("clone")
+        with self.open() as image:
+            self.assertEqual(["t"], image.history())
+
     def test_snapshot_that_is_there(self) -> None:
         """That is what exists: the image is not to be removed for it."""
         error = self.assertRaises(exception.ImageExists,

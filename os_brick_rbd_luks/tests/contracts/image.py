@@ -250,7 +250,8 @@ class ImageContract(contracts.Contract):
         self.assertEqual([], self.create().watchers())
 
     def test_new_image_has_no_snapshots(self) -> None:
-        self.assertEqual([], self.create().snapshots())
+        image = self.create()
+        self.assertEqual(([], []), (image.snapshots(), image.history()))
 
     def test_context_manager_gives_the_image(self) -> None:
         image = self.store.create(self.image_name, SIZE)

@@ -291,6 +291,11 @@ class Content:
             del self.frozen[name]
             self.snapshots.remove(name)
 
+    def kept(self) -> Dict[str, str]:
+        """Snapshots that are there for their clones only: what they were."""
+        return {name: taken.name.rpartition("@")[2]
+                for name, taken in self.frozen.items() if taken.trashed}
+
     @property
     def children(self) -> int:
         """How many clones this snapshot has."""

@@ -285,7 +285,10 @@ class MemoryImage:
 
     def history(self) -> List[str]:
         """See :class:`base.Image`."""
-        return self.snapshots()
+        content = self._usable()
+        kept = (content.image or content).kept()
+        return [f"{kept[name]} (removed, and kept for its clones)"
+                if name in kept else name for name in self.snapshots()]
 
     def watchers(self) -> List[str]:
         """See :class:`base.Image`."""

@@ -128,6 +128,10 @@ class Rados:
             return -errno.EACCES, b"", self._ceph.monitors
         return 0, json.dumps({"mons": self._ceph.monitors}).encode(), ""
 
+    def pool_exists(self, name: str) -> bool:
+        """Whether there is such a pool."""
+        return name in self._ceph.pools
+
     def open_ioctx(self, name: str) -> Ioctx:
         """A pool."""
         self._ceph.call("open_ioctx")

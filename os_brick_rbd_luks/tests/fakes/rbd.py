@@ -40,15 +40,18 @@ class RBD:
     ceph: clusters.Ceph
 
     def create(self, ioctx: clients.Ioctx, name: str, size: int, *,
-               old_format: bool = True) -> None:
-        """Make an image."""
+               old_format: bool = True, **options: Any) -> None:
+        """Make an image.
+
+        :param options: ``data_pool``
+        """
         self.ceph.call("create")
         assert not old_format
         _check_numbers(size)
         if size >= 2 ** 63:
             raise self.ceph.rbd.InvalidArgument("error creating image")
         with self.ceph.as_librbd(), self.ceph.pools[ioctx.pool].create(
-                name, size):
+                name, size, **options):
             pass
 
     def list(self, ioctx: clients.Ioctx) -> List[str]:
@@ -313,10 +316,12 @@ class Image:
 
     def list_snaps(self) -> List[Dict[str, Any]]:
         """The snapshots, of all kinds."""
+        names = self._usable("snaps").snapshots()
+        trashed = {name: {"namespace": 2, "trash": {"original_name": was}}
+                   for name, was in self._head.kept().items()}
         return [{"id": number, "namespace": 0, "name": name,
-                 **self.ceph.kinds.get(name, {})}
-                for number, name in enumerate(
-                    self._usable("snaps").snapshots())]
+                 **trashed.get(name, {}), **self.ceph.kinds.get(name, {})}
+                for number, name in enumerate(names)]
 
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""

@@ -79,12 +79,18 @@ class MemoryStore:
                ) -> handles.MemoryImage:
         """See :class:`base.Pool`.
 
-        :param options: ``stripe_period``, ``object_size``, ``features`` and
-            ``atomic`` of this image
+        :param options: ``stripe_period``, ``object_size``, ``features``,
+            ``atomic`` and ``data_pool`` of this image
         """
         self.steps.step("create")
         self.rights.check(f"create {name}")
-        return self._make(name, size=size, **{**self._made, **options})
+        made = {**self._made, **options}
+        data_pool = made.pop("data_pool", None)
+        if data_pool is not None:
+            if data_pool not in self.stores:
+                raise exception.ImageNotFound(what=f"data pool {data_pool}")
+            made["features"] = made["features"] | {"data-pool"}
+        return self._make(name, size=size, **made)
 
     def _make(self, name: str, **options: Any) -> handles.MemoryImage:
         if name in self.contents:

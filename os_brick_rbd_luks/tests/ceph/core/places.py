@@ -133,9 +133,8 @@ class PlacesTestCase(base.FunctionalTestCase):
     def _remove_any(ioctx, name):
         with contextlib.suppress(rbd.Error):
             rbd.RBD().migration_abort(ioctx, name)
-        with rbd.Image(ioctx, name) as image:
-            with contextlib.suppress(rbd.Error):
-                image.mirror_image_disable(True)
+        with rbd.Image(ioctx, name) as image, contextlib.suppress(rbd.Error):
+            image.mirror_image_disable(True)
         with rbd.Image(ioctx, name) as image:
             for snapshot in image.list_snaps():
                 if snapshot["namespace"] == 0:

@@ -135,6 +135,17 @@ class CreateTest(VolumeTestCase):
         self.assertIn("--size", self.usage_error("create", self.target,
                                                  *self.key))
 
+    def test_data_pool(self):
+        self.create(*base.QUICK_FLAGS, "--data-pool", "volumes",
+                    target="volumes/v")
+        self.assertIn("data-pool", self.pool.contents["v"].features)
+
+    def test_data_pool_of_a_file(self):
+        self.assertIn("not for a file", self.error(
+            1, "create", self.target, "--size", "1M", *self.key,
+            "--data-pool", "volumes"))
+        self.assertFalse(os.path.exists(self.path))
+
     def test_existing_file(self):
         self.file(b"precious", "volume")
         error = self.error(5, "create", self.target, "--size", "1M",

@@ -237,6 +237,15 @@ class ImportStreamTest(transfers.TransferTestCase):
         self.assertIn("--size 1048576 is for a new volume", error)
         self.assertIn("rbd-luks resize", error)
 
+    def test_existing_with_data_pool(self):
+        self.make_encrypted()
+        self.assertIn("is for a new volume", self.error(
+            1, *self.argv("--existing", "--data-pool", "volumes")))
+
+    def test_data_pool(self):
+        self.imported("--data-pool", "volumes", "--size", "1M", stdin=DATA)
+        self.assertIn("data-pool", self.pool.contents["v"].features)
+
     def test_existing_with_data(self):
         self.make_encrypted(content=DATA)
         error = self.error(5, *self.argv("--existing"), stdin=b"x" * 512)

@@ -99,8 +99,8 @@ class RekeyTest(KeysTestCase):
             "rekey", "volumes/v", *self.old, *self.new, "-f", "value", "-c",
             "stale_snapshots")
         self.assertIn("monday", output)
-        self.assertIn("volumes/v: the removed passphrase still opens the "
-                      "snapshots made before: monday, tuesday", errors)
+        self.assertIn("volumes/v: the removed passphrase still opens what was "
+                      "made before: monday, tuesday", errors)
 
     @ddt.data("999", "50000001")
     def test_bad_iterations(self, number):

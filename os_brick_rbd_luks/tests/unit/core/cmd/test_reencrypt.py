@@ -262,6 +262,11 @@ class LayersTest(ReencryptTestCase):
     def reencrypt(self, *flags):
         self.run_command(*self.argv(*flags))
 
+    def test_data_pool(self):
+        self.make_clone("luks1")
+        self.reencrypt("--data-pool", "volumes")
+        self.assertIn("data-pool", self.pool.contents["w"].features)
+
     @ddt.data("luks1", "luks2")
     def test_all_of_the_parent_is_there(self, kind):
         """Also what it has where the clone has its header."""
@@ -303,6 +308,10 @@ class RealignTest(ReencryptTestCase):
 
     def realigned(self, *flags, **places):
         return self.json(*self.argv(*flags, **places))
+
+    def test_data_pool(self):
+        self.realigned("--data-pool", "volumes")
+        self.assertIn("data-pool", self.pool.contents["w"].features)
 
     def test_same_keys(self):
         self.prompts()

@@ -159,7 +159,7 @@ class UnusableTest(PlacesTestCase):
                   "metadata_set": lambda: image.set_note("k", "v")}[call]
         self.assertRaises(exception.ImageNotPrimary, change)
 
-    @ddt.data("ImageBusy", "InvalidArgument")
+    @ddt.data("ImageBusy", "ImageHasSnapshots", "InvalidArgument")
     def test_removing_a_secondary(self, error):
         self.ceph.mirrored["volumes/v"] = {"state": 1, "primary": False}
         self.refuse("remove", error)
@@ -173,6 +173,14 @@ class UnusableTest(PlacesTestCase):
         raised = self.assertRaises(exception.ImageMigrating,
                                    self.pool.remove, "v")
         self.assertIn("rbd migration commit", str(raised))
+
+    def test_removing_hides_no_error(self):
+        self.ceph.mirrored["volumes/v"] = {"state": 1, "primary": False}
+        self.refuse("remove", "ImageBusy")
+        self.refuse("open_image", "Timeout")
+        raised = self.assertRaises(exception.ImageLocked,
+                                   self.pool.remove, "v")
+        self.assertIs(exception.ImageLocked, type(raised))
 
     def test_removing_what_is_in_use(self):
         self.refuse("remove", "ImageBusy")
@@ -218,6 +226,15 @@ class UnfitPoolTest(PlacesTestCase):
         error = self.assertRaises(exception.UnfitPool, self.pool.create, "v",
                                   SIZE)
         self.assertIn("--data-pool volumes", str(error))
+
+    def test_data_pool_that_is_not_there(self):
+        error = self.assertRaises(exception.ImageNotFound, self.pool.create,
+                                  "v", SIZE, data_pool="nopool")
+        self.assertIn("data pool nopool does not exist", str(error))
+
+    def test_data_pool(self):
+        with self.pool.create("v", SIZE, data_pool="volumes") as image:
+            self.assertIn("data-pool", image.features())
 
     def test_replicated(self):
         self.ceph.faults["create"] = self.ceph.rbd.OperationNotSupported("no")
