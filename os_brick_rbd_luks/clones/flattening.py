@@ -69,7 +69,7 @@ def _load(image: base.RBDImage, passphrase: bytes, fetch: decryption.Fetch
     header = header_io.read_header(image)
     image.librbd.require_layers("flattening a clone with a header of its own")
     image.load_encryption(header.type, passphrase,
-                          *decryption.below(image, fetch))
+                          *decryption.below(image, header, fetch))
 
 
 def release_parents(store: base.Pool, parent: Optional[base.Parent],

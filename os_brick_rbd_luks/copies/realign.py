@@ -49,7 +49,7 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
     :raises UnsupportedHeader: a payload that cannot be moved
     """
     with exception.about(volume.name):
-        header = header_io.read_header(volume.image)
+        header = volume.parsed()
         offset = formatting.data_offset(
             store.stripe_period(**image_options),
             formatting.Options(type=header.type))

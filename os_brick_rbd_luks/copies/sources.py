@@ -49,6 +49,13 @@ class RawSource:
             header_io.refuse_watchers(image)
         self._start = header_io.read_start(image)
 
+    def parsed(self) -> header_io.Header:
+        """The header, of what was read when the source was opened.
+
+        :raises HeaderError: there is none, or none that we can use
+        """
+        return header_io.parse(self._start, self._raw_size)
+
     def verify(self) -> None:
         """Raise unless nobody could have written to it.
 
@@ -104,13 +111,14 @@ class VolumeSource(RawSource):
         super().__init__(store, name, snapshot, image)
         self._passphrase = passphrase
         self._fetch = fetch
-        self.header = self._header()
+        self._opened = self._unlocked()
+        self.header = self._opened.header if self._opened else None
         self.data_offset = self.header.data_offset if self.header else 0
         size = self._raw_size - self.data_offset
         self.size = size - (size % self.header.sector_size
                             if self.header else 0)
 
-    def _header(self) -> Optional[header_io.Header]:
+    def _unlocked(self) -> Optional[unlocking.Unlocked]:
         if header_io.begins_as(self._start) is detect.Format.NONE:
             if self._passphrase is not None:
                 raise exception.NotLuks()
@@ -119,9 +127,8 @@ class VolumeSource(RawSource):
             raise exception.InvalidParameter(
                 name="passphrase of the source", value="(none)",
                 reason=f"is needed, because {self.name} is encrypted")
-        header = header_io.parse(self._start, self._raw_size)
-        unlocking.unlock_header(self.image, header, self._passphrase)
-        return header
+        return unlocking.unlock_header(self.image, self.parsed(),
+                                       self._passphrase)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length in the payload of what may have been written."""
@@ -142,9 +149,10 @@ class VolumeSource(RawSource):
             if self.header is None:
                 yield image
                 return
-            below = decryption.below(image, self._fetch)
+            below = decryption.below(image, self.header, self._fetch)
             yield decryption.open_view(
-                image, self.header, self._passphrase or b"", below)
+                image, self.header, self._passphrase or b"", below,
+                self._opened)
 
     @property
     def holes(self) -> zeros.Holes:
@@ -208,9 +216,8 @@ def opened_raw(store: base.Pool, name: str,
     with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
-        header = header_io.read_header(image)
         volume = RawSource(store, name, snapshot, image)
-        if header.clone:
+        if volume.parsed().clone:
             raise exception.OperationRefused(
                 reason="it is a clone with a header of its own, whose data "
                        "is in part its parent's; flatten it first, or copy "

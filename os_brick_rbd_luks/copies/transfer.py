@@ -63,6 +63,8 @@ class Target:
     passphrase: bytes = dataclasses.field(repr=False)
     #: which zeros are written
     policy: zeros.Policy
+    #: what the passphrase has opened, None if nobody has tried
+    opened: Optional[unlocking.Unlocked] = None
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
@@ -77,7 +79,7 @@ class Target:
         """It as plain text, opened once more."""
         with self.store.open(self.name) as image:
             yield image if self.header is None else decryption.open_view(
-                image, self.header, self.passphrase, ())
+                image, self.header, self.passphrase, (), self.opened)
 
 
 class Source(Protocol):
@@ -174,7 +176,8 @@ def existing(store: base.Pool, name: str, source: Source,
     :raises CopyFailed: the volume is empty, as if it were new
     """
     with store.open(name) as image, exception.about(image.name):
-        header = unlocking.unlock(image, passphrase).header
+        opened = unlocking.unlock(image, passphrase)
+        header = opened.header
         header_io.refuse_watchers(image)
         _refuse_layers(store, image, header)
         size = image.size() - header.data_offset
@@ -191,15 +194,17 @@ def existing(store: base.Pool, name: str, source: Source,
             thick = thick or image.has_data(header.data_offset)
         with _emptied_again(store, name, image, header):
             source.pour(_target(store, name, image, header, passphrase,
-                                source.holes, thick), report)
+                                source.holes, thick, opened), report)
     return header
 
 
 def _target(store: base.Pool, name: str, image: base.RBDImage,
             header: Optional[header_io.Header], passphrase: bytes,
-            source: zeros.Holes, thick: bool) -> Target:
+            source: zeros.Holes, thick: bool,
+            opened: Optional[unlocking.Unlocked] = None) -> Target:
     """An empty image as a target."""
-    target = Target(store, name, image, header, passphrase, zeros.WRITTEN)
+    target = Target(store, name, image, header, passphrase, zeros.WRITTEN,
+                    opened)
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     told = (header is not None and header.type == "luks2" and not thick
             and _tells_of_holes(image, header, target))
@@ -230,7 +235,7 @@ def _refuse_layers(store: base.Pool, image: base.RBDImage,
         raise exception.OperationRefused(
             reason="it is a clone with a header of its own, which has its "
                    "parent's data; flatten it first, or choose another one")
-    decryption.below(image, decryption.no_keys)
+    decryption.below(image, header, decryption.no_keys)
 
 
 def _empty(image: base.RBDImage, header: header_io.Header) -> None:
