@@ -58,7 +58,8 @@ class CloneTest(CloneTestCase):
         """The old passphrase opens it, and then the new one has to.
 
         Two keyslots' digests are compared when they open, and once more that
-        of the key that is put into the new one.
+        of the key that is put into the new one. Each step reads the header of
+        the image that it opens; a step is what may be interrupted.
         """
         source = self.filled(provider)
         clone = self.new_clone(source)
@@ -67,7 +68,7 @@ class CloneTest(CloneTestCase):
         self.assertEqual({"open": 2, "seal": 1, "verify": 3},
                          {name: count for name, count in found.counts.items()
                           if name != "read_start"})
-        self.assertLessEqual(found.counts["read_start"], 5)
+        self.assertLessEqual(found.counts["read_start"], 6)
 
     def test_plain(self):
         source = self.create(None)
