@@ -17,7 +17,10 @@
 An image of 2 GiB, half of it random data and half holes, as raw and as qcow2,
 into a volume: by us, by ``qemu-img convert`` to a plain RBD image, and as
 upstream's Cinder driver does it (``qemu-img convert -O luks`` to a local file,
-``rbd import`` of that). Then what else this package copies.
+``rbd import`` of that). Then what else this package copies, each beside
+``qemu-img convert`` of plain images between the same places, with as many
+bytes: one of each in turn, so that whatever else the machine does slows all of
+them. Ratios are medians of those of one round.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
+import statistics
 import subprocess
 import tempfile
 import threading
@@ -34,6 +38,7 @@ from benchmarks import common
 from benchmarks import header
 from os_brick_rbd_luks.copies import exporting
 from os_brick_rbd_luks.copies import importing
+from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks.copies import realign
 from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import transfer
@@ -210,6 +215,62 @@ class Volume(Way):
                 NEW, formatting.Options(type="luks2")))
 
 
+class Restore(Volume):
+    """A backup of a volume in the same cluster over a volume."""
+
+    def prepare(self, pool, scratch):
+        """Import the image, and make what is restored to."""
+        super().prepare(pool, scratch)
+        pool.create("v", MIB).__exit__()
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        with pool.open("source", read_only=True) as backup, \
+                pool.open("v") as target:
+            rawcopy.restore_volume(backup, target, virtual_size(self.path))
+
+
+class PlainCopy(Plain):
+    """``qemu-img convert`` of a plain RBD image to another one."""
+
+    def prepare(self, pool, scratch):
+        """Import the image."""
+        super().__call__(pool, scratch)
+        pool.rename("v", "source")
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        pool.create("v", virtual_size(self.path)).__exit__()
+        common.run("qemu-img", "convert", "-n", "-W", "-m", "16", "-t",
+                   "none", "--target-is-zero", "-f", "raw",
+                   "rbd:volumes/source", "-O", "raw", "rbd:volumes/v")
+
+
+class PlainCopyFull(PlainCopy):
+    """The same of an image that has data everywhere."""
+
+    def prepare(self, pool, scratch):
+        """Write the image twice, where its holes are as well."""
+        size = virtual_size(self.path)
+        with pool.create("source", size) as image, \
+                open(self.path, "rb") as stream:
+            for offset in range(0, size, 2 * PIECE):
+                stream.seek(offset)
+                image.write(offset, 2 * stream.read(PIECE))
+
+
+class PlainExport(PlainCopy):
+    """``qemu-img convert`` of a plain RBD image to a raw file, on the disk."""
+
+    def __call__(self, pool, scratch):
+        """Copy."""
+        path = os.path.join(scratch, "v.raw")
+        common.run("qemu-img", "convert", "-W", "-m", "16", "-f", "raw",
+                   "rbd:volumes/source", "-O", "raw", path)
+        with open(path, "rb") as stream:
+            os.fsync(stream)
+
+
 class Export(Volume):
     """A volume to a raw file."""
 
@@ -239,11 +300,21 @@ IMPORTS = {
     "ours, LUKS1": (Ours, 3),
     "upstream Cinder's way, LUKS1": (Upstream, 2),
 }
+#: Name -> way; in each group the first one is the rival of the others.
 OTHERS = {
-    "import of a stream, LUKS2": (Stream, 3),
-    "reencrypt LUKS2 to LUKS2": (Volume, 3),
-    "export LUKS2 to a raw file": (Export, 3),
-    "realign upstream's volume": (Realign, 2),
+    "a stream": {
+        "raw file to RBD, qemu-img convert": Plain,
+        "import of a stream, LUKS2": Stream},
+    "RBD to RBD": {
+        "RBD to RBD, qemu-img convert": PlainCopy,
+        "reencrypt LUKS2 to LUKS2": Volume,
+        "restore of a backup, LUKS2": Restore},
+    "RBD to RBD, no holes": {
+        "RBD to RBD without holes, qemu-img convert": PlainCopyFull,
+        "realign upstream's volume": Realign},
+    "RBD to a file": {
+        "RBD to a raw file, qemu-img convert": PlainExport,
+        "export LUKS2 to a raw file": Export},
 }
 
 
@@ -278,32 +349,62 @@ def work(folder, way, path, count):
 
 def show(name, image, found, plain):
     """One line."""
-    print(f"{image:6} {name:36} {found['median']:7.2f} s "
-          f"({found['median'] / plain:5.2f})  "
+    ratio = found["ratio"] if plain is None else found["median"] / plain
+    print(f"{image:6} {name:43} {found['median']:7.2f} s "
+          f"({ratio:5.2f})  "
           f"{found['memory_kib'] / 1024:5.0f} MiB of memory, "
           f"{found['disk'] / MIB:6.0f} MiB of disk", flush=True)
+
+
+def others(folder, path, rounds):
+    """Figures of :data:`OTHERS` by name, all ways in turn."""
+    runs = {}
+    for _number in range(rounds):
+        for ways in OTHERS.values():
+            for name, way in ways.items():
+                runs.setdefault(name, []).append(
+                    measure(folder, way, path, 1))
+    found = {}
+    for ways in OTHERS.values():
+        beside = [run["median"] for run in runs[next(iter(ways))]]
+        for name in ways:
+            times = [run["median"] for run in runs[name]]
+            found[name] = {
+                "times": times, "median": statistics.median(times),
+                "ratio": statistics.median(
+                    time / plain for time, plain in zip(times, beside)),
+                "memory_kib": max(run["memory_kib"] for run in runs[name]),
+                "disk": max(run["disk"] for run in runs[name])}
+    return found
 
 
 def main():
     """Measure, print, save and draw."""
     parser = common.parser(__doc__)
     parser.add_argument("--size", type=int, default=2048, metavar="MIB")
+    parser.add_argument("--rounds", type=int, default=5,
+                        help="of what is no import of a file")
+    parser.add_argument("--only-others", action="store_true",
+                        help="leave out imports of files, and their plot")
     options = parser.parse_args()
     store = os.environ.get("RBD_LUKS_TEST_OBJECTSTORE", "unknown")
-    results = {"environment": common.environment(), "import": {},
-               "other": {}, "size_mib": options.size, "objectstore": store}
+    results = {"environment": {
+        **common.environment(), "load": os.getloadavg()[0]}, "import": {},
+        "other": {}, "size_mib": options.size, "objectstore": store}
     with tempfile.TemporaryDirectory() as folder:
         images = make_images(folder, options.size * MIB)
+        results["other"] = others(folder, images["raw"], options.rounds)
+        for name, found in results["other"].items():
+            show(name, "raw", found, None)
+        if options.only_others:
+            print("saved", common.save(options.results,
+                                       f"copy-others-{store}", results))
+            return
         for image, path in images.items():
             by_way = results["import"].setdefault(image, {})
             for name, (way, count) in IMPORTS.items():
                 by_way[name] = found = measure(folder, way, path, count)
                 show(name, image, found, by_way[next(iter(IMPORTS))]["median"])
-        plain = results["import"]["raw"][next(iter(IMPORTS))]["median"]
-        for name, (way, count) in OTHERS.items():
-            results["other"][name] = found = measure(
-                folder, way, images["raw"], count)
-            show(name, "raw", found, plain)
     name = f"copy-{store}"
     print("saved", common.save(options.results, name, results))
     common.bars(

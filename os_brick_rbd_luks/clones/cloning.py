@@ -40,7 +40,6 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import holes
-from os_brick_rbd_luks.luks import detect
 
 LOG = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         is_clone = source.parent() is not None
         if flatten and opened.header.clone:
             layers = [old_passphrase,
-                      *decryption.below(source, fetch)]
+                      *decryption.below(source, opened.header, fetch)]
     wanted = _wanted(decrypted, size, opened.header.sector_size)
     if not flatten and engines.fails_on_deep_clones(opened.header,
                                                     store.librbd):
@@ -138,15 +137,16 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     store.librbd.require_layers("a clone with a header of its own")
     keys = []
     with store.open_snapshot(parent) as source:
-        start = header_io.read_start(source)
+        header = header_io.header_if_any(source)
         shared = 0
-        if header_io.begins_as(start) is not detect.Format.NONE:
+        if header is not None:
             if old_passphrase is None:
                 raise exception.InvalidParameter(
                     name="passphrase of the source", value="(none)",
                     reason=f"is needed, because {parent} is encrypted")
-            shared = unlocking.unlock(
-                source, old_passphrase, old_keyslot).header.data_offset
+            unlocking.unlock_header(source, header, old_passphrase,
+                                    old_keyslot)
+            shared = header.data_offset
             keys = chain.below(source, key_id)
         decrypted = source.size() - shared
         period = source.stripe_period()

@@ -29,6 +29,7 @@ from os_brick_rbd_luks.copies import workers
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import native_threads
 
 #: Bytes of a piece. Each that is under way may be there twice, as it was read
 #: and as it is written, so memory stays below 64 MiB with as many as
@@ -109,10 +110,22 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
     :raises VolumeTooSmall: there are more
     """
     total = 0
+    # One for each piece that may be there: it is read when another is
+    # written, whichever that is.
+    places = native_threads.original("queue").SimpleQueue()
+    for _number in range(workers.WINDOW):
+        places.put(None)
+
+    def put(offset: int, data: bytes) -> int:
+        try:
+            return _put(write, offset, data, sector, policy)
+        finally:
+            places.put(None)
 
     def jobs() -> Iterator[Callable[[], int]]:
         nonlocal total
         while True:
+            places.get()
             data = _read_full(stream, PIECE)
             if not data:
                 return
@@ -121,9 +134,10 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
                 raise exception.VolumeTooSmall(
                     source="the stream", size=limit,
                     needed=f"more than {limit}")
-            yield functools.partial(_put, write, offset, data, sector, policy)
+            yield functools.partial(put, offset, data)
 
-    with contextlib.closing(workers.in_order(jobs())) as results:
+    with contextlib.closing(workers.in_order(
+            jobs(), window=_AHEAD)) as results:
         for done in results:
             if report:
                 report(done, None)

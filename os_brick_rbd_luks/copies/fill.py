@@ -60,7 +60,7 @@ def fill_holes(store: base.Pool, name: str, passphrase: bytes,
                 reason="a raw copy of a clone with a header of its own is "
                        "never complete; flatten it first")
         header_io.refuse_watchers(image)
-        below = decryption.below(image, fetch)
+        below = decryption.below(image, header, fetch)
         with store.open(name) as other:
             view = guarding.over(decryption.open_view(
                 other, header, passphrase, below), other)

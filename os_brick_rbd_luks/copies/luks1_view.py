@@ -101,7 +101,8 @@ def opened(store: base.Pool, name: str, passphrase: bytes,
             key_bytes=len(opened_image.volume_key))
         offset = formatting.data_offset(image.stripe_period(), options)
         view = decryption.open_view(
-            image, header, passphrase, decryption.below(image, fetch))
+            image, header, passphrase,
+            decryption.below(image, header, fetch), opened_image)
         yield io.BufferedReader(
             _Luks1(view, passphrase, options, offset), _CHUNK)
 

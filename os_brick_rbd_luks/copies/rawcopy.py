@@ -42,7 +42,11 @@ def refuse_clone(image: base.Image) -> None:
     :raises OperationRefused: it is a clone with a header of its own. What is
         its parent's is plain text or has another key.
     """
-    if header_io.begins_as(header_io.read_start(image)) in (
+    _refuse_clone(image, header_io.read_start(image))
+
+
+def _refuse_clone(image: base.Image, start: bytes) -> None:
+    if header_io.begins_as(start) in (
             detect.Format.LUKS1_CLONE, detect.Format.LUKS2_CLONE):
         with exception.about(image.name):
             raise exception.OperationRefused(
@@ -79,8 +83,10 @@ def restore_volume(source: base.RBDImage, target: base.RBDImage,
     :raises VolumeTooSmall: the size is less; likewise
     :raises OperationRefused: see :func:`refuse_clone`; likewise
     """
-    refuse_clone(source)
-    header = header_io.read_header(source)
+    start = header_io.read_start(source)
+    _refuse_clone(source, start)
+    with exception.about(source.name):
+        header = header_io.parse(start, source.size())
     present = source.size() - header.data_offset
     if present > size:
         raise exception.VolumeTooSmall(source=source.name, size=size,

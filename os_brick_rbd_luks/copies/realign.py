@@ -52,7 +52,7 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
         :func:`~os_brick_rbd_luks.headers.formatting.refuse_striping`
     """
     with exception.about(volume.name):
-        header = header_io.read_header(volume.image)
+        header = volume.parsed()
         offset = _aligned(header, store.stripe_period(**image_options))
         if header.data_offset == offset:
             raise exception.OperationRefused(

@@ -49,6 +49,13 @@ class RawSource:
             header_io.refuse_watchers(image)
         self._start = header_io.read_start(image)
 
+    def parsed(self) -> header_io.Header:
+        """The header, of what was read when the source was opened.
+
+        :raises HeaderError: there is none, or none that we can use
+        """
+        return header_io.parse(self._start, self._raw_size)
+
     def verify(self) -> None:
         """Raise unless nobody could have written to it.
 
@@ -134,13 +141,14 @@ class VolumeSource(RawSource):
         self._passphrase = passphrase
         self._fetch = fetch
         self._keyslot = keyslot
-        self.header = self._header()
+        self._opened = self._unlocked()
+        self.header = self._opened.header if self._opened else None
         self.data_offset = self.header.data_offset if self.header else 0
         size = self._raw_size - self.data_offset
         self.size = size - (size % self.header.sector_size
                             if self.header else 0)
 
-    def _header(self) -> Optional[header_io.Header]:
+    def _unlocked(self) -> Optional[unlocking.Unlocked]:
         if header_io.begins_as(self._start) is detect.Format.NONE:
             if self._passphrase is not None:
                 raise exception.NotLuks()
@@ -149,11 +157,9 @@ class VolumeSource(RawSource):
             raise exception.InvalidParameter(
                 name="passphrase of the source", value="(none)",
                 reason=f"is needed, because {self.name} is encrypted")
-        header = header_io.parse(self._start, self._raw_size)
-        decryption.refuse_ignored(header, self._keyslot)
-        unlocking.unlock_header(self.image, header, self._passphrase,
-                                self._keyslot)
-        return header
+        decryption.refuse_ignored(self.parsed(), self._keyslot)
+        return unlocking.unlock_header(self.image, self.parsed(),
+                                       self._passphrase, self._keyslot)
 
     def extents(self) -> Iterator[Tuple[int, int]]:
         """Offset and length in the payload of what may have been written."""
@@ -174,9 +180,10 @@ class VolumeSource(RawSource):
             if self.header is None:
                 yield image
                 return
-            below = decryption.below(image, self._fetch)
+            below = decryption.below(image, self.header, self._fetch)
             yield decryption.open_view(
-                image, self.header, self._passphrase or b"", below)
+                image, self.header, self._passphrase or b"", below,
+                self._opened)
 
     @property
     def holes(self) -> zeros.Holes:
@@ -242,9 +249,8 @@ def opened_raw(store: base.Pool, name: str,
     with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
-        header = header_io.read_header(image)
         volume = RawSource(store, name, snapshot, image)
-        if header.clone:
+        if volume.parsed().clone:
             raise exception.OperationRefused(
                 reason="it is a clone with a header of its own, whose data "
                        "is in part its parent's; flatten it first, or copy "

@@ -66,6 +66,8 @@ class Target:
     policy: zeros.Policy
     #: whether others know its name, and may open it
     known: bool = False
+    #: what the passphrase has opened, None if nobody has tried
+    opened: Optional[unlocking.Unlocked] = None
 
     def block_options(self) -> base.BlockOptions:
         """How QEMU opens it, as plain text."""
@@ -80,7 +82,7 @@ class Target:
         """It as plain text, opened once more."""
         with self.store.open(self.name) as image:
             view = image if self.header is None else decryption.open_view(
-                image, self.header, self.passphrase, ())
+                image, self.header, self.passphrase, (), self.opened)
             yield guarding.over(view, image) if self.known else view
 
     def check_qemu(self) -> None:
@@ -200,7 +202,8 @@ def existing(store: base.Pool, name: str, source: Source,
         what was copied stays on it, for it may be his by now
     """
     with store.open(name) as image, exception.about(image.name):
-        header = unlocking.unlock(image, passphrase, keyslot).header
+        opened = unlocking.unlock(image, passphrase, keyslot)
+        header = opened.header
         decryption.refuse_ignored(header, keyslot)
         header_io.refuse_watchers(image)
         _refuse_layers(store, image, header)
@@ -218,7 +221,7 @@ def existing(store: base.Pool, name: str, source: Source,
             thick = thick or image.has_data(header.data_offset)
         with _emptied_again(store, name, image, header):
             target = _target(store, name, image, header, passphrase,
-                             source.holes, thick)
+                             source.holes, thick, opened)
             source.pour(dataclasses.replace(target, known=True), report)
             # Of a copy by QEMU, which has ended.
             if image.others():
@@ -229,9 +232,11 @@ def existing(store: base.Pool, name: str, source: Source,
 
 def _target(store: base.Pool, name: str, image: base.RBDImage,
             header: Optional[header_io.Header], passphrase: bytes,
-            source: zeros.Holes, thick: bool) -> Target:
+            source: zeros.Holes, thick: bool,
+            opened: Optional[unlocking.Unlocked] = None) -> Target:
     """An empty image as a target."""
-    target = Target(store, name, image, header, passphrase, zeros.WRITTEN)
+    target = Target(store, name, image, header, passphrase, zeros.WRITTEN,
+                    opened)
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     told = (header is not None and header.type == "luks2" and not thick
             and _tells_of_holes(image, header, target))
@@ -262,7 +267,7 @@ def _refuse_layers(store: base.Pool, image: base.RBDImage,
         raise exception.OperationRefused(
             reason="it is a clone with a header of its own, which has its "
                    "parent's data; flatten it first, or choose another one")
-    decryption.below(image, decryption.no_keys)
+    decryption.below(image, header, decryption.no_keys)
 
 
 def _empty(image: base.RBDImage, header: header_io.Header) -> None:

@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any, Callable, List, MutableMapping
+from typing import Any, Callable, List, MutableMapping, Optional, Tuple
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import plaintext
@@ -65,9 +66,10 @@ class Handle:
         """
         with self._lock:
             if self._wrapper not in _ATTACHED:
-                keys = threads.call(self._keys_below)
+                header, opened, keys = threads.call(
+                    self._prepare, passphrase, format_options)
                 _ATTACHED[self._wrapper] = threads.call(
-                    self._load, passphrase, format_options,
+                    self._load, passphrase, header, opened,
                     [*map(fetch, keys)])
 
     def detach(self) -> None:
@@ -87,14 +89,18 @@ class Handle:
         header = header_io.read_header(self._image)
         return self._image.size() - header.data_offset
 
-    def _keys_below(self) -> List[str]:
-        return preparing.keys_below(self._image)
+    def _prepare(self, passphrase: bytes,
+                 format_options: preparing.FormatOptions
+                 ) -> Tuple[Any, Optional[unlocking.Unlocked], List[str]]:
+        header, opened = preparing.opened(self._image, passphrase,
+                                          format_options)
+        return header, opened, preparing.keys_below(self._image, header)
 
-    def _load(self, passphrase: bytes,
-              format_options: preparing.FormatOptions,
+    def _load(self, passphrase: bytes, header: Any,
+              opened: Optional[unlocking.Unlocked],
               below: List[bytes]) -> Callable[[], None]:
-        header = preparing.header(self._image, passphrase, format_options)
-        view = decryption.open_view(self._image, header, passphrase, below)
+        view = decryption.open_view(self._image, header, passphrase, below,
+                                    opened)
         if isinstance(view, plaintext.Plaintext):
             return self._replace(view)
         # Not the wrapper: it would keep itself, and its image, for ever.

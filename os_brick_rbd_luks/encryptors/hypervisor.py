@@ -122,7 +122,7 @@ class Hypervisor:
     def _facts(image: rbd_image.RBDImage, usage: str, header: Any
                ) -> Tuple[attachment.Native, List[str]]:
         """The facts, and the ids of the keys of the secrets below."""
-        keys = preparing.keys_below(image)
+        keys = preparing.keys_below(image, header)
         facts = attaching.facts(image, header, usage, keys)
         return facts, keys[:len(facts.secrets) - 1]
 

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, List
+from typing import Any, Callable, List, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
@@ -39,12 +39,20 @@ FormatOptions = Callable[[], formatting.Options]
 
 def header(image: base.Image, passphrase: bytes,
            format_options: FormatOptions) -> Any:
+    """The header of an image; see :func:`opened`."""
+    return opened(image, passphrase, format_options)[0]
+
+
+def opened(image: base.Image, passphrase: bytes,
+           format_options: FormatOptions
+           ) -> Tuple[Any, Optional[unlocking.Unlocked]]:
     """The header of an image; a blank image gets one.
 
     As upstream's encryptors do for a new volume, but only for one that is
     provably blank: nothing was ever written to it.
 
     :param image: open for writing, or it will not be formatted
+    :returns: and what *passphrase* opens, if that is cheap to know
     :raises WrongPassphrase: it opens no keyslot, if that is cheap to know
     :raises OperationRefused: there is no header, but data
     :raises HeaderError: a header that we cannot use
@@ -52,21 +60,22 @@ def header(image: base.Image, passphrase: bytes,
     try:
         found = header_io.read_header(image)
     except exception.NotLuks:
-        return _format(image, passphrase, format_options)
-    if sum(slot.cost for slot in found.keyslots) <= CHEAP:
-        unlocking.unlock_header(image, found, passphrase)
-    return found
+        return _format(image, passphrase, format_options), None
+    if sum(slot.cost for slot in found.keyslots) > CHEAP:
+        return found, None
+    return found, unlocking.unlock_header(image, found, passphrase)
 
 
-def keys_below(image: base.RBDImage) -> List[str]:
+def keys_below(image: base.RBDImage, found: Any) -> List[str]:
     """Ids of the keys that librbd needs for the layers below a clone.
 
+    :param found: the image's header
     :raises OperationRefused: a key manager has not all of them, and nobody
         but librbd reads such a volume
     """
     keys = chain.needed(image)
     if chain.UNKNOWN in keys:
-        if decryption.lacks_keys(image, header_io.read_header(image)):
+        if decryption.lacks_keys(image, found):
             return []
         raise exception.OperationRefused(
             reason="it is a clone of a volume whose passphrase no key manager "

@@ -94,6 +94,18 @@ def read_header(image: base.Image, *, second_copy: bool = False,
                  second_copy=second_copy, backup=backup)
 
 
+@names_image
+def header_if_any(image: base.Image) -> Optional[Header]:
+    """The header of *image*, None if it is plain (see :func:`is_encrypted`).
+
+    :raises HeaderError: one that we cannot use
+    """
+    start = read_start(image)
+    if begins_as(start) is detect.Format.NONE:
+        return None
+    return parse(start, image.size())
+
+
 def is_encrypted(image: base.Image) -> bool:
     """Whether *image* has a header of any kind."""
     return begins_as(read_start(image)) is not detect.Format.NONE

@@ -137,15 +137,18 @@ def replace_all(image: base.Image, old_passphrase: bytes,
 
 
 @header_io.names_image
-def remove_others(image: base.Image, passphrase: bytes) -> Result:
+def remove_others(image: base.Image, passphrase: bytes,
+                  keyslot: Optional[int] = None) -> Result:
     """Remove all keyslots but the one that *passphrase* opens.
 
     With :func:`add` before, what :func:`replace_all` does in two steps:
     whoever stores the passphrase can change it between them.
 
-    :raises WrongPassphrase: *passphrase* opens none
+    :param keyslot: the one that it opens, if that is known: no other is tried
+    :raises WrongPassphrase: *passphrase* opens none, or not that one
+    :raises KeyslotNotFound: there is none of that number
     """
-    opened = unlocking.unlock(image, passphrase)
+    opened = unlocking.unlock(image, passphrase, keyslot)
     others = [slot.number for slot in opened.header.keyslots
               if slot.number != opened.keyslot]
     if others:

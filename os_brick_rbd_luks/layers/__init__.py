@@ -26,7 +26,7 @@ stands for a key manager, which a clone may need:
 
 >>> with store.open("old") as image:
 ...     header = header_io.read_header(image)
-...     below = decryption.below(image, decryption.no_keys)
+...     below = decryption.below(image, header, decryption.no_keys)
 ...     view = decryption.open_view(image, header, b"old passphrase", below)
 ...     view.write(0, b"data")
 ...     view.read(0, 4)

@@ -77,12 +77,13 @@ def lacks_keys(image: base.RBDImage, header: header_io.Header) -> bool:
             and chain.UNKNOWN in chain.needed(image))
 
 
-def below(image: base.RBDImage, fetch: Fetch) -> List[bytes]:
+def below(image: base.RBDImage, header: header_io.Header, fetch: Fetch
+          ) -> List[bytes]:
     """The passphrases of the layers below *image* that librbd asks for.
 
     None of them, if it lacks one and is not to read the image.
     """
-    if lacks_keys(image, header_io.read_header(image)):
+    if lacks_keys(image, header):
         return []
     return _passphrases(image, chain.needed(image), fetch)
 
@@ -133,11 +134,13 @@ def block_options(options: base.BlockOptions, image: base.RBDImage,
 
 
 def open_view(image: base.RBDImage, header: header_io.Header,
-              passphrase: bytes, passphrases_below: Sequence[bytes]
-              ) -> View:
+              passphrase: bytes, passphrases_below: Sequence[bytes],
+              opened: Optional[unlocking.Unlocked] = None) -> View:
     """Read and write a volume as plain text by *image* itself.
 
     Afterwards *image* is plain text, if librbd decrypts.
+
+    :param opened: what *passphrase* has opened, or Python opens it, too
     """
     reason = _librbd_reason(image, header)
     if reason is None and lacks_keys(image, header):
@@ -148,4 +151,4 @@ def open_view(image: base.RBDImage, header: header_io.Header,
     LOG.warning("%s: decrypted by Python, which is slow: %s", image.name,
                 reason)
     return plaintext.Plaintext(
-        image, unlocking.unlock_header(image, header, passphrase))
+        image, opened or unlocking.unlock_header(image, header, passphrase))

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import List
+from typing import List, Optional
 
 from oslo_utils import excutils
 
@@ -84,11 +84,11 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
         new = keys.passphrase(new_id)
         below = ([old_id, *copies] if layers.needs_old
                  else layers.present)
-        _add(volume, old, new)
+        keyslot = _add(volume, old, new)
         record.encryption_key_id = new_id
         record.save()
         stored = True
-        stale = _finish(volume, new, below)
+        stale = _finish(volume, new, keyslot, below)
     except BaseException:
         with excutils.save_and_reraise_exception():
             if not (in_place and stored):
@@ -152,28 +152,31 @@ def _layers(volume: encrypted.Volume) -> _Layers:
         with pool.open_snapshot(parent) as source, \
                 exception.about(volume.name):
             # Of a plain image, or of another volume key, it needs nothing.
-            if (not header_io.is_encrypted(source) or not header.same_volume(
-                    header_io.read_header(source))):
+            before = header_io.header_if_any(source)
+            if before is None or not header.same_volume(before):
                 return _Layers()
             return _Layers(True, chain.read(source))
 
 
 @threads.native
-def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> None:
+def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> Optional[int]:
     with volume.image() as image:
-        keyslots.add(image, old, new,
-                     iterations=opts.options().pbkdf2_iterations)
+        return keyslots.add(
+            image, old, new,
+            iterations=opts.options().pbkdf2_iterations).added
 
 
 @threads.native
-def _finish(volume: encrypted.Volume, new: bytes, below: List[str]
-            ) -> List[str]:
+def _finish(volume: encrypted.Volume, new: bytes, keyslot: Optional[int],
+            below: List[str]) -> List[str]:
     """Let nobody else's passphrase open the image.
 
+    :param keyslot: that was added for *new*, so that the others, which may
+        cost seconds, are not tried
     :returns: snapshots that the old one still opens, and the new one does not
     """
     with volume.pool() as pool, pool.open(volume.name) as image:
-        stale = keyslots.remove_others(image, new).stale_snapshots
+        stale = keyslots.remove_others(image, new, keyslot).stale_snapshots
         chain.write(image, below)
         parent = image.parent()
         if parent is not None:

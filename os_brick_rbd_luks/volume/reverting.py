@@ -53,16 +53,16 @@ def _header_unless_opened(volume: encrypted.Volume,
     name = volume.name
     with volume.pool() as pool:
         with pool.open(name, snapshot=snapshot) as image:
+            then = header_io.read_header(image)
             try:
-                unlocking.unlock(image, passphrase)
+                unlocking.unlock_header(image, then, passphrase)
                 return b""
             except exception.WrongPassphrase:
                 LOG.info("%s: the snapshot has another passphrase",
                          image.name)
-        with pool.open(name, read_only=True) as image, \
-                pool.open(name, snapshot=snapshot) as before:
+        with pool.open(name, read_only=True) as image:
             header = unlocking.unlock(image, passphrase).header
-            if not header.same_volume(header_io.read_header(before)):
+            if not header.same_volume(then):
                 raise exception.OperationRefused(
                     reason="it was encrypted with another volume key since "
                            "the snapshot; make a new volume of the snapshot")

@@ -152,7 +152,7 @@ class DriverTestCase(volumes.VolumeTestCase):
                     image, header, passphrase))
                 return
             image.load_encryption(header.type, passphrase, *decryption.below(
-                image, self.keys.passphrase))
+                image, header, self.keys.passphrase))
             yield image
 
     def write(self, volume, written):

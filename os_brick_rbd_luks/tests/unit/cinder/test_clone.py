@@ -19,6 +19,7 @@ import ddt
 
 from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.contracts import cinder_clone as contract
+from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 
@@ -51,6 +52,23 @@ class CloneTest(CloneTestCase):
     @ddt.data(*base.PROVIDERS)
     def test_own_key(self, provider):
         self.check_clone(provider)
+
+    @ddt.data("luks", "luks2")
+    def test_cost(self, provider):
+        """The old passphrase opens it, and then the new one has to.
+
+        Two keyslots' digests are compared when they open, and once more that
+        of the key that is put into the new one. Each step reads the header of
+        the image that it opens; a step is what may be interrupted.
+        """
+        source = self.filled(provider)
+        clone = self.new_clone(source)
+        with costs.Costs() as found:
+            self.driver.create_cloned_volume(clone, source)
+        self.assertEqual({"open": 2, "seal": 1, "verify": 3},
+                         {name: count for name, count in found.counts.items()
+                          if name != "read_start"})
+        self.assertLessEqual(found.counts["read_start"], 6)
 
     def test_plain(self):
         source = self.create(None)

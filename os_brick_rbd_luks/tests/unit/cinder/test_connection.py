@@ -25,6 +25,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
+from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
@@ -224,6 +225,19 @@ class RevertTest(base.DriverTestCase):
         self.revert(volume, snapshot)
         self.check(volume)
         self.assert_keys(volume)
+
+    @ddt.data(("luks", False, {"open": 1, "verify": 1, "read_start": 1}),
+              # The snapshot's passphrase is another: both are tried, and the
+              # header is put back.
+              ("luks", True, {"open": 2, "verify": 2, "read_start": 4}))
+    @ddt.unpack
+    def test_cost(self, provider, rekeyed, expected):
+        volume, snapshot = self.changed(provider)
+        if rekeyed:
+            self.rekey(volume)
+        with costs.Costs() as found:
+            self.revert(volume, snapshot)
+        self.assertEqual(expected, found.counts)
 
     def test_after_the_volume_key_was_changed(self):
         volume, snapshot = self.changed("luks")

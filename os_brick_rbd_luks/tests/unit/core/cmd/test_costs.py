@@ -24,8 +24,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.luks import digests
-from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -40,7 +39,6 @@ class CostTest(base.CommandTestCase):
         super().setUp()
         self.old = ("--passphrase-file", self.file(base.OLD, "old"))
         self.new = ("--new-passphrase-file", self.file(base.NEW, "new"))
-        self.counts = {}
 
     def volume(self, kind, *others):
         creating.create(self.pool, "v", units.MIB, base.OLD, FORMATS[kind])
@@ -50,24 +48,9 @@ class CostTest(base.CommandTestCase):
 
     def cost(self, *argv):
         """Count what a command does."""
-        for owner, name in ((keymaterial.Parameters, "open"),
-                            (keymaterial.Parameters, "seal"),
-                            (digests, "verify"), (header_io, "read_start")):
-            self.count(owner, name)
-        self.json(*argv)
-        return {name: count for name, count in self.counts.items() if count}
-
-    def count(self, owner, name):
-        original, self.counts[name] = getattr(owner, name), 0
-
-        def counted(*args, **kwargs):
-            self.counts[name] += 1
-            return original(*args, **kwargs)
-
-        module = getattr(owner, "__module__", owner.__name__)
-        path = owner.__name__ if module == owner.__name__ else (
-            f"{module}.{owner.__name__}")
-        self.patch(f"{path}.{name}", counted)
+        with costs.Costs() as found:
+            self.json(*argv)
+        return found.counts
 
     @ddt.data("luks1", "luks2")
     def test_rekey(self, kind):

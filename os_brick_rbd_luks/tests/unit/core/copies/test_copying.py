@@ -362,6 +362,23 @@ class CopyInTest(CopyingTestCase):
         thread.join()
         self.assertEqual([workers.WINDOW], seen)
 
+    def test_slow_piece(self):
+        """Others are read and written meanwhile, and none is kept."""
+        go, done = threading.Event(), []
+
+        def write(offset, data):
+            if not offset:
+                self.assertTrue(go.wait(20))
+            done.append(offset)
+            if len(done) == 2 * workers.WINDOW:
+                go.set()
+
+        size = 3 * workers.WINDOW * PIECE
+        self.assertEqual(size, copying.copy_in(
+            Stream(b"x" * size, [PIECE]), write, size, 8,
+            policy=zeros.WRITTEN))
+        self.assertNotIn(0, done[:2 * workers.WINDOW])
+
     def test_stream_fails(self):
         class Broken(Stream):
             def read(self, length=-1):

@@ -23,6 +23,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -351,6 +352,23 @@ class KeepOnlyTest(KeyslotsTestCase):
                          keyslots.remove_others(image, base.NEW))
         self.assertEqual([2], numbers(image))
         self.assertTrue(self.opens(image, base.NEW))
+
+    def test_known_keyslot(self):
+        """No other one is tried, which may cost seconds."""
+        image = self.make_volume(base.OLD, base.OTHER, base.NEW)
+        with costs.Costs() as found:
+            keyslots.remove_others(image, base.NEW, 2)
+        self.assertEqual({"open": 1, "verify": 1, "read_start": 1},
+                         found.counts)
+        self.assertEqual([2], numbers(image))
+
+    @ddt.data((1, exception.WrongPassphrase), (3, exception.KeyslotNotFound))
+    @ddt.unpack
+    def test_not_the_known_keyslot(self, keyslot, expected):
+        image = self.make_volume(base.OLD, base.OTHER, base.NEW)
+        self.assert_untouched(
+            image, lambda: keyslots.remove_others(image, base.NEW, keyslot),
+            expected)
 
     def test_alone_already(self):
         image = self.make_volume()

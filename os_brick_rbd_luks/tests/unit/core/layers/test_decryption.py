@@ -231,7 +231,8 @@ class ChainTest(DecryptionTestCase):
         self.store.release = release
         self.assertIs(lacks, decryption.lacks_keys(image, header))
         if lacks:
-            self.assertEqual([], decryption.below(image, decryption.no_keys))
+            self.assertEqual([], decryption.below(
+                image, header, decryption.no_keys))
             self.assertEqual("luks", self.find(image, header)["driver"])
             view = decryption.open_view(image, header, base.NEW, ())
             self.assertIsInstance(view, plaintext.Plaintext)
@@ -251,9 +252,10 @@ class ChainTest(DecryptionTestCase):
     def test_handle(self):
         image, header = self.clone(own=True)
         self.store.release = 16
-        self.assertEqual([], decryption.below(image, None))
+        self.assertEqual([], decryption.below(image, header, None))
         self.store.release = 18
-        below = decryption.below(image, {"key-1": base.OLD}.__getitem__)
+        below = decryption.below(image, header,
+                                 {"key-1": base.OLD}.__getitem__)
         self.assertEqual([base.OLD], below)
         view = decryption.open_view(image, header, base.NEW, below)
         self.assertEqual(bytes(10), view.read(0, 10))

@@ -26,6 +26,7 @@ from os_brick_rbd_luks.encryptors import handle as handles
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
@@ -298,6 +299,15 @@ class CbcTest(Both, HandleTestCase):
 
     volume = {"options": base.CBC}
 
+    def test_cost(self):
+        """One look at the header, and one derivation."""
+        self.make(**self.volume)
+        with costs.Costs() as found:
+            self.attach()
+            self.assertTrue(self.is_plain())
+        self.assertEqual({"open": 1, "verify": 1, "read_start": 1},
+                         found.counts)
+
     def test_python_does_it_and_says_so(self):
         self.make(**self.volume)
         self.attach()
@@ -444,5 +454,5 @@ class PrepareTest(HandleTestCase):
         self.extend()
         self.detach()
         self.assertEqual(4, len(calls), calls)
-        self.assertEqual(["_keys_below", "_load", "_size"], calls[:3])
+        self.assertEqual(["_prepare", "_load", "_size"], calls[:3])
         self.assertIn("reopen", calls[3])

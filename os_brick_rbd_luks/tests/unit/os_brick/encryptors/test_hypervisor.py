@@ -25,6 +25,7 @@ from os_brick_rbd_luks.encryptors import luks
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import keymanager
@@ -46,6 +47,14 @@ class AttachTest(base.HypervisorTestCase):
         kept, = self.daemon.secrets.values()
         self.assertEqual((base.VOLUME, base.HEX, True, True), (
             kept.usage, kept.value, kept.ephemeral, kept.private))
+
+    def test_cost(self):
+        """One look at the header, and one derivation."""
+        self.make_volume()
+        with costs.Costs() as found:
+            self.attach()
+        self.assertEqual({"open": 1, "verify": 1, "read_start": 1},
+                         found.counts)
 
     def test_connection_survives_json_and_has_no_secret(self):
         self.make_volume()

@@ -20,6 +20,7 @@ import fixtures
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import chain
@@ -134,16 +135,19 @@ class KeysBelowTest(clones.CloneTestCase):
     def test_of_a_key_manager(self, release, expected):
         image = self.clone("luks2", "one", "two")
         self.store.release = release
-        self.assertEqual(expected, preparing.keys_below(image))
+        self.assertEqual(expected, preparing.keys_below(
+            image, header_io.read_header(image)))
 
     @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
     def test_luks2_needs_them_all(self, keys):
         image = self.clone("luks2", *keys)
         error = self.assertRaises(exception.OperationRefused,
-                                  preparing.keys_below, image)
+                                  preparing.keys_below, image,
+                                  header_io.read_header(image))
         self.assertIn("flatten", str(error))
 
     @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
     def test_luks1_has_readers_that_need_none(self, keys):
+        image = self.clone("luks1", *keys)
         self.assertEqual([], preparing.keys_below(
-            self.clone("luks1", *keys)))
+            image, header_io.read_header(image)))
