@@ -30,7 +30,9 @@ their watch, ``close`` waits for one itself.
 
 from __future__ import annotations
 
-from typing import Optional, TYPE_CHECKING
+import functools
+import itertools
+from typing import List, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.image import librbd
 
@@ -46,16 +48,23 @@ def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
     :raises rbd.Error: it cannot be opened
     :raises rados.Error: the connection is of no use
     """
-    image = librbd.bindings().Image(ioctx, name, snapshot=snapshot,
-                                    read_only=read_only)
-    if read_only:
-        try:
+    opened: List[rbd.Image] = []
+    try:
+        # One call of C: no signal's handler comes between the open and the
+        # list, so that an image is either not open, or closed below.
+        opened.extend(itertools.starmap(functools.partial(
+            librbd.bindings().Image, ioctx, name, snapshot=snapshot,
+            read_only=read_only), ((),)))
+        image, = opened
+        if read_only:
             _settle(ioctx, image)
-        except BaseException:
-            # To close it after the connection would be worse.
+        return image
+    except BaseException:
+        # To close it after the connection would be worse; and as long as it
+        # is open, it cannot be removed.
+        for image in opened:
             image.close()
-            raise
-    return image
+        raise
 
 
 def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:

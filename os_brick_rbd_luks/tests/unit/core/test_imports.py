@@ -72,14 +72,15 @@ ALLOWED = {
     "luks.luks1": ("luks",),
     "luks.luks2": ("luks",),
     "image": ("image",),
-    "headers": ("luks", "image.base", "headers"),
+    "headers": ("luks", "image.base", "image.partial", "headers"),
     "layers": ("luks", "image.base", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what
     # an image has to say in it is a step, so that no edge says it by itself.
     "layers.attaching": ("image.base", "headers", "layers", "attachment"),
     "copies": ("luks", "image.base", "image.native_threads", "image.partial",
                "headers", "layers", "copies"),
-    "clones": ("luks", "image.base", "headers", "layers", "clones"),
+    "clones": ("luks", "image.base", "image.partial", "headers", "layers",
+               "clones"),
     "encryptors": ("encryptors", "attachment", *STEPS, "image", "services",
                    "libvirt.secrets"),
     "connectors": ("connectors", "attachment", *STEPS, "image", "services"),
