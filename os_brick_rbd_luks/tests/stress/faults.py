@@ -20,11 +20,6 @@ from __future__ import annotations
 from typing import Dict, FrozenSet
 
 KNOWN: Dict[str, str] = {
-    "half-made-name":
-        "killed while librbd creates or clones, an image keeps its final "
-        "name, unformatted, with its source's passphrases, or without the "
-        "note of which keys its layers need; the walk takes that for not "
-        "made and removes it",
     "passphrase-twice":
         "a passphrase in two keyslots survives a re-key in the second one; "
         "the walk adds none that opens the volume already",
@@ -32,9 +27,6 @@ KNOWN: Dict[str, str] = {
         "a flatten with the encryption loaded writes the header it began "
         "with over that of a re-key meanwhile; the walk re-keys nothing "
         "that is being flattened",
-    "two-imports":
-        "two imports of one name can publish a mixture; the walk runs one "
-        "at a time",
 }
 
 
