@@ -27,6 +27,6 @@ For instance:
 >>> with store.open("clone") as clone:
 ...     clone.parent() == parent, unlocking.unlock(
 ...         clone, b"new passphrase").keyslot
-(True, 1)
+(True, 0)
 >>> cloning.remove(store, "clone")
 """

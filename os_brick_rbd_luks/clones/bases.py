@@ -36,6 +36,9 @@ LOG = logging.getLogger(__name__)
 NOTE = "rbd_luks.base"
 SNAPSHOT = "base"
 
+#: Of their names.
+PREFIX = "rbd-luks-base."
+
 _MIB = 1024 * 1024
 
 
@@ -49,7 +52,7 @@ def name_of(parent: base.Parent, identity: str, padding: int) -> str:
     """
     place = "/".join((parent.pool, parent.namespace, identity))
     digest = hashlib.sha256(place.encode()).hexdigest()[:12]
-    return (f"rbd-luks-base.{parent.image}.{parent.snapshot}."
+    return (f"{PREFIX}{parent.image}.{parent.snapshot}."
             f"{padding // _MIB}M.{digest}")
 
 
@@ -65,18 +68,19 @@ def provide(store: base.Pool, parent: base.Parent,
     with store.open_snapshot(parent) as image:
         name = name_of(parent, image.identity(), padding)
         size = image.size() + padding
-    base_of, made = store.parent(name, SNAPSHOT), False
+    base_of = store.parent(name, SNAPSHOT)
+    store.made.pop(name, None)
     try:
         try:
             image = store.clone(parent, name)
-            made = True
             LOG.info("%s: padded base made of %s", image.name, parent)
         except exception.ImageExists:
             image = store.open(name)
         with image:
             _complete(image, size)
     except BaseException:
-        if made and not _quietly_released(store, base_of):
+        if name in store.made and not _quietly_released(store, base_of):
+            # Not by partial.discard: another client may be completing it.
             base.remove_quietly(store, name)
         raise
     return base_of
@@ -115,6 +119,26 @@ def _may_be(store: base.Pool, parent: base.Parent) -> bool:
 def _is_one(image: base.RBDImage) -> bool:
     # A clone of a base has a copy of its note.
     return image.note(NOTE) == image.identity()
+
+
+def release_unused(store: base.Pool, image: base.RBDImage, snapshot: str
+                   ) -> None:
+    """Remove the bases of a snapshot that have no clone.
+
+    Also such as a killed run left half-made.
+
+    :param store: where they are
+    :param image: that the snapshot is of
+    """
+    for found in image.clones(snapshot):
+        base_of = store.parent(found.image, SNAPSHOT)
+        if (found[:2] != base_of[:2] or not found.image.startswith(PREFIX)
+                or store.makers(found.image) or release(store, base_of)):
+            continue
+        # Refused if it has snapshots, so that it is of use.
+        with contextlib.suppress(exception.ImageNotFound,
+                                 exception.ImageLocked):
+            store.remove(found.image)
 
 
 def release(store: base.Pool, parent: Optional[base.Parent]) -> bool:

@@ -31,6 +31,7 @@ import contextlib
 import logging
 from typing import Iterator, Optional
 
+from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 
@@ -45,15 +46,19 @@ KEPT = ".deleted"
 
 
 @contextlib.contextmanager
-def taken(source: base.Pool, image: str, name: str
+def taken(source: base.Pool, image: str, name: str, *,
+          store: Optional[base.Pool] = None, restart: bool = False
           ) -> Iterator[base.Parent]:
     """A snapshot of *image*, to make its clone *name* of.
 
     At the end it stays if it has a clone. It has none if that failed, or was
     flattened: then it is removed.
 
-    :param source: where the image is; the clone may get elsewhere
+    :param source: where the image is
+    :param store: where the clone will be, if it is elsewhere
+    :param restart: remove one without a clone, as an interrupted run leaves
     :raises ImageExists: there is such a snapshot, of an earlier clone
+    :raises HalfMade: there is one without a clone, and not *restart*
     :raises ImageNotFound: there is no such image
     """
     parent = source.parent(image, name + SUFFIX)
@@ -62,8 +67,7 @@ def taken(source: base.Pool, image: str, name: str
         with source.open_source(parent) as opened, \
                 exception.about(opened.name):
             if parent.snapshot in opened.snapshots():
-                raise exception.ImageExists(
-                    what=f"snapshot {parent}, made for a clone of that name,")
+                _clear(opened, parent, store or source, restart)
             # As of here: a signal may come when the work is done already.
             ours = True
             try:
@@ -77,6 +81,22 @@ def taken(source: base.Pool, image: str, name: str
     finally:
         if ours:
             _release_quietly(source, parent, name)
+
+
+def _clear(opened: base.RBDImage, parent: base.Parent, store: base.Pool,
+           restart: bool) -> None:
+    exists = exception.ImageExists(
+        what=f"snapshot {parent}, made for a clone of that name,")
+    if any(not found.image.startswith(bases.PREFIX)
+           for found in opened.clones(parent.snapshot)):
+        raise exists
+    if not restart:
+        raise exception.HalfMade(partial=f"snapshot {parent}")
+    bases.release_unused(store, opened, parent.snapshot)
+    if opened.children(parent.snapshot):
+        raise exists
+    LOG.info("%s: removing what an interrupted run left", parent)
+    opened.remove_snapshot(parent.snapshot)
 
 
 def _release_quietly(source: base.Pool, parent: base.Parent,

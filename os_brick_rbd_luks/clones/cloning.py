@@ -37,6 +37,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import holes
@@ -50,7 +51,8 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
             key_id: Optional[str] = None,
             options: formatting.Options = formatting.Options(),
             fetch: decryption.Fetch = decryption.no_keys,
-            old_keyslot: Optional[int] = None) -> header_io.Header:
+            old_keyslot: Optional[int] = None,
+            restart: bool = False) -> header_io.Header:
     """Clone an encrypted snapshot, and let only *new_passphrase* open it.
 
     :param store: where the clone is made
@@ -63,12 +65,14 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     :param old_keyslot: the only one to try *old_passphrase* on
     :param fetch: called for the keys of the layers below a source that is a
         clone with a header of its own, to flatten
+    :param restart: see :func:`clear`
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
     :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
         the source is a clone of LUKS2, before Ceph 18, and is not flattened
     """
+    clear(store, name, restart=restart)
     layers = []
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, old_passphrase, old_keyslot)
@@ -86,12 +90,13 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
         # The clone has the source's header, which is opened already.
-        header = keyslots.replace_all(
-            image, old_passphrase, new_passphrase, opened=opened,
-            iterations=options.iterations, argon2=options.argon2)
+        header = keyslots.replace_all_in_new(
+            image, opened, new_passphrase, iterations=options.iterations,
+            argon2=options.argon2)
         if flatten and layers:
             # As it is, what is below is of another volume key, or plain.
-            flattening.encrypting(store, name, new_passphrase, layers)
+            flattening.encrypting(store, store.partial_name(name),
+                                  new_passphrase, layers)
         elif flatten:
             image.flatten()
         else:
@@ -120,7 +125,8 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                old_passphrase: Optional[bytes] = None,
                size: Optional[int] = None,
                key_id: Optional[str] = None,
-               old_keyslot: Optional[int] = None) -> header_io.Header:
+               old_keyslot: Optional[int] = None,
+               restart: bool = False) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
 
     :param options: of the clone's header
@@ -128,6 +134,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     :param size: see :func:`rekeyed`
     :param key_id: see :func:`rekeyed`
     :param old_keyslot: see :func:`rekeyed`
+    :param restart: see :func:`clear`
     :raises UnsupportedCeph: librbd here is older than Ceph 18
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: the source is encrypted, and no passphrase of
@@ -135,6 +142,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     """
     formatting.check(new_passphrase, options)
     store.librbd.require_layers("a clone with a header of its own")
+    clear(store, name, restart=restart)
     keys = []
     with store.open_snapshot(parent) as source:
         header = header_io.header_if_any(source)
@@ -199,20 +207,29 @@ def _wanted(decrypted: int, size: Optional[int], sector: int) -> int:
 @contextlib.contextmanager
 def _made(store: base.Pool, parent: base.Parent, name: str
           ) -> Iterator[base.RBDImage]:
-    """A new clone, which is removed again if anything fails."""
-    with exception.about(f"clone {name}"):
-        image = store.clone(parent, name)
-        try:
-            with image:
-                # librbd copies the parent's metadata.
-                for note in (bases.NOTE, chain.NOTE):
-                    image.set_note(note, None)
-                holes.keep(image)
-                yield image
-        except BaseException:
-            LOG.debug("%s: removing the half-made clone", image.name)
-            base.remove_quietly(store, name)
-            raise
+    """A new clone; it gets its name when it is complete."""
+    with exception.about(f"clone {name}"), partial.new(
+            store, name, lambda half: store.clone(parent, half)) as image:
+        # librbd copies the parent's metadata.
+        for note in (bases.NOTE, chain.NOTE):
+            image.set_note(note, None)
+        holes.keep(image)
+        yield image
+
+
+def clear(store: base.Pool, name: str, *, restart: bool) -> None:
+    """Refuse what an interrupted run left of a clone, or remove that.
+
+    With its padded base and the snapshot that was taken for it. To be called
+    before that snapshot is taken again.
+
+    :param name: of the clone that is to be made
+    :param restart: remove it
+    :raises ImageExists: there is an image *name*
+    :raises HalfMade: there is something, and not *restart*
+    :raises ImageLocked: another run is at it
+    """
+    partial.clear(store, name, restart=restart, remove=remove)
 
 
 def remove(store: base.Pool, name: str) -> None:
@@ -221,6 +238,7 @@ def remove(store: base.Pool, name: str) -> None:
     That is its padded base, if no other clone has it, and the snapshot that
     was taken to make this clone, if nothing else was made of it.
 
+    :param name: also one that a half-made clone has
     :raises ImageLocked: it is open, or has snapshots or clones
     """
     with store.open(name, read_only=True) as image:
@@ -228,4 +246,4 @@ def remove(store: base.Pool, name: str) -> None:
     source = bases.below(store, parent)
     store.remove(name)
     bases.release(store, parent)
-    clone_snapshot.release(store, source, name)
+    clone_snapshot.release(store, source, partial.final_name(name))

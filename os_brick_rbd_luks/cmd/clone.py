@@ -61,6 +61,7 @@ class Clone(command.ShowOne):
             "--flatten", action="store_true",
             help="with --own-key: copy all data, so that librbd never needs "
                  "the source's passphrase")
+        copy_options.add_force(parser, "")
         format_options.add(parser)
         passphrase_options.add_options(parser, present=True)
         passphrase_options.add_options(parser, new=True)
@@ -96,29 +97,38 @@ class Clone(command.ShowOne):
                 args, passphrases.is_random_key(new=True))
             common = {"size": args.size, "key_id": args.key_id,
                       "old_keyslot": args.present_keyslot}
-            with _parent(pool, source.name, snapshot,
-                         args.target.name) as parent:
-                if args.own_header:
-                    cloning.own_header(
-                        store, parent, args.target.name, new_passphrase,
-                        options, old_passphrase=old_passphrase or None,
-                        **common)
-                else:
-                    cloning.rekeyed(
-                        store, parent, args.target.name, old_passphrase,
-                        new_passphrase, flatten=args.flatten, options=options,
-                        fetch=copy_options.fetch(args), **common)
+
+            def clone(restart: bool) -> None:
+                # Also the snapshot that was taken for it.
+                cloning.clear(store, args.target.name, restart=restart)
+                with _parent(pool, source.name, snapshot, args.target.name,
+                             store, restart) as parent:
+                    if args.own_header:
+                        cloning.own_header(
+                            store, parent, args.target.name, new_passphrase,
+                            options, old_passphrase=old_passphrase or None,
+                            **common)
+                    else:
+                        cloning.rekeyed(
+                            store, parent, args.target.name, old_passphrase,
+                            new_passphrase, flatten=args.flatten,
+                            options=options, fetch=copy_options.fetch(args),
+                            **common)
+
+            copy_options.offering(clone, args.force)
             with store.open(args.target.name, read_only=True) as image:
                 facts = describe.describe_image(image)
         return rows.summary(facts)
 
 
 def _parent(pool: base.Pool, image: str, snapshot: Optional[str],
-            name: str) -> ContextManager[base.Parent]:
+            name: str, store: base.Pool, restart: bool
+            ) -> ContextManager[base.Parent]:
     """What clone *name* is made of: a snapshot, or one that is taken now."""
     from os_brick_rbd_luks.clones import clone_snapshot
     if snapshot is None:
-        return clone_snapshot.taken(pool, image, name)
+        return clone_snapshot.taken(pool, image, name, store=store,
+                                    restart=restart)
     return contextlib.nullcontext(pool.parent(image, snapshot))
 
 

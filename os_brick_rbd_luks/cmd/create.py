@@ -20,6 +20,7 @@ from typing import Any
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import confirming
+from os_brick_rbd_luks.cmd import copy_options
 from os_brick_rbd_luks.cmd import format_options
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
@@ -36,6 +37,7 @@ class Create(command.ShowOne):
             "--size", required=True, type=command.size, metavar="SIZE",
             help="decrypted size, as in 10G or 512M (powers of 1024)")
         format_options.add_data_pool(parser)
+        copy_options.add_force(parser, "")
         format_options.add(parser)
         passphrase_options.add_options(parser)
         return parser
@@ -54,9 +56,10 @@ class Create(command.ShowOne):
         options = format_options.chosen(
             args, passphrases.is_random_key())
         with self.store(args) as store:
-            header = creating.create(store, args.target.name, args.size,
-                                     passphrase, options,
-                                     **format_options.image_options(args))
+            header = copy_options.offering(lambda restart: creating.create(
+                store, args.target.name, args.size, passphrase, options,
+                restart=restart, **format_options.image_options(args)),
+                args.force)
         return rows.summary(describe.describe(
             header, args.size + header.data_offset))
 

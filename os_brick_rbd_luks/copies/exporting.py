@@ -25,11 +25,12 @@ from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import partial
 
 LOG = logging.getLogger(__name__)
 
 #: Of the names of files that are being written.
-SUFFIX = ".rbd-luks-partial"
+SUFFIX = partial.SUFFIX
 
 
 def to_file(volume: sources.RawSource, path: str, *,
@@ -95,46 +96,46 @@ def _write_raw(read: copying.Read, size: int,
 def _new_file(path: str, force: bool) -> Iterator[str]:
     """An empty file beside *path* that becomes it at the end."""
     path = os.path.abspath(path)
-    partial = path + SUFFIX
+    half = path + SUFFIX
     with _translated(path):
         if os.path.isdir(path) or os.path.lexists(path) and not force:
             raise exception.ImageExists(what=f"file {path}")
-        if os.path.lexists(partial):
-            _refuse_running(partial)
+        if os.path.lexists(half):
+            _refuse_running(half)
             if not force:
-                raise exception.HalfMade(partial=f"file {partial}")
-            os.unlink(partial)
-        descriptor = os.open(partial, os.O_CREAT | os.O_EXCL | os.O_RDWR,
+                raise exception.HalfMade(partial=f"file {half}")
+            os.unlink(half)
+        descriptor = os.open(half, os.O_CREAT | os.O_EXCL | os.O_RDWR,
                              0o600)
     try:
         # Tells other runs that this one lives.
         with _translated(path):
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield partial
+        yield half
         with _translated(path):
             os.fsync(descriptor)
-            os.replace(partial, path)
+            os.replace(half, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
+            os.unlink(half)
         raise
     finally:
         os.close(descriptor)
 
 
-def _refuse_running(partial: str) -> None:
+def _refuse_running(half: str) -> None:
     """Raise if the run that makes a file is not dead.
 
     :raises ImageLocked: it lives
     """
-    if not os.path.isfile(partial):
+    if not os.path.isfile(half):
         return
-    with open(partial, "rb") as stream:
+    with open(half, "rb") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             raise exception.ImageLocked(
-                holders=f"another run, which writes {partial}") from None
+                holders=f"another run, which writes {half}") from None
 
 
 @contextlib.contextmanager

@@ -63,12 +63,9 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
         size = volume.size - header.data_offset
         areas = header_backup.read_areas(volume.image, header)
 
-    def make(partial_name: str) -> None:
-        partial.create(store, partial_name, offset + size, **image_options)
-
-    with partial.new(store, name, make, restart=restart) as partial_name, \
-            store.open(partial_name) as image, exception.about(
-            f"{store.name}/{name}"):
+    with partial.new(store, name, lambda half: store.create(
+            half, offset + size, **image_options), restart=restart
+            ) as image, exception.about(f"{store.name}/{name}"):
         begin = header.data_offset
         # A pool may have defaults of its own for the striping.
         formatting.refuse_striping(image, header.type)
@@ -88,7 +85,7 @@ def realign(volume: sources.RawSource, store: base.Pool, name: str, *,
              if at + length > begin), policy=zeros.of_cipher_text(
                 header, begin, noted=noted), report=report)
         # Without a header it is no volume, so that comes last.
-        header_io.apply(image, header_backup.plan_over_nothing(
+        header_io.write_new(image, header_backup.plan_over_nothing(
             moved, areas, bytes(detect.START)))
         volume.verify()
     LOG.info("%s: copied to %s/%s with the payload at %d bytes", volume.name,

@@ -143,22 +143,17 @@ def new(store: base.Pool, name: str, source: Source,
     """
     wanted = _wanted(source, encryption, size)
     made: Optional[header_io.Header] = None
-
-    def make(partial_name: str) -> None:
-        nonlocal made
-        if encryption:
-            made = creating.create(
-                store, partial_name, wanted, encryption.passphrase,
-                encryption.options, **image_options)
-        else:
-            partial.create(store, partial_name, wanted, **image_options)
-
-    # It is kept open: a watcher tells other runs that this one lives.
-    with partial.new(store, name, make, restart=restart) as partial_name, \
-            store.open(partial_name) as image, \
+    size = wanted if encryption is None else creating.image_size(
+        store, wanted, encryption.passphrase, encryption.options,
+        **image_options)
+    with partial.new(store, name, lambda half: store.create(
+            half, size, **image_options), restart=restart) as image, \
             exception.about(f"{store.name}/{name}"):
+        if encryption:
+            made = creating.format_new(image, wanted, encryption.passphrase,
+                                       encryption.options)
         target = _target(
-            store, partial_name, image, made,
+            store, store.partial_name(name), image, made,
             encryption.passphrase if encryption else b"", source.holes, thick)
         if cipher_text:
             target = dataclasses.replace(

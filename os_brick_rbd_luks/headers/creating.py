@@ -14,49 +14,54 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-
-LOG = logging.getLogger(__name__)
+from os_brick_rbd_luks.image import partial
 
 
 def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
-           options: formatting.Options = formatting.Options(),
-           **image_options: Any) -> header_io.Header:
+           options: formatting.Options = formatting.Options(), *,
+           restart: bool = False, **image_options: Any) -> header_io.Header:
     """Create image *name* and format it; it is complete or not there.
 
     :param size: decrypted size in bytes, a multiple of the sector size (512
         in LUKS1); the image is that plus the data offset
+    :param restart: see :func:`~os_brick_rbd_luks.image.partial.new`
     :param image_options: for the store: object size, features, ...
     :raises InvalidParameter: *size* is not as said, or see
         :func:`~os_brick_rbd_luks.headers.formatting.check`
     :raises ImageExists: there is an image of that name, which stays as it is
+    :raises HalfMade: an interrupted run left something, and not *restart*
+    """
+    needed = image_size(store, size, passphrase, options, **image_options)
+    with partial.new(store, name, lambda half: store.create(
+            half, needed, **image_options), restart=restart) as image:
+        return format_new(image, size, passphrase, options)
+
+
+def image_size(store: base.ImageStore, size: int, passphrase: bytes,
+               options: formatting.Options, **image_options: Any) -> int:
+    """Bytes of an image whose decrypted size is *size*.
+
+    :raises InvalidParameter: see :func:`create`
     """
     formatting.check(passphrase, options)
     formatting.check_size(size, formatting.sector_size(options))
-    offset = formatting.data_offset(store.stripe_period(**image_options),
-                                    options)
-    created = False
-    try:
-        with store.create(name, size + offset, **image_options) as image:
-            created = True
-            # A pool may have defaults of its own for the striping.
-            actual = formatting.data_offset(image.stripe_period(), options)
-            if actual != offset:
-                image.resize(size + actual)
-            return formatting.format_new(image, passphrase, options)
-    except exception.HeaderChanged:
-        # Nothing of ours is on it, but something of somebody else's.
-        LOG.warning("%s: another client wrote to the new image, so it stays",
-                    name)
-        raise
-    except BaseException:
-        if created:
-            LOG.debug("%s: formatting failed, removing the new image", name)
-            base.remove_quietly(store, name)
-        raise
+    return size + formatting.data_offset(
+        store.stripe_period(**image_options), options)
+
+
+def format_new(image: base.Image, size: int, passphrase: bytes,
+               options: formatting.Options) -> header_io.Header:
+    """Format an image of :func:`image_size` that was just created.
+
+    :param size: decrypted size in bytes
+    """
+    # A pool may have defaults of its own for the striping.
+    needed = size + formatting.data_offset(image.stripe_period(), options)
+    if image.size() != needed:
+        image.resize(needed)
+    return formatting.format_new(image, passphrase, options)

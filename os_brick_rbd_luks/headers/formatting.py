@@ -126,11 +126,15 @@ def format_new(image: base.Image, passphrase: bytes,
                options: Options = Options()) -> header_io.Header:
     """Do as :func:`format_image` to an image that was just created.
 
-    It has no data to be looked for, which takes as long as it is large.
+    It has no data to be looked for, which takes as long as it is large, and
+    nobody else knows it: see
+    :func:`~os_brick_rbd_luks.headers.header_io.write_new`.
 
     :raises InvalidParameter: see :func:`refuse_striping`
     """
-    return _write(image, bytes(detect.START), passphrase, options)
+    check(passphrase, options)
+    return _written(image, _new_header(
+        passphrase, options, _data_offset(image, options)))
 
 
 @header_io.names_image
@@ -145,11 +149,18 @@ def format_clone(image: base.RBDImage, passphrase: bytes,
     offset = _data_offset(image, options)
     change = _new_header(passphrase, options, offset, clone=True)
     image.zero(0, offset)
-    header_io.apply(image, _plan(change, bytes(detect.START)),
-                    destructive=True)
-    LOG.info("%s: formatted as the own %s header of a clone, UUID %s",
-             image.name, change.header.type, change.header.uuid)
-    return change.header
+    return _written(image, change)
+
+
+def _written(image: base.Image, change: Union[luks1.Change, luks2.Change]
+             ) -> header_io.Header:
+    """Write the header of an image that was just made."""
+    header_io.write_new(image, _plan(change, bytes(detect.START)))
+    header = change.header
+    LOG.info("%s: formatted as %s%s %s, UUID %s", image.name,
+             "the own header of a clone, " if header.clone else "",
+             header.type, header.cipher_spec, header.uuid)
+    return header
 
 
 def data_offset(stripe_period: int, options: Options) -> int:
@@ -229,11 +240,10 @@ def header_area(passphrase: bytes, options: Options, offset: int,
     """
     check(passphrase, options)
     change = _new_header(passphrase, options, offset, volume_key=volume_key)
-    area = bytearray(offset)
-    for stage in _plan(change, bytes(detect.START)).stages:
-        for write in stage:
-            area[write.offset:write.offset + len(write.data)] = write.data
-    return bytes(area)
+    first, = plans.joined(
+        write for stage in _plan(change, bytes(detect.START)).stages
+        for write in stage)
+    return first.data.ljust(offset, b"\0")
 
 
 def _new_header(passphrase: bytes, options: Options, offset: int,

@@ -210,7 +210,7 @@ def write_locked(image: base.Image, lock: base.HeldLock, plan: plans.Plan,
     """
     before = plan.expected
     if check:
-        _compare(image, before)
+        compare(image, before)
         check()
         lock.renew()
     if destructive:
@@ -218,7 +218,7 @@ def write_locked(image: base.Image, lock: base.HeldLock, plan: plans.Plan,
     for number, stage in enumerate(plan.stages):
         if number:
             lock.renew()
-        _compare(image, before)
+        compare(image, before)
         before = stage
         for write in stage:
             if write is not stage[0]:
@@ -229,7 +229,27 @@ def write_locked(image: base.Image, lock: base.HeldLock, plan: plans.Plan,
         image.flush()
 
 
-def _compare(image: base.Image, writes: Iterable[plans.Write]) -> None:
+def write_new(image: base.Image, *made: plans.Plan) -> None:
+    """Write what plans, one after the other, leave of a new image.
+
+    Nobody else knows it, and it has its name when all is written
+    (:mod:`~os_brick_rbd_luks.image.partial`): so there is no lock, nothing is
+    read, and no stage has to be there before another one. A new header and
+    its keyslot are one write.
+    """
+    for write in plans.joined(write for plan in made for stage in plan.stages
+                              for write in stage):
+        LOG.debug("%s: writing %d bytes at %d", image.name, len(write.data),
+                  write.offset)
+        image.write(write.offset, write.data)
+    image.flush()
+
+
+def compare(image: base.Image, writes: Iterable[plans.Write]) -> None:
+    """Make sure that an image has what *writes* would write.
+
+    :raises HeaderChanged: it has not
+    """
     for write in writes:
         if image.read(write.offset, len(write.data)) != write.data:
             raise exception.HeaderChanged()

@@ -137,6 +137,32 @@ def replace_all(image: base.Image, old_passphrase: bytes,
 
 
 @header_io.names_image
+def replace_all_in_new(image: base.Image, opened: unlocking.Unlocked,
+                       new_passphrase: bytes, *,
+                       iterations: int = kdfs.MIN_ITERATIONS,
+                       argon2: Optional[kdfs.Argon2Cost] = None
+                       ) -> header_io.Header:
+    """Do as :func:`replace_all` to a clone that was just made.
+
+    Nobody else knows it, and it has its name when this is done: the new
+    keyslot needs no free one, and the header is written once.
+
+    :param opened: the source of the clone
+    :raises HeaderChanged: the clone has another header than its source had
+    """
+    others = [slot.number for slot in opened.header.keyslots]
+    erased = opened.header.erase(others)
+    # Another snapshot may have got the name of the one that was opened.
+    header_io.compare(image, erased.plan.expected)
+    added = erased.header.add(opened.volume_key, new_passphrase,
+                              iterations=iterations, argon2=argon2)
+    header_io.write_new(image, erased.plan, added.plan)
+    LOG.info("%s: keyslot %d took the place of %s", image.name,
+             added.keyslot, others)
+    return added.header
+
+
+@header_io.names_image
 def remove_others(image: base.Image, passphrase: bytes,
                   keyslot: Optional[int] = None) -> Result:
     """Remove all keyslots but the one that *passphrase* opens.

@@ -173,6 +173,13 @@ class Image(Protocol):
     def is_deep_clone(self) -> bool:
         """Whether it is a clone of a clone, or one that has grown since."""
 
+    def identity(self) -> str:
+        """What no other image of the store has, and a renamed one keeps.
+
+        Ceph's id of an RBD image; of a snapshot, with ``@`` and the
+        snapshot's id behind it.
+        """
+
     def features(self) -> FrozenSet[str]:
         """Names of the image's features, as ``rbd info`` spells them."""
 
@@ -216,6 +223,14 @@ class Image(Protocol):
     def watchers(self) -> List[str]:
         """Who else has the image open for writing."""
 
+    def claim(self) -> None:
+        """Let others see, as long as it is open, who makes the image.
+
+        To be called when it was just made.
+
+        :raises ImageLocked: somebody else has it, who began at the same time
+        """
+
     def lock(self) -> ContextManager[HeldLock]:
         """Keep other header operations out.
 
@@ -224,7 +239,17 @@ class Image(Protocol):
 
 
 class ImageStore(Protocol):
-    """Where images are made, opened and removed by name: files or a pool."""
+    """Where images are made, opened and removed by name: files or a pool.
+
+    What is to appear complete or not at all is made under another name
+    (:mod:`~os_brick_rbd_luks.image.partial`).
+    """
+
+    #: The images that were made by this object, by name: their identities,
+    #: or None of one whose identity was not read yet. One that is here was
+    #: made here, and whoever made it may remove it; one that was there
+    #: before, or that somebody else made, never gets here.
+    made: Dict[str, Optional[str]]
 
     def stripe_period(self, **options: Any) -> int:
         """The stripe period an image made with *options* would have."""
@@ -243,6 +268,36 @@ class ImageStore(Protocol):
 
     def remove(self, name: str) -> None:
         """Remove an image."""
+
+    def rename(self, name: str, new_name: str) -> None:
+        """Give an image another name; it may be open.
+
+        :raises ImageExists: there is an image of that name
+        """
+
+    def partial_name(self, name: str) -> str:
+        """The name of an image while it is made, before it is *name*."""
+
+    def require_free(self, name: str) -> None:
+        """Refuse a name that is taken.
+
+        :raises ImageExists: it is
+        """
+
+    def makers(self, name: str) -> List[str]:
+        """Who has an image open that is only half made.
+
+        :raises ImageNotFound: there is none of that name
+        """
+
+    def evict(self, name: str) -> None:
+        """Keep all other clients that have an image open from writing to it.
+
+        Without a look at what they are: for an image of one's own whose
+        clients were killed.
+
+        :raises ImageLocked: some of them stay
+        """
 
 
 class Parent(NamedTuple):
@@ -267,12 +322,6 @@ class RBDImage(Image, Protocol):
 
     def __enter__(self) -> RBDImage:
         """Give the image itself."""
-
-    def identity(self) -> str:
-        """Ceph's id of the image, which a renamed one keeps.
-
-        Of a snapshot, with ``@`` and the snapshot's id behind it.
-        """
 
     def own_watch(self) -> str:
         """Tell how this client appears among others' ``watchers()``.
@@ -305,6 +354,9 @@ class RBDImage(Image, Protocol):
 
     def children(self, snapshot: str) -> int:
         """How many clones a snapshot of it has."""
+
+    def clones(self, snapshot: str) -> List[Parent]:
+        """These clones, as parents of which no snapshot is named."""
 
     def create_snapshot(self, snapshot: str) -> None:
         """Take a snapshot.
@@ -395,21 +447,6 @@ class Pool(ImageStore, Protocol):
         """Make a copy-on-write clone and open it.
 
         :raises ImageExists: there is an image of that name
-        """
-
-    def rename(self, name: str, new_name: str) -> None:
-        """Give an image another name.
-
-        :raises ImageExists: there is an image of that name
-        """
-
-    def evict(self, name: str) -> None:
-        """Keep all other clients that have an image open from writing to it.
-
-        Without a look at what they are: for an image of one's own whose
-        clients were killed.
-
-        :raises ImageLocked: some of them stay
         """
 
     def wait_alone(self, name: str) -> None:

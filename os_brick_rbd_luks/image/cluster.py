@@ -17,6 +17,8 @@ to open images.
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import json
 import os
 import re
@@ -29,6 +31,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import evict
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.image import places
 from os_brick_rbd_luks.image import qemu_options
 from os_brick_rbd_luks.image import rbd_image
@@ -36,6 +39,7 @@ from os_brick_rbd_luks.image import releases
 
 if TYPE_CHECKING:
     import rados
+    import rbd
 
 #: Seconds to wait for a monitor, and for one operation of an OSD. By
 #: Ceph's own defaults a client waits five minutes, and for ever.
@@ -218,6 +222,8 @@ class Pool:
         self._handle = handle
         self._ioctx = ioctx
         self._user = user
+        #: see :class:`~os_brick_rbd_luks.image.base.ImageStore`
+        self.made: Dict[str, Optional[str]] = {}
 
     def _translated(self, action: str, name: str) -> Any:
         return librbd.translated(f"{action} {self.name}/{name}",
@@ -261,20 +267,29 @@ class Pool:
         :param options: ``order``, ``features``, ``stripe_unit``,
             ``stripe_count`` and ``data_pool`` of ``rbd.RBD().create``
         """
-        rbd = librbd.bindings()
-        made = False
+        return self._make(name, "create", functools.partial(
+            librbd.bindings().RBD().create, self._ioctx, name, size,
+            old_format=False, **options), options.get("data_pool"))
+
+    def _make(self, name: str, action: str, call: Callable[[], None],
+              data_pool: Optional[str] = None) -> rbd_image.RBDImage:
+        """Make an image by a *call* of librbd, note that, and open it."""
+        self.made.pop(name, None)
         try:
-            with places.fit(self._handle, self._ioctx, self.name,
-                            options.get("data_pool")), \
-                    self._translated("create", name):
-                rbd.RBD().create(self._ioctx, name, size, old_format=False,
-                                 **options)
-                made = True
-            return self.open(name)
+            with places.fit(self._handle, self._ioctx, self.name, data_pool), \
+                    self._translated(action, name):
+                # A signal that comes while librbd works is handled when
+                # Python's next instruction is due. There is none between the
+                # end of librbd's call and the entry in the table, which are
+                # one call of C: what was made is there, and what was refused,
+                # because somebody else has made it, is not.
+                self.made.update(zip((name,), itertools.starmap(
+                    call, ((),))))
+            image = self.open(name)
+            self.made[name] = image.identity()
+            return image
         except BaseException:
-            # A signal that came while librbd worked ends the work here.
-            if made:
-                base.remove_quietly(self, name)
+            partial.discard(self, name)
             raise
 
     def open(self, name: str, read_only: bool = False,
@@ -282,21 +297,33 @@ class Pool:
         """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
         full = f"{name}@{snapshot}" if snapshot else name
         read_only = read_only or bool(snapshot)
+        image: Optional[rbd.Image] = None
         try:
-            with self._translated("open", full):
+            with self._finding(name), self._translated("open", full):
                 image = opening.open_image(self._ioctx, name, snapshot,
                                            read_only)
+            opened = rbd_image.RBDImage(
+                image, self._ioctx, f"{self.name}/{full}", self._user,
+                self._handle.get_instance_id(), read_only, self._handle)
+            self._opened.add(opened)
+            opened.snapshot = snapshot
+            return opened
+        except BaseException:
+            # Nobody gets it who could close it.
+            if image is not None:
+                image.close()
+            raise
+
+    @contextlib.contextmanager
+    def _finding(self, name: str) -> Iterator[None]:
+        """Say where an image is that is not found here, if that is known."""
+        try:
+            yield
         except exception.ImageNotFound as error:
             found = places.missing(self._ioctx, self.name, name)
             if found is None:
                 raise
             raise found from error
-        opened = rbd_image.RBDImage(
-            image, self._ioctx, f"{self.name}/{full}", self._user,
-            self._handle.get_instance_id(), read_only, self._handle)
-        self._opened.add(opened)
-        opened.snapshot = snapshot
-        return opened
 
     def parent(self, image: str, snapshot: str) -> base.Parent:
         """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
@@ -317,20 +344,10 @@ class Pool:
         """See :class:`~os_brick_rbd_luks.image.base.Pool`; parents need
         no protection.
         """
-        rbd = librbd.bindings()
-        made = False
-        try:
-            with self._pools(parent.pool, parent.namespace) as pool, \
-                    places.fit(self._handle, self._ioctx, self.name), \
-                    self._translated(f"clone {parent} to", name):
-                rbd.RBD().clone(pool._ioctx, parent.image, parent.snapshot,
-                                self._ioctx, name)
-                made = True
-            return self.open(name)
-        except BaseException:
-            if made:
-                base.remove_quietly(self, name)
-            raise
+        with self._pools(parent.pool, parent.namespace) as pool:
+            return self._make(name, f"clone {parent} to", functools.partial(
+                librbd.bindings().RBD().clone, pool._ioctx, parent.image,
+                parent.snapshot, self._ioctx, name))
 
     @property
     def librbd(self) -> base.Librbd:
@@ -367,8 +384,27 @@ class Pool:
         with self._translated(f"rename {name} to", new_name):
             rbd.RBD().rename(self._ioctx, name, new_name)
 
+    def partial_name(self, name: str) -> str:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
+        return partial.PREFIX + name
+
+    def require_free(self, name: str) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
+        # The objects that an image of either format has by its name: to look
+        # for one that is not there by opening it takes ten times as long.
+        for key in (f"rbd_id.{name}", f"{name}.rbd"):
+            with contextlib.suppress(exception.ImageNotFound), \
+                    self._translated("look for", name):
+                self._ioctx.stat(key)
+                raise exception.ImageExists(what=f"image {self.name}/{name}")
+
+    def makers(self, name: str) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
+        with self.open(name, read_only=True) as image:
+            return image.watchers()
+
     def evict(self, name: str) -> None:
-        """See :class:`~os_brick_rbd_luks.image.base.Pool`; their
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; their
         addresses are blocklisted.
         """
         # And what a signal kept from being closed here.

@@ -30,7 +30,9 @@ their watch, ``close`` waits for one itself.
 
 from __future__ import annotations
 
-from typing import Any, Optional, TYPE_CHECKING
+import functools
+import itertools
+from typing import Any, List, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.image import librbd
 
@@ -59,15 +61,23 @@ def open_by_id(ioctx: rados.Ioctx, image_id: str) -> rbd.Image:
 
 
 def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
-    image = librbd.bindings().Image(ioctx, read_only=read_only, **which)
-    if read_only:
-        try:
+    opened: List[rbd.Image] = []
+    try:
+        # One call of C: no signal's handler comes between the open and the
+        # list, so that an image is either not open, or closed below.
+        opened.extend(itertools.starmap(functools.partial(
+            librbd.bindings().Image, ioctx, read_only=read_only, **which),
+            ((),)))
+        image, = opened
+        if read_only:
             _settle(ioctx, image)
-        except BaseException:
-            # To close it after the connection would be worse.
+        return image
+    except BaseException:
+        # To close it after the connection would be worse; and as long as it
+        # is open, it cannot be removed.
+        for image in opened:
             image.close()
-            raise
-    return image
+        raise
 
 
 def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:

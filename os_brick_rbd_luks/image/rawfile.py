@@ -17,16 +17,22 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
+import itertools
 import os
 import stat
 import time
-from typing import Any, FrozenSet, Iterator, List
+from typing import Any, Dict, FrozenSet, Iterator, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import partial
 
 #: Seconds to wait for another header operation on the same file.
 LOCK_WAIT = 10.0
+
+#: What a file system without hard links says of one.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
 
 
 @contextlib.contextmanager
@@ -106,6 +112,10 @@ class RawFile:
     def is_deep_clone(self) -> bool:
         """False: a file has no parent."""
         return False
+
+    def identity(self) -> str:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`."""
+        return _identity(os.fstat(self._descriptor))
 
     def features(self) -> FrozenSet[str]:
         """A file has none."""
@@ -191,6 +201,16 @@ class RawFile:
         """Unknown: who has a file open is not to be found out reliably."""
         return []
 
+    def claim(self) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; it is locked."""
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if _identity(os.stat(self._path)) == self.identity():
+                return
+        except (BlockingIOError, FileNotFoundError):
+            pass
+        raise exception.ImageLocked(holders="another run")
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[FileLock]:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
@@ -211,8 +231,16 @@ class RawFile:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
 
+def _identity(status: os.stat_result) -> str:
+    return f"{status.st_dev}:{status.st_ino}"
+
+
 class FileStore:
     """Plain files by path."""
+
+    def __init__(self) -> None:
+        #: see :class:`~os_brick_rbd_luks.image.base.ImageStore`
+        self.made: Dict[str, Optional[str]] = {}
 
     def stripe_period(self, **options: Any) -> int:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
@@ -222,18 +250,24 @@ class FileStore:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; the file is
         sparse.
         """
-        with _translated("create", name):
-            descriptor = os.open(
-                name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC,
-                0o600)
-        image = RawFile(name, descriptor, writable=True)
+        self.made.pop(name, None)
+        opened: List[int] = []
         try:
+            with _translated("create", name):
+                # No handler of a signal comes between the two, see Pool.
+                opened.extend(itertools.starmap(functools.partial(
+                    os.open, name, os.O_RDWR | os.O_CREAT | os.O_EXCL
+                    | os.O_CLOEXEC, 0o600), ((),)))
+            image = RawFile(name, opened[0], writable=True)
+            self.made[name] = image.identity()
             image.resize(size)
+            return image
         except BaseException:
-            os.close(descriptor)
-            os.unlink(name)
+            if opened:
+                self.made[name] = _identity(os.fstat(opened[0]))
+                os.close(opened[0])
+                partial.discard(self, name)
             raise
-        return image
 
     def open(self, name: str, read_only: bool = False) -> RawFile:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
@@ -252,3 +286,45 @@ class FileStore:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         with _translated("remove", name):
             os.unlink(name)
+
+    def rename(self, name: str, new_name: str) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`.
+
+        A rename would put the file in another one's place, a link does not.
+        """
+        with _translated("rename", new_name):
+            try:
+                os.link(name, new_name, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                self.require_free(new_name)
+                os.rename(name, new_name)
+            else:
+                os.unlink(name)
+
+    def partial_name(self, name: str) -> str:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
+        return name + partial.SUFFIX
+
+    def require_free(self, name: str) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
+        if os.path.lexists(name):
+            raise exception.ImageExists(what=f"file {name}")
+
+    def makers(self, name: str) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; who makes
+        a file holds a lock.
+        """
+        with _translated("open", name):
+            descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return ["another process that has the file locked"]
+        finally:
+            os.close(descriptor)
+        return []
+
+    def evict(self, name: str) -> None:
+        """Nothing: a process that was killed writes no more."""

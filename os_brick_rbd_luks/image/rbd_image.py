@@ -340,6 +340,14 @@ class RBDImage:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         return any(_watch(*found) == watch for found in self._watches())
 
+    def claim(self) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.Image`; it has a watcher
+        while it is open.
+        """
+        others = self.watchers()
+        if others:
+            raise exception.ImageLocked(holders=", ".join(others))
+
     @contextlib.contextmanager
     def lock(self) -> Iterator[header_lock.ObjectLock]:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
@@ -422,10 +430,16 @@ class RBDImage:
 
     def children(self, snapshot: str) -> int:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        return len(self.clones(snapshot))
+
+    def clones(self, snapshot: str) -> List[base.Parent]:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("look for clones"):
             self._image.set_snap(snapshot)
             try:
-                return len(list(self._image.list_children2()))
+                return [base.Parent(found["pool"], found["pool_namespace"],
+                                    found["image"], "")
+                        for found in self._image.list_children2()]
             finally:
                 self._image.set_snap(None)
 

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Tuple
+from typing import Iterable, List, Tuple
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +37,9 @@ class Write:
 
 Stage = Tuple[Write, ...]
 
+#: Bytes of zeros between two writes, at most, that make one of them.
+_GAP = 4096
+
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
@@ -53,3 +56,26 @@ class Plan:
     def then(self, other: Plan) -> Plan:
         """The plan followed by *other*, which was made from its result."""
         return Plan(self.expected, self.stages + other.stages)
+
+
+def joined(writes: Iterable[Write]) -> Stage:
+    """What *writes*, one after the other, leave in the end: in few writes.
+
+    Those that touch become one, and so do those that are next to each other
+    but for alignment, which is filled with zeros.
+    """
+    writes = [*writes]
+    ends: List[List[int]] = []
+    for write in sorted(writes, key=lambda write: write.offset):
+        if ends and write.offset <= ends[-1][1] + _GAP:
+            ends[-1][1] = max(ends[-1][1], write.end)
+        else:
+            ends.append([write.offset, write.end])
+    found = []
+    for begin, end in ends:
+        data = bytearray(end - begin)
+        for write in writes:
+            if begin <= write.offset < end:
+                data[write.offset - begin:write.end - begin] = write.data
+        found.append(Write(begin, bytes(data)))
+    return tuple(found)

@@ -19,7 +19,6 @@ from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -55,7 +54,7 @@ def _create(volume: encrypted.Volume, passphrase: bytes,
             options: formatting.Options) -> None:
     with volume.pool() as pool:
         creating.create(pool, volume.name, volume.size, passphrase, options,
-                        order=volume.session.order)
+                        restart=True, order=volume.session.order)
 
 
 @errors.translated()
@@ -66,5 +65,5 @@ def create_blank(volume: encrypted.Volume) -> None:
     :raises VolumeBackendAPIException: there is no image
     """
     with volume.pool() as pool:
-        partial.create(pool, volume.name, volume.size,
-                       order=volume.session.order)
+        pool.create(volume.name, volume.size,
+                    order=volume.session.order).__exit__()

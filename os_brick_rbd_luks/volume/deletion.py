@@ -31,11 +31,11 @@ from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import half_made
 
 LOG = logging.getLogger(__name__)
 
@@ -66,6 +66,7 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
         except cinder_exception.VolumeIsBusy as error:
             _refuse(volume, error)
         _tidy(volume, found.parent)
+        _remove_half_made(volume)
     key_id = volume.record.encryption_key_id
     for owned in found.owned_keys:
         if owned != key_id:
@@ -158,6 +159,27 @@ def _tidy(volume: encrypted.Volume, parent: Optional[base.Parent]) -> None:
                     volume.name, error)
 
 
+@threads.native
+def _remove_half_made(volume: encrypted.Volume) -> None:
+    with volume.pool() as pool:
+        for name in half_made.names(volume.name):
+            _remove_one(pool, name, volume.name)
+
+
+def _remove_one(pool: base.Pool, name: str, was: str) -> None:
+    try:
+        with contextlib.suppress(exception.ImageNotFound):
+            pool.open(name, read_only=True).__exit__()
+            # A service that was killed counts for half a minute.
+            pool.wait_alone(name)
+            LOG.info("%s: removing what is left of volume %s", name, was)
+            remove(pool, name, was)
+    except exception.RBDLuksError as error:
+        # The volume is gone, and Cinder has to know that.
+        LOG.warning("%s: this part of volume %s, which was never complete, "
+                    "is left: %s", name, was, error)
+
+
 def _key_is_left(record: Any) -> bool:
     """Whether a volume has a key that neither Cinder's API nor others know.
 
@@ -183,15 +205,16 @@ def removed_on_error(volume: encrypted.Volume) -> Iterator[None]:
         raise
 
 
-def remove(pool: cluster.Pool, name: str) -> None:
+def remove(pool: base.Pool, name: str, was: Optional[str] = None) -> None:
     """Remove an image, and what there was only for it.
 
+    :param was: the name that it had when it was made, if it has another
     :raises ImageNotFound: there is none
     """
     with pool.open(name, read_only=True) as image:
         parent = image.parent()
     pool.remove(name)
-    flattening.release_parents(pool, parent, name)
+    flattening.release_parents(pool, parent, was or name)
 
 
 @threads.native

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, Callable
+from typing import Any, Callable, Iterator
 
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.copies import sources
@@ -34,13 +34,13 @@ from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import glance_images
+from os_brick_rbd_luks.volume import half_made
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import rekey
 
 LOG = logging.getLogger(__name__)
 
-#: An image that comes, before it takes the place of the volume's.
-_INCOMING = ".incoming"
+_INCOMING = half_made.INCOMING
 
 
 def may_be_layered(volume: encrypted.Volume, image: glance_images.Image
@@ -66,7 +66,7 @@ def _own_header(volume: encrypted.Volume, parent: base.Parent,
                 passphrase: bytes, options: formatting.Options) -> None:
     with volume.pool() as pool:
         cloning.own_header(pool, parent, volume.name, passphrase, options,
-                           size=volume.size)
+                           size=volume.size, restart=True)
 
 
 def replace(volume: encrypted.Volume, image: glance_images.Image,
@@ -176,9 +176,44 @@ def _replace(volume: encrypted.Volume, passphrase: bytes,
             resizing.resize(image, volume.size)
             if options.type == "luks2":
                 holes.keep(image)
-        with contextlib.suppress(exception.ImageNotFound):
-            deletion.remove(pool, volume.name)
-        pool.rename(incoming, volume.name)
+        with _aside(pool, volume.name):
+            pool.rename(incoming, volume.name)
+
+
+@contextlib.contextmanager
+def _aside(pool: base.Pool, name: str) -> Iterator[None]:
+    """Let an image be out of the way, and remove it when all went well.
+
+    :raises ImageLocked: it cannot be removed; nothing is changed then
+    """
+    aside = name + half_made.REPLACED
+    try:
+        with pool.open(name) as image, exception.about(image.name):
+            header_io.refuse_watchers(image)
+            if image.snapshots():
+                raise exception.ImageLocked(holders="a snapshot")
+    except exception.ImageNotFound:
+        yield
+        return
+    with contextlib.suppress(exception.ImageNotFound):
+        # Of an earlier time: it could not be removed then.
+        deletion.remove(pool, aside, name)
+    pool.rename(name, aside)
+    try:
+        yield
+    except BaseException:
+        try:
+            pool.rename(aside, name)
+        except exception.RBDLuksError as error:
+            # Not to hide the one that was first.
+            LOG.warning("%s: what was to be replaced is %s now: %s", name,
+                        aside, error)
+        raise
+    try:
+        deletion.remove(pool, aside, name)
+    except exception.RBDLuksError as error:
+        # The volume has its new data, and its deletion removes this.
+        LOG.warning("%s: what was replaced is left: %s", aside, error)
 
 
 def _convert(pool: base.Pool, name: str, passphrase: bytes,

@@ -130,7 +130,7 @@ def clone(volume: encrypted.Volume, source: str, flat: bool) -> None:
 @threads.native
 def _clone(volume: encrypted.Volume, source: str) -> None:
     with volume.pool() as pool, clone_snapshot.taken(
-            pool, source, volume.name) as parent:
+            pool, source, volume.name, restart=True) as parent:
         pool.clone(parent, volume.name).__exit__()
 
 

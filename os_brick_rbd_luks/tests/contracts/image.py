@@ -108,6 +108,68 @@ class ImageContract(contracts.Contract):
                                   self.image_name)
         self.assert_names_image_once(error)
 
+    # an image that is being made
+
+    def test_identity_outlives_a_rename(self) -> None:
+        image = self.create()
+        half = self.store.partial_name(self.image_name)
+        self.store.rename(self.image_name, half)
+        self.addCleanup(self.rename_back, half)
+        with self.store.open(half, read_only=True) as renamed:
+            self.assertEqual(image.identity(), renamed.identity())
+        # One that is open stays what it is.
+        image.write(0, b"still")
+        image.flush()
+        with self.store.open(half, read_only=True) as renamed:
+            self.assertEqual(b"still", renamed.read(0, 5))
+
+    def rename_back(self, half: str) -> None:
+        self.store.rename(half, self.image_name)
+
+    def test_rename_overwrites_nothing(self) -> None:
+        self.create().write(0, b"kept")
+        half = self.store.partial_name(self.image_name)
+        with self.store.create(half, SIZE) as image:
+            self.assertRaises(exception.ImageExists, self.store.rename, half,
+                              self.image_name)
+            image.write(0, b"half")
+        self.store.remove(half)
+        self.assertEqual(b"kept", self.open().read(0, 4))
+
+    def test_rename_missing(self) -> None:
+        self.assertRaises(exception.ImageNotFound, self.store.rename,
+                          self.image_name,
+                          self.store.partial_name(self.image_name))
+
+    def test_what_was_made_is_noted(self) -> None:
+        image = self.create()
+        self.assertEqual(image.identity(), self.store.made[self.image_name])
+        self.assertRaises(exception.ImageExists, self.store.create,
+                          self.image_name, SIZE)
+        # This time it was not made here.
+        self.assertNotIn(self.image_name, self.store.made)
+
+    def test_free_name(self) -> None:
+        self.store.require_free(self.image_name)
+        self.create()
+        error = self.assertRaises(exception.ImageExists,
+                                  self.store.require_free, self.image_name)
+        self.assert_names_image_once(error)
+
+    def test_maker_is_seen(self) -> None:
+        self.assertRaises(exception.ImageNotFound, self.store.makers,
+                          self.image_name)
+        with self.store.create(self.image_name, SIZE) as image:
+            image.claim()
+            self.assertEqual(1, len(self.store.makers(self.image_name)))
+        self.assertEqual([], self.store.makers(self.image_name))
+        self.store.remove(self.image_name)
+
+    def test_two_makers(self) -> None:
+        """Who finds another one does not have it."""
+        self.create().claim()
+        self.assertRaises(exception.ImageLocked, self.open().claim)
+
     def test_announced_stripe_period_is_that_of_a_new_image(self) -> None:
         announced = self.store.stripe_period()
         self.assertEqual(announced, self.create().stripe_period())

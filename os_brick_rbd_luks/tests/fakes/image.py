@@ -319,6 +319,12 @@ class MemoryImage:
         """See :class:`base.RBDImage`."""
         content = self._usable()
         return watch in content.watches or watch in content.watchers
+    def claim(self) -> None:
+        """See :class:`base.Image`; each open image is a watcher."""
+        content = self._usable()
+        content.steps.step("claim")
+        if content.watchers or content.writers > 1:
+            raise exception.ImageLocked(holders="another client")
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[MemoryLock]:
@@ -366,6 +372,12 @@ class MemoryImage:
         """See :class:`base.RBDImage`."""
         self._usable().steps.step("children")
         return self._snapshot(snapshot).children
+
+    def clones(self, snapshot: str) -> List[base.Parent]:
+        """See :class:`base.RBDImage`."""
+        self._usable().steps.step("children")
+        return [_place(clone.name)
+                for clone in self._snapshot(snapshot).clones]
 
     def create_snapshot(self, snapshot: str) -> None:
         """See :class:`base.RBDImage`."""
@@ -453,6 +465,13 @@ class MemoryImage:
         content.notes.pop(key, None)
         if value is not None:
             content.notes[key] = value
+
+
+def _place(name: str) -> base.Parent:
+    """The pool, the namespace and the name of an image."""
+    pool, _slash, rest = name.partition("/")
+    namespace, _slash, image = rest.rpartition("/")
+    return base.Parent(pool, namespace, image, "")
 
 
 def _check_numbers(action: str, *numbers: int) -> None:

@@ -19,7 +19,7 @@ import json
 import math
 import os
 import re
-from typing import Callable, NamedTuple, Optional, Tuple, TYPE_CHECKING
+from typing import Any, Callable, NamedTuple, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import errors
@@ -190,6 +190,15 @@ class Ioctx:
             completion.wait_for_complete_and_cb()
             raise
         return completion
+
+    def stat(self, key: str) -> Tuple[int, Any]:
+        """Size and time of an object; those that have an image's id only."""
+        self._ceph.call("stat")
+        kind, _dot, name = key.partition(".")
+        if (kind != "rbd_id"
+                or name not in self._ceph.pools[self.pool].contents):
+            raise self._ceph.rados.ObjectNotFound(f"Failed to stat {key}")
+        return 0, None
 
     def check(self, action: str, frees: bool = False) -> None:
         """Refuse a change, as the OSDs do.

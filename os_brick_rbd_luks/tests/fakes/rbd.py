@@ -378,8 +378,9 @@ class Image:
     def list_children2(self) -> Iterator[Dict[str, str]]:
         """The clones of the snapshot that is chosen."""
         image = self._usable("children")
-        for number in range(image.children(self._snapshot or "")):
-            yield {"image": f"child-{number}"}
+        for clone in image.clones(self._snapshot or ""):
+            yield {"pool": clone.pool, "pool_namespace": clone.namespace,
+                   "image": clone.image}
 
     def create_snap(self, snapshot: str) -> None:
         """Take a snapshot."""

@@ -14,10 +14,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 from typing import Any, Dict, FrozenSet, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.fakes import clock as clocks
 from os_brick_rbd_luks.tests.fakes import content as contents
 from os_brick_rbd_luks.tests.fakes import image as handles
@@ -61,11 +64,19 @@ class MemoryStore:
         self.rights = permissions.Rights()
         self.clock = clock or clocks.Clock()
         self.contents: Dict[str, contents.Content] = {}
+        #: see :class:`base.ImageStore`
+        self.made: Dict[str, Optional[str]] = {}
         self._made: Dict[str, Any] = {
             "stripe_period": stripe_period, "object_size": object_size,
             "features": features, "atomic": atomic,
             "sparse_reads": sparse_reads, "interleaves": interleaves}
         self._announced = announced_stripe_period
+
+    def other_client(self) -> MemoryStore:
+        """The same pool, over another connection."""
+        other = copy.copy(self)
+        other.made = {}
+        return other
 
     def images(self) -> List[str]:
         """Names of all images, sorted."""
@@ -93,12 +104,14 @@ class MemoryStore:
         return self._make(name, size=size, **made)
 
     def _make(self, name: str, **options: Any) -> handles.MemoryImage:
+        self.made.pop(name, None)
         if name in self.contents:
             raise exception.ImageExists(what=f"image {self.name}/{name}")
         content = contents.Content(
             name=f"{self.name}/{name}", steps=self.steps, clock=self.clock,
             **options)
         self.contents[name] = content
+        self.made[name] = content.image_id
         return handles.MemoryImage(content, rights=self.rights,
                                    librbd=self._librbd)
 
@@ -209,6 +222,23 @@ class MemoryStore:
         del self.contents[name]
         content.name = f"{self.name}/{new_name}"
         self.contents[new_name] = content
+
+    def partial_name(self, name: str) -> str:
+        """See :class:`base.ImageStore`."""
+        return partial.PREFIX + name
+
+    def require_free(self, name: str) -> None:
+        """See :class:`base.ImageStore`."""
+        with contextlib.suppress(exception.ImageNotFound):
+            self.open(name, read_only=True).__exit__()
+            raise exception.ImageExists(what=f"image {self.name}/{name}")
+
+    def makers(self, name: str) -> List[str]:
+        """See :class:`base.ImageStore`; each open image is a watcher."""
+        self.steps.step("makers")
+        content = self._content(name)
+        return [*content.watchers,
+                *["client.0 at 127.0.0.1"] * content.writers]
 
     def evict(self, name: str) -> None:
         """See :class:`base.Pool`."""

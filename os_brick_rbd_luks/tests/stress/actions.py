@@ -56,10 +56,11 @@ def options(kind: str, sector: Optional[int] = None) -> formatting.Options:
 
 
 def create(store: Any, name: str, size: int, key: bytes, kind: str,
-           sector: Optional[int], image_options: Dict[str, Any]) -> None:
+           sector: Optional[int], image_options: Dict[str, Any],
+           restart: bool = False) -> None:
     """Make a volume."""
     creating.create(store, name, size, key, options(kind, sector),
-                    **image_options)
+                    restart=restart, **image_options)
 
 
 def create_plain(store: Any, name: str, size: int,
@@ -134,19 +135,20 @@ def remove_snapshot(store: Any, name: str, snapshot: str) -> None:
 
 def clone_own_key(store: Any, image: str, snapshot: str, name: str,
                   key: bytes, new_key: bytes, size: Optional[int],
-                  flatten: bool) -> None:
+                  flatten: bool, restart: bool = False) -> None:
     """Clone with a passphrase of its own."""
     cloning.rekeyed(store, store.parent(image, snapshot), name, key, new_key,
                     size=size, flatten=flatten, key_id=key.decode(),
-                    options=options("luks1"), fetch=fetch)
+                    options=options("luks1"), fetch=fetch, restart=restart)
 
 
 def clone_own_header(store: Any, image: str, snapshot: str, name: str,
-                     key: Optional[bytes], new_key: bytes, kind: str) -> None:
+                     key: Optional[bytes], new_key: bytes, kind: str,
+                     restart: bool = False) -> None:
     """Clone with a header of its own."""
     cloning.own_header(store, store.parent(image, snapshot), name, new_key,
                        options(kind), old_passphrase=key,
-                       key_id=key.decode() if key else None)
+                       key_id=key.decode() if key else None, restart=restart)
 
 
 def rekey(store: Any, name: str, key: bytes, new_key: bytes) -> None:

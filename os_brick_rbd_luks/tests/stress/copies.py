@@ -151,6 +151,17 @@ def copy_in(chance: chances.Chance) -> Optional[steps.Step]:
         (name,), repair=steps.MADE)
 
 
+def other_data(chance: chances.Chance, step: steps.Step) -> steps.Step:
+    """An import of other data, as large, to the same name."""
+    name, = step.touched
+    volume = step.after.volumes[name]
+    blocks = chance.tags(len(volume.blocks))
+    return dataclasses.replace(
+        step, args={**step.args, "data": models.content(blocks)},
+        after=step.after.with_volume(name, dataclasses.replace(
+            volume, blocks=blocks)))
+
+
 def reencrypt(chance: chances.Chance) -> Optional[steps.Step]:
     """Copy to another volume key, of a volume or of a snapshot."""
     name, source = chance.pick(

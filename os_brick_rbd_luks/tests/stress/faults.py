@@ -20,17 +20,9 @@ from __future__ import annotations
 from typing import Dict, FrozenSet
 
 KNOWN: Dict[str, str] = {
-    "half-made-name":
-        "killed while librbd creates or clones, an image keeps its final "
-        "name, unformatted, with its source's passphrases, or without the "
-        "note of which keys its layers need; the walk takes that for not "
-        "made and removes it",
     "passphrase-twice":
         "a passphrase in two keyslots survives a re-key in the second one; "
         "the walk adds none that opens the volume already",
-    "two-imports":
-        "two imports of one name can publish a mixture; the walk runs one "
-        "at a time",
 }
 
 

@@ -26,6 +26,7 @@ from typing import (Any, Callable, List, NamedTuple, Optional, Set, Tuple)
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.stress import chance as chances
 from os_brick_rbd_luks.tests.stress import check
+from os_brick_rbd_luks.tests.stress import copies
 from os_brick_rbd_luks.tests.stress import model as models
 from os_brick_rbd_luks.tests.stress import repair
 from os_brick_rbd_luks.tests.stress import rules
@@ -110,6 +111,8 @@ class Walk:
             self._killed(step, chance)
         elif step.repair == steps.KEYS and luck < KILLED + RACED:
             step = self._raced(step, chance)
+        elif step.action == "copy_in" and luck < KILLED + 3 * RACED:
+            self._two_imports(step, chance)
         else:
             self._tell(str(step))
             self._result(step, self.world.act(step.action, step.args))
@@ -140,13 +143,44 @@ class Walk:
         after = chance.random.random() < 0.5
         self._tell(f"{step}, killed {'after' if after else 'before'} "
                    f"change {number}")
-        died, where = self.world.kill(step.action, step.args, number, after)
+        died, _where = self.world.kill(step.action, step.args, number, after)
         if not died:
             self.model = step.after
             return
         self.killed += 1
-        self.model = repair.after_kill(self.world, self.model, step, where,
-                                       self.ground.faults)
+        self.model = repair.after_kill(self.world, self.model, step)
+
+    def _two_imports(self, step: steps.Step, chance: chances.Chance) -> None:
+        """Let another client import other data to the same name meanwhile.
+
+        It insists. One of them wins, and its data is there.
+        """
+        other = copies.other_data(chance, step)
+        number = chance.random.randrange(MOMENTS)
+        self._tell(f"{step}, and before change {number} another client: "
+                   f"{other}")
+        won = []
+
+        def act() -> None:
+            self.raced += 1
+            try:
+                self.world.act_as_other(other.action, {**other.args,
+                                                       "restart": True})
+            except (exception.ImageLocked, exception.ImageExists):
+                return
+            won.append(other)
+
+        try:
+            self.world.race(step.action, step.args, number, act)
+        except (exception.ImageExists, exception.ImageLocked,
+                exception.ImageNotFound):
+            pass
+        else:
+            won.append(step)
+        if len(won) != 1:
+            raise check.Differs(f"{len(won)} of two imports of one name were "
+                                "complete")
+        self.model = won[0].after
 
     def _raced(self, step: steps.Step, chance: chances.Chance) -> steps.Step:
         """Let another client act before the lock is taken."""

@@ -26,6 +26,7 @@ from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.volume import half_made
 
 
 @ddt.ddt
@@ -227,6 +228,40 @@ class DeletionTest(base.DriverTestCase):
             pool.remove(volume.name)
         self.delete(volume)
         self.assert_nothing_left()
+
+    @ddt.data(True, False)
+    def test_half_made_images_go_with_it(self, complete):
+        """A killed service leaves them; Cinder knows the volume only."""
+        volume = self.create() if complete else self.volume()
+        names = [*half_made.names(volume.name)]
+        self.assertIn(f"rbd-luks-partial.{volume.name}", names)
+        with self.pool() as pool:
+            for name in names:
+                pool.create(name, 1024).__exit__()
+        self.delete(volume)
+        self.assert_nothing_left()
+
+    def test_half_made_image_that_somebody_has_open(self):
+        volume = self.create()
+        half = f"rbd-luks-partial.{volume.name}"
+        with self.pool() as pool:
+            pool.create(half, 1024).__exit__()
+        self.ceph.watchers[f"volumes/{half}"] = [
+            ceph.Watcher(9, "10.0.0.7:0/9")]
+        self.patch("os_brick_rbd_luks.image.evict.WAIT", 0)
+        self.delete(volume)
+        with self.pool() as pool:
+            self.assertEqual([half], pool.images())
+
+    def test_creation_after_a_killed_one(self):
+        """Nobody else's volume has its name, so nobody is asked."""
+        volume = self.volume()
+        with self.pool() as pool:
+            pool.create(f"rbd-luks-partial.{volume.name}", 1024).__exit__()
+        self.driver.create_volume(volume)
+        self.assert_opens(volume)
+        with self.pool() as pool:
+            self.assertEqual([volume.name], pool.images())
 
     def test_key_that_a_killed_service_left(self):
         volume = self.filled()

@@ -74,7 +74,7 @@ ALLOWED = {
     "luks.luks1": ("luks",),
     "luks.luks2": ("luks",),
     "image": ("image",),
-    "headers": ("luks", "image.base", "headers"),
+    "headers": ("luks", "image.base", "image.partial", "headers"),
     "headers.derivations": ("luks", "image.native_threads"),
     "layers": ("luks", "image.base", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what
@@ -82,7 +82,8 @@ ALLOWED = {
     "layers.attaching": ("image.base", "headers", "layers", "attachment"),
     "copies": ("luks", "image.base", "image.native_threads", "image.partial",
                "headers", "layers", "copies"),
-    "clones": ("luks", "image.base", "headers", "layers", "clones"),
+    "clones": ("luks", "image.base", "image.partial", "headers", "layers",
+               "clones"),
     "encryptors": ("encryptors", "attachment", *STEPS, "image", "services",
                    "libvirt.secrets"),
     "connectors": ("connectors", "attachment", *STEPS, "image", "services"),

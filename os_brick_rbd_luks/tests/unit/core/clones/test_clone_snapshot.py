@@ -39,10 +39,11 @@ class SnapshotTestCase(clone_cases.CloneTestCase):
         content.frozen.clear()
         return content
 
-    def of_image(self, make, *args, store=None, name="clone", **options):
+    def of_image(self, make, *args, store=None, name="clone", restart=False,
+                 **options):
         """Clone the image by ``own_key`` or ``own_header`` of the base."""
-        with clone_snapshot.taken(store or self.store, "source",
-                                  name) as parent:
+        with clone_snapshot.taken(store or self.store, "source", name,
+                                  restart=restart) as parent:
             return make(parent, *args, name=name, **options)
 
     def remove(self, name="clone"):
@@ -109,12 +110,27 @@ class TakenTest(SnapshotTestCase):
     def test_snapshot_that_is_there(self):
         """Of an earlier clone: it is not what the image holds now."""
         content = self.image()
+        parent = self.snapshot("source", SNAPSHOT)
+        self.store.clone(parent, "moved").__exit__()
+        for restart in (False, True):
+            error = self.refused(exception.ImageExists, self.of_image,
+                                 self.own_key, restart=restart)
+            self.assertIn("snapshot volumes/source@clone.clone_snap",
+                          str(error))
+        self.assertEqual([SNAPSHOT], content.snapshots)
+
+    def test_snapshot_that_an_interrupted_run_left(self):
+        """It has no clone; the next run takes one of its own."""
+        self.image()
         self.snapshot("source", SNAPSHOT)
-        error = self.refused(exception.ImageExists, self.of_image,
-                             self.own_key)
+        error = self.refused(exception.HalfMade, self.of_image, self.own_key)
         self.assertIn("snapshot volumes/source@clone.clone_snap",
                       str(error))
-        self.assertEqual([SNAPSHOT], content.snapshots)
+        before = self.store.contents["source"].frozen[SNAPSHOT]
+        self.of_image(self.own_key, restart=True)
+        self.assertIsNot(before,
+                         self.store.contents["source"].frozen[SNAPSHOT])
+        self.assertTrue(self.opens_name("clone", base.NEW))
 
     def test_somebody_takes_the_same_one_meanwhile(self):
         """It is not ours to remove, although it has no clone yet."""
@@ -179,7 +195,7 @@ class TakenTest(SnapshotTestCase):
         self.assertIn("by hand", self.log.output)
 
     @ddt.data("protect_snapshot", "open_snapshot", "clone", "set_note",
-              "lock", "write", "close")
+              "write", "flush", "rename", "close")
     def test_signal(self, call):
         self.image()
         self.store.steps.faults[call] = KeyboardInterrupt()
@@ -198,7 +214,7 @@ class TakenTest(SnapshotTestCase):
     def test_failure_to_remove_hides_nothing(self):
         content = self.image()
         self.store.steps.faults.update({
-            "lock": FULL, "remove_snapshot": exception.ImageIOError(
+            "flush": FULL, "remove_snapshot": exception.ImageIOError(
                 action="remove", reason="no OSD")})
         self.assertIs(FULL, self.assertRaises(
             exception.ImageFull, self.of_image, self.own_key))
@@ -208,11 +224,15 @@ class TakenTest(SnapshotTestCase):
     def test_clone_that_cannot_be_removed_keeps_it(self):
         content = self.image()
         self.store.steps.faults.update({
-            "lock": FULL, "remove": exception.ImageIOError(
+            "flush": FULL, "remove": exception.ImageIOError(
                 action="remove", reason="no OSD")})
         self.assertRaises(exception.ImageFull, self.of_image, self.own_key)
         self.assertEqual([SNAPSHOT], content.snapshots)
-        self.assertIn("clone", self.store.images())
+        self.assertIn("rbd-luks-partial.clone", self.store.images())
+        # The next run removes both.
+        cloning.clear(self.store, "clone", restart=True)
+        self.assertEqual([], content.snapshots)
+        self.assertEqual(["source"], self.store.images())
 
 
 @ddt.ddt

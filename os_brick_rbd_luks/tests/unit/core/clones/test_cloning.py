@@ -40,6 +40,8 @@ THIRD = clone_cases.THIRD
 PAIRS = clone_cases.PAIRS
 FULL = clone_cases.FULL
 
+HALF = "rbd-luks-partial.clone"
+
 
 @ddt.ddt
 class OwnKeyTest(clone_cases.CloneTestCase):
@@ -70,7 +72,7 @@ class OwnKeyTest(clone_cases.CloneTestCase):
             keyslots.add(image, base.OLD, base.OTHER)
             keyslots.add(image, base.OLD, THIRD)
         self.own_key(self.snapshot("source", "t"))
-        self.assertEqual([3], [slot.number for slot
+        self.assertEqual([0], [slot.number for slot
                                in self.header("clone").keyslots])
         for key in (base.OLD, base.OTHER, THIRD):
             self.assertFalse(self.opens_name("clone", key))
@@ -236,13 +238,42 @@ class OwnKeyTest(clone_cases.CloneTestCase):
             exception.InvalidParameter, self.own_key, self.source("luks1"),
             options=dataclasses.replace(clones.LUKS1, iterations=999))
 
-    def test_no_free_keyslot(self):
-        self.source("luks1")
+    @ddt.data(("luks1", 8), ("luks2", 32))
+    @ddt.unpack
+    def test_no_free_keyslot_is_needed(self, kind, count):
+        """And the key material of all of them is gone."""
+        self.source(kind)
         with self.store.open("source") as image:
-            for number in range(7):
+            for number in range(count - 1):
                 keyslots.add(image, base.OLD, b"%d" % number)
-        self.refused(exception.NoFreeKeyslot, self.own_key,
-                     self.snapshot("source", "t"))
+            self.assertRaises(exception.NoFreeKeyslot, keyslots.add, image,
+                              base.OLD, b"more")
+            slots = header_io.read_header(image).keyslots
+            areas = [image.read(slot.offset, slot.length) for slot in slots]
+        self.assertEqual(count, len(areas))
+        self.own_key(self.snapshot("source", "t"))
+        self.assertTrue(self.opens_name("clone", base.NEW))
+        self.assertFalse(self.opens_name("clone", base.OLD))
+        with self.store.open("clone") as image:
+            for slot, area in zip(slots, areas):
+                self.assertNotEqual(area[:4096], image.read(
+                    slot.offset, 4096))
+        self.assert_same_bytes(clones.expected(),
+                               self.guest("clone", base.NEW, base.OLD))
+
+    def test_another_snapshot_of_that_name(self):
+        """The clone is not of what was opened."""
+        parent = self.source("luks1")
+
+        def another():
+            with self.store.open("source") as image:
+                image.remove_snapshot("s")
+                keyslots.add(image, base.OLD, base.OTHER)
+                image.create_snapshot("s")
+
+        self.store.steps.before["clone"] = another
+        self.assertRaises(exception.HeaderChanged, self.own_key, parent)
+        self.assertEqual(["source"], self.store.images())
 
     def test_plain_source(self):
         error = self.refused(exception.NotLuks, self.own_key, self.source())
@@ -590,12 +621,12 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
         parent = self.source()
         problem = exception.ImageIOError(action="remove", reason="no OSD")
         for call in ("remove", "remove_snapshot"):
-            self.store.steps.faults.update({"lock": FULL, call: problem})
+            self.store.steps.faults.update({"flush": FULL, call: problem})
             self.assertIs(FULL, self.assertRaises(
                 exception.ImageFull, self.own_header, parent))
-            if "clone" in self.store.images():
+            if HALF in self.store.images():
                 self.assertIn("remove it by hand", self.log.output)
-                self.store.remove("clone")
+                self.store.remove(HALF)
 
     # others at the same time
 

@@ -23,6 +23,7 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.fakes import keymanager
@@ -72,11 +73,37 @@ class CloneTestCase(base.CommandTestCase):
 @ddt.ddt
 class CloneTest(CloneTestCase):
 
+    def test_half_made(self):
+        """With the snapshot that the killed run took."""
+        self.encrypted()
+        client = self.pool.other_client()
+        with client.open("golden") as image:
+            image.create_snapshot("v.clone_snap")
+        half = f"{partial.PREFIX}v"
+        client.clone(client.parent("golden", "v.clone_snap"), half).__exit__()
+        argv = self.argv("--own-key", *self.key, source="volumes/golden")
+        self.assertIn(f"volumes/{half} is what an interrupted run left",
+                      self.error(5, *argv))
+        self.assertEqual(["golden", half], self.pool.images())
+        self.json(*argv, "--force")
+        self.assertEqual(["golden", "v"], self.pool.images())
+        self.assertTrue(self.opens(base.NEW))
+
+    def test_half_made_before_there_was_a_clone(self):
+        self.encrypted()
+        with self.pool.open("golden") as image:
+            image.create_snapshot("v.clone_snap")
+        argv = self.argv("--own-key", *self.key, source="volumes/golden")
+        self.assertIn("golden@v.clone_snap is what an interrupted run left",
+                      self.error(5, *argv))
+        self.json(*argv, "--force")
+        self.assertTrue(self.opens(base.NEW))
+
     def test_own_key(self):
         self.encrypted()
         facts = self.json(*self.argv("--own-key", *self.key))
         self.assertEqual(
-            ("luks1", units.MIB, 5 * units.MIB, False, [1]),
+            ("luks1", units.MIB, 5 * units.MIB, False, [0]),
             (facts["type"], facts["decrypted_size"], facts["image_size"],
              facts["clone"], [slot["keyslot"]
                               for slot in facts["keyslots"]]))

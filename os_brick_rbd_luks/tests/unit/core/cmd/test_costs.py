@@ -19,12 +19,16 @@ from __future__ import annotations
 
 import ddt
 
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests import costs
+from os_brick_rbd_luks.luks import digests
+from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
 
@@ -93,6 +97,37 @@ class CostTest(base.CommandTestCase):
             {"open": 1, "seal": 1, "verify": 2, "read_start": 3},
             self.cost("clone", "volumes/v@s", "volumes/clone", "--own-key",
                       *self.old, *self.new, "--iterations", "1000"))
+
+    @ddt.data("luks1", "luks2")
+    def test_calls_of_a_new_volume(self, kind):
+        """Each is a round trip to the cluster, or several."""
+        watched = faults.Faults()
+        creating.create(watched.around(self.pool), "v", units.MIB, base.OLD,
+                        FORMATS[kind])
+        self.assertEqual(
+            ["require_free", "create", "claim", "write", "flush", "rename",
+             "__exit__"], self.trips(watched))
+
+    @ddt.data("luks1", "luks2")
+    def test_calls_of_a_clone(self, kind):
+        """One write, though its source has several keyslots."""
+        self.volume(kind, base.OTHER)
+        self.pool.contents["v"].freeze("s")
+        watched = faults.Faults()
+        cloning.rekeyed(watched.around(self.pool), self.pool.parent("v", "s"),
+                        "clone", base.OLD, base.NEW)
+        calls = self.trips(watched)
+        self.assertNotIn("lock", calls)
+        self.assertEqual((1, 1, 1, 1), tuple(
+            calls.count(name) for name in ("clone", "write", "flush",
+                                           "rename")))
+        # The source's start, its keyslot, and whether the clone has the same.
+        self.assertEqual(3, calls.count("read"))
+
+    def trips(self, watched):
+        """Calls of an image or a store that ask the cluster."""
+        return [name for name in watched.log if name not in (
+            "__enter__", "size", "stripe_period", "partial_name")]
 
     @ddt.data("rekey", "key add")
     def test_header_that_changes_while_somebody_types(self, command):

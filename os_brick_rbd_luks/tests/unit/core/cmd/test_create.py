@@ -20,6 +20,7 @@ import signal
 import ddt
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
@@ -177,13 +178,46 @@ class CreateTest(VolumeTestCase):
             4, "create", "nopool/v", "--size", "1M", *self.key,
             *base.QUICK_FLAGS))
 
-    def second_write_raises(self, error):
-        planned = faults.Faults(faults.Fault("write", 2, error=error))
+    def write_raises(self, error):
+        planned = faults.Faults(faults.Fault("write", error=error))
         self.addCleanup(planned.assert_happened)
         self.cluster.pools["volumes"] = planned.around(self.pool)
 
+    def half_made(self, *watchers):
+        """What a killed run leaves."""
+        name = f"{partial.PREFIX}v"
+        self.pool.other_client().create(name, units.MIB).__exit__()
+        self.pool.contents[name].watchers[:] = watchers
+        return name
+
+    def test_half_made(self):
+        name = self.half_made()
+        error = self.error(5, "create", "volumes/v", "--size", "1M",
+                           *self.key)
+        self.assertIn(f"volumes/{name} is what an interrupted run left of "
+                      "it; insist with --force", error)
+        self.assertEqual([name], self.pool.images())
+        self.create("--force", target="volumes/v")
+        self.assertEqual(["v"], self.pool.images())
+
+    def test_half_made_by_one_that_lives(self):
+        name = self.half_made("client.7 at 10.0.0.7")
+        for force in ((), ("--force",)):
+            self.assertIn("client.7", self.error(
+                5, "create", "volumes/v", "--size", "1M", *force, *self.key))
+        self.assertEqual([name], self.pool.images())
+
+    def test_half_made_file(self):
+        with open(f"{self.path}.rbd-luks-partial", "wb"):
+            pass
+        self.assertIn(f"{self.path}.rbd-luks-partial is what an interrupted",
+                      self.error(5, "create", self.target, "--size", "1M",
+                                 *self.key))
+        self.create("--force")
+        self.assertEqual(0, self.keyslot(base.OLD))
+
     def test_full_store_leaves_no_image(self):
-        self.second_write_raises(exception.ImageFull(action="write"))
+        self.write_raises(exception.ImageFull(action="write"))
         _output, errors = self.run_command(
             "create", "volumes/v", "--size", "1M", *self.key,
             *base.QUICK_FLAGS, code=4)
@@ -192,7 +226,7 @@ class CreateTest(VolumeTestCase):
         self.assertEqual([], self.pool.images())
 
     def test_interrupted(self):
-        self.second_write_raises(KeyboardInterrupt())
+        self.write_raises(KeyboardInterrupt())
         self.run_command("create", "volumes/v", "--size", "1M", *self.key,
                          *base.QUICK_FLAGS, code=130)
         self.assertEqual([], self.pool.images())

@@ -82,7 +82,7 @@ class MainTest(base.CommandTestCase):
         _output, errors = self.run_command(
             "--debug", "-vv", "create", self.target, "--size", "1M", *old,
             *base.QUICK_FLAGS)
-        self.assertIn("writing 592 bytes at 0", errors)
+        self.assertIn("writing 68096 bytes at 0", errors)
         for argv, code in ((("verify", self.target, *old), 0),
                            (("rekey", self.target, *old, *new), 0),
                            (("verify", self.target, *old), 2),

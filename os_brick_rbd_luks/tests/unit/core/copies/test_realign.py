@@ -232,6 +232,11 @@ class RealignTest(base.OperationsTestCase):
             self.store.steps.done.clear()
             error = exception.ImageIOError(action=name, reason="x")
             self.store.steps.faults[number] = error
+            if "rename" in steps[:number]:
+                # It is complete, whatever closing it says.
+                self.realign()
+                self.store.remove("new")
+                continue
             found = self.assertRaises(exception.ImageIOError, self.realign)
             self.assertIs(error, found, (number, name))
             self.assertEqual(["old"], self.store.images(), (number, name))

@@ -25,6 +25,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import units
 
@@ -40,25 +41,28 @@ class PartialTest(testtools.TestCase):
         self.store = stores.MemoryStore(name="volumes")
 
     def make(self, name):
-        partial.create(self.store, name, units.MIB)
+        return self.store.create(name, units.MIB)
 
-    def run_new(self, make=None, work=lambda name: None, **options):
+    def leave_complete(self, name):
+        self.make(name).__exit__()
+
+    def run_new(self, make=None, work=lambda image: None, **options):
         with partial.new(self.store, "new", make or self.make,
-                         **options) as name:
-            self.assertEqual(PARTIAL, name)
-            work(name)
+                         **options) as image:
+            self.assertEqual("volumes/new", image.name)
+            self.assertIs(self.store.contents[PARTIAL], image.content)
+            work(image)
 
     def leave(self, *watchers):
         """What a killed run leaves."""
-        with self.store.create(PARTIAL, units.MIB) as image:
+        with self.store.other_client().create(PARTIAL, units.MIB) as image:
             image.write(0, b"old")
         self.store.contents[PARTIAL].watchers[:] = watchers
 
     def test_new(self):
-        def work(name):
-            self.assertEqual([name], self.store.images())
-            with self.store.open(name) as image:
-                image.write(0, b"data")
+        def work(image):
+            self.assertEqual([PARTIAL], self.store.images())
+            image.write(0, b"data")
 
         self.run_new(work=work)
         self.assertEqual(["new"], self.store.images())
@@ -68,7 +72,7 @@ class PartialTest(testtools.TestCase):
     @ddt.data(False, True)
     def test_exists(self, restart):
         """Also what an interrupted run left stays then."""
-        self.make("new")
+        self.leave_complete("new")
         self.leave()
         error = self.assertRaises(exception.ImageExists, self.run_new,
                                   restart=restart)
@@ -84,9 +88,8 @@ class PartialTest(testtools.TestCase):
     def test_half_made_and_restart(self):
         self.leave()
 
-        def work(name):
-            with self.store.open(name) as image:
-                self.assertFalse(image.has_data())
+        def work(image):
+            self.assertFalse(image.has_data())
 
         self.run_new(work=work, restart=True)
         self.assertEqual(["new"], self.store.images())
@@ -105,9 +108,9 @@ class PartialTest(testtools.TestCase):
     @ddt.data(ZeroDivisionError(), KeyboardInterrupt(), SystemExit(1),
               exception.CopyFailed(reason="x"))
     def test_failure_leaves_nothing(self, error):
-        def work(name):
+        def work(image):
             # As a killed child's watch.
-            self.store.contents[name].watchers.append("client.9 at x")
+            image.content.watchers.append("client.9 at x")
             raise error
 
         self.assertIs(error, self.assertRaises(type(error), self.run_new,
@@ -115,10 +118,10 @@ class PartialTest(testtools.TestCase):
         self.assertEqual([], self.store.images())
 
     def test_failure_at_every_step_leaves_nothing(self):
-        """Or, at the last one, all of it."""
+        """But for the last one: then it is complete."""
         self.run_new()
-        steps = list(self.store.steps.done)
-        self.assertIn("rename", steps)
+        *steps, last = self.store.steps.done
+        self.assertEqual(("rename", "close"), (steps[-1], last))
         for number, name in enumerate(steps):
             self.store = stores.MemoryStore(name="volumes")
             error = exception.ImageIOError(action=name, reason="x")
@@ -126,6 +129,69 @@ class PartialTest(testtools.TestCase):
             self.assertIs(error, self.assertRaises(
                 exception.ImageIOError, self.run_new))
             self.assertEqual([], self.store.images(), (number, name))
+
+    def test_closing_fails(self):
+        """Nothing is lost: all was flushed, and it has its name."""
+        def work(image):
+            self.store.steps.faults["close"] = exception.ImageIOError(
+                action="close", reason="no OSD")
+
+        self.run_new(work=work)
+        self.assertEqual(["new"], self.store.images())
+        self.assertIn("cannot close: no OSD", self.log.output)
+
+    @ddt.data("create", "claim", "rename", "__exit__")
+    def test_signal_when_a_call_has_had_its_effect(self, method):
+        """What was made goes, though nobody has got it yet."""
+        memory = self.store
+        planned = faults.Faults(faults.Fault(method, after=True,
+                                             error=KeyboardInterrupt()))
+        self.store = planned.around(memory)
+        self.assertRaises(KeyboardInterrupt, self.run_unnamed)
+        planned.assert_happened()
+        self.assertEqual(["new"] if method in ("rename", "__exit__") else [],
+                         memory.images())
+
+    def run_unnamed(self):
+        with partial.new(self.store, "new", self.make):
+            pass
+
+    def test_signal_meets_another_run(self):
+        """What that has made is not removed, whatever the signal hides."""
+        def make(name):
+            with contextlib.suppress(exception.ImageExists):
+                self.make(name)
+            raise KeyboardInterrupt
+
+        self.store.steps.before["create"] = self.leave
+        self.assertRaises(KeyboardInterrupt, self.run_new, make)
+        self.assertEqual([PARTIAL], self.store.images())
+        self.assertNotIn("remove", self.store.steps.done)
+
+    def test_began_anew_by_another_run(self):
+        """Which removed this one's image and made its own; that stays."""
+        other = self.store.other_client()
+
+        def other_begins(image):
+            del self.store.contents[PARTIAL]
+            with other.create(PARTIAL, units.MIB) as made:
+                made.write(0, b"theirs")
+            raise ZeroDivisionError
+
+        self.assertRaises(ZeroDivisionError, self.run_new, work=other_begins)
+        with self.store.open(PARTIAL) as image:
+            self.assertEqual(b"theirs", image.read(0, 6))
+
+    def test_both_have_the_same_image_open(self):
+        """The other one has removed it and made it anew, then both open it."""
+        def make(name):
+            image = self.make(name)
+            self.addCleanup(self.store.open(name).__exit__)
+            return image
+
+        self.assertRaises(exception.ImageLocked, self.run_new, make)
+        self.assertEqual([PARTIAL], self.store.images())
+        self.assertNotIn("remove", self.store.steps.done)
 
     def test_make_fails(self):
         def make(name):
@@ -136,21 +202,28 @@ class PartialTest(testtools.TestCase):
 
     def test_made_by_another_run_in_between(self):
         """What make() did not make is not removed."""
-        def make(name):
-            self.leave()
-            self.make(name)
-
-        self.assertRaises(exception.ImageExists, self.run_new, make)
+        self.store.steps.before["create"] = self.leave
+        self.assertRaises(exception.HalfMade, self.run_new)
         self.assertEqual([PARTIAL], self.store.images())
+
+    def test_other_run_ends_in_between(self):
+        def other():
+            self.store.steps.before["open"] = (
+                lambda: self.store.rename(PARTIAL, "new"))
+
+        self.leave()
+        self.store.steps.before["create"] = other
+        self.assertRaises(exception.ImageExists, self.run_new)
+        self.assertEqual(["new"], self.store.images())
 
     def test_name_is_taken_in_between(self):
         self.assertRaises(exception.ImageExists, self.run_new,
-                          work=lambda name: self.make("new"))
+                          work=lambda image: self.leave_complete("new"))
         self.assertEqual(["new"], self.store.images())
 
     @ddt.data("evict", "remove")
     def test_first_error_is_told(self, step):
-        def work(name):
+        def work(image):
             self.store.steps.faults[step] = exception.ImageIOError(
                 action=step, reason="no OSD")
             raise ZeroDivisionError
@@ -179,9 +252,8 @@ class RunningTest(testtools.TestCase):
         return self.stack.enter_context(connection.pool("volumes"))
 
     def fill(self, pool, work, **options):
-        with partial.new(pool, "new", lambda name: partial.create(
-                pool, name, units.MIB), **options) as name, \
-                pool.open(name) as image:
+        with partial.new(pool, "new", lambda name: pool.create(
+                name, units.MIB), **options) as image:
             work(image)
 
     def test_open_image_is_a_watcher(self):
@@ -203,7 +275,7 @@ class RunningTest(testtools.TestCase):
         pool = self.pool()
 
         def work(image):
-            self.ceph.watchers[image.name] = [
+            self.ceph.watchers[f"volumes/{PARTIAL}"] = [
                 ceph.Watcher(9, "10.0.0.7:0/9")]
             raise ZeroDivisionError
 

@@ -43,3 +43,21 @@ class PlanTest(testtools.TestCase):
         self.assertEqual(
             plans.Plan((ONE,), ((TWO,), (ONE,), (ONE, TWO))),
             first.then(second))
+
+    def test_joined(self):
+        """Later writes win; what touches or nearly does is one write."""
+        writes = [plans.Write(4096, b"k" * 8192), plans.Write(0, b"h" * 592),
+                  plans.Write(5000, b"n" * 10), plans.Write(16385, b"x")]
+        self.assertEqual((
+            plans.Write(0, b"h" * 592 + bytes(3504) + b"k" * 904 + b"n" * 10
+                        + b"k" * 7278),
+            plans.Write(16385, b"x")), plans.joined(writes))
+
+    def test_joined_order_is_that_of_the_writes(self):
+        first, second = plans.Write(0, b"11"), plans.Write(1, b"22")
+        for writes, data in (((first, second), b"122"),
+                             ((second, first), b"112")):
+            self.assertEqual((plans.Write(0, data),), plans.joined(writes))
+
+    def test_joined_of_nothing(self):
+        self.assertEqual((), plans.joined(()))
