@@ -62,8 +62,8 @@ def flatten(store: base.Pool, name: str, passphrase: bytes,
         if needs_keys(image):
             image.librbd.require_layers(
                 "flattening a clone with a header of its own")
-            encrypting(store, name, passphrase,
-                       decryption.below(image, fetch))
+            encrypting(store, name, passphrase, decryption.below(
+                image, header_io.read_header(image), fetch))
         else:
             image.flatten()
     # Reopened, for its metadata is that of the image as it is.

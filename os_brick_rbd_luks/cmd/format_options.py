@@ -69,7 +69,7 @@ def add_data_pool(parser: Any) -> None:
              "Ceph's rbd_default_data_pool)")
 
 
-def image_options(args: argparse.Namespace) -> Dict[str, str]:
+def image_options(args: argparse.Namespace) -> Dict[str, Any]:
     """What a new image is made with, as stores take it by name."""
     return {"data_pool": args.data_pool} if args.data_pool else {}
 

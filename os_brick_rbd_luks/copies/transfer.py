@@ -231,7 +231,7 @@ def _target(store: base.Pool, name: str, image: base.RBDImage,
             opened: Optional[unlocking.Unlocked] = None) -> Target:
     """An empty image as a target."""
     target = Target(store, name, image, header, passphrase, zeros.WRITTEN,
-                    opened)
+                    opened=opened)
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     told = (header is not None and header.type == "luks2" and not thick
             and _tells_of_holes(image, header, target))

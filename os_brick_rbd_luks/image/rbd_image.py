@@ -32,6 +32,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.image import places
 from os_brick_rbd_luks.image import relatives
 from os_brick_rbd_luks.image import releases
