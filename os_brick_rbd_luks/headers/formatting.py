@@ -131,8 +131,10 @@ def format_new(image: base.Image, passphrase: bytes,
     :func:`~os_brick_rbd_luks.headers.header_io.write_new`.
 
     :raises InvalidParameter: see :func:`refuse_striping`
+    :raises JournaledImage: it is LUKS2, and the image has a journal
     """
     check(passphrase, options)
+    _refuse_journal(image, options)
     return _written(image, _new_header(
         passphrase, options, _data_offset(image, options)))
 

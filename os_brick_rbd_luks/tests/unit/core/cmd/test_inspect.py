@@ -442,9 +442,9 @@ class LargeAuditTest(base.CommandTestCase):
         """Call *function* with each image that is inspected."""
         original = audit.audit
 
-        def audited(image):
+        def audited(image, *below):
             function(image)
-            return original(image)
+            return original(image, *below)
 
         self.patch(f"{audit.__name__}.audit", audited)
 
