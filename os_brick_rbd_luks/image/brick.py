@@ -21,6 +21,7 @@ import re
 from typing import Any, Callable, Iterator, Mapping, Optional
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import qemu_options
@@ -118,9 +119,14 @@ def over_handle(handle: Any, name: str) -> rbd_image.RBDImage:
     :param handle: of os-brick's RBD connector
     """
     volume = handle.rbd_image
+
+    def layer(image_id: str, parent: base.Parent) -> rbd_image.RBDImage:
+        with pool_of(handle) as pool:
+            return pool.open_layer(image_id, parent)
+
     return rbd_image.RBDImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
-        volume.client.client.get_instance_id())
+        volume.client.client.get_instance_id(), layer=layer)
 
 
 def over_bare_handle(handle: Any, name: str) -> rbd_image.RBDImage:

@@ -58,6 +58,29 @@ def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
     return image
 
 
+def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str
+               ) -> rbd.Image:
+    """Open a snapshot that something is a clone of, for reading.
+
+    By the image's id, for one in the trash has no name; and a snapshot that
+    was removed lives on for its clones, by a name in Ceph's trash.
+
+    :raises rbd.Error: it cannot be opened
+    :raises rados.Error: the connection is of no use
+    """
+    image = librbd.bindings().Image(ioctx, image_id=image_id, read_only=True)
+    try:
+        _settle(ioctx, image)
+        for found in image.list_snaps():
+            if found["name"] == snapshot:
+                image.set_snap_by_id(found["id"])
+        _settle(ioctx, image)
+    except BaseException:
+        image.close()
+        raise
+    return image
+
+
 def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:
     """Wait for a callback: one round trip to an OSD.
 

@@ -25,14 +25,13 @@ import contextlib
 import errno
 import logging
 import time
-from typing import (Any, FrozenSet, Iterator, List, Optional, Tuple,
+from typing import (Any, Callable, FrozenSet, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.image import releases
 
 if TYPE_CHECKING:
@@ -61,6 +60,10 @@ _FEATURES = {
 }
 
 
+#: Opens a snapshot by its image's id; the name is for messages.
+Layers = Callable[[str, base.Parent], "RBDImage"]
+
+
 class RBDImage:
     """An open RBD image; see
     :class:`~os_brick_rbd_luks.image.base.RBDImage`.
@@ -73,7 +76,8 @@ class RBDImage:
 
     def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
                  user: str, client_id: Optional[int] = None,
-                 read_only: bool = False) -> None:
+                 read_only: bool = False, layer: Optional[Layers] = None
+                 ) -> None:
         """Take over *image*, which is closed with this object.
 
         :param ioctx: of the image's pool and namespace
@@ -81,6 +85,7 @@ class RBDImage:
         :param user: Ceph user, for messages
         :param client_id: RADOS instance id of this client
         :param read_only: opened for reading, which leaves no watch
+        :param layer: opens what it is a clone of, by that image's id
         """
         self.name = name
         self._image = image
@@ -88,6 +93,7 @@ class RBDImage:
         self._user = user
         self._client_id = client_id
         self._read_only = read_only
+        self._layer = layer
 
     def __enter__(self) -> RBDImage:
         return self
@@ -280,26 +286,30 @@ class RBDImage:
         return base.Parent(found["pool_name"], found["pool_namespace"],
                            found["image_name"], found["snap_name"])
 
+    def open_parent(self) -> Optional[RBDImage]:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        parent = self.parent()
+        if parent is None:
+            return None
+        if self._layer is None:
+            raise exception.OperationRefused(
+                reason="whoever opened it keeps its connection, without "
+                       f"which its parent {parent} cannot be looked at")
+        with self._translated("look for its parent"):
+            image_id = str(self._image.parent_id())
+        return self._layer(image_id, parent)
+
     def is_deep_clone(self) -> bool:
         """See :class:`~os_brick_rbd_luks.image.base.Image`; before encryption
         is loaded.
-
-        A parent in another pool counts as no clone.
         """
-        parent = self.parent()
-        if parent is None:
+        below = self.open_parent()
+        if below is None:
             return False
-        with self._translated("look for its parent's parent"):
-            if self._image.overlap() < self._image.size():
-                return True
-            if (self._ioctx is None or (parent.pool, parent.namespace) != (
-                    self._ioctx.name, self._ioctx.get_namespace())):
-                return False
-            image = opening.open_image(self._ioctx, parent.image,
-                                       parent.snapshot, read_only=True)
-        with RBDImage(image, self._ioctx, str(parent),
-                      self._user) as below:
-            return below.parent() is not None
+        with below:
+            with self._translated("look how much it has of its parent"):
+                larger = self._image.overlap() < self._image.size()
+            return bool(larger or below.parent())
 
     def children(self, snapshot: str) -> int:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
