@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
@@ -36,9 +36,8 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
-from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
 
 LOG = logging.getLogger(__name__)
@@ -47,9 +46,7 @@ LOG = logging.getLogger(__name__)
 def rekeyed(store: base.Pool, parent: base.Parent, name: str,
             old_passphrase: bytes, new_passphrase: bytes, *,
             size: Optional[int] = None, flatten: bool = False,
-            key_id: Optional[str] = None,
-            options: formatting.Options = formatting.Options(),
-            fetch: decryption.Fetch = decryption.no_keys
+            options: formatting.Options = formatting.Options()
             ) -> header_io.Header:
     """Clone an encrypted snapshot, and let only *new_passphrase* open it.
 
@@ -57,26 +54,20 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     :param size: decrypted bytes, at least the source's; the source's when
         None
     :param flatten: copy all data, so that nobody needs *old_passphrase* again
-    :param key_id: the key manager's id of *old_passphrase*: librbd of Ceph
-        18 and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
-    :param fetch: called for the keys of the layers below a source that is a
-        clone with a header of its own, to flatten
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
-    :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
-        the source is a clone of LUKS2, before Ceph 18, and is not flattened
+    :raises OperationRefused: the source is a clone of LUKS2, before Ceph 18,
+        and is not flattened
+    :raises TooManyLayers: its header has no room for the passphrases of all
+        layers below it
     """
-    layers = []
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, old_passphrase)
         decrypted = source.size() - opened.header.data_offset
-        keys = chain.below(source, key_id)
+        below = _below(source, opened, old_passphrase)
         is_clone = source.parent() is not None
-        if flatten and opened.header.clone:
-            layers = [old_passphrase,
-                      *decryption.below(source, fetch)]
     wanted = _wanted(decrypted, size, opened.header.sector_size)
     if not flatten and engines.fails_on_deep_clones(opened.header,
                                                     store.librbd):
@@ -85,18 +76,31 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
         # The clone has the source's header, which is opened already.
+        if not flatten:
+            opened = sealed.stage(image, opened, below)
         header = keyslots.replace_all(
             image, old_passphrase, new_passphrase, opened=opened,
             iterations=options.iterations, argon2=options.argon2)
         if flatten:
-            if layers:
+            if header.clone:
                 # As it is, what is below is of another volume key, or plain.
-                image.load_encryption(header.type, new_passphrase, *layers)
+                image.load_encryption(header.type, new_passphrase, *below)
             image.flatten()
+            if is_clone:
+                sealed.forget(image)
         else:
-            chain.write(image, keys)
             holes.keep_source(store, parent)
     return header
+
+
+def _below(source: base.RBDImage, opened: unlocking.Unlocked,
+           passphrase: bytes) -> List[bytes]:
+    """What opens the layers below a clone of *source*.
+
+    :param opened: *source*, by *passphrase*
+    """
+    return [passphrase, *sealed.look(source, opened.header).passphrases(
+        opened, passphrase)]
 
 
 def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
@@ -117,14 +121,12 @@ def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
 def own_header(store: base.Pool, parent: base.Parent, name: str,
                new_passphrase: bytes, options: formatting.Options, *,
                old_passphrase: Optional[bytes] = None,
-               size: Optional[int] = None,
-               key_id: Optional[str] = None) -> header_io.Header:
+               size: Optional[int] = None) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
 
     :param options: of the clone's header
     :param old_passphrase: of an encrypted source, which has to open it
     :param size: see :func:`rekeyed`
-    :param key_id: see :func:`rekeyed`
     :raises UnsupportedCeph: librbd here is older than Ceph 18
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: the source is encrypted, and no passphrase of
@@ -132,7 +134,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     """
     formatting.check(new_passphrase, options)
     store.librbd.require_layers("a clone with a header of its own")
-    keys = []
+    below: List[bytes] = []
     with store.open_snapshot(parent) as source:
         start = header_io.read_start(source)
         shared = 0
@@ -141,9 +143,9 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                 raise exception.InvalidParameter(
                     name="passphrase of the source", value="(none)",
                     reason=f"is needed, because {parent} is encrypted")
-            shared = unlocking.unlock(
-                source, old_passphrase).header.data_offset
-            keys = chain.below(source, key_id)
+            opened = unlocking.unlock(source, old_passphrase)
+            shared = opened.header.data_offset
+            below = _below(source, opened, old_passphrase)
         decrypted = source.size() - shared
         period = source.stripe_period()
     offset = formatting.data_offset(period, options)
@@ -158,15 +160,16 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     base_of = parent
     if offset > shared:
         base_of = bases.provide(store, parent, offset - shared)
-        # The base is a layer, too, with the source's header; the last key of
-        # a chain is for all that follows.
-        keys = keys[:1] + keys if len(keys) > 1 else keys
+        # The base is a layer, too, with the source's header; the last
+        # passphrase is for all that follows.
+        below = below[:1] + below if len(below) > 1 else below
     try:
         with _made(store, base_of, name) as image:
             if image.size() != wanted + offset:
                 image.resize(wanted + offset)
-            header = formatting.format_clone(image, new_passphrase, options)
-            chain.write(image, keys)
+            made = formatting.format_clone(image, new_passphrase, options)
+            if below:
+                sealed.write(image, made, below)
             if shared:
                 holes.keep_source(store, parent)
     except BaseException:
@@ -174,7 +177,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             with contextlib.suppress(exception.RBDLuksError):
                 bases.release(store, base_of)
         raise
-    return header
+    return made.header
 
 
 def _wanted(decrypted: int, size: Optional[int], sector: int) -> int:
@@ -201,7 +204,7 @@ def _made(store: base.Pool, parent: base.Parent, name: str
         try:
             with image:
                 # librbd copies the parent's metadata.
-                for note in (bases.NOTE, chain.NOTE):
+                for note in (bases.NOTE, sealed.NOTE):
                     image.set_note(note, None)
                 holes.keep(image)
                 yield image

@@ -27,8 +27,8 @@ from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import sealed
 
 LOG = logging.getLogger(__name__)
 
@@ -43,12 +43,10 @@ def needs_keys(image: base.RBDImage) -> bool:
         return False
 
 
-def flatten(store: base.Pool, name: str, passphrase: bytes,
-            fetch: decryption.Fetch = decryption.no_keys) -> None:
+def flatten(store: base.Pool, name: str, passphrase: bytes) -> None:
     """Make an encrypted clone independent of its parent.
 
     :param passphrase: the image's own
-    :param fetch: called for the keys of the layers below
     :raises UnsupportedCeph: it has a header of its own, and librbd here is
         older than Ceph 18
     """
@@ -56,20 +54,19 @@ def flatten(store: base.Pool, name: str, passphrase: bytes,
         if image.parent() is None:
             return
         if needs_keys(image):
-            _load(image, passphrase, fetch)
+            _load(image, passphrase)
         image.flatten()
     # Reopened, for its metadata is that of the image as it is.
     with store.open(name) as image:
-        chain.write(image, [])
+        sealed.forget(image)
     LOG.info("%s/%s: flattened", store.name, name)
 
 
-def _load(image: base.RBDImage, passphrase: bytes, fetch: decryption.Fetch
-          ) -> None:
+def _load(image: base.RBDImage, passphrase: bytes) -> None:
     header = header_io.read_header(image)
     image.librbd.require_layers("flattening a clone with a header of its own")
     image.load_encryption(header.type, passphrase,
-                          *decryption.below(image, fetch))
+                          *decryption.below(image, header, passphrase))
 
 
 def release_parents(store: base.Pool, parent: Optional[base.Parent],

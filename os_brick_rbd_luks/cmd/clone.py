@@ -94,19 +94,18 @@ class Clone(command.ShowOne):
             new_passphrase = passphrases.get(new=True, confirm=True)
             options = format_options.chosen(
                 args, passphrases.is_random_key(new=True))
-            common = {"size": args.size, "key_id": args.key_id}
             with _parent(pool, source.name, snapshot,
                          args.target.name) as parent:
                 if args.own_header:
                     cloning.own_header(
                         store, parent, args.target.name, new_passphrase,
                         options, old_passphrase=old_passphrase or None,
-                        **common)
+                        size=args.size)
                 else:
                     cloning.rekeyed(
                         store, parent, args.target.name, old_passphrase,
                         new_passphrase, flatten=args.flatten, options=options,
-                        fetch=copy_options.fetch(args), **common)
+                        size=args.size)
             with store.open(args.target.name, read_only=True) as image:
                 facts = describe.describe_image(image)
         return rows.summary(facts)

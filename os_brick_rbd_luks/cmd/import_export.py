@@ -198,8 +198,7 @@ class Export(command.ShowOne):
         passphrase = (
             passphrase_options.Passphrases(args).get()
             if sources.is_encrypted(pool, target.name, snapshot) else None)
-        return sources.opened(pool, target.name, snapshot, passphrase,
-                              copy_options.fetch(args))
+        return sources.opened(pool, target.name, snapshot, passphrase)
 
     def produce_output(self, parsed_args: argparse.Namespace,
                        column_names: Any, data: Any) -> int:

@@ -49,7 +49,7 @@ class Info(command.ShowOne):
                 header = describe.read(image)
                 facts = describe.describe(header, image.size())
                 store = engines.Store.of(image)
-                facts.update(_layers(image))
+                facts.update(_layers(image, header))
             # The backup of a header is nothing to be opened.
             if probe and facts["decrypted_size"] is not None:
                 openers = engines.engines(header, store, probe.host())
@@ -58,22 +58,22 @@ class Info(command.ShowOne):
                 (image.name, *values, columns.Engines(openers)))
 
 
-def _layers(image: Any) -> Dict[str, Any]:
-    """What the image is a clone of, and the keys of the layers below.
+def _layers(image: Any, header: Any) -> Dict[str, Any]:
+    """What the image is a clone of, and how many passphrases it keeps.
 
-    A note that cannot be used is told in place of the keys.
+    Those of the layers below are sealed in it; what cannot be read is told.
     """
     from os_brick_rbd_luks import exception
-    from os_brick_rbd_luks.layers import chain
+    from os_brick_rbd_luks.layers import sealed
     if not image.is_rbd:
         return {}
     parent = image.parent()
     try:
-        keys = chain.read(image)
-    except exception.OperationRefused as error:
-        keys = [f"not known: {error.msg}"]
+        count: Any = sealed.look(image, header).count
+    except exception.HeaderError as error:
+        count = f"not known: {error.msg}"
     return {"parent": str(parent) if parent else None,
-            "parent_keys": columns.Lines(keys)}
+            "sealed_passphrases": count}
 
 
 class Verify(command.ShowOne):

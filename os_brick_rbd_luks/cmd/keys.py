@@ -88,8 +88,8 @@ class Rekey(_NewPassphrase):
                old_passphrase: bytes, new_passphrase: bytes,
                how: Dict[str, Any]) -> keyslots.Result:
         """Add the new passphrase, then erase the old one."""
-        from os_brick_rbd_luks.headers import keyslots
-        return keyslots.replace(image, old_passphrase, new_passphrase,
+        from os_brick_rbd_luks.layers import passphrases
+        return passphrases.replace(image, old_passphrase, new_passphrase,
                                 **how)
 
 
@@ -107,8 +107,8 @@ class KeyAdd(_NewPassphrase):
                old_passphrase: bytes, new_passphrase: bytes,
                how: Dict[str, Any]) -> keyslots.Result:
         """Fill a keyslot."""
-        from os_brick_rbd_luks.headers import keyslots
-        return keyslots.add(image, old_passphrase, new_passphrase,
+        from os_brick_rbd_luks.layers import passphrases
+        return passphrases.add(image, old_passphrase, new_passphrase,
                             keyslot=args.keyslot, **how)
 
 

@@ -36,14 +36,12 @@ from os_brick_rbd_luks.layers import decryption
 LOG = logging.getLogger(__name__)
 
 
-def fill_holes(store: base.Pool, name: str, passphrase: bytes,
-               fetch: decryption.Fetch = decryption.no_keys) -> int:
+def fill_holes(store: base.Pool, name: str, passphrase: bytes) -> int:
     """Let a raw copy of an image be complete; the bytes written.
 
     Afterwards the image takes the space of its whole size. Nothing is written
     to a LUKS1 volume: holes are noise to QEMU before and after a copy.
 
-    :param fetch: called for the keys of the layers below that librbd needs
     :raises ImageLocked: somebody has it open, so that a sector may get data
         between our look and our write
     :raises OperationRefused: it is a clone with a header of its own; what is
@@ -58,9 +56,8 @@ def fill_holes(store: base.Pool, name: str, passphrase: bytes,
                 reason="a raw copy of a clone with a header of its own is "
                        "never complete; flatten it first")
         header_io.refuse_watchers(image)
-        below = decryption.below(image, fetch)
         with store.open(name) as other:
-            view = decryption.open_view(other, header, passphrase, below)
+            view = decryption.open_view(other, header, passphrase)
             begin = header.data_offset
             written = copying.each(
                 view.size(), ((at - begin, length) for at, length

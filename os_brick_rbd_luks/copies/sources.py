@@ -98,12 +98,10 @@ class VolumeSource(RawSource):
 
     def __init__(self, store: base.Pool, name: str,
                  snapshot: Optional[str], image: base.RBDImage,
-                 passphrase: Optional[bytes],
-                 fetch: decryption.Fetch) -> None:
+                 passphrase: Optional[bytes]) -> None:
         """Use :func:`opened`."""
         super().__init__(store, name, snapshot, image)
         self._passphrase = passphrase
-        self._fetch = fetch
         self.header = self._header()
         self.data_offset = self.header.data_offset if self.header else 0
         size = self._raw_size - self.data_offset
@@ -142,9 +140,8 @@ class VolumeSource(RawSource):
             if self.header is None:
                 yield image
                 return
-            below = decryption.below(image, self._fetch)
             yield decryption.open_view(
-                image, self.header, self._passphrase or b"", below)
+                image, self.header, self._passphrase or b"")
 
     @property
     def holes(self) -> zeros.Holes:
@@ -165,7 +162,7 @@ class VolumeSource(RawSource):
         if self.header is None or self._passphrase is None:
             return options
         return decryption.block_options(
-            options, self.image, self.header, self._passphrase, self._fetch)
+            options, self.image, self.header, self._passphrase)
 
 
 def is_encrypted(store: base.Pool, name: str,
@@ -177,13 +174,11 @@ def is_encrypted(store: base.Pool, name: str,
 
 @contextlib.contextmanager
 def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
-           passphrase: Optional[bytes] = None,
-           fetch: decryption.Fetch = decryption.no_keys
+           passphrase: Optional[bytes] = None
            ) -> Iterator[VolumeSource]:
     """Open an image to copy its data.
 
     :param passphrase: None of a plain image
-    :param fetch: gives passphrases of the layers below a clone
     :raises WrongPassphrase: it does not open the image
     :raises InvalidParameter: the image is encrypted, and there is none
     :raises NotLuks: there is one, and the image is plain
@@ -192,7 +187,7 @@ def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
     with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
-        yield VolumeSource(store, name, snapshot, image, passphrase, fetch)
+        yield VolumeSource(store, name, snapshot, image, passphrase)
 
 
 @contextlib.contextmanager

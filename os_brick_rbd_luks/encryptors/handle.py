@@ -23,7 +23,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any, Callable, List, MutableMapping
+from typing import Any, Callable, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
@@ -55,20 +55,16 @@ class Handle:
         self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
     def attach(self, passphrase: bytes,
-               format_options: preparing.FormatOptions,
-               fetch: decryption.Fetch) -> None:
+               format_options: preparing.FormatOptions) -> None:
         """Let the handle read and write plain text.
 
         :param format_options: called if the image has to be formatted
-        :param fetch: called for the keys of the layers below
         :raises WrongPassphrase: it opens no keyslot
         """
         with self._lock:
             if self._wrapper not in _ATTACHED:
-                keys = threads.call(self._keys_below)
                 _ATTACHED[self._wrapper] = threads.call(
-                    self._load, passphrase, format_options,
-                    [*map(fetch, keys)])
+                    self._load, passphrase, format_options)
 
     def detach(self) -> None:
         """Let the handle read and write cipher text again."""
@@ -87,14 +83,10 @@ class Handle:
         header = header_io.read_header(self._image)
         return self._image.size() - header.data_offset
 
-    def _keys_below(self) -> List[str]:
-        return preparing.keys_below(self._image)
-
     def _load(self, passphrase: bytes,
-              format_options: preparing.FormatOptions,
-              below: List[bytes]) -> Callable[[], None]:
+              format_options: preparing.FormatOptions) -> Callable[[], None]:
         header = preparing.header(self._image, passphrase, format_options)
-        view = decryption.open_view(self._image, header, passphrase, below)
+        view = decryption.open_view(self._image, header, passphrase)
         if isinstance(view, plaintext.Plaintext):
             return self._replace(view)
         # Not the wrapper: it would keep itself, and its image, for ever.

@@ -15,15 +15,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, List
+from typing import Any, Callable
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
-from os_brick_rbd_luks.layers import decryption
 
 LOG = logging.getLogger(__name__)
 
@@ -56,23 +54,6 @@ def header(image: base.Image, passphrase: bytes,
     if sum(slot.cost for slot in found.keyslots) <= CHEAP:
         unlocking.unlock_header(image, found, passphrase)
     return found
-
-
-def keys_below(image: base.RBDImage) -> List[str]:
-    """Ids of the keys that librbd needs for the layers below a clone.
-
-    :raises OperationRefused: a key manager has not all of them, and nobody
-        but librbd reads such a volume
-    """
-    keys = chain.needed(image)
-    if chain.UNKNOWN in keys:
-        if decryption.lacks_keys(image, header_io.read_header(image)):
-            return []
-        raise exception.OperationRefused(
-            reason="it is a clone of a volume whose passphrase no key manager "
-                   "has, so librbd cannot open it; flatten it with 'rbd "
-                   "flatten'")
-    return keys
 
 
 def _format(image: base.Image, passphrase: bytes,

@@ -22,6 +22,7 @@ import uuid as uuids
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
@@ -132,20 +133,22 @@ def format_new(image: base.Image, passphrase: bytes,
 
 @header_io.names_image
 def format_clone(image: base.RBDImage, passphrase: bytes,
-                 options: Options) -> header_io.Header:
+                 options: Options) -> unlocking.Unlocked:
     """Give a clone that was just made a header of its own.
 
     What it has of its parent in the place of the header is dropped, the rest
     stays the parent's. Only librbd of Ceph 18 and newer knows such a volume.
     """
     offset = _data_offset(image, options)
-    change = _new_header(passphrase, options, offset, clone=True)
+    volume_key = options.random(options.key_bytes)
+    change = _new_header(passphrase, options, offset, clone=True,
+                         volume_key=volume_key)
     image.zero(0, offset)
     header_io.apply(image, _plan(change, bytes(detect.START)),
                     destructive=True)
     LOG.info("%s: formatted as the own %s header of a clone, UUID %s",
              image.name, change.header.type, change.header.uuid)
-    return change.header
+    return unlocking.Unlocked(change.header, change.keyslot, volume_key)
 
 
 def data_offset(stripe_period: int, options: Options) -> int:

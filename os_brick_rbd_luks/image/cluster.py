@@ -285,13 +285,13 @@ class Pool:
         with self._pools(parent.pool, parent.namespace) as pool:
             with self._translated("open what it is a clone of:",
                                   str(parent)):
-                image = opening.open_layer(pool._ioctx, image_id,
-                                           parent.snapshot)
+                image, number = opening.open_layer(
+                    pool._ioctx, image_id, parent.snapshot)
             opened = rbd_image.RBDImage(
                 image, pool._ioctx, str(parent), self._user,
                 self._handle.get_instance_id(), True, pool.open_layer)
         self._opened.add(opened)
-        opened.snapshot = parent.snapshot
+        opened.snapshot, opened.snapshot_id = parent.snapshot, number
         return opened
 
     def parent(self, image: str, snapshot: str) -> base.Parent:

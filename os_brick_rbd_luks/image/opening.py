@@ -30,7 +30,7 @@ their watch, ``close`` waits for one itself.
 
 from __future__ import annotations
 
-from typing import Optional, TYPE_CHECKING
+from typing import Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.image import librbd
 
@@ -59,26 +59,31 @@ def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
 
 
 def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str
-               ) -> rbd.Image:
+               ) -> Tuple[rbd.Image, Optional[int]]:
     """Open a snapshot that something is a clone of, for reading.
 
     By the image's id, for one in the trash has no name; and a snapshot that
     was removed lives on for its clones, by a name in Ceph's trash.
 
+    :returns: the image, and the snapshot's id
     :raises rbd.Error: it cannot be opened
     :raises rados.Error: the connection is of no use
     """
     image = librbd.bindings().Image(ioctx, image_id=image_id, read_only=True)
     try:
         _settle(ioctx, image)
-        for found in image.list_snaps():
-            if found["name"] == snapshot:
-                image.set_snap_by_id(found["id"])
+        number = next((found["id"] for found in image.list_snaps()
+                       if found["name"] == snapshot), None)
+        if number is None:
+            # What librbd says of a snapshot that is not there.
+            image.set_snap(snapshot)
+        else:
+            image.set_snap_by_id(number)
         _settle(ioctx, image)
     except BaseException:
         image.close()
         raise
-    return image
+    return image, number
 
 
 def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:

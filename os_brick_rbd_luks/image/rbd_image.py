@@ -73,6 +73,8 @@ class RBDImage:
 
     #: The snapshot that was opened, None for the image itself.
     snapshot: Optional[str] = None
+    #: Ceph's id of it, where its name does not tell: of one in the trash.
+    snapshot_id: Optional[int] = None
 
     def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
                  user: str, client_id: Optional[int] = None,
@@ -272,7 +274,9 @@ class RBDImage:
         with self._translated("read the id"):
             number = str(self._image.id())
             if self.snapshot is not None:
-                number += f"@{self._image.snap_get_id(self.snapshot)}"
+                found = (self.snapshot_id if self.snapshot_id is not None
+                         else self._image.snap_get_id(self.snapshot))
+                number += f"@{found}"
         return number
 
     def parent(self) -> Optional[base.Parent]:

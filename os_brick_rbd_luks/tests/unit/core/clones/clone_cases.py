@@ -22,7 +22,6 @@ import fixtures
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -70,7 +69,7 @@ class CloneTestCase(clones.CloneTestCase):
 
     def notes(self, name="clone"):
         with self.store.open(name) as image:
-            return chain.read(image)
+            return sealed_count(image)
 
     def assert_no_copied_notes(self, source, name, action):
         """When *action* first changes a clone, it has no notes any more."""
