@@ -76,8 +76,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
         # The clone has the source's header, which is opened already.
-        if not flatten:
-            opened = sealed.stage(image, opened, below)
+        opened = sealed.stage(image, opened, [] if flatten else below)
         header = keyslots.replace_all(
             image, old_passphrase, new_passphrase, opened=opened,
             iterations=options.iterations, argon2=options.argon2)
@@ -86,8 +85,6 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
                 # As it is, what is below is of another volume key, or plain.
                 image.load_encryption(header.type, new_passphrase, *below)
             image.flatten()
-            if is_clone:
-                sealed.forget(image)
         else:
             holes.keep_source(store, parent)
     return header
@@ -168,8 +165,8 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             if image.size() != wanted + offset:
                 image.resize(wanted + offset)
             made = formatting.format_clone(image, new_passphrase, options)
-            if below:
-                sealed.write(image, made, below)
+            header = (sealed.write(image, made, below) if below
+                      else made.header)
             if shared:
                 holes.keep_source(store, parent)
     except BaseException:
@@ -177,7 +174,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             with contextlib.suppress(exception.RBDLuksError):
                 bases.release(store, base_of)
         raise
-    return made.header
+    return header
 
 
 def _wanted(decrypted: int, size: Optional[int], sector: int) -> int:

@@ -84,8 +84,10 @@ def look(image: base.RBDImage, header: header_io.Header) -> Below:
     :raises UnsupportedHeader: it is of a later version
     """
     with exception.about(image.name):
+        if _has_none(header) or image.parent() is None:
+            return NONE
         token = _of(image, header)
-        if token is None or image.parent() is None:
+        if token is None:
             return NONE
         number = sealing.count(token)
         with contextlib.ExitStack() as stack:
@@ -149,6 +151,12 @@ def _copies(layers: _Layers, image: base.RBDImage, header: header_io.Header,
     return depth if layer is not None else 0
 
 
+def _has_none(header: header_io.Header) -> bool:
+    """Whether the header itself says that nothing is sealed."""
+    return (isinstance(header, luks2.Luks2Header)
+            and tokens.read(header) is None)
+
+
 def _of(image: base.RBDImage, header: header_io.Header
         ) -> Optional[Mapping[str, Any]]:
     if isinstance(header, luks2.Luks2Header):
@@ -195,27 +203,33 @@ def stage(image: base.RBDImage, opened: unlocking.Unlocked,
     given back; in LUKS1 the image's metadata are written now.
 
     :param opened: *image*, unlocked
-    :param below: passphrases of the layers below it, the nearest first
+    :param below: passphrases of the layers below it, the nearest first; none
+        to remove what is sealed
     :raises TooManyLayers: its metadata have no room for them
     """
-    token = sealing.seal(below, opened.volume_key, opened.header.uuid)
+    token = (sealing.seal(below, opened.volume_key, opened.header.uuid)
+             if below else None)
     if isinstance(opened.header, luks2.Luks2Header):
         return dataclasses.replace(
             opened, header=tokens.put(opened.header, token))
-    image.set_note(NOTE, json.dumps({"image": _id(image), "token": token}))
+    image.set_note(NOTE, json.dumps(
+        {"image": _id(image), "token": token}) if token else None)
     return opened
 
 
 def write(image: base.RBDImage, opened: unlocking.Unlocked,
-          below: Sequence[bytes]) -> None:
+          below: Sequence[bytes]) -> header_io.Header:
     """Seal *below* in a header that is not changed besides.
 
     :param opened: see :func:`stage`
+    :returns: the header
     :raises TooManyLayers: its metadata have no room for them
     """
     changed = stage(image, opened, below).header
     if isinstance(changed, luks2.Luks2Header):
         header_io.apply(image, changed.plan(changed.stages()))
+        changed = dataclasses.replace(changed, ailment=None, found=None)
+    return changed
 
 
 def forget(image: base.RBDImage) -> None:

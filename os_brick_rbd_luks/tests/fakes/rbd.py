@@ -106,7 +106,7 @@ class Image:
                           None] = None
         self._snapshot: Optional[str] = None
         pool = self.ceph.pools.get(ioctx.pool)
-        if image_id is not None:
+        if pool is not None and image_id is not None:
             assert name is None and read_only and snapshot is None
             self._head = self._by_id(image_id)
             self._image = images.MemoryImage(
@@ -277,7 +277,7 @@ class Image:
             if begin < stop and callback(begin, stop - begin, True):
                 raise self.ceph.rbd.OSError("error iterating")
 
-    def list_snaps(self) -> List[Dict[str, str]]:
+    def list_snaps(self) -> List[Dict[str, Any]]:
         """The snapshots."""
         self._usable("snaps")
         return [{"name": name, "id": int(found.image_id.partition("@")[2])}
