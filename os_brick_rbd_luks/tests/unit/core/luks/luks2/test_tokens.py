@@ -119,8 +119,9 @@ class TokenTest(testtools.TestCase):
         self.assertIn("flatten", str(error))
 
     def test_room_for_what_cinder_clones(self):
-        """Forty passphrases of a key manager beside eight keyslots."""
-        below = [b"f" * 64] * 40
-        changed = tokens.put(self.header, token(*below))
+        """A hundred keys of a key manager beside eight keyslots."""
+        below = [b"f" * 64] * 100
+        volume = base.sample(*(str(number).encode() for number in range(8)))
+        changed = tokens.put(volume.header, token(*below))
         self.assertEqual(below, sealing.unseal(
             tokens.read(changed), b"k" * 16, base.UUID))
