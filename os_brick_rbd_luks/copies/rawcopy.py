@@ -28,8 +28,8 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
 
 LOG = logging.getLogger(__name__)

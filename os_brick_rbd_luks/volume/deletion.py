@@ -32,10 +32,10 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
 

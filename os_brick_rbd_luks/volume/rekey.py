@@ -27,12 +27,12 @@ from oslo_utils import excutils
 
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.layers import holes
-from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
 

@@ -31,6 +31,7 @@ from os_brick_rbd_luks.tests.services import images
 from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
+from os_brick_rbd_luks.volume import pending_keys
 
 #: Whether a clone's image has come to a moment.
 CLONE_MOMENTS = {

@@ -35,6 +35,7 @@ from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.fakes import keystore
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
+from os_brick_rbd_luks.volume import pending_keys
 
 PROVIDERS = volumes.PROVIDERS
 

@@ -20,6 +20,7 @@ import ddt
 from os_brick_rbd_luks.tests.contracts import cinder_clone as contract
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import pending_keys
 
 
 class CloneTestCase(contract.ClonesContract, base.DriverTestCase):

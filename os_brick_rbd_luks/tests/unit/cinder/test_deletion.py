@@ -25,6 +25,7 @@ from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.volume import pending_keys
 
 
 @ddt.ddt

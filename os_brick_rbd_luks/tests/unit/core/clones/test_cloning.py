@@ -26,10 +26,10 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.layers import sealed
-from os_brick_rbd_luks.luks import sealing
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks import sealing
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.core.clones import clone_cases
 from os_brick_rbd_luks.tests.unit.core.clones import clones

@@ -22,9 +22,9 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
