@@ -214,7 +214,7 @@ class FaultTest(CloneTestCase):
         self.check(second)
         failed = self.walk(second, [self.source], self.each_key_call_fails)
         # The old key, a new one, and that its value.
-        self.assertEqual({"get", "create_key"}, {*failed})
+        self.assertEqual({"get", "create_key", "delete"}, {*failed})
         self.check(second)
 
     def test_old_key_cannot_be_deleted(self):
