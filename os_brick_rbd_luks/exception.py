@@ -94,6 +94,14 @@ class UnexpectedMetadata(HeaderError):
                "see what cryptsetup makes of it")
 
 
+class LayersNotReadable(HeaderError):
+    token: str
+    reason: str
+    message = ("the passphrases of the layers below it cannot be read: token "
+               "%(token)s %(reason)s; restore the header from a backup that "
+               "was made since it was cloned")
+
+
 class HeaderLimitExceeded(HeaderError):
     field: str
     value: int
@@ -146,6 +154,13 @@ class NoRoomForKeyslot(NoFreeKeyslot):
     message = ("its %(what)s of %(size)d bytes is full, so there is no room "
                "for a keyslot more; remove a keyslot with 'rbd-luks key "
                "remove', or a token with cryptsetup")
+
+
+class TooManyLayers(KeyslotError):
+    layers: int
+    message = ("the metadata of its header have no room for the passphrases "
+               "of %(layers)d layers below it; flatten what it is a clone of, "
+               "or the clone (--flatten)")
 
 
 class OperationRefused(RBDLuksError):

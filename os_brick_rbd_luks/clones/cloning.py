@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Iterator, Optional
+from typing import Iterator, List, Optional
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
@@ -38,9 +38,8 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import partial
-from os_brick_rbd_luks.layers import chain
-from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 
 LOG = logging.getLogger(__name__)
 
@@ -48,9 +47,7 @@ LOG = logging.getLogger(__name__)
 def rekeyed(store: base.Pool, parent: base.Parent, name: str,
             old_passphrase: bytes, new_passphrase: bytes, *,
             size: Optional[int] = None, flatten: bool = False,
-            key_id: Optional[str] = None,
             options: formatting.Options = formatting.Options(),
-            fetch: decryption.Fetch = decryption.no_keys,
             old_keyslot: Optional[int] = None,
             restart: bool = False) -> header_io.Header:
     """Clone an encrypted snapshot, and let only *new_passphrase* open it.
@@ -59,29 +56,23 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     :param size: decrypted bytes, at least the source's; the source's when
         None
     :param flatten: copy all data, so that nobody needs *old_passphrase* again
-    :param key_id: the key manager's id of *old_passphrase*: librbd of Ceph
-        18 and newer needs it until the clone is flattened
     :param options: the KDF's cost; all else is the source's
     :param old_keyslot: the only one to try *old_passphrase* on
-    :param fetch: called for the keys of the layers below a source that is a
-        clone with a header of its own, to flatten
     :param restart: see :func:`clear`
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
-    :raises OperationRefused: to flatten needs a key that *fetch* lacks; or
-        the source is a clone of LUKS2, before Ceph 18, and is not flattened
+    :raises OperationRefused: the source is a clone of LUKS2, before Ceph 18,
+        and is not flattened
+    :raises TooManyLayers: its header has no room for the passphrases of all
+        layers below it
     """
     clear(store, name, restart=restart)
-    layers = []
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, old_passphrase, old_keyslot)
         decrypted = source.size() - opened.header.data_offset
-        keys = chain.below(source, key_id)
+        below = _below(source, opened, old_passphrase)
         is_clone = source.parent() is not None
-        if flatten and opened.header.clone:
-            layers = [old_passphrase,
-                      *decryption.below(source, opened.header, fetch)]
     wanted = _wanted(decrypted, size, opened.header.sector_size)
     if not flatten and engines.fails_on_deep_clones(opened.header,
                                                     store.librbd):
@@ -90,19 +81,29 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         if wanted != decrypted:
             image.resize(wanted + opened.header.data_offset)
         # The clone has the source's header, which is opened already.
+        opened = sealed.stage(image, opened, [] if flatten else below)
         header = keyslots.replace_all_in_new(
             image, opened, new_passphrase, iterations=options.iterations,
             argon2=options.argon2)
-        if flatten and layers:
+        if flatten and header.clone:
             # As it is, what is below is of another volume key, or plain.
             flattening.encrypting(store, store.partial_name(name),
-                                  new_passphrase, layers)
+                                  new_passphrase, below)
         elif flatten:
             image.flatten()
         else:
-            chain.write(image, keys)
             holes.keep_source(store, parent)
     return header
+
+
+def _below(source: base.RBDImage, opened: unlocking.Unlocked,
+           passphrase: bytes) -> List[bytes]:
+    """What opens the layers below a clone of *source*.
+
+    :param opened: *source*, by *passphrase*
+    """
+    return [passphrase, *sealed.look(source, opened.header).passphrases(
+        opened, passphrase)]
 
 
 def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
@@ -124,7 +125,6 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                new_passphrase: bytes, options: formatting.Options, *,
                old_passphrase: Optional[bytes] = None,
                size: Optional[int] = None,
-               key_id: Optional[str] = None,
                old_keyslot: Optional[int] = None,
                restart: bool = False) -> header_io.Header:
     """Clone a snapshot, and give the clone a header and volume key.
@@ -132,7 +132,6 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     :param options: of the clone's header
     :param old_passphrase: of an encrypted source, which has to open it
     :param size: see :func:`rekeyed`
-    :param key_id: see :func:`rekeyed`
     :param old_keyslot: see :func:`rekeyed`
     :param restart: see :func:`clear`
     :raises UnsupportedCeph: librbd here is older than Ceph 18
@@ -143,7 +142,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     formatting.check(new_passphrase, options)
     store.librbd.require_layers("a clone with a header of its own")
     clear(store, name, restart=restart)
-    keys = []
+    below: List[bytes] = []
     with store.open_snapshot(parent) as source:
         header = header_io.header_if_any(source)
         shared = 0
@@ -152,10 +151,10 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                 raise exception.InvalidParameter(
                     name="passphrase of the source", value="(none)",
                     reason=f"is needed, because {parent} is encrypted")
-            unlocking.unlock_header(source, header, old_passphrase,
-                                    old_keyslot)
+            opened = unlocking.unlock_header(source, header, old_passphrase,
+                                             old_keyslot)
             shared = header.data_offset
-            keys = chain.below(source, key_id)
+            below = _below(source, opened, old_passphrase)
         decrypted = source.size() - shared
         period = source.stripe_period()
     offset = formatting.data_offset(period, options)
@@ -170,15 +169,16 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     base_of = parent
     if offset > shared:
         base_of = bases.provide(store, parent, offset - shared)
-        # The base is a layer, too, with the source's header; the last key of
-        # a chain is for all that follows.
-        keys = keys[:1] + keys if len(keys) > 1 else keys
+        # The base is a layer, too, with the source's header; the last
+        # passphrase is for all that follows.
+        below = below[:1] + below if len(below) > 1 else below
     try:
         with _made(store, base_of, name) as image:
             if image.size() != wanted + offset:
                 image.resize(wanted + offset)
-            header = formatting.format_clone(image, new_passphrase, options)
-            chain.write(image, keys)
+            made = formatting.format_clone(image, new_passphrase, options)
+            header = (sealed.write(image, made, below) if below
+                      else made.header)
             if shared:
                 holes.keep_source(store, parent)
     except BaseException:
@@ -211,7 +211,7 @@ def _made(store: base.Pool, parent: base.Parent, name: str
     with exception.about(f"clone {name}"), partial.new(
             store, name, lambda half: store.clone(parent, half)) as image:
         # librbd copies the parent's metadata.
-        for note in (bases.NOTE, chain.NOTE):
+        for note in (bases.NOTE, sealed.NOTE):
             image.set_note(note, None)
         holes.keep(image)
         yield image

@@ -30,8 +30,8 @@ from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import whole
 
 LOG = logging.getLogger(__name__)
@@ -47,12 +47,10 @@ def needs_keys(image: base.RBDImage) -> bool:
         return False
 
 
-def flatten(store: base.Pool, name: str, passphrase: bytes,
-            fetch: decryption.Fetch = decryption.no_keys) -> None:
+def flatten(store: base.Pool, name: str, passphrase: bytes) -> None:
     """Make an encrypted clone independent of its parent.
 
     :param passphrase: the image's own
-    :param fetch: called for the keys of the layers below
     :raises UnsupportedCeph: it has a header of its own, and librbd here is
         older than Ceph 18
     """
@@ -63,12 +61,12 @@ def flatten(store: base.Pool, name: str, passphrase: bytes,
             image.librbd.require_layers(
                 "flattening a clone with a header of its own")
             encrypting(store, name, passphrase, decryption.below(
-                image, header_io.read_header(image), fetch))
+                image, header_io.read_header(image), passphrase))
         else:
             image.flatten()
     # Reopened, for its metadata is that of the image as it is.
     with store.open(name) as image:
-        chain.write(image, [])
+        sealed.forget(image)
     LOG.info("%s/%s: flattened", store.name, name)
 
 

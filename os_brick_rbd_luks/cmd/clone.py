@@ -95,7 +95,7 @@ class Clone(command.ShowOne):
             new_passphrase = passphrases.get(new=True, confirm=True)
             options = format_options.chosen(
                 args, passphrases.is_random_key(new=True))
-            common = {"size": args.size, "key_id": args.key_id,
+            common = {"size": args.size,
                       "old_keyslot": args.present_keyslot}
 
             def clone(restart: bool) -> None:
@@ -112,8 +112,7 @@ class Clone(command.ShowOne):
                         cloning.rekeyed(
                             store, parent, args.target.name, old_passphrase,
                             new_passphrase, flatten=args.flatten,
-                            options=options, fetch=copy_options.fetch(args),
-                            **common)
+                            options=options, **common)
 
             copy_options.offering(clone, args.force)
             with store.open(args.target.name, read_only=True) as image:

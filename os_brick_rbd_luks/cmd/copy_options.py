@@ -84,18 +84,6 @@ def source_pool(command: command.CephMixin, args: argparse.Namespace,
         yield pool
 
 
-def fetch(args: argparse.Namespace) -> decryption.Fetch:
-    """Passphrases of layers below a clone, from the key manager."""
-    from os_brick_rbd_luks.layers import decryption
-    if not args.config_file:
-        return decryption.no_keys
-
-    def from_key_manager(key_id: str) -> bytes:
-        from os_brick_rbd_luks.services import key_manager
-        return key_manager.fetch(key_id, args.config_file)
-    return from_key_manager
-
-
 def offering(action: Callable[[bool], Result], force: bool) -> Result:
     """Run *action*; on a terminal, offer to remove a half-made image.
 

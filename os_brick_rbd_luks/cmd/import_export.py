@@ -210,7 +210,7 @@ class Export(command.ShowOne):
             passphrase_options.Passphrases(args).get()
             if sources.is_encrypted(pool, target.name, snapshot) else None)
         return sources.opened(pool, target.name, snapshot, passphrase,
-                              copy_options.fetch(args), args.present_keyslot)
+                              args.present_keyslot)
 
     def produce_output(self, parsed_args: argparse.Namespace,
                        column_names: Any, data: Any) -> int:

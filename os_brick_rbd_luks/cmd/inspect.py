@@ -75,7 +75,7 @@ class Info(command.ShowOne):
                 header = describe.read(image)
                 facts = describe.describe(header, image.size())
                 there, below = _lineage(store, image)
-                facts.update(_layers(image))
+                facts.update(_layers(image, header))
             encryption = at_rest.judge(header, below,
                                        engines.lost_parent(header, there))
             # The backup of a header is nothing to be opened.
@@ -102,22 +102,22 @@ def _lineage(store: Any, image: Any
         there, journaling=there.journaling or below.journaling), below.layers
 
 
-def _layers(image: Any) -> Dict[str, Any]:
-    """What the image is a clone of, and the keys of the layers below.
+def _layers(image: Any, header: Any) -> Dict[str, Any]:
+    """What the image is a clone of, and how many passphrases it keeps.
 
-    A note that cannot be used is told in place of the keys.
+    Those of the layers below are sealed in it; what cannot be read is told.
     """
     from os_brick_rbd_luks import exception
-    from os_brick_rbd_luks.layers import chain
+    from os_brick_rbd_luks.layers import sealed
     if not image.is_rbd:
         return {}
     parent = image.parent()
     try:
-        keys = chain.read(image)
-    except exception.OperationRefused as error:
-        keys = [f"not known: {error.msg}"]
+        count: Any = sealed.look(image, header).count
+    except exception.HeaderError as error:
+        count = f"not known: {error.msg}"
     return {"parent": str(parent) if parent else None,
-            "parent_keys": columns.Lines(keys)}
+            "sealed_passphrases": count}
 
 
 class Verify(command.ShowOne):

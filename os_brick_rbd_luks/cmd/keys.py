@@ -102,8 +102,8 @@ class Rekey(_NewPassphrase):
                old_passphrase: bytes, new_passphrase: bytes,
                how: Dict[str, Any]) -> keyslots.Result:
         """Add the new passphrase, then erase the old one."""
-        from os_brick_rbd_luks.headers import keyslots
-        return keyslots.replace(image, old_passphrase, new_passphrase,
+        from os_brick_rbd_luks.layers import passphrases
+        return passphrases.replace(image, old_passphrase, new_passphrase,
                                 **how)
 
 
@@ -121,9 +121,9 @@ class KeyAdd(_NewPassphrase):
                old_passphrase: bytes, new_passphrase: bytes,
                how: Dict[str, Any]) -> keyslots.Result:
         """Fill a keyslot."""
-        from os_brick_rbd_luks.headers import keyslots
-        return keyslots.add(image, old_passphrase, new_passphrase,
-                            keyslot=args.new_keyslot, **how)
+        from os_brick_rbd_luks.layers import passphrases
+        return passphrases.add(image, old_passphrase, new_passphrase,
+                               keyslot=args.new_keyslot, **how)
 
 
 class KeyRemove(command.ShowOne):

@@ -73,8 +73,7 @@ class Reencrypt(command.ShowOne):
                     name="--plain", value=there.name,
                     reason="is plain already; copy it with 'rbd cp'")
             with sources.opened(from_pool, there.name, snapshot,
-                                old_passphrase, copy_options.fetch(args),
-                                args.present_keyslot) as found:
+                                old_passphrase, args.present_keyslot) as found:
                 encryption = None if args.plain else transfer.Encryption(
                     passphrases.get(new=True, confirm=True),
                     format_options.chosen(

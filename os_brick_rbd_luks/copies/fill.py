@@ -37,14 +37,12 @@ from os_brick_rbd_luks.layers import decryption
 LOG = logging.getLogger(__name__)
 
 
-def fill_holes(store: base.Pool, name: str, passphrase: bytes,
-               fetch: decryption.Fetch = decryption.no_keys) -> int:
+def fill_holes(store: base.Pool, name: str, passphrase: bytes) -> int:
     """Let a raw copy of an image be complete; the bytes written.
 
     Afterwards the image takes the space of its whole size. Nothing is written
     to a LUKS1 volume: holes are noise to QEMU before and after a copy.
 
-    :param fetch: called for the keys of the layers below that librbd needs
     :raises ImageLocked: somebody has it open, or opens it meanwhile, so that
         a sector may get data between our look and our write; see
         :mod:`~os_brick_rbd_luks.copies.guarding`
@@ -60,10 +58,9 @@ def fill_holes(store: base.Pool, name: str, passphrase: bytes,
                 reason="a raw copy of a clone with a header of its own is "
                        "never complete; flatten it first")
         header_io.refuse_watchers(image)
-        below = decryption.below(image, header, fetch)
         with store.open(name) as other:
             view = guarding.over(decryption.open_view(
-                other, header, passphrase, below), other)
+                other, header, passphrase), other)
             begin = header.data_offset
             written = copying.each(
                 view.size(), ((at - begin, length) for at, length

@@ -81,8 +81,7 @@ class _Luks1(io.RawIOBase):
 
 @contextlib.contextmanager
 def opened(store: base.Pool, name: str, passphrase: bytes,
-           iterations: int, fetch: decryption.Fetch = decryption.no_keys
-           ) -> Iterator[io.BufferedReader]:
+           iterations: int) -> Iterator[io.BufferedReader]:
     """Open an encrypted image for reading it as LUKS1.
 
     Its holes are read as what a guest sees there. It may be in use: then what
@@ -90,7 +89,6 @@ def opened(store: base.Pool, name: str, passphrase: bytes,
 
     :param passphrase: that opens the image, and what is read of it
     :param iterations: of PBKDF2, for that
-    :param fetch: called for the keys of the layers below a clone
     :raises WrongPassphrase: it does not open the image
     """
     with store.open(name, read_only=True) as image:
@@ -100,9 +98,7 @@ def opened(store: base.Pool, name: str, passphrase: bytes,
             cipher_spec=header.cipher_spec, iterations=iterations,
             key_bytes=len(opened_image.volume_key))
         offset = formatting.data_offset(image.stripe_period(), options)
-        view = decryption.open_view(
-            image, header, passphrase,
-            decryption.below(image, header, fetch), opened_image)
+        view = decryption.open_view(image, header, passphrase, opened_image)
         yield io.BufferedReader(
             _Luks1(view, passphrase, options, offset), _CHUNK)
 

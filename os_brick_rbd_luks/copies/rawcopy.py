@@ -29,8 +29,8 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
 
 LOG = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ def _empty(image: base.RBDImage, size: int) -> Optional[base.Parent]:
         # Copies what snapshots need, and nothing else is left to copy. Ceph
         # would go on to count it as a clone.
         image.flatten()
-        chain.write(image, [])
+        image.set_note(sealed.NOTE, None)
     image.resize(size)
     return parent
 

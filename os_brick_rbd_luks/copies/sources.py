@@ -134,12 +134,10 @@ class VolumeSource(RawSource):
     def __init__(self, store: base.Pool, name: str,
                  snapshot: Optional[str], image: base.RBDImage,
                  passphrase: Optional[bytes],
-                 fetch: decryption.Fetch,
                  keyslot: Optional[int] = None) -> None:
         """Use :func:`opened`."""
         super().__init__(store, name, snapshot, image)
         self._passphrase = passphrase
-        self._fetch = fetch
         self._keyslot = keyslot
         self._opened = self._unlocked()
         self.header = self._opened.header if self._opened else None
@@ -180,10 +178,8 @@ class VolumeSource(RawSource):
             if self.header is None:
                 yield image
                 return
-            below = decryption.below(image, self.header, self._fetch)
             yield decryption.open_view(
-                image, self.header, self._passphrase or b"", below,
-                self._opened)
+                image, self.header, self._passphrase or b"", self._opened)
 
     @property
     def holes(self) -> zeros.Holes:
@@ -204,7 +200,7 @@ class VolumeSource(RawSource):
         if self.header is None or self._passphrase is None:
             return options
         return decryption.block_options(
-            options, self.image, self.header, self._passphrase, self._fetch)
+            options, self.image, self.header, self._passphrase)
 
 
 def is_encrypted(store: base.Pool, name: str,
@@ -217,12 +213,10 @@ def is_encrypted(store: base.Pool, name: str,
 @contextlib.contextmanager
 def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
            passphrase: Optional[bytes] = None,
-           fetch: decryption.Fetch = decryption.no_keys,
            keyslot: Optional[int] = None) -> Iterator[VolumeSource]:
     """Open an image to copy its data.
 
     :param passphrase: None of a plain image
-    :param fetch: gives passphrases of the layers below a clone
     :param keyslot: the only one to try *passphrase* on
     :raises WrongPassphrase: it does not open the image
     :raises InvalidParameter: the image is encrypted, and there is none
@@ -232,8 +226,7 @@ def opened(store: base.Pool, name: str, snapshot: Optional[str] = None,
     with store.open(
             name, read_only=True, snapshot=snapshot) as image, \
             exception.about(image.name):
-        yield VolumeSource(store, name, snapshot, image, passphrase, fetch,
-                           keyslot)
+        yield VolumeSource(store, name, snapshot, image, passphrase, keyslot)
 
 
 @contextlib.contextmanager

@@ -82,7 +82,7 @@ class Target:
         """It as plain text, opened once more."""
         with self.store.open(self.name) as image:
             view = image if self.header is None else decryption.open_view(
-                image, self.header, self.passphrase, (), self.opened)
+                image, self.header, self.passphrase, self.opened)
             yield guarding.over(view, image) if self.known else view
 
     def check_qemu(self) -> None:
@@ -255,14 +255,12 @@ def _refuse_layers(store: base.Pool, image: base.RBDImage,
                    header: header_io.Header) -> None:
     """Refuse, before anything is lost, a clone that cannot be filled.
 
-    :raises OperationRefused: its parent's data shines through, or its
-        parent's key is needed
+    :raises OperationRefused: its parent's data shines through
     """
     if header.clone and image.parent():
         raise exception.OperationRefused(
             reason="it is a clone with a header of its own, which has its "
                    "parent's data; flatten it first, or choose another one")
-    decryption.below(image, header, decryption.no_keys)
 
 
 def _empty(image: base.RBDImage, header: header_io.Header) -> None:

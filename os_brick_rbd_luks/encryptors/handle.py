@@ -56,21 +56,16 @@ class Handle:
         self._lock = _LOCKS.setdefault(wrapper, threading.Lock())
 
     def attach(self, passphrase: bytes,
-               format_options: preparing.FormatOptions,
-               fetch: decryption.Fetch) -> None:
+               format_options: preparing.FormatOptions) -> None:
         """Let the handle read and write plain text.
 
         :param format_options: called if the image has to be formatted
-        :param fetch: called for the keys of the layers below
         :raises WrongPassphrase: it opens no keyslot
         """
         with self._lock:
             if self._wrapper not in _ATTACHED:
-                header, opened, keys = threads.call(
-                    self._prepare, passphrase, format_options)
                 _ATTACHED[self._wrapper] = threads.call(
-                    self._load, passphrase, header, opened,
-                    [*map(fetch, keys)])
+                    self._load, passphrase, format_options)
 
     def detach(self) -> None:
         """Let the handle read and write cipher text again."""
@@ -89,18 +84,12 @@ class Handle:
         header = header_io.read_header(self._image)
         return self._image.size() - header.data_offset
 
-    def _prepare(self, passphrase: bytes,
-                 format_options: preparing.FormatOptions
-                 ) -> Tuple[Any, Optional[unlocking.Unlocked], List[str]]:
+    def _load(self, passphrase: bytes,
+              format_options: preparing.FormatOptions
+              ) -> Callable[[], None]:
         header, opened = preparing.opened(self._image, passphrase,
                                           format_options)
-        return header, opened, preparing.keys_below(self._image, header)
-
-    def _load(self, passphrase: bytes, header: Any,
-              opened: Optional[unlocking.Unlocked],
-              below: List[bytes]) -> Callable[[], None]:
-        view = decryption.open_view(self._image, header, passphrase, below,
-                                    opened)
+        view = decryption.open_view(self._image, header, passphrase, opened)
         if isinstance(view, plaintext.Plaintext):
             return self._replace(view)
         # Not the wrapper: it would keep itself, and its image, for ever.

@@ -25,7 +25,6 @@ from typing import Any, Dict, List, Tuple
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.layers import attaching
@@ -47,22 +46,19 @@ class Hypervisor:
         self._secrets = secrets.Secrets(self._options.libvirt_uri)
 
     def attach(self, passphrase: bytes,
-               format_options: preparing.FormatOptions,
-               fetch: decryption.Fetch) -> None:
+               format_options: preparing.FormatOptions) -> None:
         """Publish the secrets, all or none, then mark the connection.
 
         :param format_options: called if the image has to be formatted
-        :param fetch: called for the keys of the layers below
         :raises InvalidParameter: the connection does not name its volume
         """
         usage = self._usage()
-        facts, keys = threads.call(self._prepare, usage, passphrase,
-                                   format_options)
-        passphrases = [passphrase, *map(fetch, keys)]
+        facts, below = threads.call(self._prepare, usage, passphrase,
+                                    format_options)
         # The volume's own last: what it is attached by is complete then.
         threads.call(self._secrets.publish, {
             secret.id: value for secret, value in reversed(
-                [*zip(facts.secrets, passphrases)])})
+                [*zip(facts.secrets, [passphrase, *below])])})
         attachment.mark(self._connection_info, facts)
 
     def detach(self) -> None:
@@ -107,24 +103,20 @@ class Hypervisor:
 
     def _prepare(self, usage: str, passphrase: bytes,
                  format_options: preparing.FormatOptions
-                 ) -> Tuple[attachment.Native, List[str]]:
+                 ) -> Tuple[attachment.Native, List[bytes]]:
+        """The facts, and the passphrases of the layers below."""
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
-            return self._facts(image, usage, preparing.header(
-                image, passphrase, format_options))
+            header, opened = preparing.opened(image, passphrase,
+                                              format_options)
+            facts = attaching.facts(image, header, usage)
+            return facts, (
+                decryption.below(image, header, passphrase, opened)
+                if len(facts.secrets) > 1 else [])
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:
-            return self._facts(image, usage,
-                               header_io.read_header(image))[0]
-
-    @staticmethod
-    def _facts(image: rbd_image.RBDImage, usage: str, header: Any
-               ) -> Tuple[attachment.Native, List[str]]:
-        """The facts, and the ids of the keys of the secrets below."""
-        keys = preparing.keys_below(image, header)
-        facts = attaching.facts(image, header, usage, keys)
-        return facts, keys[:len(facts.secrets) - 1]
+            return attaching.read_facts(image, usage)
 
     def _image(self, read_only: bool
                ) -> contextlib.AbstractContextManager[rbd_image.RBDImage]:

@@ -112,12 +112,11 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
             self._dm_crypt().attach_volume(context, **kwargs)
             return
         with exception.about(self._name()):
-            fetch = functools.partial(
-                key_manager.get, self._key_manager, context)
             self._native().attach(
-                fetch(self.encryption_key_id),
+                key_manager.get(self._key_manager, context,
+                                self.encryption_key_id),
                 functools.partial(self._format_options,
-                                  {**self._metadata, **kwargs}), fetch)
+                                  {**self._metadata, **kwargs}))
 
     @brick_errors.raised
     def detach_volume(self, **kwargs: Any) -> None:

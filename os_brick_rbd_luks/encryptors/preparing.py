@@ -22,8 +22,6 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
-from os_brick_rbd_luks.layers import decryption
 
 LOG = logging.getLogger(__name__)
 
@@ -64,24 +62,6 @@ def opened(image: base.Image, passphrase: bytes,
     if sum(slot.cost for slot in found.keyslots) > CHEAP:
         return found, None
     return found, unlocking.unlock_header(image, found, passphrase)
-
-
-def keys_below(image: base.RBDImage, found: Any) -> List[str]:
-    """Ids of the keys that librbd needs for the layers below a clone.
-
-    :param found: the image's header
-    :raises OperationRefused: a key manager has not all of them, and nobody
-        but librbd reads such a volume
-    """
-    keys = chain.needed(image)
-    if chain.UNKNOWN in keys:
-        if decryption.lacks_keys(image, found):
-            return []
-        raise exception.OperationRefused(
-            reason="it is a clone of a volume whose passphrase no key manager "
-                   "has, so librbd cannot open it; flatten it with 'rbd "
-                   "flatten'")
-    return keys
 
 
 def _format(image: base.Image, passphrase: bytes,

@@ -23,6 +23,7 @@ import uuid as uuids
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
@@ -141,7 +142,7 @@ def format_new(image: base.Image, passphrase: bytes,
 
 @header_io.names_image
 def format_clone(image: base.RBDImage, passphrase: bytes,
-                 options: Options) -> header_io.Header:
+                 options: Options) -> unlocking.Unlocked:
     """Give a clone that was just made a header of its own.
 
     What it has of its parent in the place of the header is dropped, the rest
@@ -149,9 +150,12 @@ def format_clone(image: base.RBDImage, passphrase: bytes,
     """
     _refuse_journal(image, options)
     offset = _data_offset(image, options)
-    change = _new_header(passphrase, options, offset, clone=True)
+    volume_key = options.random(options.key_bytes)
+    change = _new_header(passphrase, options, offset, clone=True,
+                         volume_key=volume_key)
     image.zero(0, offset)
-    return _written(image, change)
+    return unlocking.Unlocked(_written(image, change), change.keyslot,
+                              volume_key)
 
 
 def _written(image: base.Image, change: Union[luks1.Change, luks2.Change]

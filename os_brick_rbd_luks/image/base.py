@@ -352,6 +352,12 @@ class RBDImage(Image, Protocol):
     def parent(self) -> Optional[Parent]:
         """What it is a clone of, None if it is none."""
 
+    def open_parent(self) -> Optional[RBDImage]:
+        """Open what it is a clone of, for reading; None if it is no clone.
+
+        Also where the parent, or its snapshot, is in the trash.
+        """
+
     def children(self, snapshot: str) -> int:
         """How many clones a snapshot of it has."""
 

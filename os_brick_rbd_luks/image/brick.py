@@ -21,6 +21,7 @@ import re
 from typing import Any, Callable, Iterator, Mapping, Optional
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import qemu_options
@@ -118,10 +119,17 @@ def over_handle(handle: Any, name: str) -> rbd_image.RBDImage:
     :param handle: of os-brick's RBD connector
     """
     volume = handle.rbd_image
+    # Not of the handle itself, which would never be let go of.
+    connection, name_of_pool = _connection(handle), handle.rbd_pool
+
+    def layer(image_id: str, parent: base.Parent) -> rbd_image.RBDImage:
+        with connection.pool(name_of_pool) as pool:
+            return pool.open_layer(image_id, parent)
+
     return rbd_image.RBDImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",
         volume.client.client.get_instance_id(),
-        connection=volume.client.client)
+        layer=layer)
 
 
 def over_bare_handle(handle: Any, name: str) -> rbd_image.RBDImage:
@@ -145,12 +153,16 @@ def pool_of(handle: Any) -> Iterator[cluster.Pool]:
     The connection has its owner's options: it is not for making clones.
     """
     handle = _bare(handle)
-    client = handle.rbd_image.client.client
-    with cluster.Cluster(
-            client, f"client.{handle.rbd_user}", qemu_options.Client.of(
-                client, handle.rbd_conf or None, handle.rbd_user, None)
-            ).pool(handle.rbd_pool) as pool:
+    with _connection(handle).pool(handle.rbd_pool) as pool:
         yield pool
+
+
+def _connection(handle: Any) -> cluster.Cluster:
+    """That of a handle, which stays its owner's."""
+    client = handle.rbd_image.client.client
+    return cluster.Cluster(
+        client, f"client.{handle.rbd_user}", qemu_options.Client.of(
+            client, handle.rbd_conf or None, handle.rbd_user, None))
 
 
 def _bare(item: Any) -> Any:

@@ -304,7 +304,7 @@ class Pool:
                                            read_only)
             opened = rbd_image.RBDImage(
                 image, self._ioctx, f"{self.name}/{full}", self._user,
-                self._handle.get_instance_id(), read_only, self._handle)
+                self._handle.get_instance_id(), read_only, self.open_layer)
             self._opened.add(opened)
             opened.snapshot = snapshot
             return opened
@@ -324,6 +324,25 @@ class Pool:
             if found is None:
                 raise
             raise found from error
+
+    def open_layer(self, image_id: str, parent: base.Parent
+                   ) -> rbd_image.RBDImage:
+        """Open, wherever it is, a snapshot that something is a clone of.
+
+        :param image_id: of the snapshot's image, which may be in the trash
+        :param parent: the snapshot's name, as librbd gives it for a clone
+        """
+        with self._pools(parent.pool, parent.namespace) as pool:
+            with self._translated("open what it is a clone of:",
+                                  str(parent)):
+                image, number = opening.open_layer(
+                    pool._ioctx, image_id, parent.snapshot)
+            opened = rbd_image.RBDImage(
+                image, pool._ioctx, str(parent), self._user,
+                self._handle.get_instance_id(), True, pool.open_layer)
+        self._opened.add(opened)
+        opened.snapshot, opened.snapshot_id = parent.snapshot, number
+        return opened
 
     def parent(self, image: str, snapshot: str) -> base.Parent:
         """See :class:`~os_brick_rbd_luks.image.base.Pool`."""

@@ -32,7 +32,7 @@ from __future__ import annotations
 
 import functools
 import itertools
-from typing import Any, List, Optional, TYPE_CHECKING
+from typing import Any, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.image import librbd
 
@@ -49,15 +49,6 @@ def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
     :raises rados.Error: the connection is of no use
     """
     return _opened(ioctx, read_only, name=name, snapshot=snapshot)
-
-
-def open_by_id(ioctx: rados.Ioctx, image_id: str) -> rbd.Image:
-    """Open an image for reading that may be in the trash.
-
-    :raises rbd.Error: see :func:`open_image`
-    :raises rados.Error: see :func:`open_image`
-    """
-    return _opened(ioctx, True, image_id=image_id)
 
 
 def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
@@ -78,6 +69,33 @@ def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
         for image in opened:
             image.close()
         raise
+
+
+def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str
+               ) -> Tuple[rbd.Image, Optional[int]]:
+    """Open a snapshot that something is a clone of, for reading.
+
+    By the image's id, for one in the trash has no name; and a snapshot that
+    was removed lives on for its clones, by a name in Ceph's trash.
+
+    :returns: the image, and the snapshot's id
+    :raises rbd.Error: it cannot be opened
+    :raises rados.Error: the connection is of no use
+    """
+    image = _opened(ioctx, True, image_id=image_id)
+    try:
+        number = next((found["id"] for found in image.list_snaps()
+                       if found["name"] == snapshot), None)
+        if number is None:
+            # What librbd says of a snapshot that is not there.
+            image.set_snap(snapshot)
+        else:
+            image.set_snap_by_id(number)
+        _settle(ioctx, image)
+    except BaseException:
+        image.close()
+        raise
+    return image, number
 
 
 def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:

@@ -25,14 +25,13 @@ import contextlib
 import errno
 import logging
 import time
-from typing import (FrozenSet, Iterator, List, Optional, Tuple,
+from typing import (Callable, FrozenSet, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.image import places
 from os_brick_rbd_luks.image import relatives
 from os_brick_rbd_luks.image import releases
@@ -63,6 +62,10 @@ _FEATURES = {
 }
 
 
+#: Opens a snapshot by its image's id; the name is for messages.
+Layers = Callable[[str, base.Parent], "RBDImage"]
+
+
 class RBDImage:
     """An open RBD image; see
     :class:`~os_brick_rbd_luks.image.base.RBDImage`.
@@ -72,11 +75,13 @@ class RBDImage:
 
     #: The snapshot that was opened, None for the image itself.
     snapshot: Optional[str] = None
+    #: Ceph's id of it, where its name does not tell: of one in the trash.
+    snapshot_id: Optional[int] = None
 
     def __init__(self, image: rbd.Image, ioctx: rados.Ioctx, name: str,
                  user: str, client_id: Optional[int] = None,
                  read_only: bool = False,
-                 connection: Optional[rados.Rados] = None) -> None:
+                 layer: Optional[Layers] = None) -> None:
         """Take over *image*, which is closed with this object.
 
         :param ioctx: of the image's pool and namespace
@@ -84,7 +89,7 @@ class RBDImage:
         :param user: Ceph user, for messages
         :param client_id: RADOS instance id of this client
         :param read_only: opened for reading, which leaves no watch
-        :param connection: by which parents in other pools are found
+        :param layer: opens what it is a clone of, by that image's id
         """
         self.name = name
         self._image = image
@@ -92,7 +97,7 @@ class RBDImage:
         self._user = user
         self._client_id = client_id
         self._read_only = read_only
-        self._connection = connection
+        self._layer = layer
         # Whether a change timed out, which may be done yet.
         self._in_doubt = False
 
@@ -224,21 +229,14 @@ class RBDImage:
         with self._translated(action):
             self._image.read(0, 1)
         parent = self.parent()
-        if parent is None or self._connection is None:
+        if parent is None or self._layer is None:
             return
         action = f"read {parent}, which it is a clone of"
         with self._translated(action):
-            ioctx = self._connection.open_ioctx(parent.pool)
-            try:
-                ioctx.set_namespace(parent.namespace)
-                image = opening.open_image(ioctx, parent.image,
-                                           parent.snapshot, read_only=True)
-                with RBDImage(image, ioctx, str(parent), self._user,
-                              read_only=True,
-                              connection=self._connection) as below:
-                    below._require_to_read(action)
-            finally:
-                ioctx.close()
+            below = self.open_parent()
+        if below is not None:
+            with below:
+                below._require_to_read(action)
 
     def flush(self) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
@@ -398,7 +396,9 @@ class RBDImage:
         with self._translated("read the id"):
             number = str(self._image.id())
             if self.snapshot is not None:
-                number += f"@{self._image.snap_get_id(self.snapshot)}"
+                found = (self.snapshot_id if self.snapshot_id is not None
+                         else self._image.snap_get_id(self.snapshot))
+                number += f"@{found}"
         return number
 
     def parent(self) -> Optional[base.Parent]:
@@ -412,22 +412,30 @@ class RBDImage:
         return base.Parent(found["pool_name"], found["pool_namespace"],
                            found["image_name"], found["snap_name"])
 
+    def open_parent(self) -> Optional[RBDImage]:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        parent = self.parent()
+        if parent is None:
+            return None
+        if self._layer is None:
+            raise exception.OperationRefused(
+                reason="whoever opened it keeps its connection, without "
+                       f"which its parent {parent} cannot be looked at")
+        with self._translated("look for its parent"):
+            image_id = str(self._image.parent_id())
+        return self._layer(image_id, parent)
+
     def is_deep_clone(self) -> bool:
         """See :class:`~os_brick_rbd_luks.image.base.Image`; before encryption
         is loaded.
-
-        A parent in another pool counts as no clone.
         """
-        parent = self.parent()
-        if parent is None:
+        below = self.open_parent()
+        if below is None:
             return False
-        with self._translated("look for its parent's parent"):
-            if self._image.overlap() < self._image.size():
-                return True
-            if (self._ioctx is None or (parent.pool, parent.namespace) != (
-                    self._ioctx.name, self._ioctx.get_namespace())):
-                return False
-            return relatives.has_grandparent(self._ioctx, self._image)
+        with below:
+            with self._translated("look how much it has of its parent"):
+                larger = self._image.overlap() < self._image.size()
+            return bool(larger or below.parent())
 
     def children(self, snapshot: str) -> int:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""

@@ -10,11 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Where else data of an image is: with its parent, in snapshots of all kinds.
+"""Where else data of an image is: in snapshots of all kinds.
 
-``list_snaps`` gives all of them, not only those that a user took. A parent
-may be in the trash, and so may the snapshot of it: of RBD's second format,
-clones keep both. Neither has a name to be opened by then.
+``list_snaps`` gives all of them, not only those that a user took.
 
 Source: librbd ``internal.cc`` (``snap_list``), ``api/Migration.cc``.
 """
@@ -24,10 +22,8 @@ from __future__ import annotations
 from typing import Any, Dict, List, TYPE_CHECKING
 
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.image import opening
 
 if TYPE_CHECKING:
-    import rados
     import rbd
 
 
@@ -52,24 +48,3 @@ def _described(snapshot: Dict[str, Any]) -> str:
     if kind != bindings.RBD_SNAP_NAMESPACE_TYPE_USER:
         return f"{name} (of mirroring)"
     return name
-
-
-def has_grandparent(ioctx: rados.Ioctx, image: rbd.Image) -> bool:
-    """Whether the parent of *image* is a clone itself.
-
-    :param ioctx: of the parent's pool and namespace
-    """
-    bindings = librbd.bindings()
-    snapshot = image.get_parent_image_spec()["snap_name"]
-    parent = opening.open_by_id(ioctx, image.parent_id())
-    try:
-        for found in parent.list_snaps():
-            if found["name"] == snapshot:
-                parent.set_snap_by_id(found["id"])
-        try:
-            parent.get_parent_image_spec()
-        except bindings.ImageNotFound:
-            return False
-        return True
-    finally:
-        parent.close()

@@ -15,19 +15,18 @@
 A copy-on-write clone may have a header of its own above that of its parent;
 each such header is a *layer*, and has a passphrase of its own.
 
-1. :mod:`.chain` notes on a clone which key opens which layer.
+1. :mod:`.sealed` keeps in a clone's header what opens the layers below, and
+   :mod:`.passphrases` changes no keyslot of a clone without it.
 2. :mod:`.decryption` chooses who decrypts: librbd, QEMU or, where neither can,
    Python (:mod:`.plaintext`); :mod:`.attaching` tells it to a hypervisor.
 3. :mod:`.holes` finds what was never written: zeros to a guest, which a
    program that reads the bytes as they are would take for noise.
 
-For instance, to write and read what a guest does. ``decryption.no_keys``
-stands for a key manager, which a clone may need:
+For instance, to write and read what a guest does:
 
 >>> with store.open("old") as image:
 ...     header = header_io.read_header(image)
-...     below = decryption.below(image, header, decryption.no_keys)
-...     view = decryption.open_view(image, header, b"old passphrase", below)
+...     view = decryption.open_view(image, header, b"old passphrase")
 ...     view.write(0, b"data")
 ...     view.read(0, 4)
 b'data'

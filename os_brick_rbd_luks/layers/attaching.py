@@ -18,12 +18,10 @@ encryptors, Cinder's driver and the command all ask here.
 
 from __future__ import annotations
 
-from typing import Sequence
-
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import sealed
 
 
 def read_facts(image: base.RBDImage, volume: str
@@ -32,18 +30,15 @@ def read_facts(image: base.RBDImage, volume: str
 
     :param volume: id of the volume, by which its secrets are found
     :raises HeaderError: there is none, or none that we can use
-    :raises OperationRefused: see :func:`~os_brick_rbd_luks.layers.chain.read`
+    :raises LayersNotReadable: see
+        :func:`~os_brick_rbd_luks.layers.sealed.look`
     """
-    return facts(image, header_io.read_header(image), volume,
-                 chain.needed(image))
+    return facts(image, header_io.read_header(image), volume)
 
 
-def facts(image: base.RBDImage, header: header_io.Header, volume: str,
-          keys: Sequence[str]) -> attachment.Native:
-    """The facts of an image with that *header*.
-
-    :param keys: ids of the keys of the layers below it
-    """
+def facts(image: base.RBDImage, header: header_io.Header, volume: str
+          ) -> attachment.Native:
+    """The facts of an image with that *header*."""
     return attachment.native(
         header.type, header.data_offset, image.size(), volume,
-        clone=header.clone, layers=len(keys))
+        clone=header.clone, layers=sealed.needed(image, header).count)

@@ -18,7 +18,7 @@ and where data comes from a pipe, which neither of them reads, Python.
 from __future__ import annotations
 
 import logging
-from typing import Callable, List, Optional, Sequence, Union
+from typing import List, Optional, Union
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
@@ -26,30 +26,16 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import qemu_luks
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import sealed
 
 LOG = logging.getLogger(__name__)
-
-#: Gives the passphrase that has a key manager's id.
-Fetch = Callable[[str], bytes]
 
 #: A volume as plain text, decrypted by librbd or by Python.
 View = Union[base.RBDImage, plaintext.Plaintext]
 
 #: Header type -> QEMU's name of it in its rbd driver.
 _FORMATS = {"luks1": "luks", "luks2": "luks2"}
-
-
-def no_keys(key_id: str) -> bytes:
-    """A :data:`Fetch` for those who have no key manager.
-
-    :raises OperationRefused: always
-    """
-    raise exception.OperationRefused(
-        reason=f"librbd needs key {key_id or 'of its source'} as well to "
-               "read what it has of its parent; flatten it first, or name "
-               "the key manager that has the key")
 
 
 def refuse_ignored(header: header_io.Header, keyslot: Optional[int]) -> None:
@@ -67,32 +53,22 @@ def refuse_ignored(header: header_io.Header, keyslot: Optional[int]) -> None:
                    "config --priority normal'")
 
 
-def lacks_keys(image: base.RBDImage, header: header_io.Header) -> bool:
-    """Whether librbd cannot read a clone for want of keys, and others can.
-
-    A re-keyed LUKS1 clone has the volume key of its source. QEMU's luks
-    driver, and Python, know nothing of layers.
-    """
-    return (qemu_luks.refusal(header) is None
-            and chain.UNKNOWN in chain.needed(image))
-
-
-def below(image: base.RBDImage, header: header_io.Header, fetch: Fetch
+def below(image: base.RBDImage, header: header_io.Header,
+          passphrase: bytes, opened: Optional[unlocking.Unlocked] = None
           ) -> List[bytes]:
     """The passphrases of the layers below *image* that librbd asks for.
 
-    None of them, if it lacks one and is not to read the image.
+    :param header: of *image*, which *passphrase* opens
+    :param opened: what it has opened, by who has tried
+    :raises WrongPassphrase: it does not, and there are layers below
+    :raises LayersNotReadable: what is sealed in it was changed
     """
-    if lacks_keys(image, header):
+    found = sealed.needed(image, header)
+    if not found.count:
         return []
-    return _passphrases(image, chain.needed(image), fetch)
-
-
-def _passphrases(image: base.RBDImage, keys: List[str], fetch: Fetch
-                 ) -> List[bytes]:
-    with exception.about(image.name):
-        return [fetch(key) if key != chain.UNKNOWN else no_keys(key)
-                for key in keys]
+    return found.passphrases(
+        opened or unlocking.unlock_header(image, header, passphrase),
+        passphrase)
 
 
 def _librbd_reason(image: base.RBDImage, header: header_io.Header
@@ -103,23 +79,23 @@ def _librbd_reason(image: base.RBDImage, header: header_io.Header
 
 
 def block_options(options: base.BlockOptions, image: base.RBDImage,
-                  header: header_io.Header, passphrase: bytes,
-                  fetch: Fetch = no_keys) -> base.BlockOptions:
+                  header: header_io.Header, passphrase: bytes
+                  ) -> base.BlockOptions:
     """How QEMU opens a volume as plain text.
 
     :param options: how it opens the image as it is
     :param image: the same image, open
     :raises UnsupportedHeader: it cannot
-    :raises OperationRefused: a passphrase of a layer below is not known
+    :raises LayersNotReadable: see :func:`below`
     """
     reason = _librbd_reason(image, header)
     qemu = qemu_luks.refusal(header)
-    keys = [] if reason else chain.needed(image)
     # QEMU's own driver reads a re-keyed clone with its own passphrase.
-    if reason is None and not (qemu is None and keys):
-        layers = [passphrase, *_passphrases(image, keys, fetch)]
+    if reason is None and not (
+            qemu is None and sealed.needed(image, header).count):
         found, prefix = dict(options), "encrypt."
-        for number, value in enumerate(layers):
+        for number, value in enumerate(
+                [passphrase, *below(image, header, passphrase)]):
             found[f"{prefix}format"] = ("luks-any" if number
                                         else _FORMATS[header.type])
             found[f"{prefix}key-secret"] = base.Secret(value)
@@ -134,19 +110,18 @@ def block_options(options: base.BlockOptions, image: base.RBDImage,
 
 
 def open_view(image: base.RBDImage, header: header_io.Header,
-              passphrase: bytes, passphrases_below: Sequence[bytes],
-              opened: Optional[unlocking.Unlocked] = None) -> View:
+              passphrase: bytes, opened: Optional[unlocking.Unlocked] = None
+              ) -> View:
     """Read and write a volume as plain text by *image* itself.
 
     Afterwards *image* is plain text, if librbd decrypts.
 
-    :param opened: what *passphrase* has opened, or Python opens it, too
+    :param opened: what *passphrase* has opened, by who has tried
     """
     reason = _librbd_reason(image, header)
-    if reason is None and lacks_keys(image, header):
-        reason = "the key of the volume that it is a clone of is not known"
     if reason is None:
-        image.load_encryption(header.type, passphrase, *passphrases_below)
+        image.load_encryption(header.type, passphrase,
+                              *below(image, header, passphrase, opened))
         return image
     LOG.warning("%s: decrypted by Python, which is slow: %s", image.name,
                 reason)

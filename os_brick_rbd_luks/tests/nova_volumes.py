@@ -45,6 +45,6 @@ class Volumes:
         cloning.own_header(
             self.pool, self.pool.parent(golden.id, "s"), volume.id,
             volume.passphrase, formatting.Options(type=volume.header),
-            old_passphrase=golden.passphrase, key_id=golden.key_id)
+            old_passphrase=golden.passphrase)
         self.cinder.volumes[volume.id] = volume
         return volume

@@ -36,7 +36,7 @@ import fixtures
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests import selection
 
 OURS = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
@@ -251,10 +251,13 @@ class VolumeTestCase(test.TestCase):
             return header_io.read_header(image).type == "luks2"
 
     def below(self, volume):
-        """Ids of the keys of the layers below a volume."""
+        """The passphrases of the layers below a volume, sealed in it."""
+        passphrase = self.passphrase(volume)
         with self.pool() as opened, opened.open(
                 volume.name, read_only=True) as image:
-            return chain.read(image)
+            found = unlocking.unlock(image, passphrase)
+            return sealed.look(image, found.header).passphrases(found,
+                                                                passphrase)
 
     def is_ours(self, name):
         """Whether an image is the test's."""

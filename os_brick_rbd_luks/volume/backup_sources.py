@@ -27,8 +27,6 @@ from cinder import objects
 
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.copies import fill
-from os_brick_rbd_luks.layers import chain
-from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -61,34 +59,28 @@ def prepare(context: Any, backup: Any, device: Any, here: session.Session
         own_headers.make_independent(volume)
     if keeps_holes and not (is_clone and own_headers.may_exist()):
         return
-    copied, fetch = volume.beside(device), volume.keys.passphrase
-    passphrase = fetch(origin.encryption_key_id)
+    copied = volume.beside(device)
+    passphrase = volume.keys.passphrase(origin.encryption_key_id)
     if is_clone:
-        _flatten(copied, volume.name, origin.encryption_key_id, passphrase,
-                 fetch)
+        _flatten(copied, passphrase)
     if not keeps_holes:
-        _fill(copied, passphrase, fetch)
+        _fill(copied, passphrase)
 
 
 @threads.native
-def _flatten(volume: encrypted.Volume, origin: str,
-             key_id: str, passphrase: bytes, fetch: decryption.Fetch) -> None:
+def _flatten(volume: encrypted.Volume, passphrase: bytes) -> None:
     """Flatten a temporary clone, if only its passphrases can do that."""
     with volume.pool() as pool:
-        with pool.open(volume.name) as image:
-            if not flattening.needs_keys(image):
-                return
-            # It has the header of what it is a clone of, and the same keys.
-            with pool.open(origin, read_only=True) as source:
-                chain.write(image, chain.below(source, key_id))
-        flattening.flatten(pool, volume.name, passphrase, fetch)
+        with pool.open(volume.name, read_only=True) as image:
+            needed = flattening.needs_keys(image)
+        if needed:
+            flattening.flatten(pool, volume.name, passphrase)
 
 
 @threads.native
-def _fill(volume: encrypted.Volume, passphrase: bytes,
-          fetch: decryption.Fetch) -> None:
+def _fill(volume: encrypted.Volume, passphrase: bytes) -> None:
     with volume.pool() as pool:
-        written = fill.fill_holes(pool, volume.name, passphrase, fetch)
+        written = fill.fill_holes(pool, volume.name, passphrase)
     if written:
         LOG.info("%s: %d bytes of zeros written for a backup that knows no "
                  "holes", volume.name, written)

@@ -31,11 +31,11 @@ from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import half_made
+from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class _Found:
     """What there is besides the image."""
 
     parent: Optional[base.Parent] = None
-    owned_keys: List[str] = dataclasses.field(default_factory=list)
+    pending_keys: List[str] = dataclasses.field(default_factory=list)
 
 
 def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
@@ -68,7 +68,7 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
         _tidy(volume, found.parent)
         _remove_half_made(volume)
     key_id = volume.record.encryption_key_id
-    for owned in found.owned_keys:
+    for owned in found.pending_keys:
         if owned != key_id:
             volume.keys.delete(owned)
     if _key_is_left(volume.record):
@@ -80,7 +80,7 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
 def _look(volume: encrypted.Volume) -> _Found:
     try:
         with volume.image(read_only=True) as image:
-            return _Found(image.parent(), owned_keys.read(image))
+            return _Found(image.parent(), pending_keys.read(image))
     except exception.ImageNotFound:
         return _Found()
 

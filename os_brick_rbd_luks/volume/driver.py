@@ -276,7 +276,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         present = getattr(self._present, "volume", None)
         ours = present and own_headers.needing_keys(volume_name, present)
         if ours:
-            own_headers.flatten(ours, is_new=ours is present)
+            own_headers.flatten(ours)
         else:
             super()._flatten(pool, volume_name)
 

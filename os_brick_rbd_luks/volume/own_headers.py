@@ -19,7 +19,7 @@ after a flatten that has them.
 from __future__ import annotations
 
 import logging
-from typing import List, Optional, Tuple
+from typing import Optional
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -29,10 +29,9 @@ from cinder.volume import volume_utils
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import releases
-from os_brick_rbd_luks.layers import chain
-from os_brick_rbd_luks.layers import decryption
-from os_brick_rbd_luks.layers import owned_keys
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import encrypted
@@ -98,8 +97,13 @@ def make_plain(volume: encrypted.Volume) -> None:
 @threads.native
 def _has_layers(volume: encrypted.Volume) -> bool:
     with volume.image(read_only=True) as image:
-        return flattening.needs_keys(image) or bool(
-            chain.needed(image))
+        if image.parent() is None:
+            return False
+        try:
+            header = header_io.read_header(image)
+        except exception.NotLuks:
+            return False
+        return header.clone or bool(sealed.needed(image, header).count)
 
 
 def make_independent(volume: encrypted.Volume) -> None:
@@ -124,7 +128,7 @@ def clone(volume: encrypted.Volume, source: str, flat: bool) -> None:
     _clone(volume, source)
     if flat and volume.record.encryption_key_id:
         with deletion.removed_on_error(volume):
-            flatten(volume, is_new=True)
+            flatten(volume)
 
 
 @threads.native
@@ -135,60 +139,20 @@ def _clone(volume: encrypted.Volume, source: str) -> None:
 
 
 @errors.translated()
-def flatten(volume: encrypted.Volume, is_new: bool = False) -> None:
-    """Flatten the image of *volume*, and delete the keys of its layers.
+def flatten(volume: encrypted.Volume) -> None:
+    """Flatten the image of *volume*, with all that is sealed in it.
 
-    :param is_new: it is a clone that upstream has just made, with the
-        parent's header and nothing noted
     :raises VolumeBackendAPIException: it stays as it is
     """
-    if is_new:
-        _note(volume)
     passphrase = volume.passphrase()
-    below, own = keys_of(volume)
-    found = {key_id: volume.keys.passphrase(key_id)
-             for key_id in below if key_id}
     LOG.info("%s: flattening", volume.name)
-    _flatten(volume, passphrase, found.__getitem__)
-    for key_id in own:
-        if key_id != volume.record.encryption_key_id:
-            volume.keys.delete(key_id)
-    _disown(volume)
+    _flatten(volume, passphrase)
 
 
 @threads.native
-def _note(volume: encrypted.Volume) -> None:
-    """Note which keys a new clone needs: the source's are there still."""
-    with volume.pool() as pool, pool.open(volume.name) as image:
-        parent = image.parent()
-        if parent is None:
-            return
-        with pool.open_snapshot(parent) as source:
-            needed = chain.read(source)
-        # With those of the source alone, there is nothing to be told.
-        chain.write(image, [volume.record.encryption_key_id, *needed]
-                    if needed else [])
-
-
-@threads.native
-def keys_of(volume: encrypted.Volume) -> Tuple[List[str], List[str]]:
-    """The keys of the layers of *volume*, and those that go with it."""
-    with volume.image(read_only=True) as image:
-        return (chain.needed(image),
-                owned_keys.read(image))
-
-
-@threads.native
-def _flatten(volume: encrypted.Volume, passphrase: bytes,
-             fetch: decryption.Fetch) -> None:
+def _flatten(volume: encrypted.Volume, passphrase: bytes) -> None:
     with volume.pool() as pool:
         with pool.open(volume.name, read_only=True) as image:
             parent = image.parent()
-        flattening.flatten(pool, volume.name, passphrase, fetch)
+        flattening.flatten(pool, volume.name, passphrase)
         flattening.release_parents(pool, parent, volume.name)
-
-
-@threads.native
-def _disown(volume: encrypted.Volume) -> None:
-    with volume.image() as image:
-        owned_keys.write(image, [])

@@ -46,11 +46,8 @@ def send_as_luks1(volume: encrypted.Volume, context: Any,
     record = volume.record
     base_image = (record.glance_metadata or {}).get("image_id")
     passphrase = volume.passphrase()
-    below, _own = own_headers.keys_of(volume)
-    found = {key_id: volume.keys.passphrase(key_id)
-             for key_id in below if key_id}
     with contextlib.closing(_Stream(volume)) as stream:
-        stream.open(passphrase, found.__getitem__)
+        stream.open(passphrase)
         image_service.update(
             context, image_id, {}, stream,
             store_id=record.volume_type.extra_specs.get(
@@ -66,12 +63,12 @@ class _Stream:
         self._images = contextlib.ExitStack()
 
     @threads.native
-    def open(self, passphrase: bytes, fetch: decryption.Fetch) -> None:
+    def open(self, passphrase: bytes) -> None:
         """Begin at the start."""
         with self._volume.pool() as pool:
             self._stream = self._images.enter_context(luks1_view.opened(
                 pool, self._volume.name, passphrase,
-                opts.options().pbkdf2_iterations, fetch))
+                opts.options().pbkdf2_iterations))
 
     @threads.native
     def close(self) -> None:

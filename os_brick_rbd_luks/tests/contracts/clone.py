@@ -244,6 +244,46 @@ class CloneContract(contracts.Contract):
         self.assertIsNone(self.open().parent())
         self.assertIsNone(self.open(snapshot="s").parent())
 
+    def test_open_parent(self) -> None:
+        with self.open() as image:
+            image.write(0, b"later")
+        for store in (self.store, self.other):
+            below = self.clone(store=store).open_parent()
+            self.addCleanup(below.__exit__)
+            self.assertEqual(bytes(self.whole), below.read(0, SIZE))
+            self.assertIn("source@s", below.name)
+            self.assertEqual(self.store.librbd, below.librbd)
+            self.assertRaises(exception.ImageReadOnly, below.write, 0, b"x")
+
+    def test_nothing_below(self) -> None:
+        for image in (self.open(), self.open(snapshot="s")):
+            self.assertIsNone(image.open_parent())
+
+    def test_all_the_way_down(self) -> None:
+        """Also through another pool, and from a snapshot."""
+        middle = self.clone("middle", store=self.other)
+        middle.write(0, b"middle")
+        middle.create_snapshot("t")
+        top = self.clone("top", self.other.parent("middle", "t"))
+        top.create_snapshot("u")
+        for image in (top, self.open("top", snapshot="u")):
+            found = []
+            while image is not None:
+                image = image.open_parent()
+                if image is not None:
+                    self.addCleanup(image.__exit__)
+                    found.append(image.read(0, 6))
+            self.assertEqual([b"middle", bytes(6)], found)
+
+    def test_parent_whose_snapshot_was_removed(self) -> None:
+        """Its clones keep it, under a name that Ceph gives it."""
+        clone = self.clone()
+        with self.open() as image:
+            image.write(0, b"later")
+            image.remove_snapshot("s")
+        with clone.open_parent() as below:
+            self.assertEqual(bytes(self.whole), below.read(0, SIZE))
+
     def test_parent_of_a_snapshot(self) -> None:
         self.clone().create_snapshot("s")
         self.assertEqual(self.parent,

@@ -171,6 +171,10 @@ class Ceph(fixtures.Fixture):
         pool, _slash, image = name.rpartition("/")
         return self.pools[pool].contents[image]
 
+    def trash_contents(self) -> List[contents.Content]:
+        """The images in the trash, which this one does not have."""
+        return []
+
     def nothing_is_open(self) -> bool:
         """Whether all connections and images were closed."""
         return not self.connected and not self.images

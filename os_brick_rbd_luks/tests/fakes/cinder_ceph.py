@@ -131,6 +131,10 @@ class CinderCeph(ceph.Ceph):
             yield content
             yield from content.frozen.values()
 
+    def trash_contents(self) -> List[kept.Content]:
+        """The images in the trash."""
+        return [found for _pool, _name, found in self.trash.values()]
+
     def children(self, snapshots: List[kept.Content]
                  ) -> List[Tuple[str, str]]:
         """Pool and name of the clones of these snapshots."""

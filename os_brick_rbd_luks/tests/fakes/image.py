@@ -362,6 +362,15 @@ class MemoryImage:
         content.steps.step("parent")
         return content.parent
 
+    def open_parent(self) -> Optional[MemoryImage]:
+        """See :class:`base.RBDImage`."""
+        content = self._usable()
+        content.steps.step("open_parent")
+        if content.below is None:
+            return None
+        return MemoryImage(content.below, read_only=True,
+                           librbd=self._librbd)
+
     def _snapshot(self, snapshot: str) -> contents.Content:
         content = self._usable()
         if snapshot not in content.snapshots:

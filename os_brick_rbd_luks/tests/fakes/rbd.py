@@ -19,6 +19,7 @@ from typing import (Any, Callable, Dict, Iterator, List, Optional,
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import bindings
+from os_brick_rbd_luks.tests.fakes import content as kept
 from os_brick_rbd_luks.tests.fakes import encrypted
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import layers
@@ -128,11 +129,6 @@ class Image:
                  snapshot: Optional[str] = None, read_only: bool = False,
                  image_id: Optional[str] = None) -> None:
         assert (name is None) == (image_id is not None)
-        if name is None:
-            name = next((found for found, content
-                         in self.ceph.pools[ioctx.pool].contents.items()
-                         if content.image_id == image_id), "")
-        self.name = name
         self.closed = True
         self.ceph.call("open_image")
         self.ioctx = ioctx
@@ -142,18 +138,33 @@ class Image:
                           None] = None
         self._snapshot: Optional[str] = None
         pool = self.ceph.pools.get(ioctx.pool)
-        if pool is None or name not in pool.contents:
+        if pool is not None and image_id is not None:
+            assert name is None and read_only and snapshot is None
+            self._head = self._by_id(image_id)
+            self._image = images.MemoryImage(
+                self._head, True, librbd=pool._librbd)
+            name = self._head.name.rpartition("/")[2]
+        elif pool is None or name not in pool.contents:
             raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
-        with self.ceph.as_librbd():
-            self._image: images.MemoryImage = pool.open(
-                name, read_only, snapshot)
+        else:
+            with self.ceph.as_librbd():
+                self._image = pool.open(name, read_only, snapshot)
+            #: the image, also of an opened snapshot
+            self._head = pool.contents[name]
+        self.name = name
         self.content = self._image.content
-        #: the image, also of an opened snapshot
-        self._head = pool.contents[name]
         # A thread of librbd may be busy with it until a callback has come.
         self.settled = not (read_only and (snapshot or self.content.below))
         self.closed = False
         self.ceph.images.append(self)
+
+    def _by_id(self, image_id: str) -> kept.Content:
+        """An image, which may be in the trash."""
+        for found in (*self.ceph.pools[self.ioctx.pool].contents.values(),
+                      *self.ceph.trash_contents()):
+            if found.image_id == image_id:
+                return found
+        raise self.ceph.rbd.ImageNotFound(f"error opening {image_id}")
 
     def require_not_closed(self) -> None:
         """Raise if it is closed."""
@@ -316,12 +327,13 @@ class Image:
 
     def list_snaps(self) -> List[Dict[str, Any]]:
         """The snapshots, of all kinds."""
-        names = self._usable("snaps").snapshots()
+        self._usable("snaps")
         trashed = {name: {"namespace": 2, "trash": {"original_name": was}}
                    for name, was in self._head.kept().items()}
-        return [{"id": number, "namespace": 0, "name": name,
-                 **trashed.get(name, {}), **self.ceph.kinds.get(name, {})}
-                for number, name in enumerate(names)]
+        return [{"id": int(found.image_id.partition("@")[2]), "namespace": 0,
+                 "name": name, **trashed.get(name, {}),
+                 **self.ceph.kinds.get(name, {})}
+                for name, found in self._head.frozen.items()]
 
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""
@@ -344,25 +356,11 @@ class Image:
         return {"pool_name": parent.pool, "pool_namespace": parent.namespace,
                 "image_name": parent.image, "snap_name": parent.snapshot}
 
-    def parent_id(self) -> str:
-        """The id of the image that it is a clone of."""
-        parent = self._usable("parent").parent()
-        if parent is None:
-            raise self.ceph.rbd.ImageNotFound("error getting parent info")
-        below = self.content.below
-        assert below is not None
-        return below.image_id.partition("@")[0]
-
     def mirror_image_get_info(self) -> Dict[str, Any]:
         """How it is mirrored."""
         self._usable("mirror_image_get_info")
         return {"global_id": "", "state": 2, "primary": False,
                 **self.ceph.mirrored.get(self.content.name, {})}
-
-    def set_snap_by_id(self, number: int) -> None:
-        """Choose a snapshot by its number in the list."""
-        self._usable("set_snap")
-        self._snapshot = self._head.snapshots[number]
 
     def overlap(self) -> int:
         """Bytes that it shares with its parent."""
@@ -374,6 +372,25 @@ class Image:
         if snapshot is not None and snapshot not in image.content.snapshots:
             raise self.ceph.rbd.ImageNotFound("error setting snapshot")
         self._snapshot = snapshot
+
+    def parent_id(self) -> str:
+        """The id of the image that it is a clone of."""
+        below = self._usable("parent_id").content.below
+        if below is None:
+            raise self.ceph.rbd.ImageNotFound("error getting parent id")
+        return below.image_id.partition("@")[0]
+
+    def set_snap_by_id(self, snapshot: int) -> None:
+        """Choose a snapshot, which may be in the trash."""
+        image = self._usable("set_snap_by_id")
+        for found in self._head.frozen.values():
+            if found.image_id.partition("@")[2] == str(snapshot):
+                self._image = images.MemoryImage(
+                    found, True, librbd=image._librbd)
+                image.__exit__()
+                self.content = found
+                return
+        raise self.ceph.rbd.ImageNotFound("error setting snapshot")
 
     def list_children2(self) -> Iterator[Dict[str, str]]:
         """The clones of the snapshot that is chosen."""

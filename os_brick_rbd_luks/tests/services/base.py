@@ -31,7 +31,6 @@ from openstack import exceptions
 import testtools
 
 from os_brick_rbd_luks.image import rbd_image
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.services import lab as labs
 from os_brick_rbd_luks.tests.services import reader
 from os_brick_rbd_luks.tests.services import store
@@ -86,15 +85,6 @@ class IntegrationTestCase(testtools.TestCase):
         self._watch()
 
     # What is there
-
-    def layer_keys(self, volume):
-        """Ids of keys that exist for what is below a volume.
-
-        The image of a LUKS2 clone notes them, since librbd of Ceph 18 and
-        newer will ask for its parent's passphrase too.
-        """
-        with self.image(volume) as image:
-            return set(owned_keys.read(image))
 
     @contextlib.contextmanager
     def image(self, volume):

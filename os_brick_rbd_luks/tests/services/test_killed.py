@@ -25,20 +25,20 @@ import ddt
 
 from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks.image import librbd
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests.services import images
 from os_brick_rbd_luks.tests.services import moving
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
+from os_brick_rbd_luks.volume import pending_keys
 
 #: Whether a clone's image has come to a moment.
 CLONE_MOMENTS = {
     # There is the image; the key is a copy of the source's.
     "cloned": lambda image: image.parent() is not None,
     # It takes the place of that one, and both are noted meanwhile.
-    "own_key": owned_keys.read}
+    "own_key": pending_keys.read}
 
 #: Bytes that the header of a new LUKS2 volume takes.
 LUKS2_HEADER = 16 * units.MIB

@@ -12,7 +12,7 @@
 """What the walk does to a store: each action is a function of one step.
 
 Arguments are plain values, so that an action can be run by a process that is
-killed on the way. Keys of layers below are known by an id that is the key.
+killed on the way.
 """
 
 from __future__ import annotations
@@ -38,16 +38,12 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.tests.stress import model
 
 #: Where QEMU and Cinder's own driver put the payload of AES-256 in XTS.
 UPSTREAM_OFFSET = 4040 * 512
-
-
-def fetch(key_id: str) -> bytes:
-    """Give a key to those who know its id."""
-    return key_id.encode()
 
 
 def options(kind: str, sector: Optional[int] = None) -> formatting.Options:
@@ -105,7 +101,7 @@ def guest(store: Any, name: str, passphrases: Tuple[bytes, ...],
         release = store.librbd.release
         if header.data_offset % image.stripe_period() or (
                 release < 18 and image.is_deep_clone()):
-            yield decryption.open_view(image, header, passphrases[0], ())
+            yield decryption.open_view(image, header, passphrases[0])
             return
         if release < 18:
             passphrases = passphrases[:1]
@@ -138,8 +134,8 @@ def clone_own_key(store: Any, image: str, snapshot: str, name: str,
                   flatten: bool, restart: bool = False) -> None:
     """Clone with a passphrase of its own."""
     cloning.rekeyed(store, store.parent(image, snapshot), name, key, new_key,
-                    size=size, flatten=flatten, key_id=key.decode(),
-                    options=options("luks1"), fetch=fetch, restart=restart)
+                    size=size, flatten=flatten, options=options("luks1"),
+                    restart=restart)
 
 
 def clone_own_header(store: Any, image: str, snapshot: str, name: str,
@@ -147,20 +143,19 @@ def clone_own_header(store: Any, image: str, snapshot: str, name: str,
                      restart: bool = False) -> None:
     """Clone with a header of its own."""
     cloning.own_header(store, store.parent(image, snapshot), name, new_key,
-                       options(kind), old_passphrase=key,
-                       key_id=key.decode() if key else None, restart=restart)
+                       options(kind), old_passphrase=key, restart=restart)
 
 
 def rekey(store: Any, name: str, key: bytes, new_key: bytes) -> None:
     """Replace a passphrase."""
     with store.open(name) as image:
-        keyslots.replace(image, key, new_key)
+        passphrases.replace(image, key, new_key)
 
 
 def add_key(store: Any, name: str, key: bytes, new_key: bytes) -> None:
     """Add a passphrase."""
     with store.open(name) as image:
-        keyslots.add(image, key, new_key)
+        passphrases.add(image, key, new_key)
 
 
 def remove_key(store: Any, name: str, key: bytes) -> None:
@@ -182,14 +177,14 @@ def flatten(store: Any, name: str, key: bytes) -> None:
     """Make it a clone no more, and what was kept for it gone."""
     with store.open(name, read_only=True) as image:
         parent = image.parent()
-    flattening.flatten(store, name, key, fetch)
+    flattening.flatten(store, name, key)
     flattening.release_parents(store, parent, name)
 
 
 def export(store: Any, name: str, key: Optional[bytes]) -> bytes:
     """Read all of it in order, as an export to a stream does."""
     stream = io.BytesIO()
-    with sources.opened(store, name, None, key, fetch) as volume:
+    with sources.opened(store, name, None, key) as volume:
         exporting.to_stream(volume, stream)
     return stream.getvalue()
 
@@ -206,7 +201,7 @@ def reencrypt(store: Any, name: str, snapshot: Optional[str],
               key: Optional[bytes], new_name: str, new_key: bytes, kind: str,
               image_options: Dict[str, Any], restart: bool = False) -> None:
     """Copy into a new volume of another volume key."""
-    with sources.opened(store, name, snapshot, key, fetch) as volume:
+    with sources.opened(store, name, snapshot, key) as volume:
         transfer.new(store, new_name, volume,
                      transfer.Encryption(new_key, options(kind)),
                      restart=restart, **image_options)

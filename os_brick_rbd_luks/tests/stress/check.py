@@ -13,11 +13,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Iterator, Optional, Tuple
+from typing import Any, Iterator, Optional, Sequence, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.stress import actions
 from os_brick_rbd_luks.tests.stress import model as models
 
@@ -42,10 +43,8 @@ def volume(world: Any, model: models.Model, name: str, number: int) -> None:
     with world.store.open(name, read_only=True) as image:
         snapshots = sorted(image.snapshots())
         parent = image.parent()
-        noted = bool(chain.read(image))
     _same(name, "snapshots", sorted(dict(wanted.snapshots)), snapshots)
     _same(name, "parent", wanted.parent is not None, parent is not None)
-    _same(name, "keys of layers below noted", bool(wanted.below), noted)
     for snapshot, state in ((None, wanted), *wanted.snapshots):
         full = name if snapshot is None else f"{name}@{snapshot}"
         _same(full, "bytes of the image", state.size + state.offset,
@@ -100,9 +99,22 @@ def _payload(world: Any, full: str, name: str, snapshot: Optional[str],
     keys = sorted(state.keys)
     chosen = keys[number % len(keys)]
     _data(full, state, world.read(name, snapshot, (chosen, *state.below)))
+    with world.store.open(name, True, snapshot) as image:
+        opened = unlocking.unlock(image, chosen)
+        _same(full, "passphrases of layers below", _shortest(state.below),
+              _shortest(sealed.look(image, opened.header).passphrases(
+                  opened, chosen)))
     if snapshot is None and number % OTHERS == 0:
         for reader, data in world.other_readings(name, state, chosen):
             _data(f"{full} ({reader})", state, data)
+
+
+def _shortest(below: Sequence[bytes]) -> Tuple[bytes, ...]:
+    """The last passphrase is for all layers that follow."""
+    found = tuple(below)
+    while found[-2:-1] and found[-2] == found[-1]:
+        found = found[:-1]
+    return found
 
 
 def _data(full: str, state: models.Volume, data: bytes) -> None:

@@ -80,9 +80,6 @@ NEW = "new passphrase of a vector"
 
 BACKUPS = ("luks1-keyslots", "luks2-keyslots")
 
-#: What a clone's key id is in a note.
-KEY_ID = "8d4a2f0e-56c3-4a55-9c57-2f6a1f7d7b10"
-
 
 def _seal(self: keymaterial.Parameters, volume_key: bytes, passphrase: bytes,
           random: Callable[[int], bytes]) -> bytes:
@@ -136,7 +133,6 @@ def make(version: str, folder: pathlib.Path) -> Dict[str, Any]:
             "clones": [_clone(store, kind, folder)
                        for kind in ("luks1", "luks2")],
         }
-        manifest["notes"] = _notes(store)
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     return manifest
 
@@ -202,20 +198,15 @@ def _clone(store: stores.MemoryStore, kind: str, folder: pathlib.Path
         image.create_snapshot("s")
     cloning.own_header(store, store.parent(source, "s"), name, NEW.encode(),
                        formatting.Options(type=kind),
-                       old_passphrase=FIRST.encode(), key_id=KEY_ID)
+                       old_passphrase=FIRST.encode())
     with store.open(name, read_only=True) as image:
         data = header_backup.backup(image)
         opened = unlocking.unlock(image, NEW.encode())
+        metadata = dict(image.content.notes)
     return {"name": name, "type": kind, "passphrases": [NEW],
-            "volume_key": opened.volume_key.hex(),
+            "volume_key": opened.volume_key.hex(), "below": [FIRST],
+            "metadata": metadata,
             "file": _compress(folder, f"{name}.backup", data)}
-
-
-def _notes(store: stores.MemoryStore) -> Dict[str, Any]:
-    """The image metadata of a clone, and what it says."""
-    with store.open("luks2-clone", read_only=True) as image:
-        return {"image": image.identity(), "key_ids": [KEY_ID],
-                "metadata": dict(image.content.notes)}
 
 
 def _compress(folder: pathlib.Path, name: str, data: bytes) -> str:

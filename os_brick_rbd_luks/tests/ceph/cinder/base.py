@@ -20,7 +20,7 @@ import os
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.layers import chain
+from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.tests.ceph.cinder import keys
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.ceph.core import base as functional
@@ -77,14 +77,13 @@ class DriverTestCase(volumes.VolumeTestCase):
         """A volume as a guest has it."""
         with self.pool(pool) as opened, opened.open(
                 volume.name, read_only=True) as image:
-            kind = header_io.read_header(image).type
+            header = header_io.read_header(image)
+            passphrase = self.passphrase(volume)
             # QEMU's own driver, which reads LUKS1, knows no layers.
-            below = ([] if kind == "luks1" else
-                     chain.needed(image))
-        return reader.Disk(
-            self.conf, pool, volume.name, kind,
-            [self.keys.passphrase(key_id) for key_id in (
-                volume.encryption_key_id, *below)], self.temp)
+            below = ([] if header.type == "luks1" else
+                     decryption.below(image, header, passphrase))
+        return reader.Disk(self.conf, pool, volume.name, header.type,
+                           [passphrase, *below], self.temp)
 
     def check(self, volume, extents=None, pool="volumes"):
         """A volume is what the database says, and nobody else's."""

@@ -21,6 +21,7 @@ from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import releases
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests import units
 
@@ -66,6 +67,12 @@ class CloneTestCase(base.FunctionalTestCase):
             except exception.WrongPassphrase:
                 return False
             return True
+
+    def below(self, name, key):
+        """The passphrases of the layers below, which are sealed in it."""
+        with self.pool.open(name, read_only=True) as image:
+            found = unlocking.unlock(image, key)
+            return sealed.look(image, found.header).passphrases(found, key)
 
     def volume(self, options, *writes):
         """An encrypted volume with data; its snapshot."""

@@ -23,7 +23,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import units
@@ -48,14 +47,13 @@ class OwnKeyTest(clones.CloneTestCase):
             keyslots.add(image, base.KEY, THIRD_KEY)
         name = self.name()
         cloning.rekeyed(self.pool, self.snapshot(source, "t"), name, base.KEY,
-                        base.NEW_KEY, key_id="id-of-the-source's")
+                        base.NEW_KEY)
         self.assertTrue(self.opens(name, base.NEW_KEY))
         self.assertFalse(self.opens(name, base.KEY))
         self.assertFalse(self.opens(name, THIRD_KEY))
         self.assertTrue(self.opens(source, base.KEY))
         self.assertFalse(self.opens(source, base.NEW_KEY))
-        with self.pool.open(name) as image:
-            self.assertEqual(["id-of-the-source's"], chain.read(image))
+        self.assertEqual([base.KEY], self.below(name, base.NEW_KEY))
         keys = [base.NEW_KEY] if RELEASE < 18 else [base.NEW_KEY, base.KEY]
         self.assertEqual(b"shared", self.read(name, keys, 0, 6,
                                               options.type))
@@ -81,10 +79,9 @@ class OwnKeyTest(clones.CloneTestCase):
         source, parent = self.volume(options, (5 * units.MIB, b"shared"))
         name = self.name()
         cloning.rekeyed(self.pool, parent, name, base.KEY, base.NEW_KEY,
-                        flatten=True, key_id="k")
+                        flatten=True)
         with self.pool.open(name) as image:
             self.assertIsNone(image.parent())
-            self.assertEqual([], chain.read(image))
         self.assertEqual(b"shared", self.read(
             name, [base.NEW_KEY], 5 * units.MIB, 6, options.type))
 
@@ -102,13 +99,11 @@ class OwnKeyTest(clones.CloneTestCase):
         _source, parent = self.volume(LUKS1, (SIZE - 4, b"last"))
         larger, other = self.name(), self.name()
         cloning.rekeyed(self.pool, parent, larger, base.KEY, base.NEW_KEY,
-                        size=2 * SIZE, key_id="one")
+                        size=2 * SIZE)
         cloning.rekeyed(self.pool, self.snapshot(larger), other, base.NEW_KEY,
-                        THIRD_KEY, key_id="two")
-        fetch = {"one": base.KEY, "two": base.NEW_KEY}.__getitem__
+                        THIRD_KEY)
         for name, key in ((larger, base.NEW_KEY), (other, THIRD_KEY)):
-            with sources.opened(self.pool, name, passphrase=key,
-                                fetch=fetch) as volume:
+            with sources.opened(self.pool, name, passphrase=key) as volume:
                 with volume.view() as view:
                     found = view.read(0, 2 * SIZE)
                 self.assertEqual(2 * SIZE, len(found))
@@ -119,8 +114,7 @@ class OwnKeyTest(clones.CloneTestCase):
         """
         _source, parent = self.volume(LUKS2, (5 * units.MIB, b"shared"))
         middle, name = self.name(), self.name()
-        cloning.rekeyed(self.pool, parent, middle, base.KEY, base.NEW_KEY,
-                        key_id="one")
+        cloning.rekeyed(self.pool, parent, middle, base.KEY, base.NEW_KEY)
         of_middle = self.snapshot(middle)
         flatten = RELEASE < 18
         if flatten:
@@ -130,7 +124,7 @@ class OwnKeyTest(clones.CloneTestCase):
             self.assertIn("--flatten", str(error))
             self.assertNotIn(name, self.pool.images())
         cloning.rekeyed(self.pool, of_middle, name, base.NEW_KEY, THIRD_KEY,
-                        key_id="two", flatten=flatten)
+                        flatten=flatten)
         keys = [THIRD_KEY] if flatten else [THIRD_KEY, base.NEW_KEY, base.KEY]
         self.assertEqual(b"shared", self.read(name, keys, 5 * units.MIB, 6,
                                               "luks2"))

@@ -82,7 +82,7 @@ class FillTest(copies.CopyTestCase):
             image.create_snapshot("s")
         name = self.name()
         cloning.rekeyed(self.pool, self.pool.parent(self.image, "s"), name,
-                        base.KEY, base.NEW_KEY, key_id="old")
-        fill.fill_holes(self.pool, name, base.NEW_KEY, lambda key: base.KEY)
+                        base.KEY, base.NEW_KEY)
+        fill.fill_holes(self.pool, name, base.NEW_KEY)
         self.assert_same(self.expected, self.read(
             self.raw_copy(name), key=base.NEW_KEY, kind="luks2"))

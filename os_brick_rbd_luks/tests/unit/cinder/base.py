@@ -29,14 +29,13 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.fakes import keystore
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
+from os_brick_rbd_luks.volume import pending_keys
 
 PROVIDERS = volumes.PROVIDERS
 
@@ -152,7 +151,7 @@ class DriverTestCase(volumes.VolumeTestCase):
                     image, header, passphrase))
                 return
             image.load_encryption(header.type, passphrase, *decryption.below(
-                image, header, self.keys.passphrase))
+                image, header, passphrase))
             yield image
 
     def write(self, volume, written):
@@ -196,15 +195,13 @@ class DriverTestCase(volumes.VolumeTestCase):
         return self.ceph.content(f"{pool}/{volume.name}")
 
     def keys_of_images(self, pool="volumes"):
-        """Ids of the keys that images say that they need or own."""
+        """Ids of the keys that images note to be deleted with them."""
         found = set()
         with self.pool(pool) as opened:
             for name in opened.images():
                 with opened.open(name, read_only=True) as image:
-                    found.update(owned_keys.read(image))
-                    with contextlib.suppress(exception.OperationRefused):
-                        found.update(chain.read(image))
-        return found - {chain.UNKNOWN}
+                    found.update(pending_keys.read(image))
+        return found
 
     def assert_no_key_leaked(self, *owners):
         """Each key is a volume's, or noted on an image that goes with it."""

@@ -22,11 +22,11 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.volume import half_made
+from os_brick_rbd_luks.volume import pending_keys
 
 
 @ddt.ddt
@@ -267,7 +267,7 @@ class DeletionTest(base.DriverTestCase):
         volume = self.filled()
         orphan = self.keys.new()
         with self.pool() as pool, pool.open(volume.name) as image:
-            owned_keys.write(image, [orphan, volume.encryption_key_id])
+            pending_keys.write(image, [orphan, volume.encryption_key_id])
         self.delete(volume)
         self.assert_nothing_left()
 

@@ -65,7 +65,7 @@ class CloneOnCeph18Test(CostTestCase):
     def test_clone_of_a_clone(self):
         source = self.clone(self.filled("luks2"))
         self.check(source)
-        self.assertEqual((1, 9, 2), self.cost_of_clone(source))
+        self.assertEqual((1, 8, 2), self.cost_of_clone(source))
 
 
 #: What our driver calls of upstream's in the middle of its own work.

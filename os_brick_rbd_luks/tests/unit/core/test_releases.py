@@ -27,9 +27,10 @@ from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import sealed
+from os_brick_rbd_luks.luks.luks2 import tokens
+from os_brick_rbd_luks.luks import sealing
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import vectors
 from os_brick_rbd_luks.tests.vectors import maker
@@ -190,14 +191,13 @@ class BackupTest(testtools.TestCase):
         self.assertIsNotNone(opens(image, NEW.decode()))
         self.assertTrue(header_io.read_header(image).clone)
 
-
-class NotesTest(testtools.TestCase):
-
-    def test_key_ids_of_layers_below(self):
-        for _folder, manifest in manifests():
-            notes = manifest["notes"]
-            image = stores.MemoryStore().create("clone", 4096)
-            image.content.image_id = notes["image"]
-            image.content.notes.update(notes["metadata"])
-            image.content.parent = base.Parent("volumes", "", "source", "s")
-            self.assertEqual(notes["key_ids"], chain.read(image))
+    @ddt.data(*entries("clones"))
+    def test_what_is_sealed_in_a_clone(self, vector):
+        header = header_io.parse(vector.data(), 2 ** 40)
+        token = (tokens.read(header) if vector["type"] == "luks2" else
+                 json.loads(vector["metadata"][sealed.NOTE])["token"])
+        self.assertEqual(
+            vector["below"], [passphrase.decode() for passphrase
+                              in sealing.unseal(
+                                  token, bytes.fromhex(vector["volume_key"]),
+                                  header.uuid)])

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 
 import fixtures
@@ -22,9 +23,10 @@ import fixtures
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import partial
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
 
@@ -69,9 +71,11 @@ class CloneTestCase(clones.CloneTestCase):
     def keys(self, kind, *own):
         return (*own, *(() if kind == "plain" else (base.OLD,)))
 
-    def notes(self, name="clone"):
-        with self.store.open(name) as image:
-            return chain.read(image)
+    def below(self, name="clone", key=base.NEW):
+        """The passphrases of the layers below, which are sealed in it."""
+        with self.store.open(name, read_only=True) as image:
+            opened = unlocking.unlock(image, key)
+            return sealed.look(image, opened.header).passphrases(opened, key)
 
     def assert_no_copied_notes(self, source, name, action):
         """When *action* first changes a clone, it has no notes any more."""
@@ -81,8 +85,12 @@ class CloneTestCase(clones.CloneTestCase):
 
         def look():
             content = self.store.contents[partial.PREFIX + name]
+            found = dict(content.notes)
+            if sealed.NOTE in found:
+                self.assertEqual(content.image_id, json.loads(
+                    found.pop(sealed.NOTE))["image"])
             self.assertEqual({"theirs": "stays",
-                              holes.NOTE: holes.THRESHOLD}, content.notes)
+                              holes.NOTE: holes.THRESHOLD}, found)
             seen.append(name)
 
         self.store.steps.before["write"] = look

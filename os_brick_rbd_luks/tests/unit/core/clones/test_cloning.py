@@ -26,9 +26,10 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks import sealing
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.core.clones import clone_cases
 from os_brick_rbd_luks.tests.unit.core.clones import clones
@@ -50,7 +51,7 @@ class OwnKeyTest(clone_cases.CloneTestCase):
     def test_same_data_another_passphrase(self, kind):
         parent = self.source(kind)
         before = self.store.contents["source"].whole()
-        header = self.own_key(parent, key_id="id-of-old")
+        header = self.own_key(parent)
         self.assertEqual(header, self.header("clone"))
         self.assertEqual((kind, False), (header.type, header.clone))
         self.assertTrue(self.opens_name("clone", base.NEW))
@@ -59,7 +60,7 @@ class OwnKeyTest(clone_cases.CloneTestCase):
                          self.key_of("clone", base.NEW))
         self.assert_same_bytes(clones.expected(),
                                self.guest("clone", base.NEW, base.OLD))
-        self.assertEqual(["id-of-old"], self.notes())
+        self.assertEqual([base.OLD], self.below())
         self.assertEqual(parent, self.store.contents["clone"].parent)
         self.assertEqual([], self.bases())
         self.assert_same_bytes(before,
@@ -81,10 +82,10 @@ class OwnKeyTest(clone_cases.CloneTestCase):
     @ddt.data("luks1", "luks2")
     def test_flattened_needs_nobody_else(self, kind):
         parent = self.source(kind)
-        self.own_key(parent, key_id="id-of-old", flatten=True)
+        self.own_key(parent, flatten=True)
         content = self.store.contents["clone"]
         self.assertEqual((None, None), (content.parent, content.below))
-        self.assertEqual([], self.notes())
+        self.assertEqual([], self.below())
         self.assertEqual(
             0, self.store.contents["source"].frozen["s"].children)
         self.assert_same_bytes(clones.expected(),
@@ -152,25 +153,19 @@ class OwnKeyTest(clone_cases.CloneTestCase):
         slot, = self.header("clone").keyslots
         self.assertEqual(2345, slot.kdf.iterations)
 
-    def test_unknown_key_id(self):
-        self.own_key(self.source("luks1"))
-        self.assertEqual([""], self.notes())
-
-    def test_notes_of_a_chain(self):
-        self.own_key(self.source("luks1"), "one", key_id="id-of-old")
-        self.own_key(self.snapshot("one"), "two", base.NEW, THIRD,
-                     key_id="id-of-new")
-        self.assertEqual(["id-of-new", "id-of-old"], self.notes("two"))
+    def test_chain(self):
+        self.own_key(self.source("luks1"), "one")
+        self.own_key(self.snapshot("one"), "two", base.NEW, THIRD)
+        self.assertEqual([base.NEW, base.OLD], self.below("two", THIRD))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW, base.OLD))
 
-    def test_notes_end_at_a_flattened_one(self):
-        self.own_key(self.source("luks1"), "one", key_id="id-of-old")
+    def test_chain_ends_at_a_flattened_one(self):
+        self.own_key(self.source("luks1"), "one")
         with self.store.open("one") as image:
             image.flatten()
-        self.own_key(self.snapshot("one"), "two", base.NEW, THIRD,
-                     key_id="id-of-new")
-        self.assertEqual(["id-of-new"], self.notes("two"))
+        self.own_key(self.snapshot("one"), "two", base.NEW, THIRD)
+        self.assertEqual([base.NEW], self.below("two", THIRD))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW))
 
@@ -182,47 +177,50 @@ class OwnKeyTest(clone_cases.CloneTestCase):
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW))
 
-    def test_corrupt_notes_of_the_source(self):
+    def test_corrupt_note_of_the_source(self):
         self.own_key(self.source("luks1"), "one")
-        self.store.contents["one"].notes[chain.NOTE] = "{"
+        self.store.contents["one"].notes[sealed.NOTE] = "{"
         parent = self.snapshot("one")
-        for error in (self.refused(exception.OperationRefused, self.own_key,
+        for error in (self.refused(exception.LayersNotReadable, self.own_key,
                                    parent, "two", base.NEW, THIRD),
-                      self.refused(exception.OperationRefused, self.own_header,
-                                   parent, new=THIRD,
+                      self.refused(exception.LayersNotReadable,
+                                   self.own_header, parent, new=THIRD,
                                    old_passphrase=base.NEW)):
-            self.assertIn("is not a note of key ids", str(error))
+            self.assertIn("is none of ours", str(error))
 
-    def test_plain_clone_of_a_clone(self):
-        """It has a copy of the note, which lacks one of its layers."""
-        self.own_key(self.source("luks1"), "one", key_id="id-of-old")
+    @ddt.data("luks1", "luks2")
+    def test_plain_clone_of_a_clone(self, kind):
+        """It has a copy of what is sealed, for one layer less."""
+        self.own_key(self.source(kind), "one")
         self.store.clone(self.snapshot("one"), "plain").__exit__()
         parent = self.snapshot("plain")
-        for error in (self.refused(exception.OperationRefused, self.own_key,
-                                   parent, "two", base.NEW, THIRD),
-                      self.refused(exception.OperationRefused, self.own_header,
-                                   parent, new=THIRD,
-                                   old_passphrase=base.NEW)):
-            self.assertIn("plain clone of", str(error))
-            self.assertIn("@", error.image)
+        self.own_key(parent, "two", base.NEW, THIRD)
+        self.assertEqual([base.NEW, base.NEW, base.OLD],
+                         self.below("two", THIRD))
+        self.own_header(parent, kind, "three", THIRD,
+                        old_passphrase=base.NEW)
+        for name in ("two", "three"):
+            self.assert_same_bytes(clones.expected(), self.guest(
+                name, THIRD, *self.below(name, THIRD)))
+        self.store.remove("two")
+        self.store.remove("three")
         with self.store.open("plain") as image:
             image.flatten()
-        self.own_key(self.snapshot("plain", "t"), "two", base.NEW, THIRD,
-                     key_id="id-of-new")
-        self.assertEqual(["id-of-new"], self.notes("two"))
+        self.own_key(self.snapshot("plain", "t"), "two", base.NEW, THIRD)
+        self.assertEqual([base.NEW], self.below("two", THIRD))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW))
 
     @ddt.data(False, True)
     def test_copied_notes_are_removed_first(self, flatten):
         """Whatever happens then, the clone never shows the source's."""
-        self.own_key(self.source("luks1"), "one", key_id="id-of-old")
+        self.own_key(self.source("luks1"), "one")
         self.assert_no_copied_notes("one", "two", lambda: self.own_key(
             self.snapshot("one"), "two", base.NEW, THIRD, flatten=flatten,
-            size=2 * SIZE, key_id="id-of-new"))
-        self.assertEqual([] if flatten else ["id-of-new", "id-of-old"],
-                         self.notes("two"))
-        self.assertEqual([holes.NOTE] + ([] if flatten else [chain.NOTE]),
+            size=2 * SIZE))
+        self.assertEqual([] if flatten else [base.NEW, base.OLD],
+                         self.below("two", THIRD))
+        self.assertEqual([holes.NOTE] + ([] if flatten else [sealed.NOTE]),
                          [*self.store.contents["two"].notes])
 
     @ddt.data((base.OTHER, base.NEW, exception.WrongPassphrase),
@@ -323,7 +321,7 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
     def test_same_data_another_key(self, below, above, padding):
         parent = self.source(below)
         before = self.store.contents["source"].whole()
-        header = self.own_header(parent, above, key_id="id-of-old",
+        header = self.own_header(parent, above,
                                  **self.key_for(below))
         self.assertEqual(header, self.header("clone"))
         self.assertEqual((above, True, clones.OFFSETS[above]),
@@ -336,8 +334,8 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
             "clone", *self.keys(below, base.NEW)))
         # What both have in common is exactly the payload.
         self.assertEqual(content.size, content.overlap)
-        self.assertEqual([] if below == "plain" else ["id-of-old"],
-                         self.notes())
+        self.assertEqual([] if below == "plain" else [base.OLD],
+                         self.below())
         self.assert_same_bytes(before,
                                self.store.contents["source"].whole())
         self.assert_no_secrets(header)
@@ -430,69 +428,58 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
                                self.guest("clone", base.NEW))
 
     def test_own_key_clone_below(self):
-        self.own_key(self.source("luks2"), "one", key_id="id-of-old")
+        self.own_key(self.source("luks2"), "one")
         self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
-                        old_passphrase=base.NEW, key_id="id-of-new")
-        self.assertEqual(["id-of-new", "id-of-old"], self.notes("two"))
+                        old_passphrase=base.NEW)
+        self.assertEqual([base.NEW, base.OLD], self.below("two", THIRD))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW, base.OLD))
 
     def test_base_over_a_chain(self):
         """It is a layer, with the header and the first key of its source."""
-        self.own_key(self.source("luks1"), "one", key_id="id-of-old")
+        self.own_key(self.source("luks1"), "one")
         self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
-                        old_passphrase=base.NEW, key_id="id-of-new")
+                        old_passphrase=base.NEW)
         self.assertEqual(1, len(self.bases()))
-        self.assertEqual(["id-of-new", "id-of-new", "id-of-old"],
-                         self.notes("two"))
+        self.assertEqual([base.NEW, base.NEW, base.OLD],
+                         self.below("two", THIRD))
         self.assert_same_bytes(clones.expected(), self.guest(
             "two", THIRD, base.NEW, base.NEW, base.OLD))
         self.assertRaises(exception.WrongPassphrase, self.guest, "two",
                           THIRD, base.NEW, base.OLD)
         # A clone of that needs all of them.
-        self.own_key(self.snapshot("two"), "three", THIRD, base.OTHER,
-                     key_id="id-of-third")
-        self.assertEqual(
-            ["id-of-third", "id-of-new", "id-of-new", "id-of-old"],
-            self.notes("three"))
+        self.own_key(self.snapshot("two"), "three", THIRD, base.OTHER)
+        self.assertEqual([THIRD, base.NEW, base.NEW, base.OLD],
+                         self.below("three", base.OTHER))
         self.assert_same_bytes(clones.expected(), self.guest(
             "three", base.OTHER, THIRD, base.NEW, base.NEW, base.OLD))
 
     def test_base_over_one_key(self):
         """The last key is for all that follows, so once is enough."""
-        self.own_header(self.source("luks1"), "luks2", old_passphrase=base.OLD,
-                        key_id="id-of-old")
+        self.own_header(self.source("luks1"), "luks2", old_passphrase=base.OLD)
         self.assertEqual(1, len(self.bases()))
-        self.assertEqual(["id-of-old"], self.notes())
+        self.assertEqual([base.OLD], self.below())
 
     @ddt.data(*itertools.product(("plain", "luks1", "luks2"),
                                  ("luks1", "luks2"), ("luks1", "luks2")))
     @ddt.unpack
     def test_clone_of_a_clone(self, below, middle, above):
-        """The ids that are remembered lead to the passphrases needed."""
-        ids = {"id-of-old": base.OLD, "id-of-new": base.NEW}
-        self.own_header(self.source(below), middle, "one", key_id="id-of-old",
+        """What is sealed are the passphrases needed."""
+        self.own_header(self.source(below), middle, "one",
                         **self.key_for(below))
         self.own_header(self.snapshot("one"), above, "two", THIRD,
-                        old_passphrase=base.NEW, key_id="id-of-new")
-        self.assert_same_bytes(clones.expected(), self.guest(
-            "two", THIRD, *(ids[key_id] for key_id in self.notes("two"))))
-
-    def test_unknown_key_ids(self):
-        self.own_header(self.source("luks2"), "luks2", "one",
-                        old_passphrase=base.OLD)
-        self.own_header(self.snapshot("one"), "luks2", "two", THIRD,
                         old_passphrase=base.NEW)
-        self.assertEqual(["", ""], self.notes("two"))
+        self.assert_same_bytes(clones.expected(), self.guest(
+            "two", THIRD, *self.below("two", THIRD)))
 
     def test_notes_of_a_plain_source_do_not_count(self):
         """A clone begins with the metadata of its source."""
         parent = self.source()
-        self.store.contents["source"].notes[chain.NOTE] = json.dumps(
+        self.store.contents["source"].notes[sealed.NOTE] = json.dumps(
             {"image": self.store.contents["source"].image_id,
-             "keys": ["other"]})
+             "token": sealing.seal([b"other"], bytes(64), "uuid")})
         self.own_header(parent)
-        self.assertEqual([], self.notes())
+        self.assertEqual([], self.below())
         self.assertEqual([holes.NOTE],
                          [*self.store.contents["clone"].notes])
 
@@ -501,17 +488,12 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
         """Also those of a base, which would make the clone one."""
         parent = self.source(below)
         notes = self.store.contents["source"].notes
-        notes[chain.NOTE] = "copied"
+        notes[sealed.NOTE] = "copied"
         self.assert_no_copied_notes("source", "clone", lambda: self.own_header(
-            parent, key_id="id-of-old", **self.key_for(below)))
-        self.assertEqual([holes.NOTE] + (
-            [] if below == "plain" else [chain.NOTE]),
-            [*self.store.contents["clone"].notes])
-        self.assertEqual("copied", notes[chain.NOTE])
-
-    def test_key_id_of_a_plain_source_is_of_no_account(self):
-        self.own_header(self.source(), key_id="id-of-nothing")
-        self.assertEqual([], self.notes())
+            parent, **self.key_for(below)))
+        self.assertEqual([holes.NOTE],
+                         [*self.store.contents["clone"].notes])
+        self.assertEqual("copied", notes[sealed.NOTE])
 
     # refusals
 

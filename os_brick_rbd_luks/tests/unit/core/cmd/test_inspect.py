@@ -14,15 +14,15 @@
 
 from __future__ import annotations
 
-import os
-
 import json
+import os
 import threading
 
 from cliff.formatters import json_format
 import ddt
 import fixtures
 
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.cmd import inspect
 from os_brick_rbd_luks.cmd import json_rows
 from os_brick_rbd_luks.cmd import plugins
@@ -32,6 +32,7 @@ from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks.luks1 import ondisk
@@ -74,60 +75,53 @@ class InfoTest(base.CommandTestCase):
                      "qemu: yes", "librbd: no, it is not an RBD image"):
             self.assertIn(" ".join(text.split()), " ".join(output.split()))
 
-    def clone(self, name="v", note=None, keys=None):
-        """A clone of a volume, with a note or one of its own of *keys*."""
+    def clone(self, note=None):
+        """A clone of a volume, with a note of its own."""
         self.make_pool_volume("golden").freeze("s")
-        with self.pool.clone(self.pool.parent("golden", "s"), name) as image:
-            if keys is not None:
-                note = json.dumps({"image": image.identity(), "keys": keys})
-            image.set_note("rbd_luks.parent_keys", note)
+        with self.pool.clone(self.pool.parent("golden", "s"), "v") as image:
+            image.set_note(sealed.NOTE, note)
 
     def test_clone(self):
-        self.clone(keys=["two", ""])
+        self.make_pool_volume("golden").freeze("s")
+        cloning.rekeyed(self.pool, self.pool.parent("golden", "s"), "v",
+                        base.OLD, base.NEW)
         facts = self.json("info", "volumes/v")
-        self.assertEqual(
-            ("volumes/golden@s", ["two", ""]),
-            (facts["parent"], facts["parent_keys"]))
+        self.assertEqual(("volumes/golden@s", 1),
+                         (facts["parent"], facts["sealed_passphrases"]))
         output, _errors = self.run_command("info", "volumes/v")
-        for text in ("parent | volumes/golden@s", "parent_keys | two"):
+        for text in ("parent | volumes/golden@s", "sealed_passphrases | 1"):
             self.assertIn(text, " ".join(output.split()))
 
-    def test_clone_without_other_keys(self):
+    def test_clone_with_the_passphrase_of_its_source(self):
         self.clone()
         facts = self.json("info", "volumes/v")
-        self.assertEqual(("volumes/golden@s", []),
-                         (facts["parent"], facts["parent_keys"]))
+        self.assertEqual(("volumes/golden@s", 0),
+                         (facts["parent"], facts["sealed_passphrases"]))
 
-    @ddt.data({"keys": ["one"]}, {"note": "{"},
-              {"note": "{\"image\": \"other\", \"keys\": [\"one\"]}"})
-    def test_flattened_clone(self, note):
-        """What it remembers is of no account any more."""
-        self.clone(**note)
+    def test_flattened_clone(self):
+        """What is left in it is of no account any more."""
+        self.clone(note="{")
         with self.pool.open("v") as image:
             image.flatten()
         facts = self.json("info", "volumes/v")
-        self.assertEqual((None, []), (facts["parent"],
-                                      facts["parent_keys"]))
+        self.assertEqual((None, 0), (facts["parent"],
+                                     facts["sealed_passphrases"]))
 
-    @ddt.data(("{", "is not a note of key ids"),
-              ("[\"id-1\"]", "is not a note of key ids"),
-              ("{\"image\": \"other\", \"keys\": [\"id-1\"]}",
-               "is of the image that it is a plain clone of"))
-    @ddt.unpack
-    def test_clone_with_a_note_of_no_use(self, note, reason):
+    @ddt.data("{", "[\"id-1\"]", "{\"image\": \"id-1\", \"token\": {}}")
+    def test_clone_with_a_note_of_no_use(self, note):
         """It is told, and all else is shown."""
         self.clone(note=note)
         facts = self.json("info", "volumes/v")
         self.assertEqual(("volumes/golden@s", "luks1", [0]),
                          (facts["parent"], facts["type"],
                           [slot["keyslot"] for slot in facts["keyslots"]]))
-        told, = facts["parent_keys"]
+        told = facts["sealed_passphrases"]
         self.assertTrue(told.startswith("not known: "), told)
-        self.assertIn("rbd_luks.parent_keys", told)
-        self.assertIn(reason, told)
+        self.assertIn("rbd", told)
         self.assertNotIn("id-1", told)
         output, _errors = self.run_command("info", "volumes/v")
-        self.assertIn("parent_keys | not known: ", " ".join(output.split()))
+        self.assertIn("sealed_passphrases | not known: ",
+                      " ".join(output.split()))
 
     def test_clone_whose_notes_cannot_be_read(self):
         """Not to be mistaken for a note of no use."""
@@ -139,8 +133,8 @@ class InfoTest(base.CommandTestCase):
     def test_no_clone(self):
         self.make_pool_volume()
         facts = self.json("info", "volumes/v")
-        self.assertEqual((None, []), (facts["parent"],
-                                      facts["parent_keys"]))
+        self.assertEqual((None, 0), (facts["parent"],
+                                     facts["sealed_passphrases"]))
 
     def test_file_has_no_parent(self):
         self.make_volume()

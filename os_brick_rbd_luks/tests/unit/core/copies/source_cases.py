@@ -46,7 +46,7 @@ class SourceTestCase(clones.CloneTestCase):
                             **options)
         with self.store.open(name) as image:
             view = image if kind == "plain" else decryption.open_view(
-                image, self.header(name), base.OLD, ())
+                image, self.header(name), base.OLD)
             for number in range(SIZE // clones.OBJECT):
                 if kind.endswith("cbc"):
                     view.write(number * clones.OBJECT, bytes(clones.OBJECT))

@@ -115,10 +115,9 @@ class FillTest(clones.CloneTestCase):
         self.store.release = release
         before = self.read("luks2")
         parent = self.snapshot("luks2")
-        cloning.rekeyed(self.store, parent, "clone", base.OLD, base.NEW,
-                        key_id="old")
+        cloning.rekeyed(self.store, parent, "clone", base.OLD, base.NEW)
         keys = {16: (base.NEW,), 18: (base.NEW, base.OLD)}[release]
-        fill.fill_holes(self.store, "clone", base.NEW, lambda key: base.OLD)
+        fill.fill_holes(self.store, "clone", base.NEW)
         self.assert_same_bytes(before, self.read("clone", *keys))
         self.assert_same_bytes(before, self.read(self.copy("clone"),
                                                  base.NEW))

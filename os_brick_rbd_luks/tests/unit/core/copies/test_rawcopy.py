@@ -22,9 +22,9 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
@@ -106,8 +106,7 @@ class RawcopyTest(clones.CloneTestCase):
     def test_target_that_is_a_clone(self):
         parent = super().source("luks2", name="parent", key=base.NEW)
         self.source("luks2")
-        cloning.rekeyed(self.store, parent, "target", base.NEW, base.OTHER,
-                        key_id="new")
+        cloning.rekeyed(self.store, parent, "target", base.NEW, base.OTHER)
         self.snapshot("target")
         before = self.store.contents["target"].frozen["s"].whole()
         self.assertEqual(parent, self.copy(rawcopy.restore_volume, "source",
@@ -116,7 +115,7 @@ class RawcopyTest(clones.CloneTestCase):
         # It is no clone any more, and its snapshots are what they were.
         content = self.store.contents["target"]
         self.assertIsNone(content.parent)
-        self.assertNotIn(chain.NOTE, content.notes)
+        self.assertNotIn(sealed.NOTE, content.notes)
         self.assert_same_bytes(before, content.frozen["s"].whole())
 
     def test_back_up(self):

@@ -27,10 +27,10 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
 
@@ -62,10 +62,10 @@ class DecryptionTestCase(clones.CloneTestCase):
         self.addCleanup(image.__exit__)
         return image, header_io.read_header(image)
 
-    def options(self, image, header, fetch=decryption.no_keys):
+    def options(self, image, header):
         return decryption.block_options(
             {"driver": "rbd", "pool": "volumes", "image": "v"}, image, header,
-            base.OLD, fetch)
+            base.OLD)
 
     def assert_no_secret(self, *seen):
         for secret in SECRETS:
@@ -121,7 +121,7 @@ class TableTest(DecryptionTestCase):
     @ddt.unpack
     def test_handle(self, options, features, aligned, release, _qemu, view):
         image, header = self.volume(options, features, aligned, release)
-        plain = decryption.open_view(image, header, base.OLD, ())
+        plain = decryption.open_view(image, header, base.OLD)
         self.assertEqual(clones.SIZE, plain.size())
         self.assertIs(view == "python",
                       isinstance(plain, plaintext.Plaintext))
@@ -139,32 +139,41 @@ class TableTest(DecryptionTestCase):
             image, header = self.volume(options, release=release)
             self.assertRaises(
                 exception.WrongPassphrase, decryption.open_view, image,
-                header, base.NEW, ())
+                header, base.NEW)
             image.__exit__()
             self.store.remove("v")
 
 
 @ddt.ddt
-class ChainTest(DecryptionTestCase):
-    """Clones, whose layers below may have other passphrases."""
+class ClonesTest(DecryptionTestCase):
+    """Their layers below may have other passphrases."""
 
-    def clone(self, kind="luks1", own=False, keys=("key-1",)):
-        """A clone with passphrase NEW of a source with OLD."""
+    def clone(self, kind="luks1", own=False, below=(base.OLD,)):
+        """A clone with passphrase NEW of a source with OLD.
+
+        :param below: what is sealed in it
+        """
         creating.create(self.store, "source", clones.SIZE, base.OLD,
                         dataclasses.replace(XTS1, type=kind))
         parent = self.snapshot("source")
+        for number in range(1, len(below)):
+            # One layer more, with the same header.
+            with self.store.clone(parent, f"middle{number}"):
+                parent = self.snapshot(f"middle{number}")
         image = self.store.clone(parent, "clone")
         self.addCleanup(image.__exit__)
         if own:
-            formatting.format_clone(image, base.NEW, XTS1)
+            opened = formatting.format_clone(image, base.NEW, XTS1)
         else:
             keyslots.replace_all(image, base.OLD, base.NEW)
-        chain.write(image, [*keys])
+            opened = unlocking.unlock(image, base.NEW)
+        if below:
+            sealed.write(image, opened, below)
         return image, header_io.read_header(image)
 
-    def find(self, image, header, fetch=decryption.no_keys):
+    def find(self, image, header):
         return decryption.block_options(
-            {"driver": "rbd"}, image, header, base.NEW, fetch)
+            {"driver": "rbd"}, image, header, base.NEW)
 
     def test_rekeyed_luks1_needs_nothing_else_in_qemu(self):
         """Its own driver reads all layers with the one volume key."""
@@ -188,9 +197,8 @@ class ChainTest(DecryptionTestCase):
     @ddt.data(("luks2", False, "luks2"), ("luks1", True, "luks"))
     @ddt.unpack
     def test_layers(self, kind, own, name):
-        image, header = self.clone(kind, own, keys=("key-1", "key-2"))
-        keys = {"key-1": base.OLD, "key-2": base.OTHER}
-        found = self.find(image, header, keys.__getitem__)
+        image, header = self.clone(kind, own, below=(base.OLD, base.OTHER))
+        found = self.find(image, header)
         secrets = {key: value.value for key, value in found.items()
                    if key.endswith("key-secret")}
         self.assertEqual(
@@ -203,40 +211,12 @@ class ChainTest(DecryptionTestCase):
                 for parents in ("", "parent.", "parent.parent.")))
         self.assert_no_secret(found)
 
-    def test_key_manager_is_needed(self):
-        image, header = self.clone("luks2")
-        error = self.assertRaises(exception.OperationRefused, self.find,
-                                  image, header)
-        self.assertIn("key-1", str(error))
-        self.assertEqual(image.name, error.image)
-
-    def test_key_that_no_key_manager_has(self):
-        image, header = self.clone("luks2", keys=(chain.UNKNOWN,))
-        error = self.assertRaises(
-            exception.OperationRefused, self.find, image, header,
-            lambda key_id: self.fail("there is no id"))
-        self.assertIn("of its source", str(error))
-
-    @ddt.data(*[(release, kind, keys, lacks)
-                for release in (16, 18, None)
-                for kind, keys, lacks in (
-                    ("luks1", (chain.UNKNOWN,), release == 18),
-                    ("luks1", ("key-1", chain.UNKNOWN), release == 18),
-                    ("luks1", ("key-1",), False), ("luks1", (), False),
-                    ("luks2", (chain.UNKNOWN,), False))])
-    @ddt.unpack
-    def test_luks1_without_the_key_below(self, release, kind, keys, lacks):
-        """librbd cannot read it; QEMU and Python can."""
-        image, header = self.clone(kind, keys=keys)
-        self.store.release = release
-        self.assertIs(lacks, decryption.lacks_keys(image, header))
-        if lacks:
-            self.assertEqual([], decryption.below(
-                image, header, decryption.no_keys))
-            self.assertEqual("luks", self.find(image, header)["driver"])
-            view = decryption.open_view(image, header, base.NEW, ())
-            self.assertIsInstance(view, plaintext.Plaintext)
-            self.assertIn("not known", self.log.output)
+    def test_nothing_is_sealed(self):
+        """librbd is asked to do with what there is, and says so."""
+        image, header = self.clone("luks2", below=())
+        self.assertEqual([], decryption.below(image, header, base.NEW))
+        self.assertRaises(exception.WrongPassphrase, decryption.open_view,
+                          image, header, base.NEW)
 
     def test_own_header_before_18(self):
         """Nobody reads it there."""
@@ -247,17 +227,14 @@ class ChainTest(DecryptionTestCase):
                               header)
             self.assertRaises(
                 exception.UnsupportedHeader, decryption.open_view, image,
-                header, base.NEW, ())
+                header, base.NEW)
 
-    def test_handle(self):
-        image, header = self.clone(own=True)
-        self.store.release = 16
-        self.assertEqual([], decryption.below(image, header, None))
-        self.store.release = 18
-        below = decryption.below(image, header,
-                                 {"key-1": base.OLD}.__getitem__)
-        self.assertEqual([base.OLD], below)
-        view = decryption.open_view(image, header, base.NEW, below)
+    @ddt.data(("luks1", False), ("luks2", False), ("luks1", True))
+    @ddt.unpack
+    def test_handle(self, kind, own):
+        image, header = self.clone(kind, own)
+        view = decryption.open_view(image, header, base.NEW)
+        self.assertIs(image, view)
         self.assertEqual(bytes(10), view.read(0, 10))
 
 
@@ -275,7 +252,7 @@ class HolesTest(DecryptionTestCase):
         if ask:
             holes.keep(image)
         with self.store.open("v") as again:
-            view = decryption.open_view(again, header, base.OLD, ())
+            view = decryption.open_view(again, header, base.OLD)
             try:
                 return holes.stay_zeros(image, header, view)
             finally:
@@ -341,7 +318,7 @@ class HolesTest(DecryptionTestCase):
         image, header = self.volume(XTS2)
         holes.keep(image)
         with self.store.open("v") as again:
-            view = decryption.open_view(again, header, base.OLD, ())
+            view = decryption.open_view(again, header, base.OLD)
             self.store.steps.before["read"] = lambda: (
                 self.store.steps.faults.update(
                     read=exception.ImageIOError(action="read", reason="x")))

@@ -17,7 +17,6 @@ from __future__ import annotations
 import itertools
 import json
 
-from castellan.common.objects import symmetric_key
 import ddt
 
 from os_brick_rbd_luks import attachment
@@ -25,19 +24,20 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.tests.fakes import keymanager
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.luks.luks2 import tokens
 from os_brick_rbd_luks.tests.unit.os_brick.encryptors import base
 from os_brick_rbd_luks.tests import units
 
 OPTIONS = formatting.Options(type="luks2", key_bytes=32)
 
-#: Keys, and their ids, of the layers below, the nearest first.
-KEYS = {"key-of-parent": bytes([1]) * 32, "key-of-grandparent": bytes(32)}
+#: Of the layers below, the nearest first. No key manager has them.
+BELOW = (b"of the parent", b"of the grandparent")
 
 #: The secrets of all layers, the volume's own first.
 USAGES = (base.VOLUME, *(attachment.secret_below(base.VOLUME, number)
                          for number in (1, 2)))
-PASSPHRASES = (base.HEX, *(key.hex().encode() for key in KEYS.values()))
+PASSPHRASES = (base.HEX, *BELOW)
 ALL = dict(zip(USAGES, PASSPHRASES))
 
 
@@ -47,21 +47,16 @@ class LayersTestCase(base.HypervisorTestCase):
 
     def setUp(self):
         super().setUp()
-        keymanager.SECRETS.update({
-            key_id: symmetric_key.SymmetricKey("AES", 256, key)
-            for key_id, key in KEYS.items()})
         pool = self.ceph.pools["volumes"]
         own, parent, grandparent = PASSPHRASES
         creating.create(pool, "grandparent", units.MIB, grandparent, OPTIONS)
-        for source, name, old, new, key_id in (
-                ("grandparent", "parent", grandparent, parent,
-                 "key-of-grandparent"),
-                ("parent", base.NAME.rpartition("/")[2], parent, own,
-                 "key-of-parent")):
+        for source, name, old, new in (
+                ("grandparent", "parent", grandparent, parent),
+                ("parent", base.NAME.rpartition("/")[2], parent, own)):
             with pool.open(source) as image:
                 image.create_snapshot("s")
             cloning.own_header(pool, pool.parent(source, "s"), name, new,
-                               OPTIONS, old_passphrase=old, key_id=key_id)
+                               OPTIONS, old_passphrase=old)
 
     def secrets(self):
         yield from super().secrets()
@@ -158,9 +153,13 @@ class AttachTest(LayersTestCase):
         self.fails(exception.LibvirtError, self.attach)
         self.assert_nothing_left()
 
-    @ddt.data(*KEYS)
-    def test_key_of_a_layer_is_missing(self, key_id):
-        del keymanager.SECRETS[key_id]
-        error = self.refused(exception.PassphraseUnavailable)
-        self.assertIn(key_id, str(error))
+    @ddt.data({"layers": 1}, {"sealed": "AAAA"}, {"version": 2})
+    def test_what_is_sealed_was_changed(self, change):
+        pool = self.ceph.pools["volumes"]
+        with pool.open(base.NAME.rpartition("/")[2]) as image:
+            header = header_io.read_header(image)
+            header_io.apply(image, tokens.change(
+                header, {**tokens.read(header), **change}).plan)
+        error = self.refused(exception.HeaderError)
+        self.assertIn("rbd-luks-layers", str(error))
         self.assertEqual([], self.daemon.calls)

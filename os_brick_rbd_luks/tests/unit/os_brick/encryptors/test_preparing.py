@@ -23,9 +23,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import chain
 from os_brick_rbd_luks.tests.fakes import image as fakes
-from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
 
 LOW = preparing.CHEAP
@@ -116,38 +114,3 @@ class HeaderTest(base.OperationsTestCase):
         self.assertRaises(exception.HeaderChanged, self.header,
                           self.disturbed(image, "lock", other))
         self.assertTrue(self.opens(image, base.NEW))
-
-
-@ddt.ddt
-class KeysBelowTest(clones.CloneTestCase):
-
-    def clone(self, kind, *keys):
-        """A re-keyed clone, and the note of what is below it."""
-        parent = self.source(kind)
-        image = self.store.clone(parent, "clone")
-        self.addCleanup(image.__exit__)
-        keyslots.replace_all(image, base.OLD, base.NEW)
-        chain.write(image, [*keys])
-        return image
-
-    @ddt.data((16, []), (18, ["one", "two"]), (None, []))
-    @ddt.unpack
-    def test_of_a_key_manager(self, release, expected):
-        image = self.clone("luks2", "one", "two")
-        self.store.release = release
-        self.assertEqual(expected, preparing.keys_below(
-            image, header_io.read_header(image)))
-
-    @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
-    def test_luks2_needs_them_all(self, keys):
-        image = self.clone("luks2", *keys)
-        error = self.assertRaises(exception.OperationRefused,
-                                  preparing.keys_below, image,
-                                  header_io.read_header(image))
-        self.assertIn("flatten", str(error))
-
-    @ddt.data((chain.UNKNOWN,), ("one", chain.UNKNOWN))
-    def test_luks1_has_readers_that_need_none(self, keys):
-        image = self.clone("luks1", *keys)
-        self.assertEqual([], preparing.keys_below(
-            image, header_io.read_header(image)))

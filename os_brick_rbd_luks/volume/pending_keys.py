@@ -1,0 +1,61 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Keys of a volume that changes its key, until only one is left.
+
+Cinder knows one key id of each volume. While another takes its place both are
+noted on the image itself: whoever removes the image deletes them, if the
+service was killed in between, and a key that could not be deleted is tried
+again then. librbd copies metadata to clones, so the note says which image it
+is of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import Any, List
+
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
+
+#: The metadata's key on an image.
+NOTE = "rbd_luks.pending_keys"
+
+
+def read(image: base.RBDImage) -> List[str]:
+    """Key ids that are deleted with *image*.
+
+    :raises OperationRefused: the note is not one of ours
+    """
+    text = image.note(NOTE)
+    if text is None:
+        return []
+    found: Any = None
+    with contextlib.suppress(RecursionError, ValueError):
+        found = json.loads(text)
+    if not (isinstance(found, dict) and isinstance(found.get("keys"), list)
+            and all(isinstance(key_id, str) for key_id in found["keys"])):
+        with exception.about(image.name):
+            raise exception.OperationRefused(
+                reason=f"its metadata {NOTE} is not a note of key ids; put "
+                       "it right, or remove it with 'rbd image-meta remove'")
+    return found["keys"] if found.get("image") == _id(image) else []
+
+
+def write(image: base.RBDImage, keys: List[str]) -> None:
+    """Note *keys* on *image*, in the place of all that were noted."""
+    image.set_note(NOTE, json.dumps({"image": _id(image), "keys": keys})
+                   if keys else None)
+
+
+def _id(image: base.RBDImage) -> str:
+    return image.identity().partition("@")[0]
