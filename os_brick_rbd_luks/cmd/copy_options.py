@@ -22,7 +22,6 @@ from os_brick_rbd_luks.cmd import command
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.image import cluster
-    from os_brick_rbd_luks.layers import decryption
 
 Result = TypeVar("Result")
 

@@ -74,7 +74,7 @@ class Info(command.ShowOne):
                     args.target.name, read_only=True) as image:
                 header = describe.read(image)
                 facts = describe.describe(header, image.size())
-                there, below = _lineage(store, image)
+                there, below = _lineage(image)
                 facts.update(_layers(image, header))
             encryption = at_rest.judge(header, below,
                                        engines.lost_parent(header, there))
@@ -89,7 +89,7 @@ class Info(command.ShowOne):
                  columns.Lines(problems), columns.Engines(openers)))
 
 
-def _lineage(store: Any, image: Any
+def _lineage(image: Any
              ) -> Tuple[engines.Store, Sequence[str]]:
     """The facts of an image, and what the layers below it are."""
     from os_brick_rbd_luks.headers import engines
@@ -97,7 +97,7 @@ def _lineage(store: Any, image: Any
     there = engines.Store.of(image)
     if not image.is_rbd:
         return there, ()
-    below = lineage.look(store, image)
+    below = lineage.look(image)
     return dataclasses.replace(
         there, journaling=there.journaling or below.journaling), below.layers
 
@@ -156,7 +156,7 @@ class Verify(command.ShowOne):
             opened = unlocking.unlock_header(
                 image, header, passphrase_options.Passphrases(args).get(),
                 args.present_keyslot)
-            there, below = _lineage(store, image)
+            there, below = _lineage(image)
             self._encryption = at_rest.judge(
                 header, below, engines.lost_parent(header, there))
             return (("image", "keyslot", "encrypted"),
@@ -235,8 +235,8 @@ def _inspected(pool: base.Pool, name: str) -> audit.Report:
     from os_brick_rbd_luks.layers import lineage
     try:
         with pool.open(name, read_only=True) as image:
-            return audit.audit(image, lambda clone: lineage.look(
-                pool, clone).layers)
+            return audit.audit(
+                image, lambda clone: lineage.look(clone).layers)
     except exception.ImageError as error:
         return audit.Report("unknown", 0, None, [],
                             [f"cannot be read: {error.msg}"])

@@ -23,12 +23,11 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import Any, Callable, List, MutableMapping, Optional, Tuple
+from typing import Any, Callable, MutableMapping
 import weakref
 
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import plaintext

@@ -15,7 +15,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, List, Optional, Tuple
+from typing import Any, Callable, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting

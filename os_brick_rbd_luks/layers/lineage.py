@@ -14,7 +14,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Optional, Tuple
+import contextlib
+from typing import List, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import at_rest
@@ -34,22 +35,21 @@ class Lineage(NamedTuple):
     unknown: Optional[str] = None
 
 
-def look(pool: base.Pool, image: base.RBDImage) -> Lineage:
-    """Open what is below *image*, one after the other, for reading.
-
-    :param pool: where it is; parents may be in others
-    """
-    layers, journaling = [], False
-    parent = image.parent()
+def look(image: base.RBDImage) -> Lineage:
+    """Open what is below *image*, one after the other, for reading."""
+    layers: List[str] = []
+    journaling = False
     try:
-        while parent is not None:
-            with pool.open_snapshot(parent) as below:
+        with contextlib.ExitStack() as stack:
+            below = image.open_parent()
+            while below is not None:
+                stack.enter_context(below)
                 journaling = journaling or "journaling" in below.features()
                 start = header_io.read_start(below)
                 found = header_io.begins_as(start)
                 layers.append(at_rest.PLAIN if found is detect.Format.NONE
                               else at_rest.ENCRYPTED)
-                parent = below.parent()
+                below = below.open_parent()
     except (exception.ImageError, exception.HeaderError) as error:
         return Lineage((*layers, "not known"), journaling, error.msg)
     return Lineage(tuple(layers), journaling)

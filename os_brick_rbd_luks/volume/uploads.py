@@ -18,12 +18,10 @@ import contextlib
 from typing import Any
 
 from os_brick_rbd_luks.copies import luks1_view
-from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import own_headers
 
 
 @errors.translated()

@@ -20,7 +20,6 @@ import os
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.connectors import rbd as connectors
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection

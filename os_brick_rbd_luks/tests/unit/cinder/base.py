@@ -25,7 +25,6 @@ from cinder import context
 from cinder.tests.unit import fake_constants
 from oslo_config import cfg
 
-from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import cluster

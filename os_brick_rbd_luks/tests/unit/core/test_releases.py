@@ -31,7 +31,6 @@ from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks.luks2 import tokens
 from os_brick_rbd_luks.luks import sealing
-from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import vectors
 from os_brick_rbd_luks.tests.vectors import maker
 

@@ -25,8 +25,6 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.luks import digests
-from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.unit.core.cmd import base

@@ -15,13 +15,13 @@ from __future__ import annotations
 import ddt
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import pending_keys
 
 
 @ddt.ddt
-class OwnedTest(clones.CloneTestCase):
+class PendingTest(clones.CloneTestCase):
 
     def setUp(self):
         super().setUp()
@@ -30,34 +30,35 @@ class OwnedTest(clones.CloneTestCase):
         self.addCleanup(self.image.__exit__)
 
     def test_nothing_noted(self):
-        self.assertEqual([], owned_keys.read(self.image))
+        self.assertEqual([], pending_keys.read(self.image))
 
     @ddt.data(["one"], ["two", "one"], ["\u00fc \"quoted\""])
     def test_round_trip(self, keys):
-        owned_keys.write(self.image, keys)
-        self.assertEqual(keys, owned_keys.read(self.image))
+        pending_keys.write(self.image, keys)
+        self.assertEqual(keys, pending_keys.read(self.image))
 
     def test_nothing_is_no_note(self):
-        owned_keys.write(self.image, ["one"])
-        owned_keys.write(self.image, [])
-        self.assertNotIn(owned_keys.NOTE, self.image.content.notes)
+        pending_keys.write(self.image, ["one"])
+        pending_keys.write(self.image, [])
+        self.assertNotIn(pending_keys.NOTE, self.image.content.notes)
 
     def test_an_image_that_is_no_clone(self):
         """Keys stay an image's own when it was flattened."""
-        owned_keys.write(self.image, ["one"])
+        pending_keys.write(self.image, ["one"])
         self.image.flatten()
-        self.assertEqual(["one"], owned_keys.read(self.image))
+        self.assertEqual(["one"], pending_keys.read(self.image))
 
     def test_a_copied_note_is_another_image_s(self):
-        owned_keys.write(self.image, ["one"])
+        pending_keys.write(self.image, ["one"])
         self.store.create("w", units.MIB).__exit__()
         with self.store.open("w") as other:
-            other.set_note(owned_keys.NOTE, self.image.note(owned_keys.NOTE))
-            self.assertEqual([], owned_keys.read(other))
+            other.set_note(pending_keys.NOTE,
+                           self.image.note(pending_keys.NOTE))
+            self.assertEqual([], pending_keys.read(other))
 
     @ddt.data("", "{", "[]", "{\"image\": 1, \"keys\": [1]}")
     def test_corrupt(self, text):
-        self.image.content.notes[owned_keys.NOTE] = text
-        error = self.assertRaises(exception.OperationRefused, owned_keys.read,
-                                  self.image)
-        self.assertIn(owned_keys.NOTE, str(error))
+        self.image.content.notes[pending_keys.NOTE] = text
+        error = self.assertRaises(exception.OperationRefused,
+                                  pending_keys.read, self.image)
+        self.assertIn(pending_keys.NOTE, str(error))
