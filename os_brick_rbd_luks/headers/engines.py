@@ -182,6 +182,12 @@ def librbd_reason(header: header_io.Header, store: Store,
     if store.deep_clone and not librbd.reads_deep_clones:
         return (f"{librbd} fails on clones of clones, and on those that are "
                 "larger than their source")
+    return _payload_reason(header, store, librbd)
+
+
+def _payload_reason(header: header_io.Header, store: Store,
+                    librbd: base.Librbd) -> Optional[str]:
+    """Why *librbd* cannot read a payload where it is, if it cannot."""
     if store.interleaves and not librbd.knows_interleaving:
         return INTERLEAVED
     odd = odd_payload(header, store.size)

@@ -20,6 +20,7 @@ volume, also after that passphrase was removed.
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import Tuple
 
@@ -35,6 +36,7 @@ from os_brick_rbd_luks.luks.luks2 import check as luks2_check
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import header_copies
 from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
+from os_brick_rbd_luks.luks.luks2 import tokens
 from os_brick_rbd_luks.luks import plans
 from os_brick_rbd_luks.luks import restore_steps
 from os_brick_rbd_luks.luks import whole
@@ -95,6 +97,7 @@ def restore(image: base.Image, data: bytes, *, force: bool = False,
     else:
         if current.same_volume(header):
             present = read_areas(image, current)
+            header = _with_sealed(header, current)
             if not (force or lose_passphrases):
                 _refuse_newer(current, present, header, areas)
             plan = _plan_over_own(current, present, header, areas, start,
@@ -108,6 +111,21 @@ def restore(image: base.Image, data: bytes, *, force: bool = False,
                        "--force (force=True)")
     header_io.apply(image, plan, destructive=True)
     LOG.info("%s: header restored, UUID %s", image.name, header.uuid)
+    return header
+
+
+def _with_sealed(header: header_io.Header, current: header_io.Header
+                 ) -> header_io.Header:
+    """A backup of the same volume with what *current* has sealed in it.
+
+    That is for the layers below the image, which are what they were. The
+    backup may be of its source, or of a time before it had any of its own.
+    """
+    if (isinstance(header, luks2.Luks2Header)
+            and isinstance(current, luks2.Luks2Header)):
+        token = tokens.read(current)
+        if token is not None and token != tokens.read(header):
+            return dataclasses.replace(tokens.put(header, token), found=None)
     return header
 
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, cast, List, Optional
+from typing import cast, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -30,30 +30,47 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import sealed
+from os_brick_rbd_luks.luks import kdfs
 
 LOG = logging.getLogger(__name__)
 
 
-def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes,
-        **options: Any) -> keyslots.Result:
-    """Do as :func:`~os_brick_rbd_luks.headers.keyslots.add`."""
+def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
+        opened: Optional[unlocking.Unlocked] = None,
+        iterations: int = kdfs.MIN_ITERATIONS,
+        argon2: Optional[kdfs.Argon2Cost] = None,
+        keyslot: Optional[int] = None,
+        old_keyslot: Optional[int] = None) -> keyslots.Result:
+    """Do as :func:`~os_brick_rbd_luks.headers.keyslots.add`.
+
+    :raises TooManyLayers: a clone's header has no room for what is below it
+    """
     return keyslots.add(
-        image, old_passphrase, new_passphrase,
-        opened=_prepared(image, old_passphrase, options), **options)
+        image, old_passphrase, new_passphrase, iterations=iterations,
+        argon2=argon2, keyslot=keyslot, opened=_prepared(
+            image, old_passphrase, opened, old_keyslot))
 
 
 def replace(image: base.Image, old_passphrase: bytes, new_passphrase: bytes,
-            **options: Any) -> keyslots.Result:
-    """Do as :func:`~os_brick_rbd_luks.headers.keyslots.replace`."""
+            *, opened: Optional[unlocking.Unlocked] = None,
+            iterations: int = kdfs.MIN_ITERATIONS,
+            argon2: Optional[kdfs.Argon2Cost] = None,
+            old_keyslot: Optional[int] = None) -> keyslots.Result:
+    """Do as :func:`~os_brick_rbd_luks.headers.keyslots.replace`.
+
+    :raises TooManyLayers: see :func:`add`
+    """
     return keyslots.replace(
-        image, old_passphrase, new_passphrase,
-        opened=_prepared(image, old_passphrase, options), **options)
+        image, old_passphrase, new_passphrase, iterations=iterations,
+        argon2=argon2, opened=_prepared(
+            image, old_passphrase, opened, old_keyslot))
 
 
-def _prepared(image: base.Image, passphrase: bytes, options: Any
-              ) -> unlocking.Unlocked:
-    opened = options.pop("opened", None) or unlocking.unlock(
-        image, passphrase, options.pop("old_keyslot", None))
+def _prepared(image: base.Image, passphrase: bytes,
+              opened: Optional[unlocking.Unlocked],
+              keyslot: Optional[int]) -> unlocking.Unlocked:
+    """*image* unlocked, and what has to be sealed in it staged."""
+    opened = opened or unlocking.unlock(image, passphrase, keyslot)
     if not image.is_rbd:
         return opened
     clone = cast(base.RBDImage, image)

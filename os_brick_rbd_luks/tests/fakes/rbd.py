@@ -142,7 +142,7 @@ class Image:
             assert name is None and read_only and snapshot is None
             self._head = self._by_id(image_id)
             self._image = images.MemoryImage(
-                self._head, True, librbd=pool._librbd)
+                self._head, True, pool.rights, pool._librbd)
             name = self._head.name.rpartition("/")[2]
         elif pool is None or name not in pool.contents:
             raise self.ceph.rbd.ImageNotFound(f"error opening {name}")
@@ -333,7 +333,9 @@ class Image:
         return [{"id": int(found.image_id.partition("@")[2]), "namespace": 0,
                  "name": name, **trashed.get(name, {}),
                  **self.ceph.kinds.get(name, {})}
-                for name, found in self._head.frozen.items()]
+                for name, found in sorted(
+                    self._head.frozen.items(), key=lambda item: int(
+                        item[1].image_id.partition("@")[2]))]
 
     def watchers_list(self) -> List[Dict[str, Any]]:
         """Who has it open for writing."""
@@ -386,7 +388,7 @@ class Image:
         for found in self._head.frozen.values():
             if found.image_id.partition("@")[2] == str(snapshot):
                 self._image = images.MemoryImage(
-                    found, True, librbd=image._librbd)
+                    found, True, image._rights, image._librbd)
                 image.__exit__()
                 self.content = found
                 return

@@ -22,6 +22,7 @@ import ddt
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -128,7 +129,9 @@ class EraseTest(base.DriverTestCase):
         volume = self.filled()
 
         def check(worked, _name):
-            # The driver is asked again: whatever is erased by then.
+            # The driver is asked again: whatever is erased by then. The lock
+            # of a write that may be under way yet has ended.
+            self.ceph.clock.advance(header_lock.LOCK_DURATION)
             self.driver.delete_volume(volume)
             self.assertNotIn(volume.name, self.images())
             self.assert_keys(volume)

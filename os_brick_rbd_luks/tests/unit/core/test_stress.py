@@ -108,7 +108,8 @@ def _rekey_loses(original, image, passphrase, new_passphrase, **cost):
     opened = keyslots.unlocking.unlock(image, passphrase)
     header_io.apply(image, opened.header.erase([opened.keyslot]).plan)
     change = header_io.read_header(image).add(
-        opened.volume_key, new_passphrase, **{"iterations": 1000, **cost})
+        opened.volume_key, new_passphrase,
+        iterations=cost.get("iterations", 1000))
     header_io.apply(image, change.plan)
 
 

@@ -104,6 +104,7 @@ class SizeTest(testtools.TestCase):
 CODES = {
     1: ("RBDLuksError", "KeyslotError", "WrongVolumeKey", "KeyslotNotFound",
         "KeyslotInUse", "NoFreeKeyslot", "NoRoomForKeyslot",
+        "TooManyLayers",
         "InvalidParameter",
         "LibvirtError", "MissingDependency", "UnsupportedCeph",
         # The command raises none of these.
@@ -113,7 +114,8 @@ CODES = {
         "PassphraseUnavailable"),
     4: ("HeaderError", "NotLuks", "OnlySecondCopy", "NoPayload",
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
-        "HeaderLimitExceeded", "ImageError", "ImageNotFound",
+        "LayersNotReadable", "HeaderLimitExceeded", "ImageError",
+        "ImageNotFound",
         "ImageInTrash", "ImageMigratedAway", "ImageNotPrimary", "UnfitPool",
         "ImageTooSmall", "ImageReadOnly", "ImageAccessDenied", "ImageFull",
         "FileAccessDenied", "FileSystemFull",

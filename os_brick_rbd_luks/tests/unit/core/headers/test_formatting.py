@@ -304,7 +304,8 @@ class FormatCloneTest(base.OperationsTestCase):
     def test_header_is_the_clone_s_own(self, kind, offset):
         image = self.make_clone()
         header = formatting.format_clone(
-            image, base.OLD, dataclasses.replace(base.QUICK, type=kind))
+            image, base.OLD, dataclasses.replace(
+                base.QUICK, type=kind)).header
         self.assertEqual((kind, offset, True), (
             header.type, header.data_offset, header.clone))
         self.assertEqual(header, header_io.read_header(image))
@@ -316,7 +317,8 @@ class FormatCloneTest(base.OperationsTestCase):
     def test_nothing_of_the_parent_is_before_the_payload(self, kind):
         image = self.make_clone()
         header = formatting.format_clone(
-            image, base.OLD, dataclasses.replace(base.QUICK, type=kind))
+            image, base.OLD, dataclasses.replace(
+                base.QUICK, type=kind)).header
         slot, = header.keyslots
         whole = image.content.whole()
         self.assertEqual(0, whole[:header.data_offset].count(
@@ -327,7 +329,7 @@ class FormatCloneTest(base.OperationsTestCase):
 
     def test_payload_is_the_parent_s(self):
         image = self.make_clone()
-        header = formatting.format_clone(image, base.OLD, base.QUICK)
+        header = formatting.format_clone(image, base.OLD, base.QUICK).header
         rest = image.size() - header.data_offset
         self.assert_same_bytes(b"\xee" * rest,
                                image.read(header.data_offset, rest))
@@ -352,7 +354,8 @@ class FormatCloneTest(base.OperationsTestCase):
             formatting.format_new(source, base.OLD, luks2)
             source.create_snapshot("s")
         with store.clone(store.parent("source", "s"), "volume-1") as image:
-            header = formatting.format_clone(image, base.NEW, base.QUICK)
+            header = formatting.format_clone(image, base.NEW,
+                                             base.QUICK).header
             self.assertEqual("luks1", header.type)
             self.assertEqual(
                 (), detect.secondaries(image.read(0, 4 * units.MIB)))
@@ -364,7 +367,8 @@ class FormatCloneTest(base.OperationsTestCase):
         """Which nobody has to be kept from: nobody knows the clone."""
         image = self.make_clone()
         header = formatting.format_clone(
-            image, base.OLD, dataclasses.replace(base.QUICK, type=kind))
+            image, base.OLD, dataclasses.replace(
+                base.QUICK, type=kind)).header
         slot, = header.keyslots
         self.assertEqual(
             [("write", 0, slot.offset + slot.length), ("flush", 0, 0)],
