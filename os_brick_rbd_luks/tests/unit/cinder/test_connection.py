@@ -23,13 +23,13 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.layers import owned_keys
 from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
 from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import ownership
+from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import rekey
 
 
@@ -124,7 +124,7 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
         self.assertNotEqual(key_id, volume.encryption_key_id)
         self.assertIn(key_id, self.keys.left())
         with self.pool() as pool, pool.open(volume.name) as image:
-            self.assertIn(key_id, owned_keys.read(image))
+            self.assertIn(key_id, pending_keys.read(image))
             image.remove_snapshot("meanwhile")
         self.delete(volume)
         self.assert_nothing_left()
