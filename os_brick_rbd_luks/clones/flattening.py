@@ -88,18 +88,24 @@ def encrypting(store: base.Pool, name: str, passphrase: bytes,
     """
     # Once more, as it is: the other is plain text.
     with store.open(name) as raw, exception.about(raw.name):
-        with raw.lock():
-            flatten_note.begin(raw)
-            header = header_io.read_header(raw)
-            areas = header_backup.read_areas(raw, header)
+        begun = False
         try:
             with store.open(name) as image:
+                with raw.lock():
+                    header = header_io.read_header(raw)
+                    areas = header_backup.read_areas(raw, header)
+                    # By the one that is to flatten: librbd lets whoever has
+                    # its exclusive lock do that. Of one of ours without the
+                    # encryption, it would be a copy of another cipher text.
+                    flatten_note.begin(image)
+                    begun = True
                 image.load_encryption(header.type, passphrase,
                                       *passphrases_below)
                 image.flatten()
         except BaseException:
             try:
-                _end(raw, header, areas, None)
+                if begun:
+                    _end(raw, header, areas, None)
             except exception.RBDLuksError as error:
                 # Not to hide the one that was first.
                 LOG.warning("%s: its header was not looked at after a flatten "

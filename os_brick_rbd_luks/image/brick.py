@@ -122,9 +122,10 @@ def over_handle(handle: Any, name: str) -> rbd_image.RBDImage:
     # Not of the handle itself, which would never be let go of.
     connection, name_of_pool = _connection(handle), handle.rbd_pool
 
-    def layer(image_id: str, parent: base.Parent) -> rbd_image.RBDImage:
+    def layer(image_id: str, parent: base.Parent, clone_id: str
+              ) -> rbd_image.RBDImage:
         with connection.pool(name_of_pool) as pool:
-            return pool.open_layer(image_id, parent)
+            return pool.open_layer(image_id, parent, clone_id)
 
     return rbd_image.RBDImage(
         volume, volume.client.ioctx, name, f"client.{handle.rbd_user}",

@@ -325,18 +325,19 @@ class Pool:
                 raise
             raise found from error
 
-    def open_layer(self, image_id: str, parent: base.Parent
+    def open_layer(self, image_id: str, parent: base.Parent, clone_id: str
                    ) -> rbd_image.RBDImage:
         """Open, wherever it is, a snapshot that something is a clone of.
 
         :param image_id: of the snapshot's image, which may be in the trash
         :param parent: the snapshot's name, as librbd gives it for a clone
+        :param clone_id: of the image that is a clone of it
         """
         with self._pools(parent.pool, parent.namespace) as pool:
             with self._translated("open what it is a clone of:",
                                   str(parent)):
                 image, number = opening.open_layer(
-                    pool._ioctx, image_id, parent.snapshot)
+                    pool._ioctx, image_id, parent.snapshot, clone_id)
             opened = rbd_image.RBDImage(
                 image, pool._ioctx, str(parent), self._user,
                 self._handle.get_instance_id(), True, pool.open_layer)

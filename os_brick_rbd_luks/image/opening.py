@@ -71,21 +71,22 @@ def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
         raise
 
 
-def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str
-               ) -> Tuple[rbd.Image, Optional[int]]:
+def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str,
+               clone_id: str) -> Tuple[rbd.Image, Optional[int]]:
     """Open a snapshot that something is a clone of, for reading.
 
     By the image's id, for one in the trash has no name; and a snapshot that
-    was removed lives on for its clones, by a name in Ceph's trash.
+    was removed lives on for its clones, by a name in Ceph's trash. Who opened
+    the clone before that knows the old name only.
 
+    :param clone_id: of the image that is a clone of it
     :returns: the image, and the snapshot's id
     :raises rbd.Error: it cannot be opened
     :raises rados.Error: the connection is of no use
     """
     image = _opened(ioctx, True, image_id=image_id)
     try:
-        number = next((found["id"] for found in image.list_snaps()
-                       if found["name"] == snapshot), None)
+        number = _find(image, snapshot, clone_id)
         if number is None:
             # What librbd says of a snapshot that is not there.
             image.set_snap(snapshot)
@@ -96,6 +97,21 @@ def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str
         image.close()
         raise
     return image, number
+
+
+def _find(image: rbd.Image, snapshot: str, clone_id: str) -> Optional[int]:
+    """The id of the snapshot of that name, or that had it, with that clone."""
+    removed = []
+    for found in image.list_snaps():
+        if found["name"] == snapshot:
+            return int(found["id"])
+        if found.get("trash", {}).get("original_name") == snapshot:
+            removed.append(int(found["id"]))
+    for number in removed:
+        image.set_snap_by_id(number)
+        if any(child["id"] == clone_id for child in image.list_children2()):
+            return number
+    return None
 
 
 def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:

@@ -62,8 +62,9 @@ _FEATURES = {
 }
 
 
-#: Opens a snapshot by its image's id; the name is for messages.
-Layers = Callable[[str, base.Parent], "RBDImage"]
+#: Opens a snapshot by its image's id, for the image that has the other id and
+#: is a clone of it.
+Layers = Callable[[str, base.Parent, str], "RBDImage"]
 
 
 class RBDImage:
@@ -423,7 +424,8 @@ class RBDImage:
                        f"which its parent {parent} cannot be looked at")
         with self._translated("look for its parent"):
             image_id = str(self._image.parent_id())
-        return self._layer(image_id, parent)
+            own_id = str(self._image.id())
+        return self._layer(image_id, parent, own_id)
 
     def is_deep_clone(self) -> bool:
         """See :class:`~os_brick_rbd_luks.image.base.Image`; before encryption

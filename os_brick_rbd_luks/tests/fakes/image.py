@@ -251,6 +251,7 @@ class MemoryImage:
         if offset + len(data) > content.size:
             raise exception.ImageTooSmall(size=content.size,
                                           needed=offset + len(data))
+        content.owner = self
         content.log.append(Event("write", offset, len(data)))
         content.written.append((offset, bytes(data)))
         content.write(offset, data)
@@ -456,10 +457,13 @@ class MemoryImage:
         content.steps.step("flatten")
         if content.below is None:
             raise errors.InvalidArgument("flatten")
-        if self._plain is None:
+        # librbd lets whoever has its exclusive lock do it, by his encryption.
+        owner = content.owner
+        doer = owner if getattr(owner, "_open", False) else self
+        if doer._plain is None:
             content.flatten()
             return
-        flatten_encrypted(content, self._plain)
+        flatten_encrypted(content, doer._plain)
 
     def note(self, key: str) -> Optional[str]:
         """See :class:`base.RBDImage`."""
@@ -471,6 +475,7 @@ class MemoryImage:
         """See :class:`base.RBDImage`."""
         content = self._writable("set_note")
         content.steps.step("set_note")
+        content.owner = self
         content.notes.pop(key, None)
         if value is not None:
             content.notes[key] = value

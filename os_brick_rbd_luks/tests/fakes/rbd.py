@@ -264,10 +264,10 @@ class Image:
         if not data:
             return 0
         self._check_begin("writing to", offset)
-        self.content.owner = self
         count = min(len(data), self.size() - offset)
         with self.ceph.as_librbd():
             (self.plain or image).write(offset, data[:count])
+        self.content.owner = self
         if count < len(data):
             raise self.ceph.rbd.IncompleteWriteError(
                 f"Wrote only {count} out of {len(data)} bytes")
@@ -300,7 +300,7 @@ class Image:
         image = self._writable("resize", "resizing")
         _check_numbers(size)
         owner = self.content.owner
-        if (owner is not None and not owner.closed and owner.plain
+        if (isinstance(owner, Image) and not owner.closed and owner.plain
                 and (self.ceph.release or 0) >= 18):
             size += owner._image.size() - owner.plain.size()
         if size >= 2 ** 63:
@@ -398,8 +398,10 @@ class Image:
         """The clones of the snapshot that is chosen."""
         image = self._usable("children")
         for clone in image.clones(self._snapshot or ""):
+            place = "/".join(filter(None, clone[:2]))
+            found = self.ceph.pools[place].contents[clone.image]
             yield {"pool": clone.pool, "pool_namespace": clone.namespace,
-                   "image": clone.image}
+                   "image": clone.image, "id": found.image_id}
 
     def create_snap(self, snapshot: str) -> None:
         """Take a snapshot."""
@@ -464,11 +466,17 @@ class Image:
                 image.zero(offset, length)
 
     def flatten(self) -> None:
-        """Copy what the parent has."""
+        """Copy what the parent has.
+
+        Whoever wrote last is the owner, and asked to do it, by his encryption.
+        """
         image = self._writable("flatten", "flattening")
+        owner = self.content.owner
+        doer = (owner if isinstance(owner, Image) and not owner.closed
+                else self)
         with self.ceph.as_librbd():
-            if self.plain and self.content.below:
-                images.flatten_encrypted(self.content, self.plain)
+            if doer.plain and self.content.below:
+                images.flatten_encrypted(self.content, doer.plain)
             else:
                 image.flatten()
 
@@ -487,6 +495,7 @@ class Image:
         image = self._writable("metadata_set", "setting metadata of")
         with self.ceph.as_librbd():
             image.set_note(key, value)
+        self.content.owner = self
 
     def metadata_remove(self, key: str) -> None:
         """Remove a value of the metadata."""
@@ -494,6 +503,7 @@ class Image:
         self._value("metadata_get", key)
         with self.ceph.as_librbd():
             image.set_note(key, None)
+        self.content.owner = self
 
     # encryption
 

@@ -166,7 +166,7 @@ class OwnKeyTest(clones.CloneTestCase):
         def fail(*_arguments, **_options):
             raise exception.ImageFull(action="write")
 
-        self.patch(header_io, "apply", fail)
+        self.patch(header_io, "write_new", fail)
         self.assertRaises(exception.ImageFull, cloning.rekeyed, self.pool,
                           parent, name, base.KEY, base.NEW_KEY)
         self.assertNotIn(name, self.pool.images())
@@ -256,7 +256,7 @@ class ImageTest(clones.CloneTestCase):
         source, name = self.image(), self.name()
         self.assertRaises(exception.WrongPassphrase, self.own_key, source,
                           name, key=THIRD_KEY)
-        self.patch(header_io, "apply", lambda *_args, **_options: 1 / 0)
+        self.patch(header_io, "write_new", lambda *_args, **_options: 1 / 0)
         self.assertRaises(ZeroDivisionError, self.own_key, source, name)
         self.assertEqual([], self.snapshots(source))
         self.assertNotIn(name, self.pool.images())
