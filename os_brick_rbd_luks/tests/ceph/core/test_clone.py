@@ -264,7 +264,7 @@ class ImageTest(clones.CloneTestCase):
     def test_existing_snapshot(self):
         source, name = self.image(), self.name()
         self.snapshot(source, f"{name}.clone_snap")
-        error = self.assertRaises(exception.ImageExists, self.own_key,
+        error = self.assertRaises(exception.HalfMade, self.own_key,
                                   source, name)
         self.assertIn(f"snapshot volumes/{source}@{name}.clone_snap",
                       str(error))

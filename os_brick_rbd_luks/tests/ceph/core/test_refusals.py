@@ -265,13 +265,20 @@ class FullPoolTest(base.FunctionalTestCase):
         log = self.useFixture(fixtures.FakeLogger())
         opened, other = self.full.open, self.open_pool(self.pool_name, "admin")
 
-        def full_by_now(name):
-            # Ceph 18 removes an image from a full pool, but none in use.
-            self.use(other, name)
-            self.quota(1)
-            return opened(name)
+        def full_by_now(name, **options):
+            if not options:
+                # Ceph 18 removes an image from a full pool, but none in use.
+                self.use(other, name)
+                self.quota(1)
+            return opened(name, **options)
+
+        def stays(_name):
+            # A watch of one that is blocklisted cannot be closed any more,
+            # and the bindings crash when it is collected.
+            raise exception.ImageLocked(holders="another client")
 
         self.patch(self.full, "open", full_by_now)
+        self.patch(self.full, "evict", stays)
         error = self.assertRaises(
             (exception.ImageIOError, exception.ImageFull), creating.create,
             self.full, "refused", SIZE, base.KEY, base.QUICK)
