@@ -10,7 +10,9 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The token of a LUKS2 header that has what :mod:`..sealing` seals.
+"""The token of a LUKS2 header with sealed passphrases of the layers below.
+
+See :mod:`~os_brick_rbd_luks.luks.sealing`.
 
 Source: LUKS2 On-Disk Format Specification 1.1.4, "Tokens Object".
 """
