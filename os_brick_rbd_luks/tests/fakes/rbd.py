@@ -300,7 +300,7 @@ class Image:
         image = self._writable("resize", "resizing")
         _check_numbers(size)
         owner = self.content.owner
-        if (isinstance(owner, Image) and not owner.closed and owner.plain
+        if (not getattr(owner, "closed", True) and owner.plain
                 and (self.ceph.release or 0) >= 18):
             size += owner._image.size() - owner.plain.size()
         if size >= 2 ** 63:
@@ -472,8 +472,7 @@ class Image:
         """
         image = self._writable("flatten", "flattening")
         owner = self.content.owner
-        doer = (owner if isinstance(owner, Image) and not owner.closed
-                else self)
+        doer = self if getattr(owner, "closed", True) else owner
         with self.ceph.as_librbd():
             if doer.plain and self.content.below:
                 images.flatten_encrypted(self.content, doer.plain)

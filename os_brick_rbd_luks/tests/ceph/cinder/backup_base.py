@@ -38,7 +38,7 @@ from os_brick_rbd_luks.tests import units
 
 CONF = cfg.CONF
 
-PIECE = 4 * units.MIB
+PIECE = copying.PIECE
 
 OURS = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
