@@ -88,7 +88,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
         if flatten and header.clone:
             # As it is, what is below is of another volume key, or plain.
             flattening.encrypting(store, store.partial_name(name),
-                                  new_passphrase, below)
+                                  new_passphrase, below, alone=True)
         elif flatten:
             image.flatten()
         else:

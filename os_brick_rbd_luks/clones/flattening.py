@@ -71,7 +71,8 @@ def flatten(store: base.Pool, name: str, passphrase: bytes) -> None:
 
 
 def encrypting(store: base.Pool, name: str, passphrase: bytes,
-               passphrases_below: Sequence[bytes]) -> None:
+               passphrases_below: Sequence[bytes], *, alone: bool = False
+               ) -> None:
     """Flatten a clone with a header of its own.
 
     librbd writes the header back as it was when it read it, so nobody changes
@@ -81,6 +82,8 @@ def encrypting(store: base.Pool, name: str, passphrase: bytes,
 
     :param passphrases_below: see
         :meth:`~os_brick_rbd_luks.image.base.RBDImage.load_encryption`
+    :param alone: nobody else knows the image, but who is making it: with a
+        handle that has written, and has librbd's exclusive lock for it
     :raises WrongPassphrase: one of them is
     :raises FlattenUnderway: another client does it
     :raises ChangedWhileFlattened: it is flattened, and another passphrase
@@ -99,6 +102,8 @@ def encrypting(store: base.Pool, name: str, passphrase: bytes,
                     # encryption, it would be a copy of another cipher text.
                     flatten_note.begin(image)
                     begun = True
+                if alone:
+                    image.keep_others_out()
                 image.load_encryption(header.type, passphrase,
                                       *passphrases_below)
                 image.flatten()
