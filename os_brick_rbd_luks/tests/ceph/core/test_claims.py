@@ -48,7 +48,7 @@ class LibrbdTest(base.FunctionalTestCase):
     def look(self, name):
         """The header as we read it, or why not, and what we say of librbd."""
         with self.pool.open(name, read_only=True) as image:
-            below = lineage.look(self.pool, image)
+            below = lineage.look(image)
             store = engines.Store.of(image)
             store = dataclasses.replace(
                 store, journaling=store.journaling or below.journaling)
