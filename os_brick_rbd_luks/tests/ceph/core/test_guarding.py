@@ -44,9 +44,10 @@ GUEST = b"guest" * 819 + b"!"
 WITHOUT_LOCK = 1  # layering
 
 COPIES = {
-    "fill": lambda store, _test: fill.fill_holes(store, "v", base.KEY),
-    "existing": lambda store, _test: transfer.existing(
-        store, "v", importing.StreamSource(io.BytesIO(bytes(SIZE))),
+    "fill": lambda store, test: fill.fill_holes(
+        store, test.volume, base.KEY),
+    "existing": lambda store, test: transfer.existing(
+        store, test.volume, importing.StreamSource(io.BytesIO(bytes(SIZE))),
         base.KEY, thick=True),
     "restore": lambda store, test: test.restore(store)}
 
@@ -58,20 +59,20 @@ class GuardingTest(base.FunctionalTestCase):
         super().setUp()
         self.useFixture(fixtures.MonkeyPatch(
             "os_brick_rbd_luks.copies.copying.PIECE", units.MIB))
-        self.addCleanup(self._remove, "v")
-        self.addCleanup(self._remove, "source")
+        self.volume = self.name()
 
-    def create(self, name="v", **options):
-        creating.create(self.pool, name, SIZE, base.KEY, copies.LUKS2,
-                        **options)
+    def create(self, name=None, **options):
+        creating.create(self.pool, name or self.volume, SIZE, base.KEY,
+                        copies.LUKS2, **options)
 
     def restore(self, store):
-        self.create("source")
-        with self.pool.open("source") as image:
+        name = self.name()
+        self.create(name)
+        with self.pool.open(name) as image:
             image.load_encryption("luks2", base.KEY)
             image.write(0, os.urandom(32 * units.MIB))
-        with self.pool.open("source", read_only=True) as source, \
-                store.open("v") as target:
+        with self.pool.open(name, read_only=True) as source, \
+                store.open(self.volume) as target:
             rawcopy.restore_volume(source, target, SIZE)
 
     @contextlib.contextmanager
@@ -79,7 +80,7 @@ class GuardingTest(base.FunctionalTestCase):
         """The volume as it is, in another client."""
         with cluster.connect(self.conf, "cinder") as connection, \
                 connection.pool("volumes") as pool, \
-                pool.open("v") as image:
+                pool.open(self.volume) as image:
             yield image
 
     @ddt.data(*((verb, lock) for verb in sorted(COPIES)
@@ -111,7 +112,7 @@ class GuardingTest(base.FunctionalTestCase):
         else:
             self.assertEqual([], refused)
             self.assertIn("client.", str(found))
-            with self.pool.open("v", read_only=True) as image:
+            with self.pool.open(self.volume, read_only=True) as image:
                 self.assertEqual(GUEST, image.read(place, len(GUEST)))
         stack.close()
         # And afterwards everybody may.
@@ -121,7 +122,7 @@ class GuardingTest(base.FunctionalTestCase):
     def test_source(self):
         """A guest that has gone when the copy ends."""
         self.create()
-        with self.pool.open("v") as image:
+        with self.pool.open(self.volume) as image:
             image.load_encryption("luks2", base.KEY)
             image.write(0, os.urandom(SIZE))
         stack = contextlib.ExitStack()
@@ -132,7 +133,7 @@ class GuardingTest(base.FunctionalTestCase):
             faults.Fault("read", 24, meanwhile=stack.close))
 
         def copy():
-            with sources.opened(planned.around(self.pool), "v",
+            with sources.opened(planned.around(self.pool), self.volume,
                                 passphrase=base.KEY) as volume:
                 exporting.to_file(volume, os.path.join(self.temp, "file"))
 
@@ -148,17 +149,18 @@ class StripingTest(base.FunctionalTestCase):
 
     def setUp(self):
         super().setUp()
-        self.addCleanup(self._remove, "s")
+        self.volume = self.name()
 
     def test_librbd_garbles(self):
         """What ``base.Librbd.knows_interleaving`` says."""
         import rbd
         data = os.urandom(12 * units.MIB)
-        with self.pool.create("s", 48 * units.MIB, **self.STRIPES) as image:
+        with self.pool.create(self.volume, 48 * units.MIB,
+                              **self.STRIPES) as image:
             self.assertTrue(image.interleaves())
             image._image.encryption_format(
                 rbd.RBD_ENCRYPTION_FORMAT_LUKS2, base.KEY.decode())
-        with self.pool.open("s") as image:
+        with self.pool.open(self.volume) as image:
             knows = image.librbd.knows_interleaving
             image.load_encryption("luks2", base.KEY)
             for offset in range(0, len(data), units.MIB):
@@ -167,7 +169,8 @@ class StripingTest(base.FunctionalTestCase):
         self.assertIs(knows, found == data)
         # Each stripe unit was encrypted right: we read all of it.
         path = os.path.join(self.temp, "file")
-        with sources.opened(self.pool, "s", passphrase=base.KEY) as volume:
+        with sources.opened(self.pool, self.volume,
+                            passphrase=base.KEY) as volume:
             exporting.to_file(volume, path)
         with open(path, "rb") as stream:
             self.assertEqual(data, stream.read(len(data)))
@@ -175,15 +178,15 @@ class StripingTest(base.FunctionalTestCase):
 
     def test_luks2_is_not_made(self):
         error = self.assertRaises(
-            exception.InvalidParameter, creating.create, self.pool, "s",
-            SIZE, base.KEY, copies.LUKS2, **self.STRIPES)
+            exception.InvalidParameter, creating.create, self.pool,
+            self.volume, SIZE, base.KEY, copies.LUKS2, **self.STRIPES)
         self.assertIn("stripe unit", str(error))
-        self.assertNotIn("s", self.pool.images())
+        self.assertNotIn(self.volume, self.pool.images())
 
     @ddt.data({}, {"stripe_unit": 1 << 22, "stripe_count": 3},
               {"stripe_unit": 1 << 20, "stripe_count": 1})
     def test_other_striping(self, options):
-        with self.pool.create("s", SIZE, order=22, **options) as image:
+        with self.pool.create(self.volume, SIZE, order=22, **options) as image:
             self.assertFalse(image.interleaves())
 
 
@@ -192,8 +195,8 @@ class PermissionTest(base.FunctionalTestCase):
 
     def setUp(self):
         super().setUp()
-        self.addCleanup(self._remove, "parent")
-        self.addCleanup(self._remove, "clone")
+        self.child = self.name()
+        self.user = f"watch-{os.getpid()}"
 
     def test_parent_that_may_not_be_read(self):
         other = self.open_pool("images", user="admin")
@@ -204,31 +207,31 @@ class PermissionTest(base.FunctionalTestCase):
             image.create_snapshot("s")
         self.addCleanup(self._drop, other, name)
         admin = self.open_pool(user="admin")
-        admin.clone(other.parent(name, "s"), "clone").__exit__()
+        admin.clone(other.parent(name, "s"), self.child).__exit__()
         # To open a clone is to open its parent, and reads no data.
         caps = {"mon": "profile rbd", "osd":
                 "allow rwx pool=volumes, allow x pool=images"}
         key = self.user_with(caps)
-        with cluster.connect(self.conf, "watch", options={"key": key}
+        with cluster.connect(self.conf, self.user, options={"key": key}
                              ) as connection, \
                 connection.pool("volumes") as pool, \
-                pool.open("clone") as image:
+                pool.open(self.child) as image:
             for passphrase in base.KEY, base.NEW_KEY:
                 error = self.assertRaises(
                     exception.ImageAccessDenied, image.load_encryption,
                     "luks1", passphrase)
-                self.assertIn("client.watch", str(error))
-        with self.pool.open("clone") as image:
+                self.assertIn(f"client.{self.user}", str(error))
+        with self.pool.open(self.child) as image:
             self.assertRaises(exception.WrongPassphrase,
                               image.load_encryption, "luks1", base.NEW_KEY)
             image.load_encryption("luks1", base.KEY)
         # What the clone has of its own may be read, and no more.
-        with admin.open("clone") as image:
+        with admin.open(self.child) as image:
             image.write(0, image.read(0, 4 * units.MIB))
-        with cluster.connect(self.conf, "watch", options={"key": key}
+        with cluster.connect(self.conf, self.user, options={"key": key}
                              ) as connection, \
                 connection.pool("volumes") as pool, \
-                pool.open("clone") as image:
+                pool.open(self.child) as image:
             error = self.assertRaises(
                 exception.ImageAccessDenied, image.load_encryption, "luks1",
                 base.NEW_KEY)
@@ -236,15 +239,16 @@ class PermissionTest(base.FunctionalTestCase):
                           str(error))
 
     def _drop(self, pool, name):
-        self._remove("clone")
+        self._remove(self.child)
         with pool.open(name) as image:
             image.remove_snapshot("s")
 
     def user_with(self, caps):
         words = [word for pair in caps.items() for word in pair]
-        self.addCleanup(run_ceph, self.conf, "auth", "rm", "client.watch")
+        self.addCleanup(run_ceph, self.conf, "auth", "rm",
+                        f"client.{self.user}")
         return run_ceph(self.conf, "auth", "get-or-create-key",
-                        "client.watch", *words).decode().strip()
+                        f"client.{self.user}", *words).decode().strip()
 
 
 def run_ceph(conf, *arguments):
