@@ -22,6 +22,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import keyslot_views
 from os_brick_rbd_luks.luks import limits
 
 LOG = logging.getLogger(__name__)
@@ -81,10 +82,8 @@ def unlock_header(image: base.Image, header: header_io.Header,
         if index and spent > limits.MAX_TOTAL_ITERATIONS:
             raise exception.KeyslotsNotTried(keyslots=", ".join(
                 str(left.number) for left in tried[index:]))
-        area = image.read(slot.offset, slot.length)
         try:
-            with derivations.place(slot.kdf):
-                key = header.open_keyslot(slot.number, area, passphrase)
+            key = _try(image, header, slot, passphrase)
         except exception.WrongPassphrase:
             continue
         LOG.debug("%s: keyslot %d opened", image.name, slot.number)
@@ -95,6 +94,17 @@ def unlock_header(image: base.Image, header: header_io.Header,
     if keyslot is not None:
         raise exception.WrongKeyslot(keyslot=keyslot)
     raise exception.WrongPassphrase()
+
+
+def _try(image: base.Image, header: header_io.Header,
+         slot: keyslot_views.Keyslot, passphrase: bytes) -> bytes:
+    """The volume key that one keyslot gives, when a place is free for that.
+
+    :raises WrongPassphrase: it does not open this one
+    """
+    area = image.read(slot.offset, slot.length)
+    with derivations.place(slot.kdf):
+        return header.open_keyslot(slot.number, area, passphrase)
 
 
 #: What a try may cost, and all that :func:`also_opened` tries, in about
@@ -121,12 +131,12 @@ def also_opened(image: base.Image, opened: Unlocked, passphrase: bytes
         if slot.number == opened.keyslot or slot.damage or not slot.bound:
             continue
         spent += slot.cost + opened.header.digest_iterations
-        if slot.foreign or spent > CHEAP:
+        if (slot.foreign or spent > CHEAP
+                or not derivations.affords(slot.kdf)):
             not_tried.append(slot.number)
             continue
         try:
-            opened.header.open_keyslot(
-                slot.number, image.read(slot.offset, slot.length), passphrase)
+            _try(image, opened.header, slot, passphrase)
         except exception.WrongPassphrase:
             continue
         found.append(slot.number)

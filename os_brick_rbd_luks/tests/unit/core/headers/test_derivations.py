@@ -100,6 +100,25 @@ class AtATimeTest(DerivationsTestCase):
                               image, b"wrong")
         self.assertEqual(0, unlocking.unlock(image, base.OLD).keyslot)
 
+    @ddt.data(("unlock", unlocking.unlock),
+              ("others", lambda image, passphrase: unlocking.also_opened(
+                  image, unlocking.unlock(image, base.OLD, 0), passphrase)))
+    @ddt.unpack
+    def test_each_try_has_a_place(self, _name, attempt):
+        image, original = self.volume(COST, COST), (
+            luks2.Luks2Header.open_keyslot)
+        tried = []
+
+        def open_keyslot(header, number, *args):
+            tried.append((number, derivations._places._free.qsize()))
+            return original(header, number, *args)
+
+        derivations.bound(derivations.Bounds(at_a_time=1))
+        self.patch_open(open_keyslot)
+        attempt(image, base.NEW)
+        self.assertIn((1, 0), tried)
+        self.assertEqual({0}, {free for _number, free in tried})
+
     def test_without_memory_none_waits(self):
         derivations.bound(derivations.Bounds(at_a_time=1))
         with derivations.place(ARGON2), derivations.place(PBKDF2), \
@@ -183,6 +202,14 @@ class MemoryTest(DerivationsTestCase):
         # It may be that one's.
         self.assertRaises(exception.HeaderLimitExceeded, unlocking.unlock,
                           image, base.OLD)
+
+    def test_not_where_else_it_opens_either(self):
+        """It is said that it was not tried."""
+        image = self.volume(None, dataclasses.replace(
+            COST, memory_kib=KIB + 8), COST)
+        self.bound()
+        self.assertEqual(((), (1,)), unlocking.also_opened(
+            image, unlocking.unlock(image, base.OLD), base.OLD))
 
     def test_all_of_the_others_are_wrong(self):
         image = self.volume(COST, None)
