@@ -52,14 +52,13 @@ class Guard:
         if not self._certain:
             self.refuse_others()
 
-    def refuse_others(self, expected: int = 0) -> None:
+    def refuse_others(self) -> None:
         """Refuse an image that other clients have open.
 
-        :param expected: how many of them are ours
-        :raises ImageLocked: there are more
+        :raises ImageLocked: there are some
         """
         others = self._image.others()
-        if len(others) > expected:
+        if others:
             raise exception.ImageLocked(holders=", ".join(others))
 
 

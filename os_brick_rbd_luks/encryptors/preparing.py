@@ -35,12 +35,6 @@ CHEAP = 10_000
 FormatOptions = Callable[[], formatting.Options]
 
 
-def header(image: base.Image, passphrase: bytes,
-           format_options: FormatOptions) -> Any:
-    """The header of an image; see :func:`opened`."""
-    return opened(image, passphrase, format_options)[0]
-
-
 def opened(image: base.Image, passphrase: bytes,
            format_options: FormatOptions
            ) -> Tuple[Any, Optional[unlocking.Unlocked]]:

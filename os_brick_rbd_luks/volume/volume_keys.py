@@ -12,7 +12,7 @@
 """The keys of volumes in the key manager, and what they encrypt with.
 
 Source: ``cinder.volume.volume_utils`` (``create_encryption_key``,
-``clone_encryption_key``, ``delete_encryption_key``) and
+``delete_encryption_key``) and
 ``cinder.db.volume_encryption_metadata_get``.
 """
 
@@ -59,16 +59,6 @@ class Keys:
             key_id: str = volume_utils.create_encryption_key(
                 self._context, self._manager, volume_type_id)
         return key_id
-
-    def copy(self, key_id: str) -> str:
-        """Another key that stands for the same passphrase; its id.
-
-        :raises PassphraseUnavailable: the key manager fails
-        """
-        with key_manager.translated(f"a copy of key {key_id}"):
-            copied: str = volume_utils.clone_encryption_key(
-                self._context, self._manager, key_id)
-        return copied
 
     def delete(self, key_id: str) -> None:
         """Delete a key; one that is not there any more is no error."""

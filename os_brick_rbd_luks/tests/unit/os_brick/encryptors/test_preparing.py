@@ -32,7 +32,7 @@ LOW = preparing.CHEAP
 class HeaderTest(base.OperationsTestCase):
 
     def header(self, image, passphrase=base.OLD):
-        return preparing.header(image, passphrase, lambda: base.QUICK)
+        return preparing.opened(image, passphrase, lambda: base.QUICK)[0]
 
     def test_there(self):
         image = self.make_volume(base.OLD, base.NEW)
