@@ -44,16 +44,16 @@ def to_file(volume: sources.RawSource, path: str, *,
     :param force: replace a file, and what an interrupted run left
     :raises ImageExists: there is such a file, and not *force*
     """
-    with _new_file(path, force) as partial:
+    with _new_file(path, force) as half:
         if file_format == "qcow2":
             qemu_img.save_qcow2(
-                volume.block_options(), partial, size=volume.size,
+                volume.block_options(), half, size=volume.size,
                 report=report, check=volume.check_qemu,
                 environment=volume.store.environment())
         else:
             with volume.view() as view:
                 _write_raw(volume.reader(view.read), volume.size,
-                           volume.extents(), partial, report)
+                           volume.extents(), half, report)
         volume.verify()
 
 
