@@ -471,6 +471,11 @@ class Pool(ImageStore, Protocol):
         """Environment variables for a program that opens images by itself."""
 
 
+def image_id(image: Image) -> str:
+    """The part of an image's identity that its snapshots have as well."""
+    return image.identity().partition("@")[0]
+
+
 def is_zero(data: bytes) -> bool:
     """Whether there is nothing but zeros."""
     # Many times as fast as to count zeros, and as much shorter under Python's

@@ -144,7 +144,7 @@ def _copies(layers: _Layers, image: base.RBDImage, header: header_io.Header,
             depth += 1
     owner = _note(image)["image"]
     layer = image
-    while layer is not None and _id(layer) != owner:
+    while layer is not None and base.image_id(layer) != owner:
         depth += 1
         layer = layers.at(depth)
     # Of an image that is not among them, it was copied with its metadata.
@@ -188,10 +188,6 @@ def _note(image: base.RBDImage) -> Any:
         token=NOTE, reason="in the image's metadata is none of ours")
 
 
-def _id(image: base.RBDImage) -> str:
-    return image.identity().partition("@")[0]
-
-
 # What a clone that gets a passphrase of its own has to have
 
 
@@ -213,7 +209,7 @@ def stage(image: base.RBDImage, opened: unlocking.Unlocked,
         return dataclasses.replace(
             opened, header=tokens.put(opened.header, token))
     image.set_note(NOTE, json.dumps(
-        {"image": _id(image), "token": token}) if token else None)
+        {"image": base.image_id(image), "token": token}) if token else None)
     return opened
 
 

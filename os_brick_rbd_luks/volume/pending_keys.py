@@ -48,14 +48,10 @@ def read(image: base.RBDImage) -> List[str]:
             raise exception.OperationRefused(
                 reason=f"its metadata {NOTE} is not a note of key ids; put "
                        "it right, or remove it with 'rbd image-meta remove'")
-    return found["keys"] if found.get("image") == _id(image) else []
+    return found["keys"] if found.get("image") == base.image_id(image) else []
 
 
 def write(image: base.RBDImage, keys: List[str]) -> None:
     """Note *keys* on *image*, in the place of all that were noted."""
-    image.set_note(NOTE, json.dumps({"image": _id(image), "keys": keys})
-                   if keys else None)
-
-
-def _id(image: base.RBDImage) -> str:
-    return image.identity().partition("@")[0]
+    image.set_note(NOTE, json.dumps(
+        {"image": base.image_id(image), "keys": keys}) if keys else None)
