@@ -37,6 +37,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import sealed
@@ -107,7 +108,7 @@ def _below(source: base.RBDImage, opened: unlocking.Unlocked,
 
 
 def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
-                 librbd: base.Librbd) -> None:
+                 librbd: capabilities.Librbd) -> None:
     if is_clone:
         raise exception.OperationRefused(
             reason="its source is a clone, and librbd of Ceph "

@@ -38,6 +38,7 @@ from os_brick_rbd_luks.cmd import plugins
 if TYPE_CHECKING:
     from os_brick_rbd_luks.image import base
     from os_brick_rbd_luks.image import cluster
+    from os_brick_rbd_luks.image import rbd_pool
 
 LOG = logging.getLogger(__name__)
 
@@ -213,7 +214,7 @@ class CephMixin:
 
     @contextlib.contextmanager
     def pool(self, args: argparse.Namespace, target: Target
-             ) -> Iterator[cluster.Pool]:
+             ) -> Iterator[rbd_pool.Pool]:
         """The pool that an RBD image is in."""
         with self.connected(args) as connected, connected.pool(
                 target.pool or "", target.namespace) as pool:

@@ -21,7 +21,7 @@ from typing import (Any, Callable, Iterator, TYPE_CHECKING, TypeVar)
 from os_brick_rbd_luks.cmd import command
 
 if TYPE_CHECKING:
-    from os_brick_rbd_luks.image import cluster
+    from os_brick_rbd_luks.image import rbd_pool
 
 Result = TypeVar("Result")
 
@@ -73,7 +73,7 @@ def refuse_file(target: command.Target) -> None:
 
 @contextlib.contextmanager
 def source_pool(command: command.CephMixin, args: argparse.Namespace,
-                target: command.Target) -> Iterator[cluster.Pool]:
+                target: command.Target) -> Iterator[rbd_pool.Pool]:
     """The pool that the source is in, maybe of another cluster."""
     there = argparse.Namespace(
         conf=args.source_conf or args.conf,

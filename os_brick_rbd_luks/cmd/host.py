@@ -19,7 +19,7 @@ import subprocess
 from typing import Any, Optional
 
 from os_brick_rbd_luks.headers import engines
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import releases
 
 
@@ -68,8 +68,10 @@ class Probe:
                     "qemu-block-extra)")
         return None
 
-    def _librbd(self) -> base.Librbd:
-        return releases.installed() if self._is_rbd else base.Librbd(None)
+    def _librbd(self) -> capabilities.Librbd:
+        if self._is_rbd:
+            return releases.installed()
+        return capabilities.Librbd(None)
 
 
 def _cryptsetup() -> Optional[str]:

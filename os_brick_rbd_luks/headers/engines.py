@@ -27,11 +27,12 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import libcryptsetup
 from os_brick_rbd_luks.headers import qemu_luks
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 
 #: Why librbd is not used, see
-#: :attr:`~os_brick_rbd_luks.image.base.Librbd.knows_interleaving`.
+#: :attr:`~os_brick_rbd_luks.image.capabilities.Librbd.knows_interleaving`.
 INTERLEAVED = ("librbd garbles data where a stripe unit is smaller than the "
                "object and there is more than one object to a stripe")
 
@@ -49,7 +50,7 @@ class Host:
     qemu: Optional[str]
     #: one without encryption cannot be used, either; of no meaning for what
     #: is no RBD image
-    librbd: base.Librbd
+    librbd: capabilities.Librbd
     cryptsetup: Optional[str]
 
 
@@ -96,7 +97,7 @@ def lost_parent(header: header_io.Header, store: Store) -> bool:
     return header.clone and store.is_rbd and not store.has_parent
 
 
-def fails_on_deep_clones(header: header_io.Header, librbd: base.Librbd
+def fails_on_deep_clones(header: header_io.Header, librbd: capabilities.Librbd
                          ) -> bool:
     """Whether nothing can read
     :meth:`~os_brick_rbd_luks.image.base.Image.is_deep_clone` ones.
@@ -150,7 +151,7 @@ def _is_damaged(header: header_io.Header) -> bool:
 
 
 def librbd(header: header_io.Header, store: Store,
-           installed: base.Librbd) -> claim.Claim:
+           installed: capabilities.Librbd) -> claim.Claim:
     """Whether librbd opens the volume."""
     reason = librbd_reason(header, store, installed)
     if reason:
@@ -161,7 +162,7 @@ def librbd(header: header_io.Header, store: Store,
 
 
 def librbd_reason(header: header_io.Header, store: Store,
-                  librbd: base.Librbd) -> Optional[str]:
+                  librbd: capabilities.Librbd) -> Optional[str]:
     """Why *librbd* cannot open the volume, if it cannot for sure."""
     if not store.is_rbd:
         return "it is not an RBD image"
@@ -186,7 +187,7 @@ def librbd_reason(header: header_io.Header, store: Store,
 
 
 def _payload_reason(header: header_io.Header, store: Store,
-                    librbd: base.Librbd) -> Optional[str]:
+                    librbd: capabilities.Librbd) -> Optional[str]:
     """Why *librbd* cannot read a payload where it is, if it cannot."""
     if store.interleaves and not librbd.knows_interleaving:
         return INTERLEAVED

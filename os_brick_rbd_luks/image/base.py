@@ -23,6 +23,7 @@ from typing import (Any, ContextManager, Dict, FrozenSet, Iterator, List,
                     NamedTuple, Optional, Protocol, Tuple, Union)
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import capabilities
 
 LOG = logging.getLogger(__name__)
 
@@ -31,12 +32,6 @@ DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
 
 #: Bytes of zeros that are worth a hole.
 GRAIN = 64 * 1024
-
-#: The Ceph releases whose librbd was the first with encryption, and the
-#: first to load layers.
-ENCRYPTION = 16
-LAYERS = 18
-
 
 @dataclasses.dataclass(frozen=True)
 class Secret:
@@ -47,89 +42,6 @@ class Secret:
 
 #: A block node as QEMU's ``--image-opts`` names it: option -> value.
 BlockOptions = Dict[str, Union[str, Secret]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Librbd:
-    """What librbd can do with encrypted images, by its release.
-
-    The one place that says it; its text is for messages: "that of Ceph 16".
-
-    Source: librbd ``crypto/LoadRequest.cc``, ``crypto/luks/LoadRequest.cc``;
-    all of it tried on real volumes.
-    """
-
-    #: the Ceph release of its encryption (16, 18), None without one
-    release: Optional[int]
-
-    def __str__(self) -> str:
-        if self.release is None:
-            return "none with encryption"
-        return f"that of Ceph {self.release}"
-
-    @property
-    def encrypts(self) -> bool:
-        """Whether it decrypts images at all."""
-        return self.release is not None
-
-    @property
-    def loads_layers(self) -> bool:
-        """Whether it takes a passphrase for each layer of a clone, and reads
-        a clone's own header.
-
-        One that does not reads all layers with the image's own passphrase.
-        """
-        return self.release is not None and self.release >= LAYERS
-
-    @property
-    def reads_deep_clones(self) -> bool:
-        """Whether it reads encrypted clones of clones, and grown ones.
-
-        That of Ceph 16 crashes now and then when it loads the encryption of
-        a clone of a clone, and fails where a payload reaches into what a
-        clone has more than its parent. See
-        :meth:`Image.is_deep_clone`.
-        """
-        return self.loads_layers
-
-    @property
-    def needs_alignment(self) -> bool:
-        """Whether it refuses a payload that does not begin at a multiple of
-        the stripe period.
-        """
-        return self.loads_layers
-
-    @property
-    def knows_interleaving(self) -> bool:
-        """Whether it encrypts right where objects interleave the image.
-
-        It takes the sectors of one request in one object for neighbours in
-        the image. So it encrypts and decrypts what is behind the first stripe
-        unit with the IVs of other sectors: silently, and differently for each
-        size of a request. No release is known to do better; that of Ceph 16
-        was tried.
-
-        Source: librbd ``crypto/CryptoObjectDispatch.cc``; ``Striper.cc``
-        merges the stripe units of a request.
-        """
-        return False
-
-    @property
-    def resizes_decrypted(self) -> bool:
-        """Whether the size that it is asked for is what a guest will see.
-
-        One that does not takes it for that of the image as it is.
-        """
-        return self.loads_layers
-
-    def require_layers(self, what: str) -> None:
-        """Refuse *what* needs :attr:`loads_layers`.
-
-        :raises UnsupportedCeph: this one does not
-        """
-        if not self.loads_layers:
-            raise exception.UnsupportedCeph(what=what, needed=LAYERS,
-                                            found=str(self))
 
 
 class HeldLock(Protocol):
@@ -317,7 +229,7 @@ class RBDImage(Image, Protocol):
     """An RBD image: it may be a clone, and may be cloned."""
 
     @property
-    def librbd(self) -> Librbd:
+    def librbd(self) -> capabilities.Librbd:
         """What the librbd that has it open can decrypt."""
 
     def __enter__(self) -> RBDImage:
@@ -424,7 +336,7 @@ class Pool(ImageStore, Protocol):
     name: str
 
     @property
-    def librbd(self) -> Librbd:
+    def librbd(self) -> capabilities.Librbd:
         """What the librbd that opens images here can decrypt."""
 
     def images(self) -> List[str]:

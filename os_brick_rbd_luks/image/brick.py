@@ -26,6 +26,7 @@ from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import qemu_options
 from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.image import rbd_pool
 
 
 def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
@@ -92,7 +93,7 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
     :param key: the user's cephx key, if there is no keyring for it
     :raises InvalidParameter: the properties are not those of an RBD image
     :raises ImageError: see :func:`~os_brick_rbd_luks.image.cluster.connect`,
-        :meth:`~os_brick_rbd_luks.image.cluster.Pool.open`
+        :meth:`~os_brick_rbd_luks.image.rbd_pool.Pool.open`
     """
     try:
         pool, *namespace, name = properties["name"].split("/")
@@ -148,7 +149,7 @@ def over_bare_handle(handle: Any, name: str) -> rbd_image.RBDImage:
 
 
 @contextlib.contextmanager
-def pool_of(handle: Any) -> Iterator[cluster.Pool]:
+def pool_of(handle: Any) -> Iterator[rbd_pool.Pool]:
     """The pool of an ``RBDVolumeIOWrapper``'s image, by its connection.
 
     The connection has its owner's options: it is not for making clones.

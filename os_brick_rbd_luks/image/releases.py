@@ -18,17 +18,17 @@ Only who has neither a pool nor an open RBD image asks here; they know it.
 from __future__ import annotations
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import librbd
 
 
-def installed() -> base.Librbd:
+def installed() -> capabilities.Librbd:
     """The host's librbd; none with encryption if there is no librbd."""
     try:
         rbd = librbd.bindings()
     except exception.MissingDependency:
-        return base.Librbd(None)
+        return capabilities.Librbd(None)
     if hasattr(rbd.Image, "encryption_load2"):
-        return base.Librbd(base.LAYERS)
-    return base.Librbd(base.ENCRYPTION if hasattr(
+        return capabilities.Librbd(capabilities.LAYERS)
+    return capabilities.Librbd(capabilities.ENCRYPTION if hasattr(
         rbd.Image, "encryption_load") else None)

@@ -29,7 +29,7 @@ from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import releases
 
 Version = Tuple[int, int, int]
@@ -50,9 +50,9 @@ class Need:
 
 
 LIBRBD = Need("decryption by librbd (LUKS2)", (7, 9, 0), (6, 1, 0),
-              base.ENCRYPTION)
+              capabilities.ENCRYPTION)
 LAYERS = Need("a clone whose layers have keys of their own (luks-any)",
-              (9, 3, 0), (8, 0, 0), base.LAYERS)
+              (9, 3, 0), (8, 0, 0), capabilities.LAYERS)
 
 
 def check(host: Any, facts: attachment.Native) -> None:

@@ -24,8 +24,8 @@ import functools
 from typing import Any, Iterator
 
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.volume import session
 from os_brick_rbd_luks.volume import volume_keys
 
@@ -59,7 +59,7 @@ class Volume:
 
     # The image, in a native thread
 
-    def pool(self) -> contextlib.AbstractContextManager[cluster.Pool]:
+    def pool(self) -> contextlib.AbstractContextManager[rbd_pool.Pool]:
         """The pool that its image is in, over the session's connection."""
         return self.session.pool()
 

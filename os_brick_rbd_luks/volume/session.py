@@ -26,6 +26,7 @@ from typing import Any, Dict, Iterator, Optional
 
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.services import threads
 
 
@@ -52,7 +53,7 @@ class Session:
         self._mutex = threads.lock()
         self._stack = contextlib.ExitStack()
         self._cluster: Optional[cluster.Cluster] = None
-        self._pools: Dict[str, cluster.Pool] = {}
+        self._pools: Dict[str, rbd_pool.Pool] = {}
         self._is_closed = False
 
     def __enter__(self) -> Session:
@@ -62,7 +63,7 @@ class Session:
         self.close()
 
     @contextlib.contextmanager
-    def pool(self, name: Optional[str] = None) -> Iterator[cluster.Pool]:
+    def pool(self, name: Optional[str] = None) -> Iterator[rbd_pool.Pool]:
         """Have a pool to oneself for a piece of work, in a native thread.
 
         :param name: the volumes' own when None
@@ -81,7 +82,7 @@ class Session:
                 raise RuntimeError("nobody waits for this any more")
             yield
 
-    def _opened(self, name: str) -> cluster.Pool:
+    def _opened(self, name: str) -> rbd_pool.Pool:
         if self._cluster is None:
             self._cluster = self._stack.enter_context(
                 cluster.connect(*self._where))

@@ -20,6 +20,7 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.tests import contracts
 
 OBJECT = 65536
@@ -66,7 +67,7 @@ class CloneContract(contracts.Contract):
     def test_librbd(self) -> None:
         """A store and its images, wherever they are, have one."""
         found = self.store.librbd
-        self.assertIsInstance(found, base.Librbd)
+        self.assertIsInstance(found, capabilities.Librbd)
         for image in (self.open(), self.open(snapshot="s"), self.clone(),
                       self.store.open_snapshot(self.parent),
                       self.store.open_source(self.parent)):

@@ -27,6 +27,7 @@ from typing import (Callable, FrozenSet, Iterator, List, Optional, Tuple,
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.tests.fakes import content as contents
@@ -130,8 +131,8 @@ class MemoryImage:
 
     def __init__(self, content: contents.Content, read_only: bool = False,
                  rights: Optional[permissions.Rights] = None,
-                 librbd: Callable[[], base.Librbd] =
-                 lambda: base.Librbd(18)) -> None:
+                 librbd: Callable[[], capabilities.Librbd] =
+                 lambda: capabilities.Librbd(18)) -> None:
         """Open what a store keeps.
 
         :param rights: what the store's user may do there
@@ -347,7 +348,7 @@ class MemoryImage:
     # as an RBD image
 
     @property
-    def librbd(self) -> base.Librbd:
+    def librbd(self) -> capabilities.Librbd:
         """See :class:`base.RBDImage`."""
         return self._librbd()
 

@@ -20,6 +20,7 @@ from typing import Any, Dict, FrozenSet, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.fakes import clock as clocks
 from os_brick_rbd_luks.tests.fakes import content as contents
@@ -116,7 +117,7 @@ class MemoryStore:
                                    librbd=self._librbd)
 
     def namespaces(self) -> List[str]:
-        """As ``image.cluster.Pool.namespaces``."""
+        """As ``image.rbd_pool.Pool.namespaces``."""
         return sorted(name.partition("/")[2] for name in self.stores
                       if name.startswith(f"{self.name}/"))
 
@@ -143,11 +144,11 @@ class MemoryStore:
         pool, _slash, namespace = self.name.partition("/")
         return base.Parent(pool, namespace, image, snapshot)
 
-    def _librbd(self) -> base.Librbd:
-        return base.Librbd(self.release)
+    def _librbd(self) -> capabilities.Librbd:
+        return capabilities.Librbd(self.release)
 
     @property
-    def librbd(self) -> base.Librbd:
+    def librbd(self) -> capabilities.Librbd:
         """See :class:`base.Pool`."""
         return self._librbd()
 

@@ -31,6 +31,7 @@ from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import rbd_image
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.tests.stress import actions
 from os_brick_rbd_luks.tests.stress import chance
 from os_brick_rbd_luks.tests.stress import cheap
@@ -56,7 +57,7 @@ def _killed(conf: str, action: str, args: Dict[str, Any], number: int,
     moment = moments.Moment(number, after, die,
                             tell=lambda name: mark.send(name))
     with cluster.connect(conf, USER) as handle, handle.pool(POOL) as pool, \
-            moments.watching(moment, cluster.Pool, rbd_image.RBDImage):
+            moments.watching(moment, rbd_pool.Pool, rbd_image.RBDImage):
         getattr(actions, action)(pool, **args)
 
 
@@ -131,7 +132,7 @@ class CephWorld:
              other: Callable[[], None]) -> None:
         """Do it while another client does something at the nth change."""
         with moments.watching(moments.Moment(number, False, other),
-                              cluster.Pool, rbd_image.RBDImage):
+                              rbd_pool.Pool, rbd_image.RBDImage):
             self.act(action, args)
 
     def images(self) -> FrozenSet[str]:

@@ -9,10 +9,11 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Faults of the product that are known and not mended yet.
+"""What the model of the walk does not foresee.
 
-The walk keeps clear of each until its name leaves this table, or is given to
-``tools/stress --with``. What mends a fault takes it out.
+Faults of the product that are known and not mended, and what it says to its
+user, whom the model does not ask. The walk keeps clear of each until its name
+leaves this table, or is given to ``tools/stress --with``.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ from typing import Dict, FrozenSet
 
 KNOWN: Dict[str, str] = {
     "passphrase-twice":
-        "a passphrase in two keyslots survives a re-key in the second one; "
-        "the walk adds none that opens the volume already",
+        "a passphrase in two keyslots survives a re-key in the second one, "
+        "which the re-key says; the walk adds none that opens the volume "
+        "already",
 }
 
 

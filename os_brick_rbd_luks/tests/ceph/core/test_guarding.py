@@ -152,7 +152,7 @@ class StripingTest(base.FunctionalTestCase):
         self.volume = self.name()
 
     def test_librbd_garbles(self):
-        """What ``base.Librbd.knows_interleaving`` says."""
+        """What ``capabilities.Librbd.knows_interleaving`` says."""
         import rbd
         data = os.urandom(12 * units.MIB)
         with self.pool.create(self.volume, 48 * units.MIB,

@@ -74,7 +74,8 @@ ALLOWED = {
     "luks.luks1": ("luks",),
     "luks.luks2": ("luks",),
     "image": ("image",),
-    "headers": ("luks", "image.base", "image.partial", "headers"),
+    "headers": ("luks", "image.base", "image.capabilities", "image.partial",
+                "headers"),
     "headers.derivations": ("luks", "image.native_threads"),
     "layers": ("luks", "image.base", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what
@@ -82,8 +83,8 @@ ALLOWED = {
     "layers.attaching": ("image.base", "headers", "layers", "attachment"),
     "copies": ("luks", "image.base", "image.native_threads", "image.partial",
                "headers", "layers", "copies"),
-    "clones": ("luks", "image.base", "image.partial", "headers", "layers",
-               "clones"),
+    "clones": ("luks", "image.base", "image.capabilities", "image.partial",
+               "headers", "layers", "clones"),
     "encryptors": ("encryptors", "attachment", *STEPS, "image", "services",
                    "libvirt.secrets"),
     "connectors": ("connectors", "attachment", *STEPS, "image", "services"),
@@ -235,7 +236,8 @@ class DirectionTest(testtools.TestCase):
         self.assertEqual(
             {"image.librbd", "image.cluster", "image.evict",
              "image.header_lock", "image.opening", "image.places",
-             "image.qemu_options", "image.rbd_image", "image.relatives"},
+             "image.qemu_options", "image.rbd_data", "image.rbd_image",
+             "image.rbd_pool", "image.relatives"},
             {name for name, module in MODULES.items()
              if _libraries(module.imports()) & {"rbd", "rados"}})
 

@@ -22,7 +22,7 @@ import testtools
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.nova import requirements
 
@@ -52,7 +52,8 @@ class CheckTest(testtools.TestCase):
 
     def check(self, facts, host, ceph=18):
         self.useFixture(fixtures.MonkeyPatch(
-            f"{releases.__name__}.installed", lambda: base.Librbd(ceph)))
+            f"{releases.__name__}.installed",
+            lambda: capabilities.Librbd(ceph)))
         requirements.check(host, facts)
 
     @ddt.data((7_009_000, 6_001_000, 16), (9_000_000, 7_002_000, 16))

@@ -31,7 +31,7 @@ from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
@@ -79,7 +79,7 @@ class Probe:
     :cvar asked: for each that was made, whether it was for an RBD image
     """
 
-    found = engines.Host(None, image_base.Librbd(18), None)
+    found = engines.Host(None, capabilities.Librbd(18), None)
     asked = []
 
     def __init__(self, is_rbd):

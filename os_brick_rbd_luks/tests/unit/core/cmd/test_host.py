@@ -24,7 +24,7 @@ import testtools
 
 from os_brick_rbd_luks.cmd import host
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.tests.fakes import programs
 
@@ -42,7 +42,7 @@ class HostTest(testtools.TestCase):
                 if name in self.installed else None)))
         self.useFixture(fixtures.MockPatchObject(
             releases, "installed", autospec=True,
-            return_value=base.Librbd(16)))
+            return_value=capabilities.Librbd(16)))
 
     def probe(self, is_rbd):
         with host.Probe(is_rbd) as probe:
@@ -50,11 +50,13 @@ class HostTest(testtools.TestCase):
         return found.qemu, found.librbd, found.cryptsetup
 
     def test_all_there(self):
-        self.assertEqual((None, base.Librbd(16), None), self.probe(True))
+        self.assertEqual((None, capabilities.Librbd(16), None),
+                         self.probe(True))
 
     def test_file(self):
         """Neither QEMU's rbd driver nor librbd has to do with it."""
-        self.assertEqual((None, base.Librbd(None), None), self.probe(False))
+        self.assertEqual((None, capabilities.Librbd(None), None),
+                         self.probe(False))
         self.assertEqual([], self.programs.runs())
         releases.installed.assert_not_called()
 

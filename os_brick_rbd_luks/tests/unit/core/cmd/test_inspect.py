@@ -31,7 +31,7 @@ from os_brick_rbd_luks.headers import audit
 from os_brick_rbd_luks.headers import derivations
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdfs
@@ -166,7 +166,7 @@ class InfoTest(base.CommandTestCase):
     def test_pool(self):
         self.make_pool_volume()
         self.patch(f"{base.__name__}.Probe.found",
-                   engines.Host("no QEMU", image_base.Librbd(18), None))
+                   engines.Host("no QEMU", capabilities.Librbd(18), None))
         facts = self.json("info", "volumes/v")
         self.assertEqual("no QEMU", facts["engines"]["qemu"]["reason"])
         self.assertIn("aes-cbc-plain64",

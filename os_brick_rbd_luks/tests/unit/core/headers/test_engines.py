@@ -20,7 +20,7 @@ import ddt
 
 from os_brick_rbd_luks.headers import claim
 from os_brick_rbd_luks.headers import engines
-from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks2 import header as luks2
@@ -28,10 +28,10 @@ from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests import units
 
-ALL = engines.Host(qemu=None, librbd=image_base.Librbd(18), cryptsetup=None)
-PACIFIC = engines.Host(qemu=None, librbd=image_base.Librbd(16),
+ALL = engines.Host(qemu=None, librbd=capabilities.Librbd(18), cryptsetup=None)
+PACIFIC = engines.Host(qemu=None, librbd=capabilities.Librbd(16),
                        cryptsetup=None)
-NONE = engines.Host(qemu="no QEMU", librbd=image_base.Librbd(None),
+NONE = engines.Host(qemu="no QEMU", librbd=capabilities.Librbd(None),
                     cryptsetup="no cryptsetup")
 RBD = engines.Store(is_rbd=True, journaling=False,
                     stripe_period=4 * units.MIB)

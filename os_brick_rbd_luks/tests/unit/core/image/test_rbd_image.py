@@ -244,7 +244,7 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
 
         image._image.diff_iterate = diff_iterate
         self.useFixture(fixtures.MonkeyPatch(
-            "os_brick_rbd_luks.image.rbd_image._WINDOW", 2))
+            "os_brick_rbd_luks.image.rbd_data._WINDOW", 2))
         self.assertEqual(whole, list(image.extents()))
         step = 2 * clones.OBJECT
         self.assertEqual([(0, step), (step, step),
@@ -418,6 +418,19 @@ class ErrorTest(LibrbdTestCase):
         self.assertRaises(exception.ImageIOError, self.store.create,
                           "another", SIZE)
         self.assertEqual(["clone", "source"], self.store.images())
+
+    @ddt.data("open", "open_parent")
+    def test_signal_when_it_was_opened(self, method):
+        """Nobody has it who could close it."""
+        with self.store.open("clone") as clone:
+            before = [*self.ceph.images]
+            self.useFixture(fixtures.MonkeyPatch(
+                "os_brick_rbd_luks.image.rbd_image.RBDImage.__init__",
+                _interrupted))
+            self.assertRaises(KeyboardInterrupt, *(
+                (self.store.open, "clone") if method == "open"
+                else (clone.open_parent,)))
+            self.assertEqual(before, self.ceph.images)
 
     def test_close_fails(self):
         for arguments in ((), (None, None, None)):
@@ -622,3 +635,7 @@ class LoadOldEncryptionTest(LibrbdTestCase):
         with self.store.open("clone") as image:
             self.assertRaises(exception.WrongPassphrase,
                               image.load_encryption, "luks1", OLD)
+
+
+def _interrupted(*_args):
+    raise KeyboardInterrupt

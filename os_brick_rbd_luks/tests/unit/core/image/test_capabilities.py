@@ -18,7 +18,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import capabilities
 
 ABILITIES = ("encrypts", "loads_layers", "reads_deep_clones",
              "needs_alignment", "resizes_decrypted")
@@ -31,18 +31,21 @@ class LibrbdTest(testtools.TestCase):
               (18, set(ABILITIES)), (20, set(ABILITIES)))
     @ddt.unpack
     def test_abilities(self, release, expected):
-        librbd = base.Librbd(release)
+        librbd = capabilities.Librbd(release)
         self.assertEqual(expected, {
             name for name in ABILITIES if getattr(librbd, name)})
 
     @ddt.data((None, "none with encryption"), (16, "that of Ceph 16"))
     @ddt.unpack
     def test_layers_are_required(self, release, told):
-        error = self.assertRaises(exception.UnsupportedCeph, base.Librbd(
-            release).require_layers, "a clone with a header of its own")
+        librbd = capabilities.Librbd(release)
+        error = self.assertRaises(
+            exception.UnsupportedCeph, librbd.require_layers,
+            "a clone with a header of its own")
         self.assertIn("a clone with a header of its own", str(error))
         self.assertIn("18", str(error))
         self.assertIn(told, str(error))
 
     def test_layers_are_there(self):
-        base.Librbd(18).require_layers("a clone with a header of its own")
+        capabilities.Librbd(18).require_layers(
+            "a clone with a header of its own")
