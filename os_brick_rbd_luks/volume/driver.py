@@ -41,6 +41,7 @@ from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import flow
 from os_brick_rbd_luks.volume import glance_images
+from os_brick_rbd_luks.volume import groups
 from os_brick_rbd_luks.volume import image_copy
 from os_brick_rbd_luks.volume import migration
 from os_brick_rbd_luks.volume import own_headers
@@ -309,6 +310,35 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                        "the snapshot.")
         return super()._create_temp_volume_from_snapshot(
             context, volume, snapshot, volume_options, *args, **kwargs)
+
+    # Groups
+
+    def create_group_from_src(
+            self, context: Any, group: Any, volumes: List[Any],
+            group_snapshot: Any = None,
+            snapshots: Optional[List[Any]] = None, source_group: Any = None,
+            source_vols: Optional[List[Any]] = None) -> groups.Updates:
+        """Make a group of another, or fail; a plain one is upstream's."""
+        if groups.are_met(volumes):
+            if snapshots:
+                return groups.create(volumes, snapshots,
+                                     self.create_volume_from_snapshot)
+            if source_vols:
+                return groups.create(volumes, source_vols,
+                                     self.create_cloned_volume)
+        made: groups.Updates = super().create_group_from_src(
+            context, group, volumes, group_snapshot, snapshots, source_group,
+            source_vols)
+        return made
+
+    def delete_group(self, context: Any, group: Any, volumes: List[Any]
+                     ) -> groups.Updates:
+        """Delete a group, its volumes and their keys, likewise."""
+        if groups.are_met(volumes):
+            return groups.delete(context, group, volumes, self)
+        deleted: groups.Updates = super().delete_group(
+            context, group, volumes)
+        return deleted
 
     # Connections
 
