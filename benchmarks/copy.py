@@ -20,7 +20,8 @@ upstream's Cinder driver does it (``qemu-img convert -O luks`` to a local file,
 ``rbd import`` of that). Then what else this package copies, each beside
 ``qemu-img convert`` of plain images between the same places, with as many
 bytes: one of each in turn, so that whatever else the machine does slows all of
-them. Ratios are medians of those of one round.
+them. Ratios are medians of those of one round. LUKS1 has no holes: measure it
+with an image that has none.
 """
 
 from __future__ import annotations
@@ -118,8 +119,12 @@ def _programs():
 class Way:
     """One way of copying."""
 
-    def __init__(self, path):
+    #: of the volumes
+    type = "luks2"
+
+    def __init__(self, path, type=None):
         self.path = path
+        self.type = type or self.type
 
     def prepare(self, pool, scratch):
         """Make what is not to be measured."""
@@ -165,7 +170,6 @@ def run_quietly(*command):
 class Ours(Way):
     """A new volume, by :func:`transfer.new`."""
 
-    type = "luks1"
     thick = False
 
     def __call__(self, pool, scratch):
@@ -178,19 +182,19 @@ class Ours(Way):
         return importing.FileSource(self.path)
 
 
-class OursLuks2(Ours):
-    """The same with LUKS2."""
+class OursLuks1(Ours):
+    """The same with LUKS1."""
 
-    type = "luks2"
+    type = "luks1"
 
 
-class OursThick(OursLuks2):
+class OursThick(Ours):
     """The same, zeros written."""
 
     thick = True
 
 
-class Stream(OursLuks2):
+class Stream(Ours):
     """A raw stream."""
 
     def source(self):
@@ -201,8 +205,6 @@ class Stream(OursLuks2):
 class Volume(Way):
     """A volume that is there already."""
 
-    type = "luks2"
-
     def prepare(self, pool, scratch):
         """Import the image."""
         transfer.new(pool, "source", importing.FileSource(self.path),
@@ -212,7 +214,7 @@ class Volume(Way):
         """Copy it with another volume key."""
         with sources.opened(pool, "source", passphrase=KEY) as found:
             transfer.new(pool, "v", found, transfer.Encryption(
-                NEW, formatting.Options(type="luks2")))
+                NEW, formatting.Options(type=self.type)))
 
 
 class Restore(Volume):
@@ -295,26 +297,26 @@ class Realign(Volume):
 
 IMPORTS = {
     "plain RBD image, qemu-img convert": (Plain, 5),
-    "ours, LUKS2": (OursLuks2, 5),
+    "ours, LUKS2": (Ours, 5),
     "ours, LUKS2, --thick": (OursThick, 3),
-    "ours, LUKS1": (Ours, 3),
+    "ours, LUKS1": (OursLuks1, 3),
     "upstream Cinder's way, LUKS1": (Upstream, 2),
 }
 #: Name -> way; in each group the first one is the rival of the others.
 OTHERS = {
     "a stream": {
         "raw file to RBD, qemu-img convert": Plain,
-        "import of a stream, LUKS2": Stream},
+        "import of a stream": Stream},
     "RBD to RBD": {
         "RBD to RBD, qemu-img convert": PlainCopy,
-        "reencrypt LUKS2 to LUKS2": Volume,
-        "restore of a backup, LUKS2": Restore},
+        "reencrypt": Volume,
+        "restore of a backup": Restore},
     "RBD to RBD, no holes": {
         "RBD to RBD without holes, qemu-img convert": PlainCopyFull,
         "realign upstream's volume": Realign},
     "RBD to a file": {
         "RBD to a raw file, qemu-img convert": PlainExport,
-        "export LUKS2 to a raw file": Export},
+        "export to a raw file": Export},
 }
 
 
@@ -328,22 +330,25 @@ def virtual_size(path):
     return os.path.getsize(path.replace(".qcow2", ".raw"))
 
 
-def make_images(folder, size):
-    """The image as raw and as qcow2: format -> path."""
+def make_images(folder, size, full):
+    """The image as raw and as qcow2: format -> path.
+
+    :param full: without holes
+    """
     raw, qcow2 = (os.path.join(folder, f"image.{name}")
                   for name in ("raw", "qcow2"))
     with open(raw, "wb") as stream:
         stream.truncate(size)
         for offset in range(0, size, 2 * PIECE):
             stream.seek(offset)
-            stream.write(os.urandom(PIECE))
+            stream.write(os.urandom(2 * PIECE if full else PIECE))
     common.run("qemu-img", "convert", "-O", "qcow2", raw, qcow2)
     return {"raw": raw, "qcow2": qcow2}
 
 
-def work(folder, way, path, count):
+def work(folder, way, path, type, count):
     """Run in a process of its own; see :func:`common.isolated`."""
-    times, disk, memory = timed(folder, way(path), count)
+    times, disk, memory = timed(folder, way(path, type), count)
     return {"times": times, "disk": disk, "memory_kib": memory}
 
 
@@ -356,14 +361,14 @@ def show(name, image, found, plain):
           f"{found['disk'] / MIB:6.0f} MiB of disk", flush=True)
 
 
-def others(folder, path, rounds):
+def others(folder, path, type, rounds):
     """Figures of :data:`OTHERS` by name, all ways in turn."""
     runs = {}
     for _number in range(rounds):
         for ways in OTHERS.values():
             for name, way in ways.items():
                 runs.setdefault(name, []).append(
-                    measure(folder, way, path, 1))
+                    measure(folder, way, path, type, 1))
     found = {}
     for ways in OTHERS.values():
         beside = [run["median"] for run in runs[next(iter(ways))]]
@@ -386,24 +391,32 @@ def main():
                         help="of what is no import of a file")
     parser.add_argument("--only-others", action="store_true",
                         help="leave out imports of files, and their plot")
+    parser.add_argument("--type", choices=("luks1", "luks2"),
+                        default="luks2", help="of what is no import of a file")
+    parser.add_argument("--full", action="store_true",
+                        help="an image without holes")
     options = parser.parse_args()
     store = os.environ.get("RBD_LUKS_TEST_OBJECTSTORE", "unknown")
     results = {"environment": {
         **common.environment(), "load": os.getloadavg()[0]}, "import": {},
-        "other": {}, "size_mib": options.size, "objectstore": store}
+        "other": {}, "size_mib": options.size, "objectstore": store,
+        "type": options.type, "full": options.full}
     with tempfile.TemporaryDirectory() as folder:
-        images = make_images(folder, options.size * MIB)
-        results["other"] = others(folder, images["raw"], options.rounds)
+        images = make_images(folder, options.size * MIB, options.full)
+        results["other"] = others(folder, images["raw"], options.type,
+                                  options.rounds)
         for name, found in results["other"].items():
             show(name, "raw", found, None)
         if options.only_others:
             print("saved", common.save(options.results,
-                                       f"copy-others-{store}", results))
+                                       f"copy-others-{options.type}-{store}",
+                                       results))
             return
         for image, path in images.items():
             by_way = results["import"].setdefault(image, {})
             for name, (way, count) in IMPORTS.items():
-                by_way[name] = found = measure(folder, way, path, count)
+                by_way[name] = found = measure(
+                    folder, way, path, None, count)
                 show(name, image, found, by_way[next(iter(IMPORTS))]["median"])
     name = f"copy-{store}"
     print("saved", common.save(options.results, name, results))
@@ -417,9 +430,9 @@ def main():
         xlabel="format of the image", ylabel="seconds (median)")
 
 
-def measure(folder, way, path, count):
+def measure(folder, way, path, type, count):
     """The figures of a way, in a process of its own."""
-    return common.isolated(work, folder, way, path, count)
+    return common.isolated(work, folder, way, path, type, count)
 
 
 if __name__ == "__main__":
