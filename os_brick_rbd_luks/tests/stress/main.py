@@ -44,7 +44,8 @@ WORLDS: Dict[str, Callable[[], Any]] = {
 def parser() -> argparse.ArgumentParser:
     """The arguments."""
     parser = argparse.ArgumentParser(
-        "stress", description=__doc__, epilog="What it keeps clear of: " + "; ".join(
+        "stress", description=__doc__,
+        epilog="What it keeps clear of: " + "; ".join(
             f"{name}: {reason}" for name, reason in faults.KNOWN.items()))
     parser.add_argument("--seconds", type=float, default=60,
                         help="how long (default: 60)")
