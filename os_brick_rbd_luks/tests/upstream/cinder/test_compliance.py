@@ -17,15 +17,32 @@ from __future__ import annotations
 import importlib
 import inspect
 
+from cinder.interface import volume_driver
+from cinder.interface import volume_group_driver
+from cinder.interface import volume_manageable_driver
+from cinder.interface import volume_snapshot_revert
+from cinder.interface import volume_snapshotmanagement_driver
 from cinder.volume.drivers import rbd
 import ddt
 import testtools
 
+from os_brick_rbd_luks.backup.drivers import ceph
 from os_brick_rbd_luks.volume import driver
 
-# Not above: it has a test for each driver that is known when it is loaded.
+# Not above: they have a test for each driver that is known when they are
+# loaded.
 upstream = importlib.import_module(
     "cinder.tests.compliance.test_volume_drivers")
+backups = importlib.import_module(
+    "cinder.tests.compliance.test_backup_drivers")
+
+#: What Cinder demands of drivers that can do what upstream's can.
+INTERFACES = (
+    volume_driver.VolumeDriverCore,
+    volume_group_driver.VolumeGroupDriver,
+    volume_manageable_driver.VolumeListManageableDriver,
+    volume_snapshot_revert.VolumeSnapshotRevertDriver,
+    volume_snapshotmanagement_driver.VolumeSnapshotManagementDriver)
 
 
 class ComplianceTest(upstream.TestVolumeDrivers):
@@ -34,6 +51,29 @@ class ComplianceTest(upstream.TestVolumeDrivers):
     def test_ours_is_registered(self):
         self.assertIn(driver.RBDLuksDriver,
                       [info.cls for info in upstream.VOLUME_DRIVERS])
+
+    def test_what_lists_of_drivers_say(self):
+        ours, = [info for info in upstream.VOLUME_DRIVERS
+                 if info.cls is driver.RBDLuksDriver]
+        # Its own, not what it inherits.
+        self.assertEqual(vars(driver.RBDLuksDriver)["VERSION"], ours.version)
+        self.assertEqual(vars(driver.RBDLuksDriver)["CI_WIKI_NAME"],
+                         ours.ci_wiki_name)
+        self.assertNotEqual(rbd.RBDDriver.CI_WIKI_NAME, ours.ci_wiki_name)
+        self.assertIn(f"{ours.version} - ",
+                      ours.desc.partition("Version history:")[2])
+        self.assertTrue(ours.supported)
+        self.assertIn("rbd_luks_clone_images",
+                      [option.name for option in ours.driver_options])
+        self.assertTrue(driver.RBDLuksDriver.SUPPORTS_ACTIVE_ACTIVE)
+
+
+class BackupComplianceTest(backups.TestBackupDrivers):
+    """The same of backup drivers."""
+
+    def test_ours_is_registered(self):
+        self.assertIn(ceph.RBDLuksBackupDriver,
+                      [info.cls for info in backups.BACKUP_DRIVERS])
 
 
 def calls(function):
@@ -85,6 +125,19 @@ class SignatureTest(testtools.TestCase):
 
     def test_ours_takes_what_upstream_takes(self):
         self.assertEqual([], [*refused(driver.RBDLuksDriver, rbd.RBDDriver)])
+
+    @ddt.data(*INTERFACES)
+    def test_ours_takes_what_the_interface_says(self, interface):
+        """Cinder's own look at it sees class methods only, and not how."""
+        said = type("Said", (), {
+            name: function for name, function in vars(interface).items()
+            if inspect.isfunction(function) and not name.startswith("_")})
+        names = {*vars(said)} - {*vars(type("Nothing", (), {}))}
+        self.assertNotEqual(set(), names)
+        self.assertEqual(set(), names - {*dir(driver.RBDLuksDriver)})
+        # Upstream's manager calls upstream's, whatever is written down.
+        self.assertEqual(set(), {*refused(driver.RBDLuksDriver, said)}
+                         - {*refused(rbd.RBDDriver, said)})
 
     @ddt.data(
         (lambda self, volume, size=None: None, 0),

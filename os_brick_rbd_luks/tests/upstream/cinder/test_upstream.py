@@ -21,6 +21,7 @@ import unittest
 
 from cinder import exception
 from cinder.volume.drivers import rbd
+import fixtures
 import testtools
 
 from os_brick_rbd_luks.tests.upstream.cinder import upstream
@@ -52,6 +53,9 @@ class RBDTest(upstream.tests.RBDTestCase):
     def setUp(self):
         self.useFixture(upstream.OursInstead())
         super().setUp()
+        # What ours tells the scheduler besides is unit.cinder's matter.
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.volume.scheduling.capabilities", dict))
         # In Cinder 21 it is left out of the settings that there are.
         self.cfg.rados_connect_timeout = -1
 
