@@ -26,6 +26,7 @@ import logging
 from typing import Any, Callable, Dict, List, Optional, Tuple
 
 from cinder import exception as cinder_exception
+from cinder import utils
 
 from os_brick_rbd_luks.volume import volume_keys
 
@@ -79,6 +80,8 @@ def _delete(context: Any, volume: Any, driver: Any) -> str:
     try:
         driver.remove_export(context, volume)
         driver.delete_volume(volume)
+        # As the manager's own deletion of a volume does.
+        utils.clean_volume_file_locks(volume.id, driver)
         if volume.encryption_key_id:
             volume_keys.Keys(volume.obj_context).delete(
                 volume.encryption_key_id)

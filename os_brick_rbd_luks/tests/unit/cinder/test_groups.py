@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from cinder import exception as cinder_exception
 from cinder import objects
+from cinder import utils
 from cinder.volume import group_types
 import ddt
 
@@ -234,12 +235,16 @@ class GroupTest(GroupTestCase):
             upstream(volume)
 
         self.mock_object(self.driver, "delete_volume", side_effect=delete)
+        cleaned = self.mock_object(utils, "clean_volume_file_locks")
         self.assertRaises(cinder_exception.VolumeDriverException,
                           self.remove, group)
         self.assertEqual(("error", ["available", "deleted"]),
                          self.statuses(group))
         self.check(busy)
         self.assert_keys(busy)
+        # What is gone leaves no locks behind on the host.
+        self.assertEqual([self.members(group)[1].id],
+                         [call.args[0] for call in cleaned.call_args_list])
         self.driver.delete_volume = upstream
         self.remove(group)
         self.assert_nothing_left()
