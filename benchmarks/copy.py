@@ -397,6 +397,7 @@ def main():
                         help="an image without holes")
     options = parser.parse_args()
     store = os.environ.get("RBD_LUKS_TEST_OBJECTSTORE", "unknown")
+    full = "-full" if options.full else ""
     results = {"environment": {
         **common.environment(), "load": os.getloadavg()[0]}, "import": {},
         "other": {}, "size_mib": options.size, "objectstore": store,
@@ -408,9 +409,9 @@ def main():
         for name, found in results["other"].items():
             show(name, "raw", found, None)
         if options.only_others:
-            print("saved", common.save(options.results,
-                                       f"copy-others-{options.type}-{store}",
-                                       results))
+            print("saved", common.save(
+                options.results,
+                f"copy-others-{options.type}{full}-{store}", results))
             return
         for image, path in images.items():
             by_way = results["import"].setdefault(image, {})
@@ -418,7 +419,7 @@ def main():
                 by_way[name] = found = measure(
                     folder, way, path, None, count)
                 show(name, image, found, by_way[next(iter(IMPORTS))]["median"])
-    name = f"copy-{store}"
+    name = f"copy{full}-{store}"
     print("saved", common.save(options.results, name, results))
     common.bars(
         options.plots, name,
