@@ -33,6 +33,7 @@ DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
 #: Bytes of zeros that are worth a hole.
 GRAIN = 64 * 1024
 
+
 @dataclasses.dataclass(frozen=True)
 class Secret:
     """What a program has to be told without anybody else's seeing it."""
