@@ -23,6 +23,7 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
 from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import ceph
@@ -155,6 +156,8 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
 
         number = failed = 0
         while operation():
+            # What timed out leaves its lock, which ends by itself.
+            self.ceph.clock.advance(header_lock.LOCK_DURATION)
             volume.refresh()
             self.assert_still_opens(volume)
             self.assert_no_key_leaked(volume)
