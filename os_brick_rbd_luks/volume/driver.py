@@ -43,6 +43,7 @@ from os_brick_rbd_luks.volume import flow
 from os_brick_rbd_luks.volume import glance_images
 from os_brick_rbd_luks.volume import groups
 from os_brick_rbd_luks.volume import image_copy
+from os_brick_rbd_luks.volume import image_properties
 from os_brick_rbd_luks.volume import migration
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
@@ -218,7 +219,10 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         Called by :mod:`~os_brick_rbd_luks.volume.flow`.
 
         :returns: None if that is not possible: then the image is downloaded
+        :raises ImageUnacceptable: see :mod:`.image_properties`
+        :raises ImageTooBig: likewise
         """
+        self.refuse_image(volume, meta)
         image = glance_images.known(self, context, service, meta, location)
         if not image.is_raw or image.is_signed:
             return None
@@ -229,14 +233,29 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                 image_copy.own_header(ours, image)
                 return self._set_up(ours)
             update = {} if image.key_id else self.create_volume(volume)
+            image_copy.is_downloading(volume)
             image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}
+
+    @staticmethod
+    def refuse_image(volume: Any, meta: Dict[str, Any]) -> None:
+        """Refuse an image that cannot become the data of *volume*.
+
+        Called by :mod:`~os_brick_rbd_luks.volume.flow`, too.
+
+        :param meta: what Glance says of it
+        :raises ImageUnacceptable: see :mod:`.image_properties`
+        :raises ImageTooBig: likewise
+        """
+        image_properties.refuse_unusable(
+            meta, volume.encryption_key_id and volume.size * encrypted.GIB)
 
     def copy_image_to_encrypted_volume(
             self, context: Any, volume: Any, image_service: Any,
             image_id: str, disable_sparse: bool = False) -> None:
         """Encrypt an image into a volume that is there."""
         meta = image_service.show(context, image_id)
+        self.refuse_image(volume, meta)
         image = glance_images.known(
             self, context, image_service, meta,
             image_service.get_location(context, image_id))
@@ -252,6 +271,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             self.copy_image_to_encrypted_volume(
                 context, volume, image_service, image_id, *args, **kwargs)
         else:
+            self.refuse_image(volume, image_service.show(context, image_id))
             super().copy_image_to_volume(
                 context, volume, image_service, image_id, *args, **kwargs)
 
@@ -260,11 +280,16 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         """Upload the volume, encrypted if it is: always as LUKS1."""
         if volume.encryption_key_id:
             with self._encrypted(volume) as ours:
-                if uploads.is_sent_as_luks1(ours):
+                upload = uploads.look(ours)
+                image_properties.write(context, image_service, image_meta,
+                                       "LUKSv1", upload.size)
+                if upload.converted:
                     uploads.send_as_luks1(ours, context, image_service,
                                           image_meta["id"])
                     return
                 own_headers.make_independent(ours)
+        else:
+            image_properties.remove(context, image_service, image_meta)
         super().copy_volume_to_image(context, volume, image_service,
                                      image_meta)
 

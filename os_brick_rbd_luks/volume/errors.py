@@ -76,11 +76,15 @@ def _translating(function: Callable[..., Any]) -> Callable[..., Any]:
 def of_image(image_id: str) -> Iterator[None]:
     """As :func:`translated`, for what is wrong with a Glance image.
 
-    :raises ImageUnacceptable: Cinder does not try such an image elsewhere
+    :raises ImageTooBig: for the volume; Cinder's user is told
+    :raises ImageUnacceptable: Cinder does not try either image elsewhere
     """
     with translated():
         try:
             yield
-        except (exception.UnsafeImage, exception.VolumeTooSmall) as error:
+        except exception.VolumeTooSmall as error:
+            raise cinder_exception.ImageTooBig(
+                image_id=image_id, reason=str(error)) from error
+        except exception.UnsafeImage as error:
             raise cinder_exception.ImageUnacceptable(
                 image_id=image_id, reason=str(error)) from error

@@ -14,14 +14,16 @@
 For an encrypted volume, upstream's flow never calls the driver's
 ``clone_image``: it downloads the image to a file first, however large.
 :func:`install` puts a step before that, in a service that loads this driver,
-and for encrypted volumes on its backends only.
+and for encrypted volumes on its backends only. What upstream's steps tell the
+user when a volume fails, ours does likewise.
 
 Source: ``cinder.volume.flows.manager.create_volume``
-(``CreateVolumeFromSpecTask._create_from_image``), 21 to 29.
+(``CreateVolumeFromSpecTask``: ``execute``, ``_create_from_image``), 21 to 29.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import logging
@@ -30,6 +32,7 @@ from typing import Any, Optional
 from cinder.volume.flows.manager import create_volume
 
 from os_brick_rbd_luks.services import registration
+from os_brick_rbd_luks.volume import messages
 
 LOG = logging.getLogger(__name__)
 
@@ -46,6 +49,7 @@ def _put_all(registered: registration.Registration) -> None:
                     "no encrypted clones of them")
         return
     registered.put_attribute(task, "_create_from_image", _before(upstream))
+    registered.put_attribute(task, "execute", _told(task.execute))
 
 
 _REGISTRATION = registration.Registration(_put_all)
@@ -72,9 +76,13 @@ def _before(upstream: Any) -> Any:
                            **kwargs: Any) -> Any:
         create = getattr(self.driver, "create_encrypted_from_image", None)
         update: Optional[Any] = None
-        if create and volume.encryption_key_id:
-            update = create(context, volume, image_location, image_meta,
-                            image_service)
+        if create:
+            with messages.of_image(self.message, context, volume):
+                if volume.encryption_key_id:
+                    update = create(context, volume, image_location,
+                                    image_meta, image_service)
+                else:
+                    self.driver.refuse_image(volume, image_meta)
         if update is None:
             return upstream(self, context, volume, image_location, image_id,
                             image_meta, image_service, **kwargs)
@@ -84,3 +92,18 @@ def _before(upstream: Any) -> Any:
         return update
 
     return _create_from_image
+
+
+def _told(upstream: Any) -> Any:
+    # Taskflow reads the names of the arguments, of what it is wrapped in.
+    @functools.wraps(upstream)
+    def execute(self: Any, context: Any, volume: Any, volume_spec: Any
+                ) -> Any:
+        kind = volume_spec.get("type")
+        # Of an empty volume upstream's _create_raw_volume tells.
+        with contextlib.nullcontext() if kind == "raw" else (
+                messages.of_key_manager(self.message, context, volume,
+                                        kind == "image")):
+            return upstream(self, context, volume, volume_spec)
+
+    return execute

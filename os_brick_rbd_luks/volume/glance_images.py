@@ -39,6 +39,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import image_properties
 
 LOG = logging.getLogger(__name__)
 
@@ -60,22 +61,21 @@ class Image:
 
     @property
     def key_id(self) -> Optional[str]:
-        """The key of an image that Cinder has uploaded encrypted."""
-        return self.meta.get("cinder_encryption_key_id")
+        """The key of an image that was uploaded encrypted."""
+        return image_properties.key_id(self.meta)
 
     @property
     def is_raw(self) -> bool:
         """Whether its bytes are those of a disk."""
         return (self.meta.get("disk_format") == "raw"
-                and self.meta.get("container_format") == "bare")
+                and self.meta.get("container_format") in ("bare", "luks"))
 
     @property
     def is_signed(self) -> bool:
         """Whether Cinder's manager is to verify a signature of its bytes."""
-        properties = {**self.meta, **(self.meta.get("properties") or {})}
         return (cfg.CONF.verify_glance_signatures != "disabled"
                 and any(name.startswith("img_signature")
-                        for name in properties))
+                        for name in image_properties.read(self.meta)))
 
 
 def known(driver: Any, context: Any, service: Any, meta: Dict[str, Any],

@@ -43,6 +43,16 @@ LOG = logging.getLogger(__name__)
 _INCOMING = half_made.INCOMING
 
 
+def is_downloading(record: Any) -> None:
+    """Let Cinder's volume say that its data are coming, as upstream's does.
+
+    Source: ``cinder.volume.flows.manager.create_volume``
+    (``_create_from_image_download``).
+    """
+    record.status = "downloading"
+    record.save()
+
+
 def may_be_layered(volume: encrypted.Volume, image: glance_images.Image
                    ) -> bool:
     """Whether *volume* can be a copy-on-write clone of *image*."""

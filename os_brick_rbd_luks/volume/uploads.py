@@ -15,21 +15,40 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from typing import Any
 
 from os_brick_rbd_luks.copies import luks1_view
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 
 
+@dataclasses.dataclass(frozen=True)
+class Upload:
+    """What is sent of a volume, which is LUKS1 in any case.
+
+    :ivar converted: Glance would refuse the volume's image as it is
+    :ivar size: bytes of it, decrypted
+    """
+
+    converted: bool
+    size: int
+
+
 @errors.translated()
 @threads.native
-def is_sent_as_luks1(volume: encrypted.Volume) -> bool:
-    """Whether Glance would refuse the image of *volume* as it is."""
+def look(volume: encrypted.Volume) -> Upload:
+    """What will be sent of *volume*.
+
+    :raises VolumeBackendAPIException: there is no such image, or no header
+    """
     with volume.image(read_only=True) as image:
-        return luks1_view.is_needed(image)
+        return Upload(
+            luks1_view.is_needed(image),
+            image.size() - header_io.read_header(image).data_offset)
 
 
 @errors.translated()

@@ -16,12 +16,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 import uuid
 
 from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks.tests import units
+
+#: The one property that Cinder's client has beside the others, too.
+_LIFTED = "cinder_encryption_key_id"
 
 
 class ImageService:
@@ -39,6 +42,8 @@ class ImageService:
         self.breaks_after: Optional[int] = None
         #: or that with an error
         self.fails_after: Optional[int] = None
+        #: names of properties that a policy lets nobody write
+        self.protected: FrozenSet[str] = frozenset()
 
     # For tests
 
@@ -72,7 +77,13 @@ class ImageService:
     # For Cinder
 
     def show(self, _context: Any, image_id: str) -> Dict[str, Any]:
-        return dict(self._images[image_id])
+        image = dict(self._images[image_id])
+        image["properties"] = dict(image["properties"])
+        if image.get(_LIFTED):
+            image["properties"].setdefault(_LIFTED, image[_LIFTED])
+        elif image["properties"].get(_LIFTED):
+            image[_LIFTED] = image["properties"][_LIFTED]
+        return image
 
     def get_location(self, _context: Any, image_id: str) -> Tuple[
             Optional[str], Optional[List[Dict[str, Any]]]]:
@@ -93,9 +104,26 @@ class ImageService:
                 data.write(piece)
                 sent += len(piece)
 
-    def update(self, _context: Any, image_id: str, _meta: Any,
-               data: Any = None, **_options: Any) -> Dict[str, Any]:
-        with open(self.path(image_id), "wb") as stream:
-            shutil.copyfileobj(data, stream, units.MIB)
-        self.set(image_id, size=os.path.getsize(self.path(image_id)))
+    def update(self, _context: Any, image_id: str, meta: Any,
+               data: Any = None, purge_props: bool = True,
+               **_options: Any) -> Dict[str, Any]:
+        image = self._images[image_id]
+        if data is not None:
+            with open(self.path(image_id), "wb") as stream:
+                shutil.copyfileobj(data, stream, units.MIB)
+            image["size"] = os.path.getsize(self.path(image_id))
+        if meta:
+            properties = meta.get("properties", {})
+            for name, value in properties.items():
+                if name in self.protected:
+                    raise cinder_exception.ImageNotAuthorized(
+                        image_id=image_id)
+                if not isinstance(value, str):
+                    raise TypeError(f"{name} is no string")
+            if purge_props:
+                image["properties"] = {}
+                image.pop(_LIFTED, None)
+            image["properties"].update(properties)
+            image.update({name: value for name, value in meta.items()
+                          if name != "properties"})
         return self.show(_context, image_id)

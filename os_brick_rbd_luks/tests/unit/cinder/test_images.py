@@ -102,7 +102,7 @@ class DownloadTest(imaging.ImageTestCase):
 
     def test_image_larger_than_the_volume(self):
         image_id = self.raw({}, units.GIB + 512)
-        self.refused(image_id, cinder_exception.ImageUnacceptable)
+        self.refused(image_id, cinder_exception.ImageTooBig)
         self.assert_nothing_left()
 
     @ddt.data("breaks_after", "fails_after")
