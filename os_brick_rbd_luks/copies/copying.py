@@ -126,7 +126,7 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
         nonlocal total
         while True:
             places.get()
-            data = _read_full(stream, PIECE)
+            data = read_full(stream, PIECE)
             if not data:
                 return
             offset, total = total, total + len(data)
@@ -144,7 +144,7 @@ def copy_in(stream: IO[bytes], write: Write, limit: int, sector: int, *,
     return total
 
 
-def _read_full(stream: IO[bytes], length: int) -> bytes:
+def read_full(stream: IO[bytes], length: int) -> bytes:
     """That many bytes, or all that come: a pipe gives them as it likes."""
     parts: List[bytes] = []
     while length > 0:
