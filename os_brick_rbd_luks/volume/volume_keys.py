@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from typing import Any, Dict
 
-from castellan import key_manager as castellan_keys
 from cinder.db import api as db
 from cinder import exception as cinder_exception
 from cinder.volume import volume_types
@@ -29,6 +28,7 @@ from os_brick import encryptors
 from oslo_config import cfg
 
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.services import barbican
 from os_brick_rbd_luks.services import key_manager
 from os_brick_rbd_luks.services import opts
 
@@ -41,7 +41,7 @@ class Keys:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._manager = castellan_keys.API(cfg.CONF)
+        self._manager = barbican.api(cfg.CONF)
 
     def passphrase(self, key_id: str) -> bytes:
         """The passphrase that a key stands for.
