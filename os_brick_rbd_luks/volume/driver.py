@@ -44,6 +44,7 @@ from os_brick_rbd_luks.volume import glance_images
 from os_brick_rbd_luks.volume import groups
 from os_brick_rbd_luks.volume import image_copy
 from os_brick_rbd_luks.volume import image_properties
+from os_brick_rbd_luks.volume import managing
 from os_brick_rbd_luks.volume import migration
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
@@ -60,7 +61,7 @@ cfg.CONF.register_opts(driver_opts.DRIVER_OPTS,
 
 @interface.volumedriver
 @errors.translating
-class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
+class RBDLuksDriver(managing.Managing):
     """RADOS block devices, natively encrypted where the type says so.
 
     Version history:
@@ -456,20 +457,3 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
             with session.Session(self) as opened:
                 backup_sources.prepare(context, backup, device, opened)
         return device, is_snapshot
-
-    def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
-        """The size in GiB that a guest will see.
-
-        :raises ManageExistingVolumeTypeMismatch: nobody gave the volume a
-            key, as Cinder's API does not
-        """
-        size: int = super().manage_existing_get_size(volume, existing_ref)
-        if not volume_keys.is_encrypted_type(volume):
-            return size
-        if not volume.encryption_key_id:
-            raise cinder_exception.ManageExistingVolumeTypeMismatch(
-                reason="an image cannot be managed with an encrypted type, "
-                       "for Cinder has no key of it; create a volume and put "
-                       "the image in its place, as the documentation says")
-        with session.Session(self) as opened:
-            return sizes.decrypted_gib(opened, existing_ref["source-name"])

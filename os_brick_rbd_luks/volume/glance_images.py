@@ -108,7 +108,8 @@ def opened(image: Image, volume: encrypted.Volume
            ) -> Iterator[transfer.Source]:
     """The data of an image, for one copy of it into *volume*.
 
-    Of a raw image in the same cluster, Ceph's; of another raw image, the
+    What Cinder has downloaded is taken, for it has verified the signature of
+    that. Of a raw image in the same cluster, Ceph's; of another raw image, the
     stream that Glance sends. Only QEMU's formats need a file: that of the
     image, as small as it is.
 
@@ -119,7 +120,7 @@ def opened(image: Image, volume: encrypted.Volume
     """
     path = image_utils.TemporaryImages.for_image_service(
         image.service).get(image.context, image.id)
-    if image.is_raw and image.parents:
+    if image.is_raw and image.parents and not path:
         yield _RBDSource(volume, image.parents[0])
     elif image.is_raw and not path:
         with _stream(image) as stream:

@@ -331,7 +331,7 @@ class Image:
         trashed = {name: {"namespace": 2, "trash": {"original_name": was}}
                    for name, was in self._head.kept().items()}
         return [{"id": int(found.image_id.partition("@")[2]), "namespace": 0,
-                 "name": name, **trashed.get(name, {}),
+                 "name": name, "size": found.size, **trashed.get(name, {}),
                  **self.ceph.kinds.get(name, {})}
                 for name, found in sorted(
                     self._head.frozen.items(), key=lambda item: int(
@@ -408,6 +408,18 @@ class Image:
         image = self._writable("create_snap", "creating a snapshot of")
         with self.ceph.as_librbd():
             image.create_snapshot(snapshot)
+
+    def rename_snap(self, snapshot: str, new: str) -> None:
+        """Give a snapshot a name that no other one has."""
+        self._writable("rename_snap", "renaming a snapshot of")
+        spec, content = self._spec(snapshot), self._head
+        if new in content.snapshots:
+            raise self.ceph.rbd.ImageExists("error renaming snapshot")
+        content.frozen[new] = content.frozen.pop(snapshot)
+        content.snapshots[content.snapshots.index(snapshot)] = new
+        if spec in self.ceph.protected:
+            self.ceph.protected.discard(spec)
+            self.ceph.protected.add(self._spec(new))
 
     def _spec(self, snapshot: str) -> str:
         if snapshot not in self._head.snapshots:
