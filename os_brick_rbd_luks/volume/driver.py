@@ -31,6 +31,7 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import places
 from os_brick_rbd_luks.volume import backup_sources
 from os_brick_rbd_luks.volume import cloned
 from os_brick_rbd_luks.volume import connection
@@ -82,6 +83,9 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         """Take what upstream's driver takes."""
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(driver_opts.DRIVER_OPTS)
+        #: of the copies of images into volumes
+        self._copies = places.Places(
+            self.configuration.rbd_luks_concurrent_image_copies)
         #: the volume that a thread works on just now
         self._present = threading.local()
 
@@ -228,8 +232,10 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                 creation.refuse_journal(self, volume)
                 image_copy.own_header(ours, image)
                 return self._set_up(ours)
-            update = {} if image.key_id else self.create_volume(volume)
-            image_copy.replace(ours, image, self._setup_volume)
+            # Before anything connects, or is made.
+            with self._copies.one():
+                update = {} if image.key_id else self.create_volume(volume)
+                image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}
 
     def copy_image_to_encrypted_volume(
@@ -240,7 +246,7 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         image = glance_images.known(
             self, context, image_service, meta,
             image_service.get_location(context, image_id))
-        with self._encrypted(volume) as ours:
+        with self._copies.one(), self._encrypted(volume) as ours:
             image_copy.replace(ours, image, self._setup_volume)
 
     def copy_image_to_volume(
