@@ -258,11 +258,14 @@ class AllTest(AtOnceTestCase):
         image = glance_images.known(
             self.driver, self.context, self.glance,
             self.glance.show(self.context, self.sent[0]), (None, None))
+
+        def nobody():
+            with glance_images.opened(image, None):
+                raise ZeroDivisionError
+
         for _number in range(2):
             before = os.listdir("/proc/self/fd")
-            with self.assertRaises(ZeroDivisionError), \
-                    glance_images.opened(image, None):
-                raise ZeroDivisionError
+            self.assertRaises(ZeroDivisionError, nobody)
             self.assertEqual([], self.glance.running)
         self.assertEqual(before, os.listdir("/proc/self/fd"))
 

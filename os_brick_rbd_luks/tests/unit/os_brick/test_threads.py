@@ -20,6 +20,7 @@ from __future__ import annotations
 import importlib.util
 import threading
 
+import ddt
 import testtools
 
 from os_brick_rbd_luks.services import threads
@@ -64,6 +65,7 @@ class DirectTest(testtools.TestCase):
             """))
 
 
+@ddt.ddt
 class EventletTest(testtools.TestCase):
 
     def setUp(self):
@@ -271,6 +273,50 @@ class EventletTest(testtools.TestCase):
 
             with contextlib.closing(workers.in_order([piece] * 3)) as found:
                 result = all(found)
+            """))
+
+    @ddt.data("each", "copy", "copy_in", "copy_out")
+    def test_pieces_at_the_same_time(self, name):
+        """Also of a copy that a green thread waits for: all that may be."""
+        self.assertEqual([16, 32], self.run_green(f"""
+            import io
+            from eventlet import patcher
+            from os_brick_rbd_luks.copies import copying
+            from os_brick_rbd_luks.copies import workers
+            from os_brick_rbd_luks.copies import zeros
+            from os_brick_rbd_luks.services import threads
+            native = patcher.original("threading")
+            together = native.Barrier(workers.THREADS, timeout=30)
+            copying.PIECE = 512
+            size = 2 * workers.THREADS * copying.PIECE
+            extents = [(0, size)]
+            met = []
+
+            def read(_offset, length):
+                met.append(together.wait())
+                return b"x" * length
+
+            def write(_offset, data):
+                met.append(together.wait())
+
+            def each():
+                copying.each(size, extents, lambda _at, length, _there:
+                             len(read(0, length)))
+
+            def copy():
+                copying.copy(read, lambda _offset, _data: None, size,
+                             extents, policy=zeros.WRITTEN)
+
+            def copy_in():
+                copying.copy_in(io.BytesIO(b"x" * size), write, size, 512,
+                                policy=zeros.WRITTEN)
+
+            def copy_out():
+                copying.copy_out(read, size, extents,
+                                 lambda _offset, _data: None)
+
+            threads.call({name})
+            result = [len(set(met)), len(met)]
             """))
 
     def test_killed(self):
