@@ -15,14 +15,21 @@
 librbd, libvirt and a KDF block the thread that calls them. Cinder and Nova
 run green threads (eventlet) or native ones; under eventlet such a call must
 go to a native thread, or the whole service waits with it.
+
+That is never one of the service's own, see
+:mod:`~os_brick_rbd_luks.services.own_threads`: so what is called may take as
+long as a volume's data, and wait for what others do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from typing import Any, Callable, cast, TypeVar
+import threading
+from typing import Any, Callable, cast, Iterator, TypeVar
 
 from os_brick_rbd_luks.image import native_threads
+from os_brick_rbd_luks.services import own_threads
 
 Result = TypeVar("Result")
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -31,10 +38,10 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def call(function: Callable[..., Result], *args: Any,
          **kwargs: Any) -> Result:
     """Call *function*, in a native thread if this one is green."""
-    if native_threads.patcher() is None:
+    if native_threads.patcher() is None or not own_threads.is_loops():
         return function(*args, **kwargs)
-    from eventlet import tpool
-    result: Result = tpool.execute(function, *args, **kwargs)
+    result: Result = own_threads.call(
+        functools.partial(function, *args, **kwargs))
     return result
 
 
@@ -57,3 +64,31 @@ def lock() -> Any:
     That of ``threading`` is one for green threads, where these are in use.
     """
     return native_threads.original("threading").RLock()
+
+
+@contextlib.contextmanager
+def beside(function: Callable[[], None]) -> Iterator[None]:
+    """Run *function* in another thread of the service meanwhile.
+
+    If it goes on after that, a green one is killed, and a native one, which
+    nobody can end, waited for. A green one may be killed before it begins.
+
+    :param function: that raises nothing
+    """
+    if native_threads.patcher() is None:
+        thread = threading.Thread(target=function, daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            thread.join()
+        return
+    import eventlet
+    from eventlet.support import greenlets
+    running = eventlet.spawn(function)
+    try:
+        yield
+    finally:
+        running.kill()
+        with contextlib.suppress(greenlets.GreenletExit):
+            running.wait()

@@ -38,6 +38,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.volume import driver_opts
 
 OURS = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
 UPSTREAMS = "cinder.volume.drivers.rbd.RBDDriver"
@@ -103,7 +104,8 @@ class VolumeTestCase(test.TestCase):
                      **options):
         """A volume manager, as a service has one for each backend."""
         name = f"backend{next(_BACKENDS)}"
-        configuration.Configuration(rbd.RBD_OPTS, config_group=name)
+        configuration.Configuration([*rbd.RBD_OPTS, *driver_opts.DRIVER_OPTS],
+                                    config_group=name)
         self.set_options(name, rbd_pool=pool, rbd_user=user,
                          rbd_ceph_conf=self.conf, **options)
         made = manager.VolumeManager(volume_driver=driver, service_name=name,

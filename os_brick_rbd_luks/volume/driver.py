@@ -31,6 +31,7 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.services import places
 from os_brick_rbd_luks.volume import backup_sources
 from os_brick_rbd_luks.volume import cloned
 from os_brick_rbd_luks.volume import connection
@@ -84,6 +85,9 @@ class RBDLuksDriver(managing.Managing):
         """Take what upstream's driver takes."""
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(driver_opts.DRIVER_OPTS)
+        #: of the copies of images into volumes
+        self._copies = places.Places(
+            self.configuration.rbd_luks_concurrent_image_copies)
         #: the volume that a thread works on just now
         self._present = threading.local()
 
@@ -233,9 +237,11 @@ class RBDLuksDriver(managing.Managing):
                 creation.refuse_journal(self, volume)
                 image_copy.own_header(ours, image)
                 return self._set_up(ours)
-            update = {} if image.key_id else self.create_volume(volume)
-            image_copy.is_downloading(volume)
-            image_copy.replace(ours, image, self._setup_volume)
+            # Before anything connects, or is made.
+            with self._copies.one():
+                update = {} if image.key_id else self.create_volume(volume)
+                image_copy.is_downloading(volume)
+                image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}
 
     @staticmethod
@@ -260,7 +266,7 @@ class RBDLuksDriver(managing.Managing):
         image = glance_images.known(
             self, context, image_service, meta,
             image_service.get_location(context, image_id))
-        with self._encrypted(volume) as ours:
+        with self._copies.one(), self._encrypted(volume) as ours:
             image_copy.replace(ours, image, self._setup_volume)
 
     def copy_image_to_volume(

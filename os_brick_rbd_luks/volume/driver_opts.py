@@ -29,6 +29,13 @@ DRIVER_OPTS = [
              "What the volume has not written is read from the image, as "
              "plain as it is there. Else, or with False, the image's data is "
              "encrypted and copied."),
+    cfg.IntOpt(
+        "rbd_luks_concurrent_image_copies", default=8, min=1,
+        help="How many images a backend copies into encrypted volumes at a "
+             "time. Each copy takes up to 64 MiB of memory, 17 threads and a "
+             "connection to the cluster. Further ones wait, in the order in "
+             "which they came, and are not connected until it is their turn. "
+             "Copy-on-write clones of images do not wait."),
     cfg.BoolOpt(
         "rbd_luks_erase_on_delete", default=False,
         help="Overwrite all keyslots of an encrypted volume before its image "

@@ -21,8 +21,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-import threading
-from typing import Any, Dict, IO, Iterator, List, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
 from cinder import exception as cinder_exception
 from cinder.image import accelerator
@@ -37,6 +36,7 @@ from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.services import pipes
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import image_properties
@@ -173,66 +173,52 @@ class _RBDSource:
                 image).pour(target, report)
 
 
-class _Stream(importing.StreamSource):
+class _Stream:
     """What Glance sends, and whether that was all."""
 
-    def __init__(self, stream: IO[bytes], image: Image) -> None:
-        super().__init__(stream, f"image {image.id}")
+    holes = zeros.Holes.ZEROS
+
+    def __init__(self, image: Image, pipe: pipes.Pipe) -> None:
+        self.name = f"image {image.id}"
+        self.size: Optional[int] = int(image.meta["size"])
         self._image = image
-        self.size = int(image.meta["size"])  # type: ignore[assignment]
-        self.received = 0
-        self.error: Optional[Exception] = None
+        self._pipe = pipe
+        self._error: Optional[Exception] = None
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
-        super().pour(target, report)
-        if self.error is not None:
-            raise exception.CopyFailed(reason=f"{self.name}: {self.error}")
-        _refuse_part(self._image, self.received)
+        with self._pipe.reader() as stream:
+            importing.StreamSource(stream, self.name).pour(target, report)
+        if self._error is not None:
+            raise exception.CopyFailed(reason=f"{self.name}: {self._error}")
+        _refuse_part(self._image, self._pipe.writer.written)
+
+    def download(self) -> None:
+        """Write it to the pipe, beside the one who reads that."""
+        with contextlib.closing(self._pipe.writer) as writer:
+            try:
+                self._image.service.download(self._image.context,
+                                             self._image.id, writer)
+            except BrokenPipeError:
+                LOG.debug("%s: its reader has ended", self.name)
+            except Exception as error:  # Glance's client may raise anything
+                # Before the pipe ends, which the reader takes for the end.
+                self._error = error
 
 
 @contextlib.contextmanager
 def _stream(image: Image) -> Iterator[_Stream]:
-    reading, writing = os.pipe()
-    with open(reading, "rb") as stream:
-        found = _Stream(stream, image)
-        download = threading.Thread(
-            target=_download, args=(image, writing, found), daemon=True)
-        download.start()
+    pipe = pipes.Pipe()
+    found = _Stream(image, pipe)
+    # The writer's end, also if the download is killed before it begins.
+    with contextlib.closing(pipe), contextlib.closing(pipe.writer), \
+            threads.beside(found.download):
         try:
             yield found
         finally:
-            # If it was not read to its end, the other side has to know.
-            stream.close()
-            download.join()
-
-
-def _download(image: Image, descriptor: int, found: _Stream) -> None:
-    with open(descriptor, "wb", buffering=0) as pipe:
-        try:
-            image.service.download(image.context, image.id,
-                                   _Writer(pipe, found))
-        except BrokenPipeError:
-            LOG.debug("image %s: its reader has ended", image.id)
-        except Exception as error:  # Glance's client may raise anything
-            # Before the pipe ends, which the reader takes for the end.
-            found.error = error
-
-
-class _Writer:
-    """A file that does not keep the other green threads waiting."""
-
-    def __init__(self, pipe: IO[bytes], found: _Stream) -> None:
-        self._pipe, self._found = pipe, found
-
-    @threads.native
-    def write(self, data: bytes) -> None:
-        """Write all of *data*."""
-        view = memoryview(data)
-        while view:
-            view = view[self._pipe.write(view):]
-        self._found.received += len(data)
+            # If nobody has begun to read, the other side has to know.
+            pipe.close()
 
 
 @contextlib.contextmanager

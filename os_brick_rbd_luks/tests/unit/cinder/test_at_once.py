@@ -10,58 +10,64 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """Many images at once in a service as Cinder runs it."""
 
 from __future__ import annotations
+
+import importlib.util
 
 import ddt
 import testtools
 
 from os_brick_rbd_luks.tests import child
 
-#: What a service does for each volume of a raw image that Glance sends:
-#: one native thread reads what a green one writes.
-STREAMS = """
-import threading, time
-from os_brick_rbd_luks.copies import copying
-from os_brick_rbd_luks.copies import zeros
-from os_brick_rbd_luks.services import threads
-from os_brick_rbd_luks.volume import glance_images
+#: Cinder has native threads since 2025.1.
+MODES = [mode for mode in child.SERVICE_MODES
+         if mode == "green" or importlib.util.find_spec("cinder.monkey_patch")]
 
-SIZE = 1 << 20
-
-class Glance:
-    def download(self, _context, _image_id, out):
-        for _piece in range(SIZE >> 16):
-            out.write(bytes(1 << 16))
-            time.sleep(0)
-
-def copy(number):
-    image = glance_images.Image(None, Glance(), {
-        "id": str(number), "size": SIZE, "disk_format": "raw",
-        "container_format": "bare"})
-    with glance_images._stream(image) as stream:
-        threads.call(copying.copy_in, stream._stream,
-                     lambda _offset, _data: None, SIZE, 512,
-                     policy=zeros.WRITTEN)
-    done.append(stream.received)
-
-done = []
-running = [threading.Thread(target=copy, args=[number])
-           for number in range(given)]
-for thread in running:
-    thread.start()
-for thread in running:
-    thread.join()
-result = done
+#: Runs test cases in the child, and says what went wrong.
+RUN = """
+import io, unittest
+suite = unittest.defaultTestLoader.loadTestsFromNames([
+    "os_brick_rbd_luks.tests.unit.cinder." + name for name in given])
+ran = unittest.TextTestRunner(stream=io.StringIO()).run(suite)
+result = [ran.testsRun - len(ran.skipped),
+          [text for _test, text in ran.errors + ran.failures]]
 """
 
 
 @ddt.ddt
-class StreamsTest(testtools.TestCase):
+class AtOnceTest(testtools.TestCase):
 
-    @ddt.data(*child.SERVICE_MODES)
-    def test_eight_at_once(self, mode):
-        self.assertEqual([1 << 20] * 8, child.run(
-            STREAMS, 8, mode=mode, deadline=60))
+    def run_in(self, mode, *names, count):
+        self.assertEqual([count, []], child.run(
+            RUN, names, mode=mode, deadline=240))
+
+    def test_child_that_hangs(self):
+        """It says so here as well, where Cinder has patched this process."""
+        error = self.assertRaises(
+            child.ChildHung, child.run, "import time; time.sleep(3600)",
+            deadline=2)
+        self.assertIn("<code of the test>", str(error))
+
+    @ddt.data(*MODES)
+    def test_all(self, mode):
+        self.run_in(mode, "at_once.AllTest", count=4)
+
+    @ddt.data(*MODES)
+    def test_bound(self, mode):
+        # Green threads can be killed besides.
+        self.run_in(mode, "at_once.BoundTest",
+                    count={"green": 3, "native": 2}[mode])
+
+    def test_killed(self):
+        self.run_in("green", "at_once.KillTest", count=1)
+
+    @ddt.data(*MODES)
+    def test_what_is_true_of_one(self, mode):
+        """Images that are streamed, and downloads that end early."""
+        self.run_in(mode, "test_images.DownloadTest.test_reader_ends_first",
+                    "test_images.DownloadTest.test_download_ends_early_1_"
+                    "breaks_after",
+                    "test_images.DownloadTest.test_download_ends_early_2_"
+                    "fails_after", count=3)

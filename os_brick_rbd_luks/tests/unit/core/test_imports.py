@@ -47,7 +47,7 @@ SERVICES = {"os_brick", "castellan", "oslo_config", "oslo_log",
 
 #: What stands without them: all below the edges, and the command.
 CORE = ("exception", "luks", "image", *STEPS, "libvirt", "attachment", "cmd",
-        "services.key_manager", "services.threads")
+        "services.key_manager", "services.own_threads", "services.threads")
 
 #: Module of the core -> what it imports of them, in a function: what can be
 #: done only with that.
@@ -57,6 +57,7 @@ USES = {
     # What tells a safe image from another.
     "copies.image_file": {"oslo_utils"},
     # Where it is loaded already.
+    "services.own_threads": {"eventlet"},
     "services.threads": {"eventlet"},
 }
 
@@ -66,7 +67,7 @@ ALLOWED = {
     "exception": (),
     "attachment": (),
     "plugin": ("services.registration",),
-    "services": ("image.native_threads",),
+    "services": ("services", "image.native_threads"),
     # What the options say of derivations holds for the whole process.
     "services.opts": ("headers.derivations",),
     "libvirt": ("attachment", "libvirt"),

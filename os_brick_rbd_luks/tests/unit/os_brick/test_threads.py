@@ -19,13 +19,12 @@ from __future__ import annotations
 
 import importlib.util
 import threading
-import types
 
+import ddt
 import testtools
 
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.tests import child
-from os_brick_rbd_luks.tests.fakes import modules
 
 
 class DirectTest(testtools.TestCase):
@@ -66,6 +65,7 @@ class DirectTest(testtools.TestCase):
             """))
 
 
+@ddt.ddt
 class EventletTest(testtools.TestCase):
 
     def setUp(self):
@@ -214,6 +214,174 @@ class EventletTest(testtools.TestCase):
                 lambda number: threads.call(work, number), range(50)))
             """))
 
+    def test_none_of_the_services_own(self):
+        """Its few threads are all in use, and we need none of them."""
+        self.assertEqual([1, [2, 3]], self.run_green("""
+            import eventlet
+            from eventlet import patcher, tpool
+            from os_brick_rbd_luks.services import threads
+            native = patcher.original("threading")
+            tpool.set_num_threads(1)
+            busy, go_on = native.Event(), native.Event()
+
+            def occupy():
+                busy.set()
+                go_on.wait()
+                # And from one of them, nobody looks for another one.
+                return [threads.call(int, "2"), 3]
+
+            running = eventlet.spawn(tpool.execute, occupy)
+            while not busy.is_set():
+                eventlet.sleep(0.001)
+            result = [threads.call(int, "1")]
+            go_on.set()
+            result.append(running.wait())
+            """))
+
+    def test_all_at_the_same_time(self):
+        """They may wait for each other, and are used again afterwards."""
+        count, threads_, again = self.run_green("""
+            import eventlet
+            from eventlet import patcher
+            from os_brick_rbd_luks.services import threads
+            native = patcher.original("threading")
+            barrier = native.Barrier(50, timeout=30)
+
+            def work():
+                barrier.wait()
+                return native.get_ident()
+
+            running = [eventlet.spawn(threads.call, work)
+                       for _number in range(50)]
+            idents = {each.wait() for each in running}
+            later = {threads.call(native.get_ident) for _n in range(50)}
+            result = [len(running), len(idents), len(later - idents)]
+            """)
+        self.assertEqual((50, 50, 0), (count, threads_, again))
+
+    def test_worker_thread_of_a_copy(self):
+        """Who is in any native thread is not sent to another one."""
+        self.assertTrue(self.run_green("""
+            import contextlib, functools
+            from eventlet import patcher
+            from os_brick_rbd_luks.copies import workers
+            from os_brick_rbd_luks.services import threads
+            ident = patcher.original("threading").get_ident
+
+            def piece():
+                return ident() == threads.call(ident)
+
+            with contextlib.closing(workers.in_order([piece] * 3)) as found:
+                result = all(found)
+            """))
+
+    @ddt.data("each", "copy", "copy_in", "copy_out")
+    def test_pieces_at_the_same_time(self, name):
+        """Also of a copy that a green thread waits for: all that may be."""
+        self.assertEqual([16, 32], self.run_green(f"""
+            import io
+            from eventlet import patcher
+            from os_brick_rbd_luks.copies import copying
+            from os_brick_rbd_luks.copies import workers
+            from os_brick_rbd_luks.copies import zeros
+            from os_brick_rbd_luks.services import threads
+            native = patcher.original("threading")
+            together = native.Barrier(workers.THREADS, timeout=30)
+            copying.PIECE = 512
+            size = 2 * workers.THREADS * copying.PIECE
+            extents = [(0, size)]
+            met = []
+
+            def read(_offset, length):
+                met.append(together.wait())
+                return b"x" * length
+
+            def write(_offset, data):
+                met.append(together.wait())
+
+            def each():
+                copying.each(size, extents, lambda _at, length, _there:
+                             len(read(0, length)))
+
+            def copy():
+                copying.copy(read, lambda _offset, _data: None, size,
+                             extents, policy=zeros.WRITTEN)
+
+            def copy_in():
+                copying.copy_in(io.BytesIO(b"x" * size), write, size, 512,
+                                policy=zeros.WRITTEN)
+
+            def copy_out():
+                copying.copy_out(read, size, extents,
+                                 lambda _offset, _data: None)
+
+            threads.call({name})
+            result = [len(set(met)), len(met)]
+            """))
+
+    def test_killed(self):
+        """The call ends by itself, and its thread is there for others."""
+        self.assertEqual(["killed", True, True, 0], self.run_green("""
+            import os
+            import eventlet, greenlet
+            from eventlet import patcher
+            from os_brick_rbd_luks.services import threads
+            native = patcher.original("threading")
+            begun, go_on, ended = (native.Event() for _number in range(3))
+            # What eventlet opens at its first use, it keeps.
+            first = threads.call(native.get_ident)
+            before = len(os.listdir("/proc/self/fd"))
+
+            def work():
+                begun.set()
+                go_on.wait()
+                ended.set()
+
+            def request():
+                try:
+                    threads.call(work)
+                except greenlet.GreenletExit:
+                    return "killed"
+
+            running = eventlet.spawn(request)
+            while not begun.is_set():
+                eventlet.sleep(0.001)
+            eventlet.spawn(running.kill)
+            result = [running.wait(), not ended.is_set()]
+            go_on.set()
+            ended.wait()
+            while threads.call(native.get_ident) != first:
+                eventlet.sleep(0.001)
+            result += [ended.is_set(),
+                       len(os.listdir("/proc/self/fd")) - before]
+            """))
+
+    def test_exit_in_the_thread(self):
+        """What would end a thread is for who has called."""
+        self.assertEqual(["exit", 1], self.run_green("""
+            from os_brick_rbd_luks.services import threads
+            try:
+                threads.call(exit, "exit")
+            except SystemExit as error:
+                result = [error.code]
+            result.append(threads.call(int, "1"))
+            """))
+
+    def test_forked(self):
+        """Threads of the parent are not there."""
+        self.assertEqual([True, 0], self.run_green("""
+            import os
+            from os_brick_rbd_luks.services import own_threads
+            from os_brick_rbd_luks.services import threads
+            threads.call(int, "1")
+            result = [bool(own_threads._idle)]
+            child = os.fork()
+            if not child:
+                found = own_threads._worker()
+                os._exit(0 if found.process == os.getpid() else 1)
+            result.append(os.waitpid(child, 0)[1])
+            """))
+
     def test_logging_from_the_native_thread(self):
         """What runs there logs, while green threads log as well.
 
@@ -273,37 +441,3 @@ class EventletTest(testtools.TestCase):
                       threads.call(threading.get_ident)]
             """)
         self.assertEqual(here, there)
-
-
-class FakeEventletTest(testtools.TestCase):
-    """In this process, with as much of eventlet as is asked."""
-
-    def install(self, patched):
-        package = types.ModuleType("eventlet")
-        patcher = types.ModuleType("eventlet.patcher")
-        tpool = types.ModuleType("eventlet.tpool")
-        patcher.is_monkey_patched = lambda name: patched and name == "thread"
-
-        def execute(function, *args, **kwargs):
-            found = []
-            native = threading.Thread(target=lambda: found.append(
-                function(*args, **kwargs)))
-            native.start()
-            native.join()
-            return found[0]
-
-        tpool.execute = execute
-        package.tpool, package.patcher = tpool, patcher
-        for module in (package, patcher, tpool):
-            self.useFixture(modules.Module(module.__name__, module))
-
-    def test_patched(self):
-        self.install(True)
-        self.assertNotEqual(threading.get_ident(),
-                            threads.call(threading.get_ident))
-        self.assertEqual(5, threads.call(int, "12", base=3))
-
-    def test_not_patched(self):
-        self.install(False)
-        self.assertEqual(threading.get_ident(),
-                         threads.call(threading.get_ident))
