@@ -63,6 +63,11 @@ class EncryptedStream:
         """
         return unlocking.unlock_header(self._start, self.header, passphrase)
 
+    @property
+    def decrypted_size(self) -> Optional[int]:
+        """Bytes of its payload, None if its header does not say."""
+        return header_io.decrypted_size(self.header, self._size)
+
     def raw(self) -> importing.StreamSource:
         """All of it as it is, header included."""
         return _Sized(_Rest(self._start.data, self._stream), self._name,
@@ -78,7 +83,7 @@ class EncryptedStream:
         self._start.read(0, offset)
         rest = _Rest(self._start.data[offset:], self._stream)
         return _Sized(_Decrypted(rest, opened), self._name,
-                      header_io.decrypted_size(self.header, self._size))
+                      self.decrypted_size)
 
 
 class _Sized(importing.StreamSource):

@@ -31,6 +31,7 @@ class FileSource:
 
     def __init__(self, path: str, file_format: Optional[str] = None) -> None:
         """See :func:`~os_brick_rbd_luks.copies.image_file.inspect`."""
+        self.path = path
         self._file = image_file.inspect(path, file_format)
         self.name = f"file {path}"
         self.size = self._file.size
@@ -44,6 +45,13 @@ class FileSource:
                 size=self.size, policy=target.policy,
                 report=report, check=target.check_qemu,
                 environment=target.store.environment())
+        self.verify()
+
+    def verify(self) -> None:
+        """Raise unless nobody has written to the file.
+
+        :raises SourceChanged: somebody has
+        """
         self._file.verify()
 
 

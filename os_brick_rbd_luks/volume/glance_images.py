@@ -21,7 +21,7 @@ import contextlib
 import dataclasses
 import logging
 import os
-from typing import Any, Dict, Iterator, List, Optional
+from typing import Any, Dict, IO, Iterator, List, Optional, Tuple
 
 from cinder import exception as cinder_exception
 from cinder.image import accelerator
@@ -121,7 +121,7 @@ def opened(image: Image, volume: encrypted.Volume
     path = image_utils.TemporaryImages.for_image_service(
         image.service).get(image.context, image.id)
     if image.is_raw and image.parents and not path:
-        yield _RBDSource(volume, image.parents[0])
+        yield RBDSource(volume, image.parents[0])
     elif image.is_raw and not path:
         with _stream(image) as stream:
             yield stream
@@ -142,7 +142,7 @@ def _refuse_part(image: Image, received: int) -> None:
                    f"{image.meta['size']}")
 
 
-class _RBDSource:
+class RBDSource:
     """A snapshot, opened when it is copied."""
 
     holes = zeros.Holes.ZEROS
@@ -150,37 +150,40 @@ class _RBDSource:
     def __init__(self, volume: encrypted.Volume,
                  parent: base.Parent) -> None:
         self.name = str(parent)
-        self._session, self._parent = volume.session, parent
+        self.parent = parent
+        self._session = volume.session
         self.size: Optional[int] = self._size()
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[Tuple[base.Pool, base.RBDImage]]:
+        """Its pool and the snapshot, in a native thread."""
+        with self._session.pool(self.parent.pool) as pool, pool.open(
+                self.parent.image, read_only=True,
+                snapshot=self.parent.snapshot) as image:
+            yield pool, image
 
     @threads.native
     def _size(self) -> int:
-        with self._session.pool(self._parent.pool) as pool, \
-                pool.open(
-                    self._parent.image, read_only=True,
-                    snapshot=self._parent.snapshot) as image:
+        with self.opened() as (_pool, image):
             return int(image.size())
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
-        with self._session.pool(self._parent.pool) as pool, \
-                pool.open(
-                    self._parent.image, read_only=True,
-                    snapshot=self._parent.snapshot) as image:
+        with self.opened() as (pool, image):
             sources.RawSource(
-                pool, self._parent.image, self._parent.snapshot,
+                pool, self.parent.image, self.parent.snapshot,
                 image).pour(target, report)
 
 
-class _Stream:
+class Stream:
     """What Glance sends, and whether that was all."""
 
     holes = zeros.Holes.ZEROS
 
     def __init__(self, image: Image, pipe: pipes.Pipe) -> None:
         self.name = f"image {image.id}"
-        self.size: Optional[int] = int(image.meta["size"])
+        self.size = int(image.meta["size"])
         self._image = image
         self._pipe = pipe
         self._error: Optional[Exception] = None
@@ -188,8 +191,19 @@ class _Stream:
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
-        with self._pipe.reader() as stream:
+        with self.reader() as stream:
             importing.StreamSource(stream, self.name).pour(target, report)
+        self.check()
+
+    def reader(self) -> contextlib.AbstractContextManager[IO[bytes]]:
+        """What is sent, in a native thread."""
+        return self._pipe.reader()
+
+    def check(self) -> None:
+        """Raise unless all of it was sent.
+
+        :raises CopyFailed: there was an error, or less
+        """
         if self._error is not None:
             raise exception.CopyFailed(reason=f"{self.name}: {self._error}")
         _refuse_part(self._image, self._pipe.writer.written)
@@ -208,9 +222,9 @@ class _Stream:
 
 
 @contextlib.contextmanager
-def _stream(image: Image) -> Iterator[_Stream]:
+def _stream(image: Image) -> Iterator[Stream]:
     pipe = pipes.Pipe()
-    found = _Stream(image, pipe)
+    found = Stream(image, pipe)
     # The writer's end, also if the download is killed before it begins.
     with contextlib.closing(pipe), contextlib.closing(pipe.writer), \
             threads.beside(found.download):

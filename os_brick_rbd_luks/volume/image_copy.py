@@ -14,33 +14,28 @@
 from __future__ import annotations
 
 import contextlib
-import logging
-from typing import Any, Callable, Iterator
+from typing import Any, Callable, NamedTuple, Optional, Tuple
+
+from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks.clones import cloning
-from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import resizing
-from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
-from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import encrypted_images
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import glance_images
 from os_brick_rbd_luks.volume import half_made
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import rekey
-
-LOG = logging.getLogger(__name__)
-
-_INCOMING = half_made.INCOMING
 
 
 def is_downloading(record: Any) -> None:
@@ -85,14 +80,15 @@ def replace(volume: encrypted.Volume, image: glance_images.Image,
 
     :param set_up: upstream's ``_setup_volume``, for a new image
     """
+    own_headers.make_plain(volume)
     if not image.key_id:
-        own_headers.make_plain(volume)
         fill(volume, image)
         return
-    is_new = take(volume, image)
-    with errors.translated():
-        set_up(volume.record)
-    if is_new:
+    taken = take(volume, image)
+    if taken.is_new:
+        with errors.translated():
+            set_up(volume.record)
+    if taken.is_copy:
         rekey.own_key(volume, in_place=True)
 
 
@@ -112,134 +108,131 @@ def fill(volume: encrypted.Volume, image: glance_images.Image) -> None:
 def _fill(volume: encrypted.Volume, source: transfer.Source,
           passphrase: bytes) -> None:
     with volume.pool() as pool:
-        # Thick: a backup that knows nothing of holes writes zeros to them.
-        transfer.existing(pool, volume.name, source, passphrase, thick=True,
-                          force=True)
+        _pour(pool, volume.name, source, passphrase)
 
 
-def take(volume: encrypted.Volume, image: glance_images.Image) -> bool:
-    """Make an encrypted *image*, as Cinder uploads it, the one of *volume*.
+class Taken(NamedTuple):
+    """What came of an encrypted image.
+
+    :ivar is_copy: the volume's key is but a copy of the image's
+    :ivar is_new: the volume had no image before
+    """
+
+    is_copy: bool
+    is_new: bool
+
+
+def take(volume: encrypted.Volume, image: glance_images.Image) -> Taken:
+    """Make the data of an encrypted *image* those of *volume*.
+
+    A new volume of the image's format gets it as it is. Where there is an
+    image, which may have snapshots, or the format is another, its data come
+    decrypted and are encrypted anew.
 
     Whoever owns the image knows its passphrase, so that does not stay: a
     re-imaged volume keeps its key.
 
-    :returns: whether the volume's key is but a copy of the image's
-    :raises VolumeBackendAPIException: the volume is as it was
+    :raises VolumeBackendAPIException: a new volume has no image; another one
+        is empty, or as it was
     """
     with errors.of_image(image.id):
         options = volume.options()
-        own = volume.passphrase()
-        with glance_images.opened(image, volume) as source:
-            _receive(volume, source)
+        passphrases = _Passphrases(volume, image)
+        with encrypted_images.arriving(image, volume) as opener:
+            return _take(volume, opener, passphrases, options, image.id)
+
+
+class _Passphrases:
+    """Those that may open an encrypted image."""
+
+    def __init__(self, volume: encrypted.Volume, image: glance_images.Image
+                 ) -> None:
+        self.own = volume.passphrase()
+        self._of_image: Optional[bytes] = None
+        self._error: Optional[exception.RBDLuksError] = None
         try:
-            is_copy = _opens(volume, own)
-            if not is_copy:
-                # Of another volume, to which this one was re-imaged.
-                _own(volume, volume.keys.passphrase(
-                    image.key_id or ""), own)
-            _replace(volume, own, options)
-        except BaseException:
-            _discard(volume)
-            raise
-    return is_copy
+            self._of_image = volume.keys.passphrase(image.key_id or "")
+        except exception.PassphraseUnavailable as error:
+            # Of a volume that Cinder makes, its own one is a copy.
+            self._error = error
 
+    def unlock(self, found: encrypted_images.Found) -> Tuple[Any, bytes]:
+        """What the right one opens, and that.
 
-@threads.native
-def _receive(volume: encrypted.Volume, source: transfer.Source) -> None:
-    with volume.pool() as pool:
-        transfer.new(pool, volume.name + _INCOMING, source, None,
-                     restart=True, cipher_text=True,
-                     order=volume.session.order)
-
-
-@threads.native
-def _opens(volume: encrypted.Volume, passphrase: bytes) -> bool:
-    with volume.pool() as pool, pool.open(
-            volume.name + _INCOMING, read_only=True) as image:
+        :raises WrongPassphrase: neither does
+        :raises PassphraseUnavailable: nobody knows the image's
+        """
         try:
-            unlocking.unlock(image, passphrase)
+            return found.unlock(self.own), self.own
         except exception.WrongPassphrase:
-            return False
+            if self._of_image is None:
+                raise self._error or exception.WrongPassphrase() from None
+        return found.unlock(self._of_image), self._of_image
+
+
+@threads.native
+def _take(volume: encrypted.Volume, opener: encrypted_images.Opener,
+          passphrases: _Passphrases, options: formatting.Options,
+          image_id: str) -> Taken:
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(opener())
+            opened, passphrase = passphrases.unlock(found)
+        except (exception.HeaderError, exception.WrongPassphrase) as error:
+            raise cinder_exception.ImageUnacceptable(
+                image_id=image_id, reason=str(error)) from error
+        pool = stack.enter_context(volume.pool())
+        size = found.size()
+        if size is None or size > volume.size:
+            raise exception.VolumeTooSmall(
+                source=f"image {image_id}", size=volume.size, needed=size)
+        is_new = not _exists(pool, volume.name)
+        if not is_new:
+            _pour(pool, volume.name, found.plain(opened), passphrases.own)
+        elif found.header.type == options.type:
+            _as_it_is(volume, pool, found, passphrase, passphrases.own)
+        else:
+            creating.create(pool, volume.name, volume.size, passphrases.own,
+                            options, restart=True, order=volume.session.order)
+            try:
+                _pour(pool, volume.name, found.plain(opened),
+                      passphrases.own)
+            except BaseException:
+                base.remove_quietly(pool, volume.name)
+                raise
+    return Taken(passphrase == passphrases.own, is_new)
+
+
+def _exists(pool: base.Pool, name: str) -> bool:
+    try:
+        pool.open(name, read_only=True).__exit__()
+    except exception.ImageNotFound:
+        return False
     return True
 
 
-@threads.native
-def _own(volume: encrypted.Volume, old: bytes, new: bytes) -> None:
-    with volume.pool() as pool, pool.open(
-            volume.name + _INCOMING) as image:
-        keyslots.replace_all(image, old, new,
-                     iterations=opts.options().pbkdf2_iterations)
+def _pour(pool: base.Pool, name: str, source: transfer.Source,
+          passphrase: bytes) -> None:
+    # Thick: a backup that knows nothing of holes writes zeros to them.
+    transfer.existing(pool, name, source, passphrase, thick=True, force=True)
 
 
-@threads.native
-def _replace(volume: encrypted.Volume, passphrase: bytes,
-             options: formatting.Options) -> None:
-    """Give what came the volume's size, format and name."""
-    incoming = volume.name + _INCOMING
-    with volume.pool() as pool:
-        with pool.open(incoming, read_only=True) as image:
-            header = header_io.read_header(image)
-        if header.type != options.type:
-            _convert(pool, incoming, passphrase, options, volume.size,
-                     volume.session.order)
+def _as_it_is(volume: encrypted.Volume, pool: base.Pool,
+              found: encrypted_images.Found, old: bytes, new: bytes) -> None:
+    """Give a new volume the image, with its passphrase and size."""
+    incoming = volume.name + half_made.INCOMING
+    transfer.new(pool, incoming, found.raw(), None, restart=True,
+                 cipher_text=True, order=volume.session.order)
+    try:
         with pool.open(incoming) as image:
+            if old != new:
+                keyslots.replace_all(
+                    image, old, new,
+                    iterations=opts.options().pbkdf2_iterations)
             resizing.resize(image, volume.size)
-            if options.type == "luks2":
+            if found.header.type == "luks2":
                 holes.keep(image)
-        with _aside(pool, volume.name):
-            pool.rename(incoming, volume.name)
-
-
-@contextlib.contextmanager
-def _aside(pool: base.Pool, name: str) -> Iterator[None]:
-    """Let an image be out of the way, and remove it when all went well.
-
-    :raises ImageLocked: it cannot be removed; nothing is changed then
-    """
-    aside = name + half_made.REPLACED
-    try:
-        with pool.open(name) as image, exception.about(image.name):
-            header_io.refuse_watchers(image)
-            if image.snapshots():
-                raise exception.ImageLocked(holders="a snapshot")
-    except exception.ImageNotFound:
-        yield
-        return
-    with contextlib.suppress(exception.ImageNotFound):
-        # Of an earlier time: it could not be removed then.
-        deletion.remove(pool, aside, name)
-    pool.rename(name, aside)
-    try:
-        yield
+        pool.rename(incoming, volume.name)
     except BaseException:
-        try:
-            pool.rename(aside, name)
-        except exception.RBDLuksError as error:
-            # Not to hide the one that was first.
-            LOG.warning("%s: what was to be replaced is %s now: %s", name,
-                        aside, error)
+        base.remove_quietly(pool, incoming)
         raise
-    try:
-        deletion.remove(pool, aside, name)
-    except exception.RBDLuksError as error:
-        # The volume has its new data, and its deletion removes this.
-        LOG.warning("%s: what was replaced is left: %s", aside, error)
-
-
-def _convert(pool: base.Pool, name: str, passphrase: bytes,
-             options: formatting.Options, size: int, order: int) -> None:
-    """Encrypt anew what has the other format."""
-    converted = name + "." + options.type
-    with sources.opened(pool, name, None, passphrase) as volume:
-        transfer.new(pool, converted, volume, transfer.Encryption(
-            passphrase, options), size=size, thick=True, restart=True,
-            order=order)
-    pool.remove(name)
-    pool.rename(converted, name)
-
-
-@threads.native
-def _discard(volume: encrypted.Volume) -> None:
-    volume.session.reset()
-    with volume.pool() as pool:
-        base.remove_quietly(pool, volume.name + _INCOMING)

@@ -18,6 +18,7 @@ after a flatten that has them.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from typing import Optional
 
@@ -96,14 +97,12 @@ def make_plain(volume: encrypted.Volume) -> None:
 @errors.translated()
 @threads.native
 def _has_layers(volume: encrypted.Volume) -> bool:
-    with volume.image(read_only=True) as image:
-        if image.parent() is None:
-            return False
-        try:
+    with contextlib.suppress(exception.ImageNotFound, exception.NotLuks), \
+            volume.image(read_only=True) as image:
+        if image.parent() is not None:
             header = header_io.read_header(image)
-        except exception.NotLuks:
-            return False
-        return header.clone or bool(sealed.needed(image, header).count)
+            return header.clone or bool(sealed.needed(image, header).count)
+    return False
 
 
 def make_independent(volume: encrypted.Volume) -> None:

@@ -15,12 +15,15 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 
 from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.fakes import files
 from os_brick_rbd_luks.tests.fakes import glance
@@ -71,20 +74,28 @@ class ImageTestCase(base.DriverTestCase):
 
     def in_ceph(self, size=SIZE, written=DATA, fsid=cinder_ceph.FSID):
         """A raw image as Glance keeps it in Ceph; its id."""
-        image_id = self.raw(written, size)
+        return self.put_in_ceph(self.raw(written, size), fsid)
+
+    def put_in_ceph(self, image_id, fsid=cinder_ceph.FSID):
+        """Let Ceph have the bytes of an image that is a file; its id."""
         self.ids.append(image_id)
+        size = os.path.getsize(self.glance.path(image_id))
         with self.pool("images") as pool:
             pool.create(image_id, size).__exit__()
-            with pool.open(image_id) as image:
-                for offset, value in written.items():
-                    image.write(offset, value)
+            with pool.open(image_id) as image, open(
+                    self.glance.path(image_id), "rb") as stream:
+                for offset in range(0, size, units.MIB):
+                    data = stream.read(units.MIB)
+                    if data.strip(b"\0"):
+                        image.write(offset, data)
                 image.create_snapshot("snap")
                 image.protect_snapshot("snap")
         self.glance._locations[image_id] = (
             f"rbd://{fsid}/images/{image_id}/snap")
         return image_id
 
-    def encrypted(self, provider="luks", size=SIZE, key_id=None):
+    def encrypted(self, provider="luks", size=SIZE, key_id=None,
+                  written=DATA, in_ceph=False):
         """An image as Cinder uploads an encrypted volume; its id."""
         key_id = key_id or self.keys.new()
         store = stores.MemoryStore()
@@ -92,13 +103,21 @@ class ImageTestCase(base.DriverTestCase):
             provider, provider))
         creating.create(store, "i", size, self.keys.passphrase(key_id),
                         options)
+        with store.open("i") as image:
+            view = plaintext.Plaintext(image, unlocking.unlock(
+                image, self.keys.passphrase(key_id)))
+            for offset, value in written.items():
+                view.write(offset, value)
         content = store.contents["i"]
 
         def make(path):
             with open(path, "wb") as stream:
                 stream.write(content.whole())
 
-        return self.glance.add(make, cinder_encryption_key_id=key_id)
+        image_id = self.glance.add(make, cinder_encryption_key_id=key_id)
+        if in_ceph:
+            self.put_in_ceph(image_id)
+        return image_id
 
     def key_of(self, image_id):
         return self.glance.show(self.context, image_id)[

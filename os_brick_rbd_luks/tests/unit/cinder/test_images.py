@@ -335,30 +335,61 @@ class EncryptedImageTest(imaging.ImageTestCase):
         return self.of_image(image_id, provider, key_id=self.keys.copy(
             self.key_of(image_id)), **values)
 
-    @ddt.data(("luks", "luks"), ("luks", "luks2"))
+    @ddt.data(*((made, provider, in_ceph) for made in ("luks", "luks2")
+                for provider in ("luks", "luks2")
+                for in_ceph in (False, True)))
     @ddt.unpack
-    def test_volume_of_it(self, made, provider):
-        image_id = self.encrypted(made)
+    def test_volume_of_it(self, made, provider, in_ceph):
+        image_id = self.encrypted(made, in_ceph=in_ceph)
         volume = self.of_encrypted(image_id, provider)
         # Whoever owns the image does not know its passphrase.
         self.assertNotEqual(self.keys.passphrase(self.key_of(image_id)),
                             self.passphrase(volume))
         self.assertEqual(provider == "luks2", self.is_luks2(volume))
-        self.check(volume, {})
+        self.check(volume, DATA)
         self.assert_images(volume)
         self.assert_keys(volume, self.key_of(image_id))
 
-    def test_reimage_with_one_of_another_volume(self):
-        image_id = self.encrypted()
-        volume = self.filled()
+    @ddt.data(("luks", "luks", False), ("luks", "luks2", True),
+              ("luks2", "luks2", False), ("luks2", "luks", True))
+    @ddt.unpack
+    def test_reimage_with_one_of_another_volume(self, made, provider,
+                                                in_ceph):
+        image_id = self.encrypted(made, in_ceph=in_ceph)
+        volume = self.filled(provider)
         key_id = volume.encryption_key_id
         self.driver.copy_image_to_volume(
             self.context, volume, self.glance, image_id)
         volume.refresh()
         self.assertEqual(key_id, volume.encryption_key_id)
-        self.check(volume, {})
+        self.check(volume, DATA)
+        with self.view(volume) as view:
+            self.assertNotEqual(b"A" * 8192, view.read(
+                units.GIB // 2 + 4096, 8192))
         self.assert_images(volume)
         self.assert_keys(volume, self.key_of(image_id))
+
+    @ddt.data("luks", "luks2")
+    def test_reimage_of_a_volume_with_snapshots(self, provider):
+        """They keep what they have, and their volumes open."""
+        image_id = self.encrypted()
+        volume = self.filled(provider)
+        snapshot = self.snapshot(volume)
+        self.driver.copy_image_to_volume(
+            self.context, volume, self.glance, image_id)
+        self.check(volume, DATA)
+        self.check(self.from_snapshot(snapshot))
+
+    def test_not_what_it_is_called(self):
+        """Plain, of another key, or cut off: no volume of it elsewhere."""
+        other = self.keys.new()
+        for image_id in (self.raw(cinder_encryption_key_id=other),
+                         self.encrypted()):
+            self.glance.set(image_id, cinder_encryption_key_id=other)
+            said = self.refused(image_id,
+                                cinder_exception.ImageUnacceptable,
+                                key_id=self.keys.copy(other))
+            self.assertIn(image_id, said)
 
     def test_larger_than_the_volume(self):
         self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 2 * SIZE)
@@ -379,12 +410,13 @@ class EncryptedImageTest(imaging.ImageTestCase):
 
         def check(worked, name):
             volume.refresh()
-            self.check(volume, {} if worked else base.data())
+            self.check(volume, DATA if worked else {})
             if not worked:
-                # Nothing of what came is left, unless that has failed, too.
+                # It is empty, or as it was: nothing of what came.
+                with self.view(volume) as view:
+                    self.assertFalse(DATA[0] == view.read(0, len(DATA[0])))
                 self.assert_no_key_leaked(volume, self.key_of(image_id))
-            else:
-                self.write(volume, base.data())
+            self.write(volume, base.data())
 
         def operation():
             self.driver.copy_image_to_volume(
