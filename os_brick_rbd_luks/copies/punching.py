@@ -10,11 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Let a copy that others made as it is have the holes of its source again.
+"""Let a copy of an image as it is have holes where its source had them.
 
 Programs that know no holes write zeros for them: Cinder, where it migrates a
-volume through a host, and librbd's own copy within objects that have data.
-librbd would decrypt these zeros into noise, where a guest had its zeros.
+volume through a host or restores a backup in chunks, and librbd's own copy
+within objects that have data. librbd would decrypt these zeros into noise,
+where a guest had its zeros.
 
 No cipher text of a sector is all zeros, so each sector that is, was a hole:
 no key is needed (:mod:`~os_brick_rbd_luks.copies.zeros`).
@@ -24,6 +25,7 @@ from __future__ import annotations
 
 import functools
 import logging
+from typing import Optional
 
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import zeros
@@ -61,15 +63,49 @@ def punch(source: base.RBDImage, target: base.RBDImage) -> int:
     return found
 
 
+def write(target: base.RBDImage, offset: int, data: bytes) -> None:
+    """Write what an image has as it is, and make holes for its zeros.
+
+    Whatever was there before. Sectors that are not whole are written.
+
+    :param offset: bytes of the image before it
+    :raises ImageTooSmall: it does not lie within the image
+    """
+    size = target.size()
+    if offset + len(data) > size:
+        raise exception.ImageTooSmall(size=size, needed=offset + len(data))
+    begin = min(-offset % cipher.SECTOR, len(data))
+    end = len(data) - (len(data) - begin) % cipher.SECTOR
+    whole = data[begin:end]
+    for start, part in ((0, data[:begin]), (end, data[end:])):
+        if part:
+            target.write(offset + start, part)
+    for start, part in zeros.runs(whole, cipher.SECTOR):
+        target.write(offset + begin + start, part)
+    for start, count in zeros.gaps(whole, cipher.SECTOR):
+        target.punch(offset + begin + start, count)
+
+
+def keep(target: base.RBDImage) -> None:
+    """Let librbd find the holes of a LUKS2 volume; others stay as they are."""
+    header = _header(target)
+    if header is not None and header.type == "luks2":
+        holes.keep(target)
+
+
 def _is_for_qemu(source: base.RBDImage) -> bool:
+    header = _header(source)
+    return (header is not None and header.type == "luks1"
+            and source.note(holes.NOTE) != holes.THRESHOLD)
+
+
+def _header(image: base.RBDImage) -> Optional[header_io.Header]:
     try:
-        header = header_io.header_if_any(source)
+        return header_io.header_if_any(image)
     except exception.HeaderError as error:
         # It may be repaired; until then nobody reads anything.
         LOG.warning("%s", error)
-        return False
-    return (header is not None and header.type == "luks1"
-            and source.note(holes.NOTE) != holes.THRESHOLD)
+        return None
 
 
 def _punch(source: base.RBDImage, target: base.RBDImage, piece: int,

@@ -447,7 +447,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
         device, is_snapshot = super().get_backup_device(context, backup)
         if not is_snapshot:
             with session.Session(self) as opened:
-                backup_sources.prepare(context, backup, device, opened)
+                device = backup_sources.prepare(self, context, backup,
+                                                device, opened)
         return device, is_snapshot
 
     def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
