@@ -17,6 +17,7 @@ from __future__ import annotations
 import ddt
 
 from os_brick_rbd_luks.copies import punching
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
@@ -149,3 +150,33 @@ class PunchingTest(clones.CloneTestCase):
         self.store.contents["source"].write(6, b"\0\7")
         self.store.contents["source"].write(0x4000 + 6, b"\0\7")
         self.assertGreater(self.punch(), 0)
+
+    @ddt.data(0, 1, 511, 512, OBJECT - 700)
+    def test_write(self, offset):
+        """Holes for whole sectors of zeros, whatever was there."""
+        data = (b"a" * 700 + bytes(2 * OBJECT) + b"b" * 512 + bytes(512)
+                + b"c" * 3 + bytes(700))
+        with self.store.create("target", 4 * OBJECT) as target:
+            target.write(0, b"old" * OBJECT)
+            expected = bytearray(target.read(0, 4 * OBJECT))
+            punching.write(target, offset, data)
+            expected[offset:offset + len(data)] = data
+            self.assert_same_bytes(bytes(expected),
+                                   target.read(0, target.size()))
+            error = self.assertRaises(
+                exception.ImageTooSmall, punching.write, target,
+                4 * OBJECT - 1, b"ab")
+            self.assertIn(str(4 * OBJECT), str(error))
+        content = self.store.contents["target"]
+        self.assertNotIn(1, [number for number in content.allocated()
+                             if content.written_in(number)])
+
+    @ddt.data("luks1", "luks2")
+    def test_note_of_holes(self, kind):
+        """QEMU, which reads LUKS1, has none."""
+        self.source(kind)
+        with self.store.open("source") as image:
+            image.set_note(holes.NOTE, None)
+            punching.keep(image)
+            self.assertEqual("1" if kind == "luks2" else None,
+                             image.note(holes.NOTE))
