@@ -45,15 +45,18 @@ Write = Callable[[int, bytes], None]
 Extents = zeros.Extents
 
 
-def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
+def pieces(size: int, extents: Extents, piece: Optional[int] = None
+           ) -> Iterator[Tuple[int, int, bool]]:
     """Offset and length of every piece, and whether it may have data.
 
     :param extents: where data may be, in ascending order
+    :param piece: bytes of each but the last one, :data:`PIECE` if None
     """
+    step = piece or PIECE
     left = iter(extents)
     extent = next(left, None)
-    for offset in range(0, size, PIECE):
-        length = min(PIECE, size - offset)
+    for offset in range(0, size, step):
+        length = min(step, size - offset)
         while extent and sum(extent) <= offset:
             extent = next(left, None)
         yield offset, length, extent is not None and (
@@ -61,11 +64,12 @@ def pieces(size: int, extents: Extents) -> Iterator[Tuple[int, int, bool]]:
 
 
 def each(size: int, extents: Extents,
-         job: Callable[[int, int, bool], int]) -> int:
+         job: Callable[[int, int, bool], int],
+         piece: Optional[int] = None) -> int:
     """Call *job* with what :func:`pieces` gives; the sum of its results."""
     with contextlib.closing(workers.in_order(
-            functools.partial(job, *piece)
-            for piece in pieces(size, extents))) as results:
+            functools.partial(job, *found)
+            for found in pieces(size, extents, piece))) as results:
         return sum(results)
 
 

@@ -298,6 +298,13 @@ class RBDImage(Image, Protocol):
     def zero(self, offset: int, length: int) -> None:
         """Make whole objects read as zeros, whatever a parent has there."""
 
+    def punch(self, offset: int, length: int) -> None:
+        """Make a hole of bytes of objects, whatever a parent has there.
+
+        As small as it may be; an object that is there stays, and where the
+        OSDs do not tell of holes it has zeros then.
+        """
+
     def load_encryption(self, header_type: str, *passphrases: bytes) -> None:
         """Let librbd decrypt: from here on sizes and data are plain text.
 
@@ -364,6 +371,16 @@ class Pool(ImageStore, Protocol):
 
     def clone(self, parent: Parent, name: str) -> RBDImage:
         """Make a copy-on-write clone and open it.
+
+        :raises ImageExists: there is an image of that name
+        """
+
+    def copy(self, image: RBDImage, name: str) -> RBDImage:
+        """Copy an image of any pool as it is, and open the copy.
+
+        With its layout and its metadata, without snapshots or a parent. What
+        librbd skips is objects of zeros; where an object has data, its holes
+        become zeros.
 
         :raises ImageExists: there is an image of that name
         """

@@ -181,6 +181,12 @@ class Cluster:
             found.append((address.strip("[]"), port))
         return found
 
+    def fsid(self) -> str:
+        """The id of the cluster, which no other has."""
+        with librbd.translated("ask for the cluster's id", "cluster",
+                               self._user):
+            return str(self._handle.get_fsid())
+
     @contextlib.contextmanager
     def pool(self, name: str, namespace: str = "") -> Iterator[rbd_pool.Pool]:
         """Open a pool, or a namespace of it.

@@ -309,6 +309,11 @@ class RBDImage(rbd_data.RBDData):
             self._image.flatten()
 
 
+    def copy_to(self, ioctx: rados.Ioctx, name: str) -> None:
+        """For :meth:`~os_brick_rbd_luks.image.rbd_pool.Pool.copy`."""
+        self._image.copy(ioctx, name)
+
+
 def close_all(images: Iterable[RBDImage]) -> None:
     """Close what nobody else will, whatever becomes of it."""
     for image in [*images]:

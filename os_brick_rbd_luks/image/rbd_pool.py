@@ -17,7 +17,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-from typing import (Any, Callable, ContextManager, Dict, Iterator, List,
+from typing import (Any, Callable, cast, ContextManager, Dict, Iterator, List,
                     Optional, TYPE_CHECKING)
 import weakref
 
@@ -205,6 +205,12 @@ class Pool:
             return self._make(name, f"clone {parent} to", functools.partial(
                 librbd.bindings().RBD().clone, pool._ioctx, parent.image,
                 parent.snapshot, self._ioctx, name))
+
+    def copy(self, image: base.RBDImage, name: str) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.base.Pool`."""
+        source = cast(rbd_image.RBDImage, image)
+        return self._make(name, f"copy {image.name} to", functools.partial(
+            source.copy_to, self._ioctx, name))
 
     @property
     def librbd(self) -> capabilities.Librbd:

@@ -11,8 +11,18 @@
 #    under the License.
 """Let a backup, which is a copy of an image as it is, be all of the volume.
 
-Ceph's backup driver keeps holes; others write zeros for them, which would
-decrypt to noise. Of a clone with a header of its own, no copy is complete.
+What Cinder's drivers do with the holes of a LUKS2 volume:
+
+* Ceph's keeps them;
+* those of this package (:mod:`os_brick_rbd_luks.backup.drivers.chunked`) store
+  zeros, and make these holes again when the volume is restored;
+* all others store zeros and restore zeros, which decrypt to noise. What they
+  read is a clone that has encrypted zeros instead: it goes when the backup is
+  done. In the volume itself these would take the space of its whole size, for
+  good.
+
+Of a clone with a header of its own, no copy is complete: what is read then is
+a clone that was flattened, so that the volume may stay what it is.
 
 Source: ``cinder.volume.drivers.rbd`` and ``cinder.volume.driver``
 (``get_backup_device``), ``cinder.backup.chunkeddriver``.
@@ -24,9 +34,11 @@ import logging
 from typing import Any
 
 from cinder import objects
+from cinder.objects import fields
 
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.copies import fill
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -38,33 +50,69 @@ LOG = logging.getLogger(__name__)
 #: What upstream looks for in a backup's service.
 _CEPH = "backup.drivers.ceph"
 
+#: What those begin with that make holes of zeros.
+_OURS = "os_brick_rbd_luks.backup.drivers."
+
 
 @errors.translated()
-def prepare(context: Any, backup: Any, device: Any, here: session.Session
-            ) -> None:
-    """Make the image of *device* complete, if it is one of ours.
+def prepare(driver: Any, context: Any, backup: Any, device: Any,
+            here: session.Session) -> Any:
+    """Find an image that is complete, if it is of ours.
 
+    :param driver: that makes temporary clones, of upstream's
     :param device: the volume of the backup, or a temporary clone of it
-    :raises VolumeBackendAPIException: it cannot be; there is no backup then
+    :returns: *device*, or a temporary clone of it, noted in *backup*
+    :raises VolumeBackendAPIException: there is none, and no backup then
     """
     volume = encrypted.Volume(
         objects.Volume.get_by_id(context, backup.volume_id), here)
     origin = (objects.Snapshot.get_by_id(context, backup.snapshot_id)
               if backup.snapshot_id else volume.record)
     if not origin.encryption_key_id:
-        return
-    keeps_holes = _CEPH in (backup.service or "")
+        return device
+    service = backup.service or ""
     is_clone = device.id != volume.record.id
-    if not is_clone:
+    if _CEPH in service and not is_clone:
+        # Its increments are by snapshots of the volume itself.
         own_headers.make_independent(volume)
-    if keeps_holes and not (is_clone and own_headers.may_exist()):
-        return
+        return device
+    fills = _CEPH not in service and not service.startswith(_OURS)
+    if not is_clone:
+        if not _is_incomplete(volume, fills):
+            return device
+        device = _temporary_clone(driver, context, backup, volume.record)
+    elif not (fills or own_headers.may_exist()):
+        return device
     copied = volume.beside(device)
     passphrase = volume.keys.passphrase(origin.encryption_key_id)
-    if is_clone:
-        _flatten(copied, passphrase)
-    if not keeps_holes:
+    _flatten(copied, passphrase)
+    if fills:
         _fill(copied, passphrase)
+    return device
+
+
+@threads.native
+def _is_incomplete(volume: encrypted.Volume, fills: bool) -> bool:
+    """Whether a copy of its image, as it is, were not all of it.
+
+    :param fills: that of its holes would be noise
+    """
+    with volume.image(read_only=True) as image:
+        if own_headers.may_exist() and flattening.needs_keys(image):
+            return True
+        # To QEMU, which reads LUKS1, holes are noise before and after.
+        return fills and header_io.read_header(image).type == "luks2"
+
+
+def _temporary_clone(driver: Any, context: Any, backup: Any, volume: Any
+                     ) -> Any:
+    """A clone as upstream makes one of a volume that is in use."""
+    clone = driver._create_temp_cloned_volume(
+        context, volume, status=fields.VolumeStatus.BACKING_UP)
+    # By which the manager removes it, whatever becomes of the backup.
+    backup.temp_volume_id = clone.id
+    backup.save()
+    return clone
 
 
 @threads.native

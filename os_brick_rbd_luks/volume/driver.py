@@ -47,6 +47,7 @@ from os_brick_rbd_luks.volume import image_copy
 from os_brick_rbd_luks.volume import image_properties
 from os_brick_rbd_luks.volume import managing
 from os_brick_rbd_luks.volume import migration
+from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import reverting
@@ -430,13 +431,30 @@ class RBDLuksDriver(managing.Managing):
 
     def migrate_volume(self, context: Any, volume: Any, host: Any
                        ) -> Tuple[bool, Any]:
-        """As upstream's, which copies the image as it is."""
-        if volume.encryption_key_id:
-            with self._encrypted(volume) as ours:
-                own_headers.make_independent(ours)
-        migrated: Tuple[bool, Any] = super().migrate_volume(
-            context, volume, host)
-        return migrated
+        """As upstream's, with a copy in another pool that keeps holes."""
+        there = (moving.place(self, host) if volume.encryption_key_id
+                 else None)
+        if not there or there.pool == self.configuration.rbd_pool:
+            # Of an encrypted one, at most the name of the host changes.
+            migrated: Tuple[bool, Any] = super().migrate_volume(
+                context, volume, host)
+            return migrated
+        if there.fsid != self._get_fsid() or not moving.may_move(volume):
+            return False, None
+        with self._encrypted(volume) as ours:
+            own_headers.make_independent(ours)
+            if not moving.copy(ours, there):
+                return False, None
+            try:
+                self.delete_volume(volume)
+            except cinder_exception.CinderException as error:
+                # The copy stays, as upstream's does: better two than none.
+                raise cinder_exception.VolumeMigrationFailed(
+                    reason=f"Volume {volume.id} was copied to pool "
+                           f"{there.pool}, but cannot be deleted from pool "
+                           f"{self.configuration.rbd_pool}: {error}"
+                ) from error
+        return True, None
 
     def before_volume_copy(self, context: Any, src_vol: Any, dest_vol: Any,
                            remote: Any = None) -> None:
@@ -461,5 +479,6 @@ class RBDLuksDriver(managing.Managing):
         device, is_snapshot = super().get_backup_device(context, backup)
         if not is_snapshot:
             with session.Session(self) as opened:
-                backup_sources.prepare(context, backup, device, opened)
+                device = backup_sources.prepare(self, context, backup,
+                                                device, opened)
         return device, is_snapshot

@@ -31,9 +31,12 @@ from cinder.volume import volume_types
 from cinder.volume import volume_utils
 
 from os_brick_rbd_luks.copies import copying
+from os_brick_rbd_luks.copies import punching
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import ownership
 
 LOG = logging.getLogger(__name__)
 
@@ -90,10 +93,12 @@ def copy_rest(source: encrypted.Volume, destination: Any,
               driver: Any, context: Any, remote: Any) -> None:
     """Copy what is behind the bytes that the manager has copied.
 
+    And let what was no data there be none: the manager writes zeros for it.
+
     :raises VolumeBackendAPIException: not all of it could be copied
     """
     with _attached(driver, context, destination, remote) as handle:
-        _copy_rest(source, handle)
+        _copy_rest(source, destination, handle)
 
 
 @threads.native
@@ -103,7 +108,8 @@ def _raw_size(volume: encrypted.Volume) -> int:
 
 
 @threads.native
-def _copy_rest(volume: encrypted.Volume, handle: Any) -> None:
+def _copy_rest(volume: encrypted.Volume, destination: Any, handle: Any
+               ) -> None:
     with volume.image(read_only=True) as image:
         end = image.size()
         for offset in range(volume.size, end, copying.PIECE):
@@ -111,6 +117,11 @@ def _copy_rest(volume: encrypted.Volume, handle: Any) -> None:
             handle.seek(offset)
             handle.write(data)
         handle.flush()
+        target = brick.over_bare_handle(handle, str(destination.name))
+        note = image.note(ownership.NOTE)
+        if note is not None:
+            target.set_note(ownership.NOTE, note)
+        punching.punch(image, target)
 
 
 @contextlib.contextmanager

@@ -100,6 +100,7 @@ class CloneContract(contracts.Contract):
         for call in (lambda: image.write(0, b"x"),
                      lambda: image.resize(OBJECT),
                      lambda: image.zero(0, OBJECT),
+                     lambda: image.punch(0, 512),
                      lambda: image.create_snapshot("t"),
                      lambda: image.protect_snapshot("s"),
                      lambda: image.remove_snapshot("s"), image.flatten,
@@ -370,6 +371,37 @@ class CloneContract(contracts.Contract):
         image.zero(2 * OBJECT - 4096, 4096)
         self.assertEqual(b"d" * (OBJECT - 4096) + bytes(4096),
                          image.read(OBJECT, OBJECT))
+
+    def test_hole_is_what_was_asked_for(self) -> None:
+        """To the byte, of an object that is there or of a parent's."""
+        for image in (self.open(), self.clone()):
+            expected = bytearray(self.whole)
+            for offset, length in ((OBJECT - 2, 3), (0, 1),
+                                   (2 * OBJECT, OBJECT), (SIZE - 2, 2)):
+                image.punch(offset, length)
+                expected[offset:offset + length] = bytes(length)
+                self.assertEqual(bytes(expected), image.read(0, SIZE))
+            self.assertRaises(exception.ImageIOError, image.punch, SIZE, 1)
+
+    # copy
+
+    def test_copy(self) -> None:
+        source = self.clone()
+        source.set_note("key", "value")
+        source.write(3, b"own")
+        self.whole[3:6] = b"own"
+        with self.store.copy(source, "copy") as image:
+            self.assertEqual(bytes(self.whole), image.read(0, SIZE))
+            self.assertEqual("value", image.note("key"))
+            self.assertEqual(source.stripe_period(), image.stripe_period())
+            self.assertEqual([], image.snapshots())
+            self.assertIsNone(image.parent())
+            self.assertNotEqual(source.identity(), image.identity())
+            self.assertEqual(image.identity(), self.store.made["copy"])
+            image.write(0, b"x")
+        self.assertEqual(bytes(self.whole), source.read(0, SIZE))
+        self.assertRaises(exception.ImageExists, self.store.copy, source,
+                          "copy")
 
     def test_only_a_clone_is_flattened(self) -> None:
         self.assertRaises(exception.ImageIOError, self.open().flatten)

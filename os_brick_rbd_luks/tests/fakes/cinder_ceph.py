@@ -326,20 +326,6 @@ class Image:
             [*frozen.values()] if self._snapshot is None
             else [frozen[self._snapshot]])
 
-    def copy(self, dest_ioctx: Any, dest_name: str) -> None:
-        """Copy it, and its metadata, into a new image."""
-        content = self._usable("copy").content
-        store = self.ceph.pools[dest_ioctx.pool]
-        with self.ceph.as_librbd(), store.create(
-                dest_name, content.size, object_size=content.object_size,
-                stripe_period=content.stripe_period) as made:
-            made.content.notes.update(content.notes)
-            for number in content.allocated():
-                offset = number * content.object_size
-                made.content.write(offset, content.read(
-                    offset, min(content.object_size,
-                                content.size - offset)))
-
     def rollback_to_snap(self, name: str) -> None:
         """Make it what it was; metadata is not of a snapshot."""
         content = self._usable("rollback").content

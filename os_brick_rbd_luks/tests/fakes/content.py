@@ -210,6 +210,15 @@ class Content:
                                                      self.object_size))
             offset += stop - start
 
+    def punch(self, offset: int, length: int) -> None:
+        """Make a hole of every byte."""
+        end = min(offset + length, self.size)
+        while offset < end:
+            number, start = divmod(offset, self.object_size)
+            stop = min(start + end - offset, self.object_size)
+            self._discard(number, start, stop)
+            offset += stop - start
+
     def _discard(self, number: int, begin: int, end: int) -> None:
         if begin == end:
             return
@@ -257,6 +266,16 @@ class Content:
             below.clones.remove(self)
             if below.trashed and not below.clones and below.image:
                 below.image.forget(below)
+
+    def copied_to(self, other: Content) -> None:
+        """Copy it as librbd does: whole objects, but those of zeros."""
+        other.notes.update(self.notes)
+        for number in self.allocated():
+            offset = number * self.object_size
+            data = self.read(offset, min(self.object_size,
+                                         self.size - offset))
+            if data.strip(b"\0"):
+                other.write(offset, data)
 
     def freeze(self, snapshot: str) -> None:
         """Take a snapshot."""

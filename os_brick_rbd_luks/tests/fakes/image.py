@@ -452,6 +452,16 @@ class MemoryImage:
             self._plain.write(offset, bytes(min(length,
                                                 self.size() - offset)))
 
+    def punch(self, offset: int, length: int) -> None:
+        """See :class:`base.RBDImage`."""
+        content = self._writable("punch")
+        content.steps.step("punch")
+        _check_numbers("make a hole", offset, length)
+        if length and offset >= self.size():
+            raise errors.InvalidArgument("make a hole")
+        assert self._plain is None, "librbd would write zeros, encrypted"
+        content.punch(offset, length)
+
     def flatten(self) -> None:
         """See :class:`base.RBDImage`."""
         content = self._writable("flatten")

@@ -149,6 +149,11 @@ class _Encrypted(_Layer):
         return found.ljust(length, b"\0")
 
     def write(self, offset: int, data: bytes) -> None:
+        # Of two that copy up one object at once, librbd lets one wait.
+        with self.content.guard:
+            self._copy_up(offset, data)
+
+    def _copy_up(self, offset: int, data: bytes) -> None:
         size = self.content.object_size
         first = offset - offset % size
         last = min(-(-(offset + len(data)) // size) * size, self.size())

@@ -477,6 +477,23 @@ class Image:
             else:
                 image.zero(offset, length)
 
+    def write_zeroes(self, offset: int, length: int) -> None:
+        """Make a hole, however small, where the encryption is not loaded."""
+        image = self._writable("write_zeroes", "writing zeroes to")
+        _check_numbers(offset, length)
+        if length:
+            self._check_begin("writing zeroes to", offset)
+        with self.ceph.as_librbd():
+            image.punch(offset, length)
+
+    def copy(self, dest_ioctx: clients.Ioctx, dest_name: str) -> None:
+        """Copy it, and its metadata, into a new image."""
+        image = self._usable("copy")
+        assert self.plain is None
+        store = self.ceph.pools[dest_ioctx.pool]
+        with self.ceph.as_librbd(), store.copy(image, dest_name):
+            pass
+
     def flatten(self) -> None:
         """Copy what the parent has.
 

@@ -10,14 +10,16 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Backups by upstream's drivers that cut volumes into chunks.
+"""Backups by drivers that cut volumes into chunks.
 
-They are upstream's entirely. What of them depends on our volumes is told
-here: where these tests fail, the documentation has to change.
+Upstream's are upstream's entirely. What of them depends on our volumes is told
+here: where these tests fail, the documentation has to change. Ours make holes
+where a volume had them.
 """
 
 from __future__ import annotations
 
+from cinder import exception as cinder_exception
 import ddt
 import rbd
 
@@ -34,6 +36,7 @@ DATA = {0: b"first" * 4096, 9 * units.MIB + 8192: b"amid" * 1024,
         10 * units.MIB - 4096: b"over" * 2048, SIZE - 65536: b"last" * 16384}
 
 POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
+OURS = "os_brick_rbd_luks.backup.drivers.posix.RBDLuksPosixBackupDriver"
 
 
 @ddt.ddt
@@ -117,3 +120,34 @@ class PosixTest(base.CinderTestCase):
             holes.keep(image)
         self.assert_same(self.plain(volume, "luks2"),
                          self.plain(other, "luks2"))
+
+    @ddt.data(*selection.cases(
+        ("luks2", False), full=[("luks2", True), ("luks1", False)]))
+    @ddt.unpack
+    def test_ours_make_holes(self, kind, is_new):
+        """Of what a restored volume had, nothing is left."""
+        self.service = self.manager(OURS)
+        volume = self.small(kind, data=DATA)
+        other = self.small(kind, data=None if is_new else {
+            20 * units.MIB: b"old" * units.MIB, 4096: b"gone" * 4096})
+        self.copied(volume, other, is_new=is_new)
+        for expected, found in zip(self.seen(volume, kind),
+                                   self.seen(other, kind)):
+            self.assert_same(expected, found)
+        with self.pool.open(volume.name) as one, \
+                self.pool.open(other.name) as two:
+            self.assertEqual([*one.extents()], [*two.extents()])
+            self.assertEqual("1" if kind == "luks2" else None,
+                             two.note(holes.NOTE))
+
+    def test_ours_restore_upstreams(self):
+        """Not the other way round: upstream's would restore noise."""
+        volume = self.small("luks2", data=DATA)
+        other = self.small("luks2")
+        backup = self.back_up(volume, service=self.service)
+        self.restore(backup, other, service=self.manager(OURS))
+        self.assert_same(self.plain(volume, "luks2"),
+                         self.plain(other, "luks2"))
+        ours = self.back_up(other, service=self.manager(OURS))
+        self.assertRaises(cinder_exception.InvalidBackup, self.restore, ours,
+                          volume, service=self.manager(POSIX))

@@ -19,7 +19,7 @@ from unittest import mock
 from cinder import exception as cinder_exception
 import ddt
 
-from os_brick_rbd_luks.tests.ceph.cinder import base
+from os_brick_rbd_luks.tests.ceph.cinder import image_base as base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
@@ -28,7 +28,7 @@ from os_brick_rbd_luks.volume import volume_keys
 
 
 @ddt.ddt
-class MigrationTest(base.DriverTestCase):
+class MigrationTest(base.ImageTestCase):
 
     def setUp(self):
         super().setUp()
@@ -98,6 +98,29 @@ class MigrationTest(base.DriverTestCase):
         self.check(source)
         self.assert_images(source)
         self.assert_keys(source, clone)
+
+    @ddt.data(True, False)
+    def test_zeros_of_an_image(self, generic):
+        """They need not be stored; what is written for holes is noise."""
+        self.override_config("rbd_user", "admin",
+                             self.driver.configuration.config_group)
+        size = 96 * units.MIB
+        data = [reader.Extent(0, 0x61), reader.Extent(72 * units.MIB, 0x62)]
+        volume = self.of_image(self.rbd_image(size, data), "luks2")
+        # All of the image: 64 MiB of zeros, and some that are less.
+        expected = [*data, *(
+            reader.Extent(offset, 0, end - offset) for offset, end in (
+                (data[0].length, 4 * units.MIB),
+                (4 * units.MIB, 68 * units.MIB),
+                (68 * units.MIB, data[1].offset),
+                (data[1].offset + data[1].length, size)))]
+        self.check(volume, expected)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            before = [*image.extents()]
+        self.migrate(volume, generic)
+        self.check(volume, expected, pool="images")
+        with self.pool("images") as pool, pool.open(volume.name) as image:
+            self.assertEqual(before, [*image.extents()])
 
     @ddt.data(("luks", "luks2"), ("luks2", "luks"))
     @ddt.unpack

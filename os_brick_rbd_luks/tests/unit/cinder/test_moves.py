@@ -18,10 +18,16 @@ from cinder import exception as cinder_exception
 from cinder import objects
 import ddt
 
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import volumes
+from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import volume_keys
 
 _PIECE = 4 * units.MIB
@@ -29,11 +35,21 @@ _PIECE = 4 * units.MIB
 
 def copy_volume(source, target, size_in_m, *_args, **_options):
     """As Cinder's of that name, without writing what is zeros already."""
-    size, offset = size_in_m * units.MIB, 0
+    _copy(source, target, size_in_m, lambda piece: piece.strip(b"\0"))
+
+
+def copy_all(source, target, size_in_m, *_args, **_options):
+    """As Cinder's; for volumes that need not be large."""
+    _copy(source, target, size_in_m, lambda piece: True)
+
+
+def _copy(source, target, size_in_m, is_written):
+    # A test may have made the volumes, but not the record, smaller.
+    size, offset = min(size_in_m * units.MIB, encrypted.GIB), 0
     while offset < size:
         source.seek(offset)
         piece = source.read(min(_PIECE, size - offset))
-        if piece.strip(b"\0"):
+        if is_written(piece):
             target.seek(offset)
             target.write(piece)
         offset += _PIECE
@@ -108,6 +124,165 @@ class MigrationTest(base.DriverTestCase):
         self.assert_images()
         self.assert_images(volume, pool="images")
         self.assert_keys(volume)
+
+    def small(self, provider):
+        """A volume of 32 MiB that has holes in and between its objects."""
+        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
+        self.patch("cinder.volume.volume_utils.copy_volume", copy_all)
+        volume = self.create(provider)
+        self.written = {0: b"A" * 65536, 1 * units.MIB: b"B" * 4096,
+                        9 * units.MIB: b"C" * 65536}
+        passphrase = self.passphrase(volume)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            holes.keep(image)
+            view = plaintext.Plaintext(image, unlocking.unlock(
+                image, passphrase))
+            for offset, value in self.written.items():
+                view.write(offset, value)
+        return volume
+
+    def assert_whole(self, volume, pool="volumes"):
+        """A guest reads what was written, and zeros."""
+        expected = bytearray(32 * units.MIB)
+        for offset, value in self.written.items():
+            expected[offset:offset + len(value)] = value
+        with self.view(volume, pool) as view:
+            self.assertEqual(len(expected), view.size())
+            self.assertEqual([], [
+                offset for offset in range(0, len(expected), units.MIB)
+                if view.read(offset, units.MIB)
+                != expected[offset:offset + units.MIB]])
+
+    @ddt.data((True, 16), (True, 18), (False, 16), (False, 18))
+    @ddt.unpack
+    def test_zeros_stay_zeros(self, generic, release):
+        """Cinder and librbd write zeros for holes, which are no zeros."""
+        self.ceph.release = release
+        volume = self.small("luks2")
+        self.assert_whole(volume)
+        before = self.content(volume).allocated()
+        self.migrate(volume, generic)
+        self.assert_whole(volume, "images")
+        self.assertEqual(before, self.content(volume, "images").allocated())
+        self.assert_images()
+        self.assert_images(volume, pool="images")
+        self.assert_keys(volume)
+        self.assert_nothing_is_open()
+
+    def test_note_of_a_transfer_goes_along(self):
+        volume = self.filled()
+        with self.pool() as pool, pool.open(volume.name) as image:
+            image.set_note(ownership.NOTE, "1")
+        self.migrate(volume, True)
+        with self.pool("images") as pool, pool.open(volume.name) as image:
+            self.assertEqual("1", image.note(ownership.NOTE))
+
+    def test_name_of_the_host_changes(self):
+        """Nothing is copied, and so nothing has to be flattened."""
+        volume = self.filled()
+        self.other = self.make_backend()
+        self.mock_object(self.other, "publish_service_capabilities")
+        self.patch("os_brick_rbd_luks.volume.own_headers.make_independent",
+                   side_effect=AssertionError)
+        self.migrate(volume, False)
+        self.check(volume)
+        self.assert_images(volume)
+
+    def attach(self, volume):
+        volume.begin_attach("rw")
+        volume.refresh()
+        self.assertEqual(1, len(volume.volume_attachment))
+
+    @ddt.data("retyping", "maintenance", "in-use", "available")
+    def test_attached_image_is_not_copied(self, status):
+        """A guest writes to it, whatever the status says meanwhile."""
+        volume = self.filled()
+        self.attach(volume)
+        volume.status = status
+        volume.save()
+        self.assertEqual((False, None), self.driver.migrate_volume(
+            self.context, volume, self.place(self.other)))
+        self.check(volume)
+        self.assert_images(volume)
+        self.assert_images(pool="images")
+
+    def test_other_clusters_and_protocols(self):
+        volume = self.filled()
+        for name, value in (("location_info", "ceph::other:cinder:images"),
+                            ("location_info", "ceph"),
+                            ("location_info", None),
+                            ("storage_protocol", "iSCSI")):
+            place = self.place(self.other)
+            place["capabilities"][name] = value
+            self.assertEqual((False, None), self.driver.migrate_volume(
+                self.context, volume, place))
+        self.check(volume)
+        self.assert_images(pool="images")
+
+    def test_copy_in_another_pool_fails(self):
+        volume = self.small("luks2")
+        place = self.place(self.other)
+
+        def check(worked, name):
+            if worked:
+                self.assert_images(pool="images", images={volume.name: []})
+                self.driver.create_volume(volume)
+                with self.pool("images") as pool:
+                    pool.remove(volume.name)
+                return
+            self.assert_still_opens(volume)
+            with self.pool("images") as pool:
+                # What cannot be removed at once goes with the next attempt:
+                # a half-made copy, or that of one that cannot be deleted.
+                self.assertLessEqual(len(pool.images()), 1)
+
+        self.each_call_fails(lambda: self.driver.migrate_volume(
+            self.context, volume, place), check)
+
+    def test_copy_stops_half_way(self):
+        """librbd leaves what it has copied."""
+        volume = self.filled()
+        self.patch("os_brick_rbd_luks.tests.fakes.content.Content.copied_to",
+                   side_effect=exception.ImageFull(action="write"))
+        self.assertRaises(
+            cinder_exception.VolumeBackendAPIException,
+            self.driver.migrate_volume, self.context, volume,
+            self.place(self.other))
+        self.check(volume)
+        self.assert_images(volume)
+        self.assert_images(pool="images")
+        self.assert_nothing_is_open()
+
+    def test_original_cannot_be_deleted(self):
+        volume = self.filled()
+        delete = self.driver.delete_volume
+        self.mock_object(self.driver, "delete_volume",
+                         side_effect=cinder_exception.VolumeIsBusy("busy"))
+        error = self.assertRaises(
+            cinder_exception.VolumeMigrationFailed,
+            self.driver.migrate_volume, self.context, volume,
+            self.place(self.other))
+        self.assertIn("was copied to pool images", str(error))
+        self.check(volume)
+        self.check(volume, pool="images")
+        # It goes on to be used where it is, until it is migrated again.
+        self.write(volume, {0: b"later"})
+        self.driver.delete_volume.side_effect = delete
+        self.migrate(volume, False)
+        self.check(volume, {0: b"later"}, pool="images")
+        self.assert_images()
+
+    def test_image_of_its_name_there_is_no_copy(self):
+        volume = self.filled()
+        with self.pool("images") as pool, pool.create(
+                volume.name, units.MIB) as image:
+            image.write(0, b"mine")
+        self.assertRaises(
+            cinder_exception.VolumeBackendAPIException,
+            self.driver.migrate_volume, self.context, volume,
+            self.place(self.other))
+        self.check(volume)
+        self.assertEqual(b"mine", self.content(volume, "images").read(0, 4))
 
     def test_to_a_backend_that_is_not_rbd(self):
         volume = self.filled()

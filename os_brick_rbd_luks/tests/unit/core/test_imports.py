@@ -90,7 +90,7 @@ ALLOWED = {
                    "libvirt.secrets"),
     "connectors": ("connectors", "attachment", *STEPS, "image", "services"),
     "volume": ("volume", "attachment", *STEPS, "image", "services", "plugin"),
-    "backup": (*STEPS, "image", "services"),
+    "backup": (*STEPS, "image", "services", "backup"),
     "nova": ("nova", "attachment", *STEPS, "image", "services", "plugin",
              "libvirt.secrets"),
     "cmd": ("cmd", *STEPS, "image", "luks", "services.key_manager",
