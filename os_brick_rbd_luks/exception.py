@@ -407,6 +407,20 @@ class PassphraseUnavailable(RBDLuksError):
     message = "no passphrase from %(source)s: %(reason)s"
 
 
+class KeyNotFound(PassphraseUnavailable):
+    """The key manager has answered: there is no such key."""
+
+
+class KeyForbidden(PassphraseUnavailable):
+    """The key manager has answered: not for who asks."""
+
+
+class KeyManagerUnreachable(PassphraseUnavailable):
+    """Nobody knows what the key manager would say."""
+
+    message = (PassphraseUnavailable.message + "; try again when it answers")
+
+
 class MissingDependency(RBDLuksError):
     message = "%(name)s is not installed; install %(package)s"
 
