@@ -404,6 +404,9 @@ class InvalidParameter(RBDLuksError):
 
 
 class PassphraseUnavailable(RBDLuksError):
+    source: str
+    reason: str
+
     message = "no passphrase from %(source)s: %(reason)s"
 
 
