@@ -404,7 +404,24 @@ class InvalidParameter(RBDLuksError):
 
 
 class PassphraseUnavailable(RBDLuksError):
+    source: str
+    reason: str
+
     message = "no passphrase from %(source)s: %(reason)s"
+
+
+class KeyNotFound(PassphraseUnavailable):
+    """The key manager has answered: there is no such key."""
+
+
+class KeyForbidden(PassphraseUnavailable):
+    """The key manager has answered: not for who asks."""
+
+
+class KeyManagerUnreachable(PassphraseUnavailable):
+    """Nobody knows what the key manager would say."""
+
+    message = (PassphraseUnavailable.message + "; try again when it answers")
 
 
 class MissingDependency(RBDLuksError):

@@ -15,14 +15,16 @@
 Source: ``os_brick.encryptors.luks`` and Nova's ``_attach_encryptor``: the
 passphrase is the hexadecimal form of the key's bytes; a secret of castellan's
 type ``Passphrase`` is one already (``get_passphrase_from_secret``, os-brick
-6.9).
+6.9). Errors: ``castellan.key_manager.barbican_key_manager`` 4.0 to 5.8,
+``barbicanclient.client`` 5.4 to 7.6.
 """
 
 from __future__ import annotations
 
 import binascii
 import contextlib
-from typing import Any, Iterator, Optional, Sequence
+import sys
+from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 
 from os_brick_rbd_luks import exception
 
@@ -41,7 +43,8 @@ def get(manager: Any, context: Any, key_id: Optional[str]) -> bytes:
     """The passphrase that a castellan key manager keeps as *key_id*.
 
     :param context: the request's, which says who asks
-    :raises PassphraseUnavailable: no such key, no access, no key manager
+    :raises PassphraseUnavailable: no key id, an empty secret, or what
+        :func:`translated` makes of an error
     """
     if not key_id:
         raise exception.PassphraseUnavailable(
@@ -57,34 +60,112 @@ def get(manager: Any, context: Any, key_id: Optional[str]) -> bytes:
 
 @contextlib.contextmanager
 def translated(source: str, configuration: str = "the configuration"
-                ) -> Iterator[None]:
+               ) -> Iterator[None]:
     """Turn what castellan and its backends raise into ours.
 
     :param source: what was asked for
     :param configuration: where the key manager's is
-    :raises PassphraseUnavailable: whatever it was
+    :raises KeyNotFound: the key manager says that there is no such key
+    :raises KeyForbidden: it says that whoever asks may not have it
+    :raises KeyManagerUnreachable: it says nothing, or that it cannot work
+    :raises PassphraseUnavailable: whatever else it was
     """
-    from castellan.common import exception as castellan_exception
     from oslo_config import cfg
+
+    before = sys.exc_info()[1]
     try:
         yield
-    except cfg.Error as error:
-        # Not its text, which may quote a line with a password.
-        raise exception.PassphraseUnavailable(
-            source=source, reason=f"bad configuration in {configuration}: "
-            f"{type(error).__name__}") from None
-    except castellan_exception.ManagedObjectNotFoundError as error:
-        raise exception.PassphraseUnavailable(
-            source=source,
-            reason="the key manager has no such key") from error
-    except castellan_exception.Forbidden as error:
-        raise exception.PassphraseUnavailable(
-            source=source,
-            reason="the key manager refuses access to it") from error
+    except exception.PassphraseUnavailable:
+        raise
     except Exception as error:  # a backend of castellan may raise anything
-        raise exception.PassphraseUnavailable(
-            source=source, reason=f"the key manager failed: "
-            f"{type(error).__name__}: {error}") from error
+        causes = _causes(error, before)
+        if isinstance(error, cfg.Error):
+            # Cinder's way to delete a key asks again as another user; that
+            # there is none is not why it failed.
+            causes = _answers(causes)
+        if not causes:
+            # Not its text, which may quote a line with a password.
+            raise exception.PassphraseUnavailable(
+                source=source, reason=f"bad configuration in {configuration}:"
+                f" {type(error).__name__}") from None
+        kind, reason = _judged(causes)
+        raise kind(source=source, reason=reason) from error
+
+
+def _causes(error: Optional[BaseException], before: Optional[BaseException]
+            ) -> List[BaseException]:
+    """An error, and those that it was made of.
+
+    Castellan's backend for Barbican makes one class of nearly everything,
+    and the error that it met stays the context of that.
+
+    :param before: an error that was being handled already: no part of it
+    """
+    found: List[BaseException] = []
+    while error is not None and error is not before and error not in found:
+        found.append(error)
+        error = error.__cause__ or error.__context__
+    return found
+
+
+def _answers(causes: List[BaseException]) -> List[BaseException]:
+    """*causes* from castellan's own on, if there is one."""
+    from castellan.common import exception as castellan_exception
+
+    for number, cause in enumerate(causes):
+        if isinstance(cause, castellan_exception.CastellanException):
+            return causes[number:]
+    return []
+
+
+def _judged(causes: List[BaseException]
+            ) -> Tuple[Type[exception.PassphraseUnavailable], str]:
+    """What the first that says anything means: a class, and the reason."""
+    for cause in causes:
+        told = f"{type(cause).__name__}: {cause}"
+        if _is_gone(cause):
+            return exception.KeyNotFound, "the key manager has no such key"
+        if _is_refused(cause):
+            return (exception.KeyForbidden,
+                    f"the key manager refuses access to it ({told})")
+        if _is_unreachable(cause):
+            return (exception.KeyManagerUnreachable,
+                    f"the key manager does not work ({told})")
+    return (exception.PassphraseUnavailable, "the key manager failed: "
+            f"{type(causes[0]).__name__}: {causes[0]}")
+
+
+def _is_gone(error: BaseException) -> bool:
+    from castellan.common import exception as castellan_exception
+
+    # Not a status of 404 alone: Keystone's, and that of an order, are none.
+    return isinstance(error, castellan_exception.ManagedObjectNotFoundError)
+
+
+def _is_refused(error: BaseException) -> bool:
+    from castellan.common import exception as castellan_exception
+
+    # barbicanclient's error for 401 has lost its status.
+    return (isinstance(error, castellan_exception.Forbidden)
+            or _status(error) in (401, 403)
+            or type(error).__name__ == "HTTPAuthError")
+
+
+def _is_unreachable(error: BaseException) -> bool:
+    from keystoneauth1 import exceptions as keystone_exceptions
+
+    # Those of requests are OSErrors.
+    return _status(error) >= 500 or isinstance(error, (
+        OSError, keystone_exceptions.ConnectionError,
+        keystone_exceptions.DiscoveryFailure,
+        keystone_exceptions.EndpointNotFound))
+
+
+def _status(error: BaseException) -> int:
+    """That of HTTP in an answer of Barbican, or of Keystone; or 0."""
+    found = getattr(error, "status_code", None) or getattr(
+        error, "http_status", None)
+    return found if isinstance(found, int) else 0
 
 
 def fetch(key_id: str, config_files: Sequence[str]) -> bytes:

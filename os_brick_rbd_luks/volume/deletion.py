@@ -55,7 +55,8 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
     :param upstream: deletes the image of Cinder's volume that it is given
     :param erase_first: overwrite its keyslots before
     :raises VolumeIsBusy: as upstream, while its key still opens it
-    :raises VolumeBackendAPIException: it is in use, and its key is gone
+    :raises VolumeBackendAPIException: it is in use, and its key is gone, or
+        may be. Keys that cannot be deleted are named in the log.
     """
     with errors.translated():
         found = _look(volume)
@@ -65,15 +66,22 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
             _delete_image(volume, upstream)
         except cinder_exception.VolumeIsBusy as error:
             _refuse(volume, error)
+        # At once, for nothing but the image has named them.
+        _discard_keys(volume, found.pending_keys)
         _tidy(volume, found.parent)
         _remove_half_made(volume)
-    key_id = volume.record.encryption_key_id
-    for owned in found.pending_keys:
+
+
+def _discard_keys(volume: encrypted.Volume, noted: List[str]) -> None:
+    """Delete the keys that Cinder does not; whatever fails, the others."""
+    record, keys = volume.record, volume.keys
+    key_id = record.encryption_key_id
+    for owned in noted:
         if owned != key_id:
-            volume.keys.delete(owned)
-    if _key_is_left(volume.record):
+            keys.discard(owned, record)
+    if _key_is_left(record):
         LOG.info("%s: key %s goes with it", volume.name, key_id)
-        volume.keys.delete(key_id)
+        keys.discard(key_id, record)
 
 
 @threads.native
@@ -136,16 +144,24 @@ def _refuse(volume: encrypted.Volume,
     """Do not let Cinder offer a volume that no key opens any more.
 
     Its API deletes the key before the volume, and its manager makes a busy
-    volume available again.
+    volume available again. A key that is there, whoever may have it, was not
+    deleted.
     """
+    why = "its key is deleted already"
     try:
         volume.passphrase()
-    except exception.PassphraseUnavailable:
-        raise cinder_exception.VolumeBackendAPIException(
-            data=f"Volume {volume.record.id} cannot be deleted while "
-                 "somebody has it open, and its key is deleted already: "
-                 "delete it again when nobody has.") from error
-    raise error
+    except exception.KeyNotFound:
+        pass
+    except exception.KeyForbidden:
+        raise error from None
+    except exception.PassphraseUnavailable as unknown:
+        why = f"whether its key is left is not known ({unknown.reason})"
+    else:
+        raise error
+    raise cinder_exception.VolumeBackendAPIException(
+        data=f"Volume {volume.record.id} cannot be deleted while somebody "
+             f"has it open, and {why}: delete it again when nobody has."
+    ) from error
 
 
 @threads.native

@@ -50,6 +50,7 @@ from os_brick_rbd_luks.volume import migration
 from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
+from os_brick_rbd_luks.volume import restoring
 from os_brick_rbd_luks.volume import reverting
 from os_brick_rbd_luks.volume import scheduling
 from os_brick_rbd_luks.volume import session
@@ -405,6 +406,7 @@ class RBDLuksDriver(managing.Managing):
             found = super().initialize_connection(volume, connector)
             return found
         with self._encrypted(volume) as ours:
+            restoring.refuse_snapshots(ours)
             ownership.rekey_if_noted(ours)
             found = super().initialize_connection(volume, connector)
             connection.mark(ours, found)

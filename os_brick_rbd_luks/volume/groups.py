@@ -28,6 +28,7 @@ from typing import Any, Callable, Dict, List, Optional, Tuple
 from cinder import exception as cinder_exception
 from cinder import utils
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
@@ -62,9 +63,11 @@ def delete(context: Any, group: Any, volumes: List[Any], driver: Any
            ) -> Updates:
     """Delete each volume of a group, and its key after its image.
 
-    A volume that is in use stays available. One whose key cannot be deleted
-    stays, so that its record tells of the key until the group is deleted
-    again. In both cases the group is an error, and the manager keeps it.
+    A volume that is in use stays available. One whose key nobody can delete
+    now stays, so that its record tells of the key until the group is deleted
+    again. In both cases the group is an error, and the manager keeps it. A
+    key that whoever asks may not delete is left, and named in the log: asking
+    again would not help.
     """
     updates = [{"id": volume.id, "status": _delete(context, volume, driver)}
                for volume in volumes]
@@ -83,8 +86,7 @@ def _delete(context: Any, volume: Any, driver: Any) -> str:
         # As the manager's own deletion of a volume does.
         utils.clean_volume_file_locks(volume.id, driver)
         if volume.encryption_key_id:
-            volume_keys.Keys(volume.obj_context).delete(
-                volume.encryption_key_id)
+            _delete_key(volume)
     except cinder_exception.VolumeIsBusy as error:
         LOG.warning("%s: its group cannot be deleted: %s", volume.name, error)
         return "available"
@@ -92,3 +94,11 @@ def _delete(context: Any, volume: Any, driver: Any) -> str:
         LOG.exception("%s: cannot be deleted with its group", volume.name)
         return "error_deleting"
     return "deleted"
+
+
+def _delete_key(volume: Any) -> None:
+    try:
+        volume_keys.Keys(volume.obj_context).delete(
+            volume.encryption_key_id)
+    except exception.KeyForbidden as error:
+        volume_keys.warn_of_left(volume.encryption_key_id, volume, error)

@@ -24,7 +24,6 @@ from __future__ import annotations
 import logging
 from typing import Optional
 
-from cinder import exception as cinder_exception
 from cinder import objects
 from cinder.objects import fields
 
@@ -69,16 +68,16 @@ def rekey_if_noted(volume: encrypted.Volume) -> None:
     record = volume.record
     if record.status not in _BEING_ATTACHED or not _is_due(volume):
         return
-    if objects.SnapshotList.get_all_for_volume(
-            record.obj_context, record.id):
-        LOG.warning("%s: it keeps the passphrase that its former owner may "
-                    "know until its snapshots are deleted", volume.name)
-        return
     try:
+        if objects.SnapshotList.get_all_for_volume(
+                record.obj_context, record.id):
+            LOG.warning("%s: it keeps the passphrase that its former owner "
+                        "may know until its snapshots are deleted",
+                        volume.name)
+            return
         rekey.own_key(volume, in_place=True)
         _set(volume, None)
-    except (exception.RBDLuksError,
-            cinder_exception.CinderException) as error:
+    except Exception as error:  # also what the database's driver raises
         LOG.warning("%s: it keeps the passphrase that its former owner may "
                     "know, a new one failed: %s", volume.name, error)
 

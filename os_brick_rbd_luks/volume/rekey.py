@@ -23,8 +23,7 @@ from __future__ import annotations
 import logging
 from typing import List, Optional
 
-from oslo_utils import excutils
-
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import passphrases
@@ -43,8 +42,10 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
 
     The old key is deleted, unless a snapshot that was taken meanwhile needs
     it: what a layer below needs of it is sealed in the volume's own header.
-    When anything fails, the key and the database are as before; what the
-    header has by then is for the caller, who removes the image.
+    When anything fails, the key and the database are as before, as far as
+    that can be, and the first error is raised; what the header has by then is
+    for the caller, who removes the image. A key that cannot be deleted is
+    named in the log.
 
     :param volume: a clone, with a key that nobody else has; it is saved
     :param in_place: nobody removes the image. Once the database has the new
@@ -54,44 +55,107 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     record, keys = volume.record, volume.keys
     old_id = record.encryption_key_id
     old = keys.passphrase(old_id)
-    stored = False
-    new_id = keys.create(record.volume_type_id)
+    change = _Change(volume, old_id, keys.create(record.volume_type_id),
+                     in_place)
     try:
-        # At once: of a service killed before that, a key is left.
-        _note(volume, [new_id, old_id])
-        new = keys.passphrase(new_id)
-        keyslot = _add(volume, old, new)
-        record.encryption_key_id = new_id
-        record.save()
-        stored = True
-        stale = _finish(volume, new, keyslot)
+        stale = change.make(old)
     except BaseException:
-        with excutils.save_and_reraise_exception():
-            if not (in_place and stored):
-                record.encryption_key_id = old_id
-                record.save()
-                keys.delete(new_id)
+        change.undo(old)
+        raise
+    _tidy(volume, change.new_id, old_id, stale)
+
+
+class _Change:
+    """A volume's change from one key to another, and the way back."""
+
+    def __init__(self, volume: encrypted.Volume, old_id: str, new_id: str,
+                 in_place: bool) -> None:
+        self.new_id = new_id
+        self._volume, self._old_id = volume, old_id
+        self._in_place = in_place
+        self._keyslot: Optional[int] = None
+        #: whether the database may have the new key, and whether it has
+        self._saving = self._saved = False
+
+    def make(self, old: bytes) -> List[str]:
+        """Let the new passphrase, and no other, open the volume.
+
+        :returns: snapshots that only the old one opens
+        """
+        volume, record = self._volume, self._volume.record
+        # At once: of a service killed before that, a key is left.
+        _note(volume, [self.new_id, self._old_id])
+        new = volume.keys.passphrase(self.new_id)
+        self._keyslot = _add(volume, old, new)
+        self._saving = True
+        record.encryption_key_id = self.new_id
+        record.save()
+        self._saved = True
+        return _finish(volume, new, self._keyslot)
+
+    def undo(self, old: bytes) -> None:
+        """Be as before, as far as that can be, and raise nothing more."""
+        if self._saved and self._in_place:
+            return
+        if self._saving and not self._is_restored():
+            return
+        if self._in_place:
+            # The error may be the connection's.
+            self._volume.session.reset()
+            self._remove_keyslot(old)
+        keys, record = self._volume.keys, self._volume.record
+        if (keys.discard(self.new_id, record, noted=self._in_place)
+                and self._in_place):
+            _forget_quietly(self._volume, [self.new_id, self._old_id])
+
+    def _is_restored(self) -> bool:
+        """Whether the database has the old key again."""
+        volume = self._volume
+        volume.record.encryption_key_id = self._old_id
+        try:
+            volume.record.save()
+        except Exception as error:  # whatever the database's driver raises
+            LOG.warning("%s: whether Cinder has key %s or %s for it is not "
+                        "known (%s), so both are left", volume.name,
+                        self._old_id, self.new_id, error)
+            return False
+        return True
+
+    def _remove_keyslot(self, old: bytes) -> None:
+        if self._keyslot is None:
+            return
+        try:
+            _remove(self._volume, self._keyslot, old)
+        except exception.RBDLuksError as error:
+            LOG.warning("%s: keyslot %s is left, of key %s that is of no use:"
+                        " %s", self._volume.name, self._keyslot, self.new_id,
+                        error)
+
+
+def _tidy(volume: encrypted.Volume, new_id: str, old_id: str,
+          stale: List[str]) -> None:
+    """Delete the old key.
+
+    The volume is complete by now: what goes wrong is for its deletion.
+    """
     LOG.info("%s: key %s took the place of %s", volume.name, new_id, old_id)
     done = [new_id]
     if stale:
         LOG.warning("%s: its old key %s is kept until the volume is deleted, "
                     "for snapshots still open with that only: %s",
                     volume.name, old_id, ", ".join(stale))
-    elif _is_deleted(volume, old_id):
+    elif volume.keys.discard(old_id, volume.record, noted=True):
         done.append(old_id)
-    _forget(volume, done)
+    _forget_quietly(volume, done)
 
 
-def _is_deleted(volume: encrypted.Volume, key_id: str) -> bool:
-    """Delete a key that the volume has no use for, if that works."""
+def _forget_quietly(volume: encrypted.Volume, key_ids: List[str]) -> None:
+    """Let keys be noted no more, if that works: it does no harm."""
     try:
-        volume.keys.delete(key_id)
-    except Exception as error:  # a backend of castellan may raise anything
-        LOG.warning("%s: key %s is of no use any more, but cannot be deleted "
-                    "(%s); that is tried again when the volume is deleted",
-                    volume.name, key_id, error)
-        return False
-    return True
+        _forget(volume, key_ids)
+    except exception.RBDLuksError as error:
+        LOG.warning("%s: keys %s stay noted on it until it is deleted: %s",
+                    volume.name, ", ".join(key_ids), error)
 
 
 @threads.native
@@ -117,6 +181,12 @@ def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> Optional[int]:
         return passphrases.add(
             image, old, new,
             iterations=opts.options().pbkdf2_iterations).added
+
+
+@threads.native
+def _remove(volume: encrypted.Volume, keyslot: int, old: bytes) -> None:
+    with volume.image() as image:
+        keyslots.remove_number(image, keyslot, old)
 
 
 @threads.native

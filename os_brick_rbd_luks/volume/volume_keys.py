@@ -18,6 +18,7 @@ Source: ``cinder.volume.volume_utils`` (``create_encryption_key``,
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Dict
 
 from cinder.db import api as db
@@ -27,10 +28,13 @@ from cinder.volume import volume_utils
 from os_brick import encryptors
 from oslo_config import cfg
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.services import barbican
 from os_brick_rbd_luks.services import key_manager
 from os_brick_rbd_luks.services import opts
+
+LOG = logging.getLogger(__name__)
 
 #: What a provider is in os-brick's words -> type of header.
 _TYPES = {"luks": "luks1", "luks2": "luks2"}
@@ -41,7 +45,8 @@ class Keys:
 
     def __init__(self, context: Any) -> None:
         self._context = context
-        self._manager = barbican.api(cfg.CONF)
+        with key_manager.translated("the key manager"):
+            self._manager = barbican.api(cfg.CONF)
 
     def passphrase(self, key_id: str) -> bytes:
         """The passphrase that a key stands for.
@@ -61,9 +66,50 @@ class Keys:
         return key_id
 
     def delete(self, key_id: str) -> None:
-        """Delete a key; one that is not there any more is no error."""
-        volume_utils.delete_encryption_key(
-            self._context, self._manager, key_id)
+        """Delete a key; one that is not there any more is no error.
+
+        :raises PassphraseUnavailable: neither whoever asks could, nor
+            Cinder's service user
+        """
+        with key_manager.translated(f"key {key_id}"):
+            volume_utils.delete_encryption_key(
+                self._context, self._manager, key_id)
+
+    def discard(self, key_id: str, record: Any, noted: bool = False) -> bool:
+        """Delete a key that nobody needs any more, if that works.
+
+        Whoever asks may have no right to: an administrator, or a service
+        that goes on after a restart. The key manager may be away. Either is
+        for an operator to mend, and no reason to fail.
+
+        :param record: Cinder's volume, for the log
+        :param noted: it is noted on the volume's image, which stays
+        :returns: whether it is gone
+        """
+        try:
+            self.delete(key_id)
+        except exception.PassphraseUnavailable as error:
+            warn_of_left(key_id, record, error, noted)
+            return False
+        return True
+
+
+def warn_of_left(key_id: str, record: Any,
+                 error: exception.PassphraseUnavailable,
+                 noted: bool = False) -> None:
+    """Tell an operator of a key that could not be deleted.
+
+    :param record: Cinder's volume
+    :param noted: see :meth:`Keys.discard`
+    """
+    remedy = ("that is tried again when the volume is deleted" if noted else
+              f"delete it in project {record.project_id}, by 'openstack "
+              "secret delete'")
+    LOG.warning(
+        "Key %(key)s of volume %(volume)s is of no use any more and cannot be "
+        "deleted (%(reason)s): %(remedy)s", {
+            "key": key_id, "volume": record.id, "reason": error.reason,
+            "remedy": remedy})
 
 
 def header_type(provider: str) -> str:

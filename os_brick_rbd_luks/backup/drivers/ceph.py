@@ -29,11 +29,13 @@ Source: ``cinder.backup.drivers.ceph`` and ``cinder.backup.manager``, 21.3 to
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Mapping, Optional
 
 from cinder.backup.drivers import ceph
 from cinder import exception as cinder_exception
 from cinder import interface
+from cinder import objects
+from oslo_serialization import jsonutils
 
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.copies import rawcopy
@@ -109,11 +111,55 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
 
     def _restore_volume(self, backup: Any, volume: Any, volume_file: Any,
                         *args: Any, **kwargs: Any) -> None:
+        """As upstream's, but what Cinder refuses afterwards is refused first.
+
+        :raises BackupOperationError: nothing was written
+        """
         # Backups that are older than Cinder 12 have no key id.
         if self._is_encrypted(volume_file, backup.encryption_key_id,
                               volume.encryption_key_id):
             self._copy = rawcopy.restore_volume
+            self._refuse(backup, volume)
         super()._restore_volume(backup, volume, volume_file, *args, **kwargs)
+
+    def _refuse(self, backup: Any, volume: Any) -> None:
+        """Refuse a volume that would not be usable with this backup.
+
+        Source: ``BackupMetadataAPI._restore_vol_encryption_meta``, which
+        compares the types when all is written, and ``BackupManager``
+        (``_run_restore``), which deletes the volume's former key then.
+        """
+        stored = self._stored(backup)
+        if stored is None:
+            return
+        key_id = stored.get("encryption_key_id")
+        if key_id is None:
+            raise _refused(
+                backup, volume, "the backup is of a volume without "
+                "encryption, and the volume has a key: restore to a volume "
+                "without encryption, and retype that")
+        wanted, given = stored.get("volume_type_id"), volume.volume_type_id
+        if given not in (None, wanted):
+            raise _refused(
+                backup, volume, f"the backup is of a volume of type {wanted},"
+                f" and the volume's is {given}: restore to one of that type")
+        if volume.encryption_key_id not in (None, key_id) and (
+                objects.SnapshotList.get_all_for_volume(
+                    self.context, volume.id)):
+            raise _refused(
+                backup, volume, "the volume has snapshots that need its "
+                "present key, which Cinder deletes after a restore: delete "
+                "them, or restore to another volume")
+
+    def _stored(self, backup: Any) -> Optional[Mapping[str, Any]]:
+        """What Cinder keeps with a backup of its volume, None if nothing."""
+        with ceph.rbd_driver.RADOSClient(self) as client:
+            text = ceph.VolumeMetadataBackup(client, backup.id).get()
+        if text is None:
+            return None
+        stored: Optional[Mapping[str, Any]] = jsonutils.loads(text).get(
+            self.backup_meta_api.TYPE_TAG_VOL_BASE_META)
+        return stored
 
     def _diff_restore_allowed(self, *args: Any, **kwargs: Any) -> Any:
         """As upstream's; never for an encrypted volume.
@@ -141,9 +187,13 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
                 if parent:
                     _release(dest, parent, dest_name)
                 return
-            except exception.NotLuks:
-                # The key is the volume's, and the backup one of plain data.
-                pass
+            except exception.NotLuks as error:
+                # Of a backup with which Cinder has kept nothing: the key is
+                # the volume's, which would not be usable.
+                raise cinder_exception.BackupOperationError(
+                    f"{src_name} has no LUKS header: a backup of a volume "
+                    f"without encryption cannot be restored to {dest_name}, "
+                    "of which nothing was changed") from error
         super()._transfer_data(src, src_name, dest, dest_name, length, *args,
                                **kwargs)
 
@@ -157,6 +207,13 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
         except exception.RBDLuksError as error:
             raise cinder_exception.BackupOperationError(
                 str(error)) from error
+
+
+def _refused(backup: Any, volume: Any, reason: str) -> Exception:
+    error: Exception = cinder_exception.BackupOperationError(
+        f"Backup {backup.id} cannot be restored to volume {volume.id}, of "
+        f"which nothing was changed: {reason}.")
+    return error
 
 
 @threads.native

@@ -34,6 +34,7 @@ class Vault:
     :ivar calls: names of the calls since :meth:`reset` or :meth:`fail`
     :ivar fail_at: number of the call that fails, from 0
     :ivar refuses: names of calls that are refused whenever they are made
+    :ivar is_away: nobody answers any call
     """
 
     def __init__(self) -> None:
@@ -45,12 +46,15 @@ class Vault:
         self.calls: List[str] = []
         self.fail_at: Optional[int] = None
         self.refuses: List[str] = []
+        self.is_away = False
 
     def called(self, name: str, context: Any) -> None:
         """Let happen what a test planned for a call."""
         if context is None:
             raise castellan_exception.Forbidden()
         self.calls.append(name)
+        if self.is_away:
+            raise castellan_exception.KeyManagerError(reason="no answer")
         if name in self.refuses:
             raise castellan_exception.Forbidden()
         if self.fail_at == len(self.calls) - 1:

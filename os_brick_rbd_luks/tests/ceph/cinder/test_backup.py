@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from cinder import exception
+from cinder.tests.unit import fake_constants
 from cinder.volume.drivers import rbd as volume_driver
 import ddt
 
@@ -201,6 +202,37 @@ class BackupTest(base.CinderTestCase):
         backup = base.objects.BackupList.get_all(self.ctxt)[0]
         self.assertEqual("error", backup.status)
 
+    def refused(self, text, backup, target):
+        """It is as it was, and the backup can be restored elsewhere."""
+        before = self.raw(target.name)
+        key_id = target.encryption_key_id
+        self.assertRaisesRegex(exception.BackupOperationError, text,
+                               self.restore, backup, target)
+        self.assert_same(before, self.raw(target.name))
+        target.refresh()
+        self.assertEqual(("error_restoring", key_id),
+                         (target.status, target.encryption_key_id))
+        backup.refresh()
+        self.assertEqual("available", backup.status)
+
+    def test_snapshots_that_need_the_key_of_the_target(self):
+        volume = self.volume("luks2", data=base.DATA)
+        backup = self.back_up(volume)
+        other = self.volume("luks2", data={4096: b"old!" * 1024})
+        base.objects.Snapshot(
+            self.ctxt, volume_id=other.id, volume_size=1, status="available",
+            user_id=other.user_id, project_id=other.project_id,
+            encryption_key_id=other.encryption_key_id).create()
+        self.refused("has snapshots", backup, other)
+
+    def test_target_of_another_type(self):
+        volume = self.volume("luks1", data=base.DATA)
+        backup = self.back_up(volume)
+        other = self.volume("luks2")
+        other.volume_type_id = fake_constants.VOLUME_TYPE2_ID
+        other.save()
+        self.refused(fake_constants.VOLUME_TYPE2_ID, backup, other)
+
     def test_backup_is_larger_than_the_target(self):
         """Cinder's API looks at GiB only."""
         volume = self.volume("luks1", data=base.DATA)
@@ -251,14 +283,15 @@ class PlainTest(base.CinderTestCase):
         self.assert_same(before, self.raw(other.name))
 
     def test_plain_data_into_an_encrypted_volume(self):
-        """Upstream's, who then leaves it to the user what that means."""
+        """It would not be usable, and Cinder finds nothing wrong."""
         volume = self.volume(None, data=base.DATA)
         backup = self.back_up(volume)
         other = self.volume("luks1")
-        self.restore(backup, other)
-        size, data = self.raw(other.name)
-        self.assertEqual(units.GIB + 4 * units.MIB, size)
-        self.assertEqual(self.expected(units.GIB, base.DATA)[1], data)
+        before = self.raw(other.name)
+        self.assertRaisesRegex(
+            exception.BackupOperationError, "without encryption",
+            self.restore, backup, other)
+        self.assert_same(before, self.raw(other.name))
 
 
 @selection.full

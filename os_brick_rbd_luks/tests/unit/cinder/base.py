@@ -95,22 +95,30 @@ class DriverTestCase(volumes.VolumeTestCase):
     """Has a backend with our driver, volume types and keys.
 
     :cvar release: of Ceph
+    :cvar key_manager: for ``[key_manager] backend``
     """
 
     release = 16
+    key_manager = keystore.PATH
 
     def setUp(self):
         super().setUp()
         self.ceph = self.useFixture(cinder_ceph.CinderCeph(
             "volumes", "images", "backups", release=self.release))
-        self.override_config("backend", keystore.PATH, "key_manager")
-        self.context = context.RequestContext(
-            fake_constants.USER_ID, fake_constants.PROJECT_ID,
-            auth_token="token", is_admin=True)
-        self.keys = Keys(self.context)
+        self.override_config("backend", self.key_manager, "key_manager")
+        self.context = self.make_context()
+        self.keys = self.make_keys()
         self.start_service()
         # Of a program, "ceph mon dump", upstream has the monitors.
         self.mock_object(self.driver, "_execute", side_effect=self.execute)
+
+    def make_context(self):
+        return context.RequestContext(
+            fake_constants.USER_ID, fake_constants.PROJECT_ID,
+            auth_token="token", is_admin=True)
+
+    def make_keys(self):
+        return Keys(self.context)
 
     def make_backend(self, *args, **options):
         return super().make_backend(*args, **{

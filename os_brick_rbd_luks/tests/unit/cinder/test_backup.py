@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import json
 from unittest import mock
 
 from cinder.backup.drivers import ceph as upstream
@@ -69,6 +70,16 @@ class BackupDriverTest(test.TestCase):
             self.replace(upstream.CephBackupDriver, name)
         for name in ("back_up_volume", "restore_volume", "refuse_clone"):
             self.replace(rawcopy, name)
+        self.stored, self.snapshots = None, []
+        for owner, name, new in (
+                (upstream.rbd_driver, "RADOSClient", mock.MagicMock()),
+                (upstream, "VolumeMetadataBackup", lambda *_args: mock.Mock(
+                    get=lambda: self.stored)),
+                (objects.SnapshotList, "get_all_for_volume",
+                 lambda *_args: self.snapshots)):
+            patch = mock.patch.object(owner, name, new)
+            patch.start()
+            self.addCleanup(patch.stop)
         self.calls.back_up_volume.return_value = None
         self.calls.restore_volume.return_value = None
         self.handle = Handle()
@@ -167,9 +178,20 @@ class BackupDriverTest(test.TestCase):
 
     # Restores
 
-    def restore(self, *keys):
-        """Restore; each of backup and volume may have a key."""
-        backup, volume = (mock.Mock(encryption_key_id=key) for key in keys)
+    def restore(self, *keys, stored="same", type_id="type", snapshots=()):
+        """Restore; each of backup and volume may have a key.
+
+        :param stored: key id and type that Cinder keeps with the backup, None
+            if it keeps nothing
+        """
+        if stored == "same":
+            stored = keys[0], "type"
+        self.stored = stored and json.dumps({
+            "version": 2, "volume-base-metadata": dict(zip(
+                ("encryption_key_id", "volume_type_id"), stored))})
+        backup, volume = (mock.Mock(
+            encryption_key_id=key, volume_type_id=type_id) for key in keys)
+        self.snapshots = list(snapshots)
         self.calls._restore_volume.side_effect = lambda *args, **kwargs: (
             self.driver._transfer_data(
                 Handle(), "base", self.handle, "volume", units.GIB,
@@ -181,7 +203,7 @@ class BackupDriverTest(test.TestCase):
             backup, volume, self.handle, True)
         return self.driver._diff_restore_allowed("base", backup)
 
-    @ddt.data(("a", "b"), ("a", None), (None, "b"))
+    @ddt.data(("a", "b"), ("a", None))
     def test_encrypted(self, keys):
         self.assertEqual((False, "point"), self.restore(*keys))
         source, target, size = self.calls.restore_volume.call_args[0]
@@ -196,10 +218,45 @@ class BackupDriverTest(test.TestCase):
             discard_zeros=True)
         self.assertNotIn("restore_volume", self.names())
 
+    @ddt.data(
+        # A backup of another type is refused by Cinder, when all is written.
+        (("a", "b"), {"stored": ("a", "other")}, "of type other"),
+        (("a", None), {"stored": ("a", "other")}, "of type other"),
+        ((None, "b"), {}, "without encryption"),
+        # As of a volume that was retyped since.
+        ((None, "b"), {"stored": (None, "other")}, "without encryption"),
+        # Cinder deletes key b afterwards.
+        (("a", "b"), {"snapshots": ["s"]}, "has snapshots"),
+        ((None, "b"), {"stored": ("a", "type"), "snapshots": ["s"]},
+         "has snapshots"))
+    @ddt.unpack
+    def test_refused_before_a_byte_is_written(self, keys, options, text):
+        error = self.assertRaises(
+            cinder_exception.BackupOperationError, self.restore, *keys,
+            **options)
+        self.assertIn(text, str(error))
+        self.assertEqual([], self.names())
+
+    @ddt.data(
+        (("a", "b"), {"stored": ("a", "other"), "type_id": None}),
+        # Cinder keeps the key that is the same.
+        (("a", "a"), {"snapshots": ["s"]}),
+        (("a", None), {"snapshots": ["s"]}),
+        # It keeps nothing with the backup, and so changes no key.
+        (("a", "b"), {"stored": None, "snapshots": ["s"]}))
+    @ddt.unpack
+    def test_not_refused(self, keys, options):
+        self.restore(*keys, **options)
+        self.assertEqual(1, self.names().count("restore_volume"))
+
     def test_plain_data_for_an_encrypted_volume(self):
+        """Of a backup with which Cinder keeps nothing."""
         self.calls.restore_volume.side_effect = exception.NotLuks()
-        self.restore(None, "b")
-        self.assertEqual(1, self.names().count("_transfer_data"))
+        error = self.assertRaises(
+            cinder_exception.BackupOperationError, self.restore, None, "b",
+            stored=None)
+        self.assertIn("no LUKS header", str(error))
+        self.assertNotIn("_transfer_data", self.names())
 
     def test_refused_restore(self):
         self.calls.restore_volume.side_effect = REFUSED

@@ -19,6 +19,7 @@ from cinder import objects
 from cinder import utils
 from cinder.volume import group_types
 import ddt
+import fixtures
 
 from os_brick_rbd_luks.tests.fakes import keystore
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -253,12 +254,25 @@ class GroupTest(GroupTestCase):
         """A key that cannot be deleted is still that of a volume."""
         volumes = [self.filled(), self.filled()]
         group = self.created(*volumes)
-        keystore.VAULT.refuses = ["delete"]
+        keystore.VAULT.is_away = True
         self.assertRaises(cinder_exception.VolumeDriverException,
                           self.remove, group)
         self.assertEqual(("error", ["error_deleting"] * 2),
                          self.statuses(group))
         self.assert_keys(*self.members(group))
-        keystore.VAULT.refuses = []
+        keystore.VAULT.is_away = False
         self.remove(group)
         self.assert_nothing_left()
+
+    def test_key_that_who_asks_may_not_delete(self):
+        """Asking again would not help: the group goes, the log names it."""
+        group = self.created(self.filled())
+        volume, = self.members(group)
+        log = self.useFixture(fixtures.FakeLogger("os_brick_rbd_luks.volume"))
+        keystore.VAULT.refuses = ["delete"]
+        self.remove(group)
+        self.assertRaises(cinder_exception.GroupNotFound, group.refresh)
+        self.assert_keys(volume)
+        self.assert_images()
+        self.assertIn(volume.encryption_key_id, log.output)
+        self.assertIn(volume.project_id, log.output)

@@ -22,78 +22,15 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
-from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
+from os_brick_rbd_luks.tests.unit.cinder import moving
 from os_brick_rbd_luks.tests import units
-from os_brick_rbd_luks.tests import volumes
-from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import volume_keys
 
-_PIECE = 4 * units.MIB
-
-
-def copy_volume(source, target, size_in_m, *_args, **_options):
-    """As Cinder's of that name, without writing what is zeros already."""
-    _copy(source, target, size_in_m, lambda piece: piece.strip(b"\0"))
-
-
-def copy_all(source, target, size_in_m, *_args, **_options):
-    """As Cinder's; for volumes that need not be large."""
-    _copy(source, target, size_in_m, lambda piece: True)
-
-
-def _copy(source, target, size_in_m, is_written):
-    # A test may have made the volumes, but not the record, smaller.
-    size, offset = min(size_in_m * units.MIB, encrypted.GIB), 0
-    while offset < size:
-        source.seek(offset)
-        piece = source.read(min(_PIECE, size - offset))
-        if is_written(piece):
-            target.seek(offset)
-            target.write(piece)
-        offset += _PIECE
-
 
 @ddt.ddt
-class MigrationTest(base.DriverTestCase):
-
-    def setUp(self):
-        super().setUp()
-        self.other = self.make_backend(pool="images")
-        self.mock_object(self.other.driver, "_execute",
-                         side_effect=self.execute)
-        self.patch("cinder.volume.rpcapi.VolumeAPI",
-                   return_value=volumes.InProcess(self.backend, self.other))
-        self.patch("cinder.volume.volume_utils.copy_volume", copy_volume)
-        for backend in (self.backend, self.other):
-            self.mock_object(backend, "publish_service_capabilities")
-
-    def place(self, backend):
-        """A host as the scheduler names it."""
-        pool = backend.driver.configuration.rbd_pool
-        return {"host": f"{backend.host}#pool", "cluster_name": None,
-                "capabilities": {
-                    "storage_protocol": "ceph",
-                    "location_info": f"ceph::{cinder_ceph.FSID}:cinder:{pool}"
-                }}
-
-    def retype(self, volume, type_id, backend=None):
-        volume.previous_status, volume.status = "available", "retyping"
-        volume.save()
-        self.backend.retype(self.context, volume, type_id,
-                            self.place(backend or self.backend),
-                            migration_policy="on-demand")
-        volume.refresh()
-        self.assertEqual("available", volume.status)
-
-    def migrate(self, volume, generic):
-        volume.previous_status, volume.status = "available", "maintenance"
-        volume.save()
-        self.backend.migrate_volume(
-            self.context, volume, self.place(self.other), generic)
-        volume.refresh()
-        self.assertEqual("available", volume.status)
+class MigrationTest(moving.MovingTestCase):
 
     @ddt.data("luks", "luks2")
     def test_to_another_backend(self, provider):
@@ -128,7 +65,8 @@ class MigrationTest(base.DriverTestCase):
     def small(self, provider):
         """A volume of 32 MiB that has holes in and between its objects."""
         self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
-        self.patch("cinder.volume.volume_utils.copy_volume", copy_all)
+        self.patch("cinder.volume.volume_utils.copy_volume",
+                   moving.copy_all)
         volume = self.create(provider)
         self.written = {0: b"A" * 65536, 1 * units.MIB: b"B" * 4096,
                         9 * units.MIB: b"C" * 65536}

@@ -84,5 +84,8 @@ VALUES = {
     "UnsupportedCeph": {"what": "a clone", "needed": 18, "found": "none"},
     "InvalidParameter": {"name": "size", "value": 0, "reason": "is 0"},
     "PassphraseUnavailable": {"source": "stdin", "reason": "r"},
+    "KeyNotFound": {"source": "key 1", "reason": "r"},
+    "KeyForbidden": {"source": "key 1", "reason": "r"},
+    "KeyManagerUnreachable": {"source": "key 1", "reason": "r"},
     "MissingDependency": {"name": "n", "package": "python3-n"},
 }

@@ -17,17 +17,23 @@ from __future__ import annotations
 import os
 import sys
 from unittest import mock
+import uuid
 
+from barbicanclient import exceptions as client_exceptions
 from castellan.common import exception as castellan_exception
 from castellan.common.objects import opaque_data
 from castellan.common.objects import passphrase as passphrases
 from castellan.common.objects import symmetric_key
 import ddt
 import fixtures
+from keystoneauth1 import exceptions as keystone_exceptions
+from oslo_config import cfg
+from oslo_context import context
 import testtools
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import key_manager
+from os_brick_rbd_luks.tests.fakes import barbican
 from os_brick_rbd_luks.tests.fakes import keymanager
 
 KEY = bytes(range(224, 256))
@@ -105,12 +111,11 @@ class FetchTest(testtools.TestCase):
 
     def test_forbidden(self):
         keymanager.SECRETS[KEY_ID] = castellan_exception.Forbidden()
-        self.assertEqual("the key manager refuses access to it",
-                         self.refused().reason)
+        self.assertIn("the key manager refuses access to it",
+                      self.refused().reason)
 
     @ddt.data(castellan_exception.KeyManagerError(reason="no route"),
-              ConnectionError("no route"), KeyError("no route"),
-              ValueError("no route"))
+              KeyError("no route"), ValueError("no route"))
     def test_backend_fails(self, error):
         keymanager.SECRETS[KEY_ID] = error
         reason = self.refused().reason
@@ -236,3 +241,139 @@ class GetTest(testtools.TestCase):
 
         self.manager = Interrupted()
         self.assertRaises(KeyboardInterrupt, self.get)
+
+
+@ddt.ddt
+class TranslatedTest(testtools.TestCase):
+    """Gone, forbidden and away are three things, and so is what it was."""
+
+    def setUp(self):
+        super().setUp()
+        self.server = barbican.Barbican()
+        self.manager = keymanager.BarbicanKeyManager(None, self.server)
+        self.user = self.context("user")
+        self.key_id = self.manager.store(
+            self.user, opaque_data.OpaqueData(KEY))
+
+    @staticmethod
+    def context(name, **values):
+        return context.RequestContext(
+            user_id=name, project_id=f"project-{name}", **{
+                "roles": ["member"], "auth_token": "token-of-the-tests",
+                **values})
+
+    def assert_kind(self, kind, call, *args, source="what is asked for"):
+        """A call's error becomes one of exactly that class; the text."""
+        def translate():
+            with key_manager.translated(source):
+                call(*args)
+
+        error = self.assertRaises(exception.PassphraseUnavailable, translate)
+        self.assertIs(kind, type(error), error)
+        self.assertIn(source, str(error))
+        self.assertNotIn("token-of-the-tests", str(error))
+        return str(error)
+
+    def assert_kinds(self, kind, context):
+        """Whoever asks, to read or to delete."""
+        for call in (self.manager.get, self.manager.delete):
+            text = self.assert_kind(kind, call, context, self.key_id)
+        return text
+
+    def test_gone(self):
+        self.manager.delete(self.user, self.key_id)
+        self.assertIn("no such key", self.assert_kinds(
+            exception.KeyNotFound, self.user))
+
+    def test_somebody_else_s(self):
+        text = self.assert_kinds(
+            exception.KeyForbidden, self.context("other"))
+        # As Barbican says why.
+        self.assertIn("attempt not allowed", text)
+
+    @ddt.data(None, "without a token")
+    def test_nobody_asks(self, who):
+        self.assert_kinds(exception.KeyForbidden, who and self.context(
+            "user", auth_token=None))
+
+    def test_away(self):
+        self.server.go_away()
+        text = self.assert_kinds(exception.KeyManagerUnreachable, self.user)
+        self.assertIn("try again", text)
+
+    def test_does_not_work(self):
+        for call in (self.manager.get, self.manager.delete):
+            self.server.fail()
+            self.assert_kind(exception.KeyManagerUnreachable, call,
+                             self.user, self.key_id)
+            self.server.come_back()
+
+    def test_what_is_no_id(self):
+        self.assert_kind(exception.PassphraseUnavailable, self.manager.get,
+                         self.user, "no id")
+
+    def test_new_key_is_refused(self):
+        self.assert_kind(
+            exception.KeyForbidden, self.manager.create_key,
+            self.context("user", roles=["reader"]), "AES", 256)
+
+    @ddt.data(
+        # Of requests, and what keystoneauth makes of these.
+        (ConnectionError("no route"), exception.KeyManagerUnreachable),
+        (keystone_exceptions.ConnectFailure("no route"),
+         exception.KeyManagerUnreachable),
+        (keystone_exceptions.EndpointNotFound("no key-manager"),
+         exception.KeyManagerUnreachable),
+        (keystone_exceptions.ServiceUnavailable("Keystone"),
+         exception.KeyManagerUnreachable),
+        (keystone_exceptions.Unauthorized("expired"),
+         exception.KeyForbidden),
+        (client_exceptions.HTTPAuthError("expired"), exception.KeyForbidden),
+        # Of the project, of an order: no answer about a key.
+        (keystone_exceptions.NotFound("no such project"),
+         exception.PassphraseUnavailable),
+        (client_exceptions.HTTPClientError("no such order", 404),
+         exception.PassphraseUnavailable))
+    @ddt.unpack
+    def test_behind_castellan_s_error(self, problem, kind):
+        def call(chained):
+            try:
+                raise problem
+            except Exception as error:
+                if not chained:
+                    raise
+                # As castellan does, which names no cause.
+                raise castellan_exception.KeyManagerError(  # noqa: B904
+                    reason=error)
+
+        for chained in (True, False):
+            self.assertIn(str(problem), self.assert_kind(kind, call, chained))
+
+    def test_an_error_before_is_no_part_of_it(self):
+        """As in the undo of what failed."""
+        self.server.go_away(0, "delete")
+        other = str(uuid.uuid4())
+        try:
+            self.manager.get(self.user, other)
+        except castellan_exception.ManagedObjectNotFoundError:
+            self.assert_kind(exception.KeyManagerUnreachable,
+                             self.manager.delete, self.user, self.key_id)
+            self.assert_kind(exception.PassphraseUnavailable,
+                             self.manager.get, self.user, "no id")
+
+    def test_no_other_user_to_ask_as(self):
+        """Cinder deletes as its service user then, if it has one."""
+        def delete():
+            try:
+                self.manager.delete(self.context("other"), self.key_id)
+            except castellan_exception.KeyManagerError:
+                raise cfg.NoSuchOptError("password")  # noqa: B904
+
+        self.assertIn("attempt not allowed", self.assert_kind(
+            exception.KeyForbidden, delete))
+
+    def test_ours_stay(self):
+        def call():
+            raise exception.KeyNotFound(source="a", reason="b")
+
+        self.assert_kind(exception.KeyNotFound, call, source="a")

@@ -1,0 +1,227 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Keys that belong to somebody else, and a key manager that is away."""
+
+from __future__ import annotations
+
+from cinder import exception as cinder_exception
+import ddt
+
+from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.unit.cinder import moving
+from os_brick_rbd_luks.tests.unit.cinder import people
+from os_brick_rbd_luks.volume import ownership
+from os_brick_rbd_luks.volume import pending_keys
+
+
+@ddt.ddt
+class AwayTest(people.PeopleTestCase):
+    """The key manager goes away, at any call, and stays away."""
+
+    release = 18
+
+    def new(self, source, **values):
+        """A volume that is to be made, with its copy of the source's key."""
+        return self.volume(
+            type_id=source.volume_type_id,
+            key_id=self.keys.copy(source.encryption_key_id), **values)
+
+    def check_new(self, source):
+        """What is left after a volume was to be made of *source*."""
+        def check(volume, worked):
+            copy = self.copies[-1]
+            volume.refresh()
+            if worked:
+                self.check(volume)
+            else:
+                # As before, for the user to delete it.
+                self.assertEqual(copy, volume.encryption_key_id)
+                self.assertNotIn(volume.name, self.images())
+            self.check(source)
+
+        return check
+
+    def walk_new(self, source, operation, **values):
+        def make():
+            volume = self.new(source, **values)
+            self.copies.append(volume.encryption_key_id)
+            return volume
+
+        self.copies = []
+        return self.walk(make, operation, self.check_new(source))
+
+    @ddt.data("luks", "luks2")
+    def test_create(self, provider):
+        def check(volume, worked):
+            self.assertEqual(worked, volume.name in self.images())
+            if worked:
+                self.check(volume, {})
+
+        self.assertEqual(1, self.walk(
+            lambda: self.volume(provider), self.build, check))
+
+    @ddt.data("luks", "luks2")
+    def test_clone(self, provider):
+        source = self.filled(provider)
+        # The old key, a new one, and its bytes: not the old one's deletion.
+        self.assertEqual(3, self.walk_new(
+            source, lambda volume: self.driver.create_cloned_volume(
+                volume, source), source_volid=source.id))
+
+    @ddt.data("luks", "luks2")
+    def test_from_snapshot(self, provider):
+        source = self.filled(provider)
+        snapshot = self.snapshot(source)
+        self.assertEqual(3, self.walk_new(
+            source, lambda volume: self.driver.create_volume_from_snapshot(
+                volume, snapshot), snapshot_id=snapshot.id))
+
+    def test_no_other_backend_is_asked(self):
+        """It would ask the same key manager, for the same volume."""
+        source = self.filled()
+        volume = self.new(source)
+        with self.away(1):
+            self.assertRaises(
+                cinder_exception.MetadataCopyFailure,
+                self.driver.create_cloned_volume, volume, source)
+
+    def test_delete(self):
+        """Cinder's API has deleted the key that it knows."""
+        def make():
+            volume = self.filled()
+            with self.pool() as pool, pool.open(volume.name) as image:
+                pending_keys.write(image, [self.keys.new(), self.keys.new()])
+            self.keys.delete(volume.encryption_key_id)
+            return volume
+
+        def check(volume, worked):
+            self.assertTrue(worked)
+            self.assertRaises(cinder_exception.VolumeNotFound, volume.refresh)
+            self.assert_images()
+
+        self.walk(make, lambda volume: self.backend.delete_volume(
+            self.context, volume), check)
+
+    def test_delete_one_of_a_retype(self):
+        """Of a temporary volume, nobody else deletes the key."""
+        def check(volume, worked):
+            self.assertTrue(worked)
+            self.assert_images()
+
+        self.walk(lambda: self.filled(use_quota=False),
+                  lambda volume: self.backend.delete_volume(
+                      self.context, volume), check)
+
+    def test_one_key_that_cannot_be_deleted_stops_no_other(self):
+        volume = self.filled()
+        orphans = [self.keys.new(), self.keys.new(), self.keys.new()]
+        with self.pool() as pool, pool.open(volume.name) as image:
+            pending_keys.write(image, orphans)
+        self.keys.delete(volume.encryption_key_id)
+        self.server.secrets[orphans[0]].project_id = "another"
+        self.backend.delete_volume(self.context, volume)
+        self.assert_keys(orphans[0])
+        self.assertIn(orphans[0], self.warnings.output)
+        self.assertIn("openstack secret delete", self.warnings.output)
+        self.assertIn("project-tenant", self.warnings.output)
+
+    def transferred(self):
+        """A volume that somebody else has owned, to be attached."""
+        volume = self.filled("luks2")
+        with self.pool() as pool, pool.open(volume.name) as image:
+            image.set_note(ownership.NOTE, "1")
+        volume.status = "reserved"
+        volume.save()
+        self.old = volume.encryption_key_id
+        return volume
+
+    def test_attach_after_a_transfer(self):
+        def connect(volume):
+            self.driver.initialize_connection(volume, {"host": "here"})
+
+        def check(volume, worked):
+            """It is attached, with its old key or with a new one."""
+            self.assertTrue(worked)
+            volume.refresh()
+            self.check(volume)
+            self.assertIn(volume.encryption_key_id, self.keys.left())
+
+        self.walk(self.transferred, connect, check)
+
+    # What it says of a volume that is in use
+
+    def busy(self):
+        """A volume to be deleted, that somebody has open."""
+        self.option(rbd_luks_erase_on_delete=True)
+        self.patch("os_brick_rbd_luks.image.evict.WAIT", 0)
+        volume = self.filled()
+        self.ceph.watchers[f"volumes/{volume.name}"] = [
+            ceph.Watcher(7, "10.0.0.7:0/1")]
+        return volume
+
+    def refused(self, volume):
+        return str(self.assertRaises(
+            cinder_exception.VolumeBackendAPIException,
+            self.driver.delete_volume, volume))
+
+    def test_its_key_is_gone(self):
+        volume = self.busy()
+        self.keys.delete(volume.encryption_key_id)
+        self.assertIn("its key is deleted already", self.refused(volume))
+
+    def test_nobody_knows_of_its_key(self):
+        volume = self.busy()
+        with self.away():
+            text = self.refused(volume)
+        self.assertNotIn("deleted already", text)
+        self.assertIn("not known", text)
+        self.check(volume)
+
+    def test_its_key_is_the_tenants(self):
+        """An administrator deletes it: it is there, and stays usable."""
+        volume = self.busy()
+        self.assertRaises(
+            cinder_exception.VolumeIsBusy, self.driver.delete_volume,
+            self.as_admin(volume))
+        self.check(volume)
+
+    def test_its_key_is_there(self):
+        volume = self.busy()
+        self.assertRaises(cinder_exception.VolumeIsBusy,
+                          self.driver.delete_volume, volume)
+        self.check(volume)
+
+
+class RetypeTest(people.PeopleTestCase, moving.MovingTestCase):
+
+    def test_retype(self):
+        new_type = self.volume_type("luks2")
+
+        def make():
+            volume = self.filled("luks")
+            self.before = volume.encryption_key_id
+            return volume
+
+        def check(volume, worked):
+            volume.refresh()
+            self.check(volume)
+            self.assertEqual(worked, volume.volume_type_id == new_type)
+            if not worked:
+                self.assertEqual(self.before, volume.encryption_key_id)
+                self.assertEqual("luks1", self.header(volume))
+
+        self.assertGreater(self.walk(make, lambda volume: self.retype(
+            volume, new_type), check), 2)
+
+    def header(self, volume):
+        return "luks2" if self.is_luks2(volume) else "luks1"
