@@ -31,6 +31,7 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.volume import backup_failures
 from os_brick_rbd_luks.volume import backup_sources
 from os_brick_rbd_luks.volume import cloned
 from os_brick_rbd_luks.volume import connection
@@ -426,11 +427,12 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
     def get_backup_device(self, context: Any, backup: Any
                           ) -> Tuple[Any, bool]:
         """As upstream's, and complete: a backup is a copy as it is."""
-        device, is_snapshot = super().get_backup_device(context, backup)
-        if not is_snapshot:
-            with session.Session(self) as opened:
-                backup_sources.prepare(context, backup, device, opened)
-        return device, is_snapshot
+        with backup_failures.ended(self, context, backup):
+            device, is_snapshot = super().get_backup_device(context, backup)
+            if not is_snapshot:
+                with session.Session(self) as opened:
+                    backup_sources.prepare(context, backup, device, opened)
+            return device, is_snapshot
 
     def manage_existing_get_size(self, volume: Any, existing_ref: Any) -> int:
         """The size in GiB that a guest will see.
