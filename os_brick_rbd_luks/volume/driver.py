@@ -230,7 +230,8 @@ class RBDLuksDriver(rbd.RBDDriver):  # type: ignore[misc]
                 image_copy.own_header(ours, image)
                 return self._set_up(ours)
             update = {} if image.key_id else self.create_volume(volume)
-            image_copy.replace(ours, image, self._setup_volume)
+            with errors.copying():
+                image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}
 
     def copy_image_to_encrypted_volume(
