@@ -61,20 +61,24 @@ def prepare(context: Any, backup: Any, device: Any, here: session.Session
         return
     copied = volume.beside(device)
     passphrase = volume.keys.passphrase(origin.encryption_key_id)
-    if is_clone:
-        _flatten(copied, passphrase)
+    if is_clone and _needs_keys(copied):
+        with here.flattening():
+            _flatten(copied, passphrase)
     if not keeps_holes:
         _fill(copied, passphrase)
 
 
 @threads.native
+def _needs_keys(volume: encrypted.Volume) -> bool:
+    """Whether a temporary clone can be flattened by its passphrases only."""
+    with volume.image(read_only=True) as image:
+        return flattening.needs_keys(image)
+
+
+@threads.native
 def _flatten(volume: encrypted.Volume, passphrase: bytes) -> None:
-    """Flatten a temporary clone, if only its passphrases can do that."""
     with volume.pool() as pool:
-        with pool.open(volume.name, read_only=True) as image:
-            needed = flattening.needs_keys(image)
-        if needed:
-            flattening.flatten(pool, volume.name, passphrase)
+        flattening.flatten(pool, volume.name, passphrase)
 
 
 @threads.native
