@@ -85,7 +85,9 @@ def prepare(driver: Any, context: Any, backup: Any, device: Any,
         return device
     copied = volume.beside(device)
     passphrase = volume.keys.passphrase(origin.encryption_key_id)
-    _flatten(copied, passphrase)
+    if _needs_keys(copied):
+        with here.flattening():
+            _flatten(copied, passphrase)
     if fills:
         _fill(copied, passphrase)
     return device
@@ -116,13 +118,16 @@ def _temporary_clone(driver: Any, context: Any, backup: Any, volume: Any
 
 
 @threads.native
+def _needs_keys(volume: encrypted.Volume) -> bool:
+    """Whether a temporary clone can be flattened by its passphrases only."""
+    with volume.image(read_only=True) as image:
+        return flattening.needs_keys(image)
+
+
+@threads.native
 def _flatten(volume: encrypted.Volume, passphrase: bytes) -> None:
-    """Flatten a temporary clone, if only its passphrases can do that."""
     with volume.pool() as pool:
-        with pool.open(volume.name, read_only=True) as image:
-            needed = flattening.needs_keys(image)
-        if needed:
-            flattening.flatten(pool, volume.name, passphrase)
+        flattening.flatten(pool, volume.name, passphrase)
 
 
 @threads.native

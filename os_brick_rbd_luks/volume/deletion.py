@@ -44,6 +44,7 @@ LOG = logging.getLogger(__name__)
 class _Found:
     """What there is besides the image."""
 
+    identity: Optional[str] = None
     parent: Optional[base.Parent] = None
     pending_keys: List[str] = dataclasses.field(default_factory=list)
 
@@ -63,7 +64,7 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
         try:
             if erase_first:
                 _erase(volume)
-            _delete_image(volume, upstream)
+            _delete_image(volume, upstream, found.identity)
         except cinder_exception.VolumeIsBusy as error:
             _refuse(volume, error)
         # At once, for nothing but the image has named them.
@@ -88,7 +89,8 @@ def _discard_keys(volume: encrypted.Volume, noted: List[str]) -> None:
 def _look(volume: encrypted.Volume) -> _Found:
     try:
         with volume.image(read_only=True) as image:
-            return _Found(image.parent(), pending_keys.read(image))
+            return _Found(image.identity(), image.parent(),
+                          pending_keys.read(image))
     except exception.ImageNotFound:
         return _Found()
 
@@ -121,22 +123,30 @@ def _erase(volume: encrypted.Volume) -> None:
 
 
 def _delete_image(volume: encrypted.Volume,
-                  upstream: Callable[[Any], None]) -> None:
+                  upstream: Callable[[Any], None],
+                  identity: Optional[str]) -> None:
     try:
         upstream(volume.record)
     except cinder_exception.VolumeIsBusy:
         # A client that was killed counts for half a minute.
-        _wait(volume)
+        if not _wait(volume, identity):
+            raise
         upstream(volume.record)
 
 
 @threads.native
-def _wait(volume: encrypted.Volume) -> None:
+def _wait(volume: encrypted.Volume, identity: Optional[str]) -> bool:
+    """Wait until nobody has the image open.
+
+    :returns: whether there is no other one by now: who had it open may have
+        been making that
+    """
     try:
         with volume.pool() as pool:
             pool.wait_alone(volume.name)
     except (exception.ImageLocked, exception.ImageNotFound) as error:
         LOG.debug("%s: %s", volume.name, error)
+    return _look(volume).identity in (identity, None)
 
 
 def _refuse(volume: encrypted.Volume,
@@ -185,15 +195,23 @@ def _remove_half_made(volume: encrypted.Volume) -> None:
 def _remove_one(pool: base.Pool, name: str, was: str) -> None:
     try:
         with contextlib.suppress(exception.ImageNotFound):
-            pool.open(name, read_only=True).__exit__()
+            identity = _identity(pool, name)
             # A service that was killed counts for half a minute.
             pool.wait_alone(name)
+            if _identity(pool, name) != identity:
+                # Somebody removed it, and makes it again.
+                return
             LOG.info("%s: removing what is left of volume %s", name, was)
             remove(pool, name, was)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
         LOG.warning("%s: this part of volume %s, which was never complete, "
                     "is left: %s", name, was, error)
+
+
+def _identity(pool: base.Pool, name: str) -> str:
+    with pool.open(name, read_only=True) as image:
+        return image.identity()
 
 
 def _key_is_left(record: Any) -> bool:

@@ -32,6 +32,7 @@ from oslo_config import cfg
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import places
+from os_brick_rbd_luks.volume import backup_failures
 from os_brick_rbd_luks.volume import backup_sources
 from os_brick_rbd_luks.volume import cloned
 from os_brick_rbd_luks.volume import connection
@@ -243,6 +244,8 @@ class RBDLuksDriver(managing.Managing):
             with self._copies.one():
                 update = {} if image.key_id else self.create_volume(volume)
                 image_copy.is_downloading(volume)
+                with errors.copying():
+                    image_copy.replace(ours, image, self._setup_volume)
                 image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}
 
@@ -478,9 +481,10 @@ class RBDLuksDriver(managing.Managing):
     def get_backup_device(self, context: Any, backup: Any
                           ) -> Tuple[Any, bool]:
         """As upstream's, and complete: a backup is a copy as it is."""
-        device, is_snapshot = super().get_backup_device(context, backup)
-        if not is_snapshot:
-            with session.Session(self) as opened:
-                device = backup_sources.prepare(self, context, backup,
-                                                device, opened)
-        return device, is_snapshot
+        with backup_failures.ended(self, context, backup):
+            device, is_snapshot = super().get_backup_device(context, backup)
+            if not is_snapshot:
+                with session.Session(self) as opened:
+                    device = backup_sources.prepare(self, context, backup,
+                                                    device, opened)
+            return device, is_snapshot

@@ -88,3 +88,25 @@ def of_image(image_id: str) -> Iterator[None]:
         except exception.UnsafeImage as error:
             raise cinder_exception.ImageUnacceptable(
                 image_id=image_id, reason=str(error)) from error
+
+
+@contextlib.contextmanager
+def copying() -> Iterator[None]:
+    """As upstream does for a copy of an image into a volume that is there.
+
+    Cinder does not try that elsewhere: the image would be copied again, and
+    a volume that failed everywhere has no host and loses its key.
+
+    Source: ``cinder.volume.volume_utils.copy_image_to_volume``.
+
+    :raises ImageCopyFailure: for all that does not say by itself that it
+        would fail everywhere
+    """
+    try:
+        yield
+    except (cinder_exception.ImageUnacceptable, cinder_exception.ImageTooBig,
+            cinder_exception.ImageConversionNotAllowed,
+            cinder_exception.ImageCopyFailure, KeyManagerFailed):
+        raise
+    except Exception as error:  # Glance's client may raise anything
+        raise cinder_exception.ImageCopyFailure(reason=str(error)) from error

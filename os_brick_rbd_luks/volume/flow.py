@@ -9,16 +9,19 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Let Cinder's manager ask the driver before it downloads an image.
+"""What Cinder's manager does with an encrypted volume before it is made.
 
-For an encrypted volume, upstream's flow never calls the driver's
-``clone_image``: it downloads the image to a file first, however large.
-:func:`install` puts a step before that, in a service that loads this driver,
+For one of an image, upstream's flow never calls the driver's ``clone_image``:
+it downloads the image to a file first, however large. And what was made of a
+volume that another attempt is to make, it deletes when that was asked for: a
+quick one has made the volume again by then, of the same name.
+:func:`install` puts steps before that, in a service that loads this driver,
 and for encrypted volumes on its backends only. What upstream's steps tell the
-user when a volume fails, ours does likewise.
+user when a volume fails, ours do likewise.
 
 Source: ``cinder.volume.flows.manager.create_volume``
-(``CreateVolumeFromSpecTask``: ``execute``, ``_create_from_image``), 21 to 29.
+(``CreateVolumeFromSpecTask``: ``execute``, ``_create_from_image``;
+``OnFailureRescheduleTask``), 21 to 29.
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import contextlib
 import functools
 import inspect
 import logging
-from typing import Any, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from cinder.volume.flows.manager import create_volume
 
@@ -36,27 +39,49 @@ from os_brick_rbd_luks.volume import messages
 
 LOG = logging.getLogger(__name__)
 
-_PARAMETERS = ["self", "context", "volume", "image_location", "image_id",
-               "image_meta", "image_service", "kwargs"]
+_CREATE = {"_create_from_image": [
+    "self", "context", "volume", "image_location", "image_id", "image_meta",
+    "image_service", "kwargs"],
+    "execute": ["self", "context", "volume", "volume_spec"]}
+
+_RESCHEDULE = {"_pre_reschedule": ["self", "volume"],
+               "_post_reschedule": ["self", "volume"]}
 
 
 def _put_all(registered: registration.Registration) -> None:
     task = create_volume.CreateVolumeFromSpecTask
-    upstream = task._create_from_image
-    if list(inspect.signature(upstream).parameters) != _PARAMETERS:
+    if _are_known(task, _CREATE):
+        registered.put_attribute(task, "_create_from_image", _before(
+            task._create_from_image))
+        registered.put_attribute(task, "execute", _told(task.execute))
+    else:
         LOG.warning("This Cinder makes volumes from images in a way that "
                     "is not known: it downloads every image, and makes "
                     "no encrypted clones of them")
-        return
-    registered.put_attribute(task, "_create_from_image", _before(upstream))
-    registered.put_attribute(task, "execute", _told(task.execute))
+    task = create_volume.OnFailureRescheduleTask
+    if _are_known(task, _RESCHEDULE):
+        registered.put_attribute(task, "_pre_reschedule", _deleting(
+            task._pre_reschedule))
+        registered.put_attribute(task, "_post_reschedule", _not_deleting(
+            task._post_reschedule))
+    else:
+        LOG.warning("This Cinder tries to make a volume again in a way that "
+                    "is not known: it may delete what the next attempt has "
+                    "made")
+
+
+def _are_known(task: type, methods: Dict[str, List[str]]) -> bool:
+    return all(
+        name in vars(task) and parameters == [
+            *inspect.signature(vars(task)[name]).parameters]
+        for name, parameters in methods.items())
 
 
 _REGISTRATION = registration.Registration(_put_all)
 
 
 def install() -> None:
-    """Put our step into the flow, once.
+    """Put our steps into the flow, once.
 
     A flow that we do not know stays as it is.
     """
@@ -68,19 +93,24 @@ def uninstall() -> None:
     _REGISTRATION.unregister()
 
 
-def _before(upstream: Any) -> Any:
+def _is_ours(driver: Any, volume: Any) -> bool:
+    return bool(volume.encryption_key_id
+                and hasattr(driver, "create_encrypted_from_image"))
+
+
+def _before(upstream: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(upstream)
     def _create_from_image(self: Any, context: Any, volume: Any,
                            image_location: Any, image_id: str,
                            image_meta: Any, image_service: Any,
                            **kwargs: Any) -> Any:
-        create = getattr(self.driver, "create_encrypted_from_image", None)
         update: Optional[Any] = None
-        if create:
+        if hasattr(self.driver, "create_encrypted_from_image"):
             with messages.of_image(self.message, context, volume):
                 if volume.encryption_key_id:
-                    update = create(context, volume, image_location,
-                                    image_meta, image_service)
+                    update = self.driver.create_encrypted_from_image(
+                        context, volume, image_location, image_meta,
+                        image_service)
                 else:
                     self.driver.refuse_image(volume, image_meta)
         if update is None:
@@ -94,7 +124,7 @@ def _before(upstream: Any) -> Any:
     return _create_from_image
 
 
-def _told(upstream: Any) -> Any:
+def _told(upstream: Callable[..., Any]) -> Callable[..., Any]:
     # Taskflow reads the names of the arguments, of what it is wrapped in.
     @functools.wraps(upstream)
     def execute(self: Any, context: Any, volume: Any, volume_spec: Any
@@ -107,3 +137,29 @@ def _told(upstream: Any) -> Any:
             return upstream(self, context, volume, volume_spec)
 
     return execute
+
+
+def _deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """Delete what was made before anybody is asked to make it again."""
+    @functools.wraps(upstream)
+    def _pre_reschedule(self: Any, volume: Any) -> None:
+        if _is_ours(self.manager.driver, volume):
+            try:
+                self.manager.driver_delete_volume(volume)
+            except Exception as error:  # of librbd, rados, or anybody's
+                # A backend that is away is why another one is asked.
+                LOG.warning("%s: if anything of it was made on %s, it is "
+                            "left there: %s", volume.name, volume.host,
+                            error)
+        upstream(self, volume)
+
+    return _pre_reschedule
+
+
+def _not_deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(upstream)
+    def _post_reschedule(self: Any, volume: Any) -> None:
+        if not _is_ours(self.manager.driver, volume):
+            upstream(self, volume)
+
+    return _post_reschedule

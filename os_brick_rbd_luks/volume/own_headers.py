@@ -144,8 +144,9 @@ def flatten(volume: encrypted.Volume) -> None:
     :raises VolumeBackendAPIException: it stays as it is
     """
     passphrase = volume.passphrase()
-    LOG.info("%s: flattening", volume.name)
-    _flatten(volume, passphrase)
+    with volume.session.flattening():
+        LOG.info("%s: flattening", volume.name)
+        _flatten(volume, passphrase)
 
 
 @threads.native

@@ -48,6 +48,9 @@ class Session:
         name, conf, user, _secret = driver._get_config_tuple()
         self._where = (conf or None, user, name, _options(driver))
         self._default = driver.configuration.rbd_pool
+        # Cinder 21 has neither the limit nor its option.
+        self._flattens: contextlib.AbstractContextManager[Any] = getattr(
+            driver, "_semaphore", contextlib.nullcontext())
         self.order = int(driver.configuration.rbd_store_chunk_size
                          * 1024 * 1024).bit_length() - 1
         self._mutex = threads.lock()
@@ -80,6 +83,18 @@ class Session:
         with self._mutex:
             if self._is_closed:
                 raise RuntimeError("nobody waits for this any more")
+            yield
+
+    @contextlib.contextmanager
+    def flattening(self) -> Iterator[None]:
+        """Wait until one more flatten may run, in the request's own thread.
+
+        Upstream's limit, for its flattens and ours together: the option
+        ``rbd_concurrent_flatten_operations``.
+
+        Source: ``cinder.volume.drivers.rbd`` (``_do_flatten``), 22 to 29.
+        """
+        with self._flattens:
             yield
 
     def _opened(self, name: str) -> rbd_pool.Pool:

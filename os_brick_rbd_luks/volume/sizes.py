@@ -17,7 +17,6 @@ The image is that and the data offset, whatever made it.
 from __future__ import annotations
 
 import logging
-from typing import Optional
 
 from cinder import exception as cinder_exception
 
@@ -34,37 +33,48 @@ from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
 
+
 @errors.translated()
-@threads.native
 def resize(volume: encrypted.Volume, size: int) -> None:
     """Make the decrypted size of *volume* *size* bytes.
 
     :raises VolumeBackendAPIException: it has the size that it had
     """
+    if not _resize(volume, size):
+        with volume.session.flattening():
+            _flatten_and_resize(volume, size)
+
+
+@threads.native
+def _resize(volume: encrypted.Volume, size: int) -> bool:
+    """Resize what need not be flattened before; whether that was done."""
+    with volume.image() as image:
+        if _must_be_flat(image, size):
+            return False
+        resizing.resize(image, size)
+    return True
+
+
+@threads.native
+def _flatten_and_resize(volume: encrypted.Volume, size: int) -> None:
     with volume.pool() as pool:
         with pool.open(volume.name) as image:
-            parent = _flatten_for(pool, image, size)
+            LOG.info("%s: flattened, because librbd of Ceph %d reads neither "
+                     "larger clones nor clones of clones", image.name,
+                     pool.librbd.release)
+            parent = image.parent()
+            image.flatten()
             resizing.resize(image, size)
         flattening.release_parents(pool, parent, volume.name)
 
 
-def _flatten_for(pool: base.Pool, image: base.RBDImage, size: int
-                 ) -> Optional[base.Parent]:
-    """Flatten a clone that could not be read where it is to grow.
-
-    :returns: its former parent
-    """
-    librbd = pool.librbd
-    parent = image.parent()
+def _must_be_flat(image: base.RBDImage, size: int) -> bool:
+    """Whether it is a clone that could not be read where it is to grow."""
+    if image.parent() is None:
+        return False
     header = header_io.read_header(image)
-    if (parent is None or not engines.fails_on_deep_clones(header, librbd)
-            or size <= image.size() - header.data_offset
-            and not image.is_deep_clone()):
-        return None
-    LOG.info("%s: flattened, because librbd of Ceph %d reads neither larger "
-             "clones nor clones of clones", image.name, librbd.release)
-    image.flatten()
-    return parent
+    return engines.fails_on_deep_clones(header, image.librbd) and (
+        size > image.size() - header.data_offset or image.is_deep_clone())
 
 
 def decrypted_gib(here: session.Session, name: str) -> int:

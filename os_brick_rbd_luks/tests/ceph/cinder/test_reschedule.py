@@ -19,7 +19,7 @@ import ddt
 
 from os_brick_rbd_luks.tests.ceph.cinder import image_base
 from os_brick_rbd_luks.tests.ceph.cinder import images
-from os_brick_rbd_luks.tests.ceph.cinder import scheduler
+from os_brick_rbd_luks.tests import scheduler
 from os_brick_rbd_luks.tests import units
 
 

@@ -34,6 +34,7 @@ from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import volume_keys
 
 CEPH = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
@@ -190,6 +191,145 @@ class DeviceTest(BackupTestCase):
         self.keys.delete(volume.encryption_key_id)
         self.assertRaises(cinder_exception.VolumeBackendAPIException,
                           self.device, volume, service=POSIX)
+
+
+@ddt.ddt
+class FailureTest(BackupTestCase):
+    """There is no device, and the backup service is not called back."""
+
+    release = 18
+
+    def setUp(self):
+        super().setUp()
+        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
+
+    def begin(self, provider, status, of_snapshot, service=POSIX):
+        """A backup, when its service asks for the device."""
+        volume = self.create(provider)
+        snapshot = self.snapshot(volume) if of_snapshot else None
+        volume.previous_status = status
+        volume.status = status if snapshot else "backing-up"
+        volume.save()
+        if snapshot:
+            snapshot.status = "backing-up"
+            snapshot.save()
+        return volume, snapshot, self.record(
+            volume, service=service, snapshot=snapshot)
+
+    def assert_ended(self, volume, snapshot, backup, status):
+        """As if the backup itself had failed; nothing is left."""
+        for found in volume, backup:
+            found.refresh()
+        self.assertEqual(status, volume.status)
+        if snapshot:
+            snapshot.refresh()
+            self.assertEqual("available", snapshot.status)
+        else:
+            self.assertEqual("error_backing-up", volume.previous_status)
+        self.assertEqual("error", backup.status)
+        self.assertIn("it is down", backup.fail_reason)
+        self.assertIsNone(backup.temp_volume_id)
+        self.assertEqual([volume.id], [
+            found.id for found in objects.VolumeList.get_all(self.context)])
+        self.assert_images(images={
+            volume.name: [snapshot.name] if snapshot else []})
+        self.assert_still_opens(volume)
+        self.assert_keys(volume)
+        self.assert_nothing_is_open()
+
+    def fail(self, backup):
+        """Ask as the backup service does: nobody waits for an answer."""
+        return self.assertRaises(
+            cinder_exception.VolumeBackendAPIException,
+            self.backend.get_backup_device, self.context, backup,
+            want_objects=True, async_call=True)
+
+    @ddt.data(("luks", "available", False), ("luks2", "available", False),
+              ("luks2", "in-use", False), ("luks2", "available", True),
+              ("luks2", "in-use", True))
+    @ddt.unpack
+    def test_key_manager_fails(self, provider, status, of_snapshot):
+        volume, snapshot, backup = self.begin(provider, status, of_snapshot)
+        self.mock_object(volume_keys.Keys, "passphrase", side_effect=(
+            exception.PassphraseUnavailable(
+                source="the key manager", reason="it is down")))
+        error = self.fail(backup)
+        self.assertIn("it is down", str(error))
+        self.assert_ended(volume, snapshot, backup, status)
+
+    @ddt.data(("available", False), ("in-use", False), ("available", True))
+    @ddt.unpack
+    def test_calls_of_the_cluster_fail(self, status, of_snapshot):
+        volume, snapshot, backup = self.begin("luks2", status, of_snapshot)
+
+        def check(worked, name):
+            if worked:
+                # The backup service removes it in the end.
+                backup.refresh()
+                if backup.temp_volume_id:
+                    self.backend.delete_volume(
+                        self.context, objects.Volume.get_by_id(
+                            self.context, backup.temp_volume_id))
+            else:
+                backup.refresh()
+                self.assertEqual("error", backup.status, name)
+                volume.refresh()
+                self.assertEqual(status, volume.status, name)
+            for found, value in ((volume, "backing-up" if not snapshot
+                                  else status), (backup, "creating")):
+                found.status = value
+                found.save()
+            if snapshot:
+                snapshot.status = "backing-up"
+                snapshot.save()
+            volume.previous_status = status
+            volume.save()
+            backup.temp_volume_id = None
+            backup.save()
+
+        self.patch("cinder.backup.rpcapi.BackupAPI")
+        self.each_call_fails(lambda: self.backend.get_backup_device(
+            self.context, backup, want_objects=True, async_call=True), check)
+
+    def test_temporary_volume_cannot_be_deleted(self):
+        """The backup service tries again when it starts."""
+        volume, _snapshot, backup = self.begin("luks2", "in-use", False)
+        self.mock_object(volume_keys.Keys, "passphrase", side_effect=(
+            exception.PassphraseUnavailable(
+                source="the key manager", reason="it is down")))
+        self.mock_object(self.driver, "delete_volume",
+                         side_effect=cinder_exception.VolumeIsBusy("busy"))
+        self.assertIn("it is down", str(self.fail(backup)))
+        backup.refresh()
+        volume.refresh()
+        self.assertEqual(("error", "in-use"), (backup.status, volume.status))
+        self.assertIsNotNone(backup.temp_volume_id)
+
+    def test_volume_that_was_reset_meanwhile(self):
+        volume, _snapshot, backup = self.begin("luks2", "available", False)
+
+        def reset(*_args):
+            volume.status = "error"
+            volume.save()
+            raise exception.PassphraseUnavailable(
+                source="the key manager", reason="no " * 200)
+
+        self.mock_object(volume_keys.Keys, "passphrase", side_effect=reset)
+        self.fail(backup)
+        volume.refresh()
+        backup.refresh()
+        self.assertEqual("error", volume.status)
+        self.assertEqual(255, len(backup.fail_reason))
+
+    def test_plain_volume(self):
+        volume, _snapshot, backup = self.begin(None, "in-use", False)
+        self.patch("cinder.volume.driver.BaseVD.get_backup_device",
+                   side_effect=cinder_exception.VolumeBackendAPIException(
+                       data="no"))
+        self.fail(backup)
+        volume.refresh()
+        backup.refresh()
+        self.assertEqual(("error", "in-use"), (backup.status, volume.status))
 
 
 @ddt.ddt

@@ -15,13 +15,17 @@
 from __future__ import annotations
 
 from cinder.volume.flows.manager import create_volume
+import ddt
 import testtools
 
 from os_brick_rbd_luks.volume import flow
 
-TASK = create_volume.CreateVolumeFromSpecTask
+CREATE = (create_volume.CreateVolumeFromSpecTask, "_create_from_image")
+PRE = (create_volume.OnFailureRescheduleTask, "_pre_reschedule")
+POST = (create_volume.OnFailureRescheduleTask, "_post_reschedule")
 
 
+@ddt.ddt
 class InstallTest(testtools.TestCase):
 
     def setUp(self):
@@ -29,42 +33,68 @@ class InstallTest(testtools.TestCase):
         # Drivers of other tests may have done it.
         flow.uninstall()
         self.addCleanup(flow.uninstall)
-        self.upstream = vars(TASK)["_create_from_image"]
+        self.upstream = {step: self.present(step)
+                         for step in (CREATE, PRE, POST)}
 
-    def present(self):
-        return vars(TASK)["_create_from_image"]
+    @staticmethod
+    def present(step):
+        owner, name = step
+        return vars(owner)[name]
 
-    def test_and_undo(self):
+    def replace(self, step, function):
+        self.addCleanup(setattr, *step, self.upstream[step])
+        setattr(*step, function)
+
+    @ddt.data(CREATE, PRE, POST)
+    def test_and_undo(self, step):
         flow.install()
-        self.assertIsNot(self.upstream, self.present())
-        self.assertIs(self.upstream, self.present().__wrapped__)
+        self.assertIsNot(self.upstream[step], self.present(step))
+        self.assertIs(self.upstream[step], self.present(step).__wrapped__)
         flow.uninstall()
-        self.assertIs(self.upstream, self.present())
+        self.assertIs(self.upstream[step], self.present(step))
 
-    def test_once(self):
+    @ddt.data(CREATE, PRE, POST)
+    def test_once(self, step):
         flow.install()
-        ours = self.present()
+        ours = self.present(step)
         flow.install()
-        self.assertIs(ours, self.present())
+        self.assertIs(ours, self.present(step))
 
-    def test_undo_of_nothing(self):
+    @ddt.data(CREATE, PRE, POST)
+    def test_undo_of_nothing(self, step):
         flow.uninstall()
-        self.assertIs(self.upstream, self.present())
+        self.assertIs(self.upstream[step], self.present(step))
 
-    def test_somebody_elses_stays(self):
+    @ddt.data(CREATE, PRE, POST)
+    def test_somebody_elses_stays(self, step):
         flow.install()
-        self.addCleanup(setattr, TASK, "_create_from_image", self.upstream)
-        TASK._create_from_image = theirs = object()
+        theirs = object()
+        self.replace(step, theirs)
         flow.uninstall()
-        self.assertIs(theirs, self.present())
+        self.assertIs(theirs, self.present(step))
 
-    def test_unknown_flow_stays(self):
+    @ddt.data((CREATE, "downloads every image"), (PRE, "next attempt"),
+              (POST, "next attempt"))
+    @ddt.unpack
+    def test_unknown_flow_stays(self, step, warning):
         def unknown(self, context):
             """Of another release."""
 
-        self.addCleanup(setattr, TASK, "_create_from_image", self.upstream)
-        TASK._create_from_image = unknown
+        self.replace(step, unknown)
         with self.assertLogs(flow.LOG, "WARNING") as logged:
             flow.install()
-        self.assertIs(unknown, self.present())
-        self.assertIn("downloads every image", logged.output[0])
+        self.assertIs(unknown, self.present(step))
+        line, = logged.output
+        self.assertIn(warning, line)
+        # What belongs together is changed together, and the other is.
+        for other in {CREATE, PRE, POST} - {step}:
+            stays = self.present(other) is self.upstream[other]
+            self.assertEqual(other[0] is step[0], stays)
+
+    def test_missing_step(self):
+        owner, name = POST
+        self.addCleanup(setattr, owner, name, self.upstream[POST])
+        delattr(owner, name)
+        with self.assertLogs(flow.LOG, "WARNING"):
+            flow.install()
+        self.assertIs(self.upstream[PRE], self.present(PRE))

@@ -31,13 +31,16 @@ from cinder.scheduler import rpcapi
 class _Scheduler(rpcapi.SchedulerAPI):
     """What a manager casts to the scheduler, kept instead of sent."""
 
-    def __init__(self):
+    def __init__(self, cast):
         self.retries = []
+        self._cast = cast
 
     def create_volume(self, ctxt, volume, snapshot_id=None, image_id=None,
                       request_spec=None, filter_properties=None,
                       backup_id=None):
         self.retries.append(filter_properties)
+        if self._cast:
+            self._cast()
 
 
 @dataclasses.dataclass
@@ -50,14 +53,16 @@ class Outcome:
     retries: list[dict[str, Any]]
 
 
-def schedule(backend, context, volume, attempt=1, **request):
+def schedule(backend, context, volume, attempt=1, cast=None, **request):
     """Let a manager make a volume, with the right to have it rescheduled.
 
     :param backend: the volume manager that the scheduler has chosen
     :param attempt: how many managers have been asked, with this one
+    :param cast: called when the manager asks the scheduler again, before
+        that call returns: whoever is chosen next may be that quick
     :param request: what the request says beside the volume's id
     """
-    scheduler = _Scheduler()
+    scheduler = _Scheduler(cast)
     spec = objects.RequestSpec(context, volume_id=volume.id, **request)
     properties = {"retry": {
         "num_attempts": attempt, "hosts": [], "backends": [volume.host]}}
