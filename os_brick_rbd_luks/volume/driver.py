@@ -246,7 +246,6 @@ class RBDLuksDriver(managing.Managing):
                 image_copy.is_downloading(volume)
                 with errors.copying():
                     image_copy.replace(ours, image, self._setup_volume)
-                image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}
 
     @staticmethod
