@@ -24,7 +24,8 @@ nitpick_ignore = [
     # Named by ":raises".
     *(("py:exc", name) for name in (
         "rados.Error", "rados.ObjectBusy", "rbd.Error", "DiskNotFound",
-        "BackupOperationError", "ImageUnacceptable",
+        "BackupOperationError", "CinderException", "ImageCopyFailure",
+        "ImageTooBig", "ImageUnacceptable", "InvalidVolume",
         "ManageExistingInvalidReference", "ManageExistingVolumeTypeMismatch",
         "VolumeBackendAPIException", "VolumeDriverException", "VolumeIsBusy",
         "VolumeMigrationFailed", "VolumeRebaseFailed")),

@@ -227,7 +227,8 @@ class RBDLuksDriver(managing.Managing):
         Called by :mod:`~os_brick_rbd_luks.volume.flow`.
 
         :returns: None if that is not possible: then the image is downloaded
-        :raises ImageUnacceptable: see :mod:`.image_properties`
+        :raises ImageUnacceptable: see
+            :func:`~os_brick_rbd_luks.volume.image_properties.refuse_unusable`
         :raises ImageTooBig: likewise
         """
         self.refuse_image(volume, meta)
@@ -255,7 +256,8 @@ class RBDLuksDriver(managing.Managing):
         Called by :mod:`~os_brick_rbd_luks.volume.flow`, too.
 
         :param meta: what Glance says of it
-        :raises ImageUnacceptable: see :mod:`.image_properties`
+        :raises ImageUnacceptable: see
+            :func:`~os_brick_rbd_luks.volume.image_properties.refuse_unusable`
         :raises ImageTooBig: likewise
         """
         image_properties.refuse_unusable(

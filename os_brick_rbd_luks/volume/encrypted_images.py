@@ -56,7 +56,7 @@ class Found(Protocol):
         """
 
 
-#: Enter what it gives in a native thread.
+# Enter what it gives in a native thread.
 Opener = Callable[[], contextlib.AbstractContextManager[Found]]
 
 
@@ -67,7 +67,8 @@ def arriving(image: glance_images.Image, volume: encrypted.Volume
 
     Enter it in a green thread.
 
-    :raises ImageUnacceptable: see :func:`.glance_images.opened`
+    :raises ImageUnacceptable: see
+        :func:`~os_brick_rbd_luks.volume.glance_images.opened`
     """
     with glance_images.opened(image, volume) as source:
         if isinstance(source, glance_images.RBDSource):
