@@ -37,6 +37,15 @@ DRIVER_OPTS = [
              "which they came, and are not connected until it is their turn. "
              "Copy-on-write clones of images do not wait."),
     cfg.BoolOpt(
+        "rbd_luks_keys_by_key_manager", default=False,
+        help="Let the key manager make the keys that this driver needs "
+             "itself: those of clones, and of volumes made of snapshots, of "
+             "encrypted images, or transferred. For a key manager whose "
+             "hardware has to make them. It costs several requests more, and "
+             "up to some seconds where Barbican has a queue. By default the "
+             "driver makes as many random bits as the volume type says, and "
+             "stores them with a name."),
+    cfg.BoolOpt(
         "rbd_luks_erase_on_delete", default=False,
         help="Overwrite all keyslots of an encrypted volume before its image "
              "is removed or moved to the trash, so that no copy of its key "

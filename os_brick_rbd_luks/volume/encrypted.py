@@ -79,7 +79,9 @@ class Volume:
     @functools.cached_property
     def keys(self) -> volume_keys.Keys:
         """The key manager, asked in the name of the request."""
-        return volume_keys.Keys(self.record.obj_context)
+        return volume_keys.Keys(
+            self.record.obj_context,
+            self.session.configuration.rbd_luks_keys_by_key_manager)
 
     def passphrase(self) -> bytes:
         """What its key stands for.

@@ -44,6 +44,8 @@ _CREATE = {"_create_from_image": [
     "image_service", "kwargs"],
     "execute": ["self", "context", "volume", "volume_spec"]}
 
+_REKEY = {"_rekey_volume": ["self", "context", "volume"]}
+
 _RESCHEDULE = {"_pre_reschedule": ["self", "volume"],
                "_post_reschedule": ["self", "volume"]}
 
@@ -58,6 +60,9 @@ def _put_all(registered: registration.Registration) -> None:
         LOG.warning("This Cinder makes volumes from images in a way that "
                     "is not known: it downloads every image, and makes "
                     "no encrypted clones of them")
+    if _are_known(task, _REKEY):
+        registered.put_attribute(task, "_rekey_volume", _rekeyed(
+            task._rekey_volume))
     task = create_volume.OnFailureRescheduleTask
     if _are_known(task, _RESCHEDULE):
         registered.put_attribute(task, "_pre_reschedule", _deleting(
@@ -122,6 +127,18 @@ def _before(upstream: Callable[..., Any]) -> Callable[..., Any]:
         return update
 
     return _create_from_image
+
+
+def _rekeyed(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """Not to attach a clone by os-brick, to find that it is an RBD image."""
+    @functools.wraps(upstream)
+    def _rekey_volume(self: Any, context: Any, volume: Any) -> Any:
+        if _is_ours(self.driver, volume):
+            # It has a key of its own already.
+            return {}
+        return upstream(self, context, volume)
+
+    return _rekey_volume
 
 
 def _told(upstream: Callable[..., Any]) -> Callable[..., Any]:

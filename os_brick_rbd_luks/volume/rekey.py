@@ -32,6 +32,7 @@ from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import pending_keys
+from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
 
@@ -55,8 +56,7 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     record, keys = volume.record, volume.keys
     old_id = record.encryption_key_id
     old = keys.passphrase(old_id)
-    change = _Change(volume, old_id, keys.create(record.volume_type_id),
-                     in_place)
+    change = _Change(volume, old_id, keys.make(record), in_place)
     try:
         stale = change.make(old)
     except BaseException:
@@ -68,9 +68,9 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
 class _Change:
     """A volume's change from one key to another, and the way back."""
 
-    def __init__(self, volume: encrypted.Volume, old_id: str, new_id: str,
-                 in_place: bool) -> None:
-        self.new_id = new_id
+    def __init__(self, volume: encrypted.Volume, old_id: str,
+                 new: volume_keys.Made, in_place: bool) -> None:
+        self.new_id, self._new = new.key_id, new.passphrase
         self._volume, self._old_id = volume, old_id
         self._in_place = in_place
         self._keyslot: Optional[int] = None
@@ -85,7 +85,7 @@ class _Change:
         volume, record = self._volume, self._volume.record
         # At once: of a service killed before that, a key is left.
         _note(volume, [self.new_id, self._old_id])
-        new = volume.keys.passphrase(self.new_id)
+        new = self._new or volume.keys.passphrase(self.new_id)
         self._keyslot = _add(volume, old, new)
         self._saving = True
         record.encryption_key_id = self.new_id

@@ -47,6 +47,8 @@ class Session:
         """
         name, conf, user, _secret = driver._get_config_tuple()
         self._where = (conf or None, user, name, _options(driver))
+        #: the backend's options
+        self.configuration = driver.configuration
         self._default = driver.configuration.rbd_pool
         # Cinder 21 has neither the limit nor its option.
         self._flattens: contextlib.AbstractContextManager[Any] = getattr(

@@ -18,11 +18,15 @@ Source: ``cinder.volume.volume_utils`` (``create_encryption_key``,
 
 from __future__ import annotations
 
+import dataclasses
 import logging
-from typing import Any, Dict
+import secrets
+from typing import Any, Dict, Optional, Tuple
 
+from castellan.common.objects import symmetric_key
 from cinder.db import api as db
 from cinder import exception as cinder_exception
+from cinder.keymgr import conf_key_mgr
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 from os_brick import encryptors
@@ -36,15 +40,31 @@ from os_brick_rbd_luks.services import opts
 
 LOG = logging.getLogger(__name__)
 
+#: What the key manager calls a new key.
+NAME = "LUKS passphrase of volume %(volume)s"
+
 #: What a provider is in os-brick's words -> type of header.
 _TYPES = {"luks": "luks1", "luks2": "luks2"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Made:
+    """A new key: its id, and its passphrase where that is known already."""
+
+    key_id: str
+    passphrase: Optional[bytes] = dataclasses.field(default=None, repr=False)
 
 
 class Keys:
     """The key manager, asked in the name of a request."""
 
-    def __init__(self, context: Any) -> None:
+    def __init__(self, context: Any, by_key_manager: bool = False) -> None:
+        """Ask for nothing yet.
+
+        :param by_key_manager: new keys are made there
+        """
         self._context = context
+        self._by_key_manager = by_key_manager
         with key_manager.translated("the key manager"):
             self._manager = barbican.api(cfg.CONF)
 
@@ -55,15 +75,30 @@ class Keys:
         """
         return key_manager.get(self._manager, self._context, key_id)
 
-    def create(self, volume_type_id: str) -> str:
-        """A new key as the encryption of a volume type asks for; its id.
+    def make(self, record: Any) -> Made:
+        """A new key for a volume, as the encryption of its type asks for.
 
+        Made in this process it costs one request. A key manager that makes it
+        takes several, may keep the order in a queue, and is asked for the
+        bytes afterwards.
+
+        :param record: Cinder's volume
         :raises PassphraseUnavailable: the key manager fails
+        :raises VolumeDriverException: the type does not say what keys are to
+            be like
         """
+        algorithm, bits = _kind(record)
+        name = NAME % {"volume": record.id}
         with key_manager.translated("a new key"):
-            key_id: str = volume_utils.create_encryption_key(
-                self._context, self._manager, volume_type_id)
-        return key_id
+            if self._by_key_manager or isinstance(
+                    self._manager, conf_key_mgr.ConfKeyManager):
+                return Made(self._manager.create_key(
+                    self._context, algorithm=algorithm, length=bits,
+                    name=name))
+            key = symmetric_key.SymmetricKey(
+                algorithm, bits, secrets.token_bytes(bits // 8), name=name)
+            return Made(self._manager.store(self._context, key),
+                        key_manager.passphrase(key))
 
     def delete(self, key_id: str) -> None:
         """Delete a key; one that is not there any more is no error.
@@ -110,6 +145,18 @@ def warn_of_left(key_id: str, record: Any,
         "deleted (%(reason)s): %(remedy)s", {
             "key": key_id, "volume": record.id, "reason": error.reason,
             "remedy": remedy})
+
+
+def _kind(record: Any) -> Tuple[str, int]:
+    """Algorithm and bits of a volume's keys."""
+    found = metadata(record)
+    cipher, bits = found.get("cipher"), found.get("key_size")
+    if not (cipher and bits):
+        raise cinder_exception.VolumeDriverException(
+            message=f"The type of volume {record.id} does not say what keys "
+                    "its volumes have: set the cipher and the key size of "
+                    "its encryption.")
+    return cipher.split("-")[0], int(bits)
 
 
 def header_type(provider: str) -> str:

@@ -86,8 +86,12 @@ class AttachmentTestCase(base.FunctionalTestCase):
         key_id = f"key-{os.urandom(8).hex()}"
         keymanager.SECRETS[key_id] = symmetric_key.SymmetricKey(
             "AES", len(key) * 8, key)
-        self.addCleanup(keymanager.SECRETS.pop, key_id)
+        self.addCleanup(keymanager.SECRETS.pop, key_id, None)
         return key_id
+
+    def forget(self, key_id):
+        """Let the key manager have a key no more."""
+        del keymanager.SECRETS[key_id]
 
     @property
     def passphrase(self):
