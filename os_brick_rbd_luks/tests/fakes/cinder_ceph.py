@@ -60,6 +60,8 @@ class CinderCeph(ceph.Ceph):
         self.error: Optional[BaseException] = None
         self.calls: List[str] = []
         self.starts: List[str] = []
+        #: by pool and key
+        self.objects: Dict[Tuple[str, str], bytes] = {}
 
     def _setUp(self) -> None:
         super()._setUp()
@@ -77,6 +79,7 @@ class CinderCeph(ceph.Ceph):
     def _modules(self) -> Tuple[Any, Any]:
         rados, rbd = super()._modules()
         rados.Rados = lambda **options: Rados(self, **options)
+        rados.Object = lambda ioctx, key: Object(self, ioctx, key)
         for name, fake in (("Image", Image), ("RBD", RBD)):
             members = {
                 **vars(getattr(rbd, name)),
@@ -203,6 +206,35 @@ class Ioctx(clients.Ioctx):
         """Lock an object, or hold the lock for longer."""
         self._ceph.count(self.connection, "lock")  # type: ignore[attr-defined]
         super().lock_exclusive(*args, **kwargs)
+
+
+class Object:
+    """``rados.Object``, which upstream's backups have beside their images."""
+
+    def __init__(self, ceph: CinderCeph, ioctx: Ioctx, key: str) -> None:
+        self._ceph, self._place = ceph, (ioctx.pool, key)
+
+    def _find(self) -> bytes:
+        if self._place not in self._ceph.objects:
+            raise self._ceph.rados.ObjectNotFound(self._place[1])
+        return self._ceph.objects[self._place]
+
+    def stat(self) -> Tuple[int, Any]:
+        """Its size and time."""
+        return len(self._find()), None
+
+    def read(self) -> bytes:
+        """All of it."""
+        return self._find()
+
+    def write(self, data: bytes) -> None:
+        """Make it."""
+        self._ceph.objects[self._place] = data
+
+    def remove(self) -> None:
+        """Remove it."""
+        self._find()
+        del self._ceph.objects[self._place]
 
 
 class RBD:

@@ -244,7 +244,7 @@ class FailureTest(BackupTestCase):
             self.backend.get_backup_device, self.context, backup,
             want_objects=True, async_call=True)
 
-    @ddt.data(("luks", "available", False), ("luks2", "available", False),
+    @ddt.data(("luks", "in-use", False), ("luks2", "available", False),
               ("luks2", "in-use", False), ("luks2", "available", True),
               ("luks2", "in-use", True))
     @ddt.unpack

@@ -80,8 +80,7 @@ class ImageCopyTest(RescheduleTestCase):
     def test_other_errors_stay(self):
         image_id, volume = self.raw({}, units.GIB + 512), self.volume()
         outcome = self.schedule(volume, image_id=image_id)
-        self.assertIsInstance(outcome.error,
-                              cinder_exception.ImageUnacceptable)
+        self.assertIsInstance(outcome.error, cinder_exception.ImageTooBig)
         self.assertEqual([], outcome.retries)
 
 
