@@ -17,8 +17,9 @@ handle of its RBD connector.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
-from typing import Any, Callable, Iterator, Mapping, Optional
+from typing import Any, Callable, Iterator, Mapping, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -28,6 +29,8 @@ from os_brick_rbd_luks.image import qemu_options
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.image import rbd_pool
 
+LOG = logging.getLogger(__name__)
+
 
 def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
     """Ceph's options out of os-brick's connection properties.
@@ -35,15 +38,20 @@ def connection_options(properties: Mapping[str, Any]) -> dict[str, str]:
     The key of a keyring that came along (cinderlib sends one) is among them,
     so that it is never written to a file.
     """
+    ports = list(properties["ports"])
+    # No host is left out: a port that is not told is the one before.
     hosts = ",".join(
-        f"{_escape(host.strip('[]'))}:{port}"
-        for host, port in zip(properties["hosts"], properties["ports"]))
+        _address(host.strip("[]"),
+                 ports[min(index, len(ports) - 1)] if ports else None)
+        for index, host in enumerate(properties["hosts"]))
     return {"mon_host": hosts, **key_option(properties.get("keyring"))}
 
 
-def _escape(host: str) -> str:
-    """An address as it stands before a port: of IPv6, in brackets."""
-    return f"[{host}]" if ":" in host else host
+def _address(host: str, port: Optional[str]) -> str:
+    """Of a monitor; Ceph knows its ports itself."""
+    # IPv6 is in brackets before a port.
+    host = f"[{host}]" if ":" in host else host
+    return f"{host}:{port}" if port else host
 
 
 def key_option(keyring: Optional[str]) -> dict[str, str]:
@@ -105,13 +113,46 @@ def attached(properties: Mapping[str, Any], conf: Optional[str] = None, *,
         ) from error
     if key:
         options["key"] = key
-    with cluster.connect(
-            conf, properties.get("auth_username"),
-            properties.get("cluster_name"), options,
-            bool(properties.get("auth_enabled"))) as connection, \
+    with _connected(properties, conf, options) as connection, \
             connection.pool(pool, "/".join(namespace)) as opened, \
             opened.open(name, read_only=read_only) as image:
         yield image
+
+
+@contextlib.contextmanager
+def _connected(properties: Mapping[str, Any], conf: Optional[str],
+               options: Mapping[str, str]) -> Iterator[cluster.Cluster]:
+    """Connect by the monitors that Cinder knew, or by those of ceph.conf.
+
+    An attachment may be older than the monitors: Nova keeps it for as long as
+    the server has the volume.
+    """
+    who = (conf, properties.get("auth_username"),
+           properties.get("cluster_name"))
+    needs_key = bool(properties.get("auth_enabled"))
+    with contextlib.ExitStack() as stack:
+        try:
+            found = stack.enter_context(
+                cluster.connect(*who, options, needs_key))
+        except exception.ClusterUnreachable as error:
+            found = _by_conf(stack, who, options, needs_key, error)
+        yield found
+
+
+def _by_conf(stack: contextlib.ExitStack, who: Tuple[Any, Any, Any],
+             options: Mapping[str, str], needs_key: bool,
+             error: exception.ClusterUnreachable) -> cluster.Cluster:
+    others = {name: value for name, value in options.items()
+              if name != "mon_host"}
+    try:
+        found = stack.enter_context(cluster.connect(*who, others, needs_key))
+    except (exception.ClusterUnreachable, exception.InvalidParameter):
+        # There is no conf file, or its monitors do not answer, either.
+        raise error from None
+    LOG.warning("the monitors that the connection names (%s) do not answer, "
+                "those of ceph.conf do: they were moved since the volume was "
+                "connected", options["mon_host"])
+    return found
 
 
 def over_handle(handle: Any, name: str) -> rbd_image.RBDImage:

@@ -90,6 +90,8 @@ class Ceph(fixtures.Fixture):
         self.keyrings = {"client.cinder", "client.admin"}
         self.key = "AQ=="
         self.default_conf = True
+        #: what ``mon_host`` may be, with nobody there who answers
+        self.silent: Set[str] = set()
         self.connected: List[clients.Rados] = []
         self.history: List[clients.Rados] = []
         self.images: List[images.Image] = []

@@ -87,6 +87,9 @@ class Rados:
         ceph.call("connect")
         if "mon_host" not in self.conf:
             raise ceph.rados.ObjectNotFound("error connecting")
+        if self.conf["mon_host"] in ceph.silent:
+            ceph.clock.advance(float(self.conf["client_mount_timeout"]))
+            raise ceph.rados.TimedOut("error connecting to the cluster")
         key = self.conf["key"] or (
             ceph.key if self.name in ceph.keyrings else "")
         if not key:

@@ -59,6 +59,17 @@ class ConnectionOptionsTest(testtools.TestCase):
             hosts=hosts, ports=["6789"] * len(hosts)))
         self.assertEqual(expected, found["mon_host"])
 
+    @ddt.data((["6789"], "10.0.0.1:6789,10.0.0.2:6789,10.0.0.3:6789"),
+              (["1", "2"], "10.0.0.1:1,10.0.0.2:2,10.0.0.3:2"),
+              ([], "10.0.0.1,10.0.0.2,10.0.0.3"),
+              (["1"] * 4, "10.0.0.1:1,10.0.0.2:1,10.0.0.3:1"))
+    @ddt.unpack
+    def test_fewer_ports(self, ports, expected):
+        """No monitor is left out for want of a port."""
+        found = brick.connection_options(properties(
+            hosts=["10.0.0.1", "10.0.0.2", "10.0.0.3"], ports=ports))
+        self.assertEqual(expected, found["mon_host"])
+
     @ddt.data(("[client.cinder]\n\tkey = AQ==\n", "AQ=="),
               ("[client.cinder]\nkey=AQ==", "AQ=="),
               ("[client.cinder]\n  key = AQ== \ncaps mon = \"profile rbd\"",
@@ -110,6 +121,34 @@ class AttachedTest(CephTestCase):
                          (connection.name, connection.clustername))
         self.assertEqual("10.0.0.1:6789,10.0.0.2:6790",
                          connection.conf["mon_host"])
+
+    def test_monitors_moved(self):
+        """An attachment is as old as the server that has it."""
+        self.ceph.silent.add("10.0.0.1:6789,10.0.0.2:6790")
+        with brick.attached(properties()) as image:
+            self.assertEqual(b"volumes", image.read(0, 7))
+        self.assertEqual("10.0.0.1", self.ceph.history[-1].conf["mon_host"])
+        self.assertIn("do not answer", self.log.output)
+        self.assertTrue(self.ceph.nothing_is_open())
+
+    @ddt.data(True, False)
+    def test_no_monitor_answers(self, has_conf):
+        self.ceph.silent |= {"10.0.0.1:6789,10.0.0.2:6790", "10.0.0.1"}
+        self.ceph.default_conf = has_conf
+        self.refused(exception.ClusterUnreachable, brick.attached,
+                     properties())
+
+    def test_error_of_the_work(self):
+        """What is done with the image is not done again."""
+        self.ceph.silent.add("10.0.0.1")
+
+        def work():
+            with brick.attached(properties()):
+                raise exception.ClusterUnreachable(
+                    conf="x", seconds=1, reason="later")
+
+        self.assertRaises(exception.ClusterUnreachable, work)
+        self.assertEqual(1, len(self.ceph.history))
 
     def test_waits_are_bounded_and_writes_not_cached(self):
         with brick.attached(properties()):
@@ -207,6 +246,7 @@ class AttachedTest(CephTestCase):
                      properties(), key="d3Jvbmc=")
 
     def test_no_answer(self):
+        self.ceph.default_conf = False
         self.ceph.faults["connect"] = self.ceph.rados.TimedOut("no answer")
         error = self.refused(exception.ClusterUnreachable, brick.attached,
                              properties())
