@@ -44,7 +44,7 @@ SIZE = units.MIB
 PIECE = 64 * units.KIB
 
 #: Seconds after which something hangs.
-HANGS = 60
+HANGS = 600
 
 
 class Image:

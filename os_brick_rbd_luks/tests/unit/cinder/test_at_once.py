@@ -41,7 +41,7 @@ class AtOnceTest(testtools.TestCase):
 
     def run_in(self, mode, *names, count):
         self.assertEqual([count, []], child.run(
-            RUN, names, mode=mode, deadline=240))
+            RUN, names, mode=mode, deadline=1200))
 
     def test_child_that_hangs(self):
         """It says so here as well, where Cinder has patched this process."""
