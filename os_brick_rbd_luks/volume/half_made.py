@@ -21,12 +21,9 @@ from typing import Iterator
 
 from os_brick_rbd_luks.image import partial
 
-#: Behind the name of an image that comes, before it takes the place of the
-#: volume's.
+#: Behind the name of an encrypted image that comes as it is, before it has
+#: the volume's passphrase, size and name.
 INCOMING = ".incoming"
-
-#: Behind the name of the image whose place that takes.
-REPLACED = ".replaced"
 
 
 def names(name: str) -> Iterator[str]:
@@ -36,7 +33,5 @@ def names(name: str) -> Iterator[str]:
     """
     incoming = name + INCOMING
     yield incoming
-    yield name + REPLACED
-    for final in (name, incoming, *(f"{incoming}.{kind}"
-                                    for kind in ("luks1", "luks2"))):
+    for final in (name, incoming):
         yield partial.PREFIX + final

@@ -98,7 +98,7 @@ def _correct_snapshots(here: session.Session, found: Entries) -> None:
 def _is_helper(name: str) -> bool:
     """Whether an image is there for volumes, and none itself."""
     return (name.startswith((partial.PREFIX, bases.PREFIX))
-            or name.endswith((half_made.INCOMING, half_made.REPLACED)))
+            or name.endswith(half_made.INCOMING))
 
 
 def _refuse(entry: Dict[str, Any], reason: str) -> None:

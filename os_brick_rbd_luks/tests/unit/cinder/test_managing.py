@@ -28,7 +28,7 @@ from os_brick_rbd_luks.volume import half_made
 
 #: What belongs to volumes, and is none.
 HELPERS = (f"{partial.PREFIX}volume-1", f"{bases.PREFIX}1",
-           f"volume-1{half_made.INCOMING}", f"volume-1{half_made.REPLACED}")
+           f"volume-1{half_made.INCOMING}")
 
 
 @ddt.ddt
