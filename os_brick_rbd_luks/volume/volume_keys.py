@@ -26,7 +26,6 @@ from typing import Any, Dict, Optional, Tuple
 from castellan.common.objects import symmetric_key
 from cinder.db import api as db
 from cinder import exception as cinder_exception
-from cinder.keymgr import conf_key_mgr
 from cinder.volume import volume_types
 from cinder.volume import volume_utils
 from os_brick import encryptors
@@ -64,9 +63,12 @@ class Keys:
         :param by_key_manager: new keys are made there
         """
         self._context = context
-        self._by_key_manager = by_key_manager
         with key_manager.translated("the key manager"):
             self._manager = barbican.api(cfg.CONF)
+        # Cinder's own, which has one key, is known by that name everywhere.
+        self._by_key_manager = (
+            by_key_manager
+            or cfg.CONF.key_manager.backend.endswith("ConfKeyManager"))
 
     def passphrase(self, key_id: str) -> bytes:
         """The passphrase that a key stands for.
@@ -90,8 +92,7 @@ class Keys:
         algorithm, bits = _kind(record)
         name = NAME % {"volume": record.id}
         with key_manager.translated("a new key"):
-            if self._by_key_manager or isinstance(
-                    self._manager, conf_key_mgr.ConfKeyManager):
+            if self._by_key_manager:
                 return Made(self._manager.create_key(
                     self._context, algorithm=algorithm, length=bits,
                     name=name))

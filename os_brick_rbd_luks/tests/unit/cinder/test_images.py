@@ -414,7 +414,7 @@ class EncryptedImageTest(imaging.ImageTestCase):
             if not worked:
                 # It is empty, or as it was: nothing of what came.
                 with self.view(volume) as view:
-                    self.assertFalse(DATA[0] == view.read(0, len(DATA[0])))
+                    self.assertNotEqual(DATA[0], view.read(0, len(DATA[0])))
                 self.assert_no_key_leaked(volume, self.key_of(image_id))
             self.write(volume, base.data())
 

@@ -34,10 +34,10 @@ class NewKeyTest(base.DriverTestCase):
             type_id=source.volume_type_id, source_volid=source.id,
             key_id=self.keys.copy(source.encryption_key_id))
         keystore.VAULT.calls.clear()
-        with mock.patch("cinder.volume.volume_utils."
-                        "brick_get_connector_properties",
-                        side_effect=AssertionError("attached by os-brick")):
-            self.build(volume, source_volid=source.id)
+        self.patch("cinder.volume.volume_utils."
+                   "brick_get_connector_properties",
+                   side_effect=AssertionError("attached by os-brick"))
+        self.build(volume, source_volid=source.id)
         calls = [*keystore.VAULT.calls]
         self.check(volume)
         return calls, volume
@@ -67,7 +67,7 @@ class NewKeyTest(base.DriverTestCase):
         source = self.filled()
         record = self.volume(type_id=source.volume_type_id)
         with mock.patch.object(
-                volume_keys, "metadata",
+                volume_keys, "metadata", autospec=True,
                 return_value={"provider": "luks", "cipher": "aes-xts-plain64",
                               "key_size": 256, what: None}):
             error = self.assertRaises(
