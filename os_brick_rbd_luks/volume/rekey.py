@@ -47,6 +47,9 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     for the caller, who removes the image. A key that cannot be deleted is
     named in the log.
 
+    A key manager that has one key for all, as Cinder's for a ``fixed_key``,
+    gives the same again: then there is nothing to add, and nothing to note.
+
     :param volume: a clone, with a key that nobody else has; it is saved
     :param in_place: nobody removes the image. Once the database has the new
         key, it keeps that, for the old one may not open the volume any more
@@ -55,8 +58,11 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     record, keys = volume.record, volume.keys
     old_id = record.encryption_key_id
     old = keys.passphrase(old_id)
-    change = _Change(volume, old_id, keys.create(record.volume_type_id),
-                     in_place)
+    new_id = keys.create(record.volume_type_id)
+    if new_id == old_id:
+        LOG.info("%s: it keeps key %s, the only one", volume.name, old_id)
+        return
+    change = _Change(volume, old_id, new_id, in_place)
     try:
         stale = change.make(old)
     except BaseException:

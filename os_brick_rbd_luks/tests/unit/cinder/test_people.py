@@ -18,10 +18,56 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import moving
 from os_brick_rbd_luks.tests.unit.cinder import people
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import pending_keys
+
+FIXED_KEY = "5a" * 32
+
+
+class FixedKeys(base.Keys):
+    """The one key of a configuration."""
+
+    def new(self):
+        return self.manager.key_id
+
+    def passphrase(self, _key_id):
+        return FIXED_KEY.encode()
+
+    def known(self):
+        return {self.manager.key_id}
+
+    left = known
+
+
+class FixedKeyTest(base.DriverTestCase):
+    """All volumes have one key: there is no other to give."""
+
+    key_manager = "cinder.keymgr.conf_key_mgr.ConfKeyManager"
+
+    def make_keys(self):
+        made = FixedKeys(self.context)  # which knows the option
+        self.override_config("fixed_key", FIXED_KEY, "key_manager")
+        return made
+
+    def test_nothing_is_added_or_noted(self):
+        volume = self.filled("luks2")
+        key_id = volume.encryption_key_id
+        with self.pool() as pool, pool.open(volume.name) as image:
+            image.set_note(ownership.NOTE, "1")
+        before = self.content(volume).read(0, units.MIB)
+        self.mock_object(pending_keys, "write", side_effect=AssertionError)
+        volume.status = "reserved"
+        volume.save()
+        self.driver.initialize_connection(volume, {"host": "here"})
+        self.assertEqual(before, self.content(volume).read(0, units.MIB))
+        # Not once more at the next time.
+        self.assertNotIn(ownership.NOTE, self.content(volume).notes)
+        self.assertEqual(key_id, volume.encryption_key_id)
+        self.check(volume)
 
 
 @ddt.ddt
