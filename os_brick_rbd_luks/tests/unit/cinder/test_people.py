@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from cinder import exception as cinder_exception
+from cinder.keymgr import conf_key_mgr
 import ddt
 
 from os_brick_rbd_luks.tests.fakes import ceph
@@ -46,7 +47,9 @@ class FixedKeys(base.Keys):
 class FixedKeyTest(base.DriverTestCase):
     """All volumes have one key: there is no other to give."""
 
-    key_manager = "cinder.keymgr.conf_key_mgr.ConfKeyManager"
+    # Loaded before castellan registers that option otherwise.
+    key_manager = (f"{conf_key_mgr.__name__}."
+                   f"{conf_key_mgr.ConfKeyManager.__name__}")
 
     def make_keys(self):
         made = FixedKeys(self.context)  # which knows the option
