@@ -45,6 +45,16 @@ DRIVER_OPTS = [
              "up to some seconds where Barbican has a queue. By default the "
              "driver makes as many random bits as the volume type says, and "
              "stores them with a name."),
+    cfg.ListOpt(
+        "rbd_luks_key_readers", default=[],
+        help="Ids of users who may read the key of each volume from the time "
+             "when this driver makes the volume, or gives it another key: "
+             "for services that work for operators, without the tenant, as "
+             "in a migration. Barbican's access list of the key is set in "
+             "the tenant's own request. Whoever is named here can decrypt "
+             "all these volumes. If that fails, a warning says so, and the "
+             "volume is made all the same. By default only the volume's "
+             "project can read its key."),
     cfg.BoolOpt(
         "rbd_luks_erase_on_delete", default=False,
         help="Overwrite all keyslots of an encrypted volume before its image "

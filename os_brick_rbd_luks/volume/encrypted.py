@@ -79,9 +79,14 @@ class Volume:
     @functools.cached_property
     def keys(self) -> volume_keys.Keys:
         """The key manager, asked in the name of the request."""
+        settings = self.session.configuration
         return volume_keys.Keys(
-            self.record.obj_context,
-            self.session.configuration.rbd_luks_keys_by_key_manager)
+            self.record.obj_context, settings.rbd_luks_keys_by_key_manager,
+            settings.rbd_luks_key_readers)
+
+    def share_key(self) -> None:
+        """Let those that the backend's options name read its key."""
+        self.keys.share(self.record.encryption_key_id, self.record)
 
     def passphrase(self) -> bytes:
         """What its key stands for.

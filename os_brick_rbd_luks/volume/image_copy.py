@@ -64,6 +64,7 @@ def own_header(volume: encrypted.Volume, image: glance_images.Image) -> None:
     with errors.of_image(image.id):
         _own_header(volume, image.parents[0], volume.passphrase(),
                     volume.options())
+        volume.share_key()
 
 
 @threads.native
@@ -90,6 +91,8 @@ def replace(volume: encrypted.Volume, image: glance_images.Image,
             set_up(volume.record)
     if taken.is_copy:
         rekey.own_key(volume, in_place=True)
+    elif taken.is_new:
+        volume.share_key()
 
 
 def fill(volume: encrypted.Volume, image: glance_images.Image) -> None:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import secrets
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, Optional, Sequence, Tuple
 
 from castellan.common.objects import symmetric_key
 from cinder.db import api as db
@@ -57,12 +57,15 @@ class Made:
 class Keys:
     """The key manager, asked in the name of a request."""
 
-    def __init__(self, context: Any, by_key_manager: bool = False) -> None:
+    def __init__(self, context: Any, by_key_manager: bool = False,
+                 readers: Sequence[str] = ()) -> None:
         """Ask for nothing yet.
 
         :param by_key_manager: new keys are made there
+        :param readers: ids of users who may read what is shared
         """
         self._context = context
+        self._readers = tuple(readers)
         with key_manager.translated("the key manager"):
             self._manager = barbican.api(cfg.CONF)
         # Cinder's own, which has one key, is known by that name everywhere.
@@ -100,6 +103,30 @@ class Keys:
                 algorithm, bits, secrets.token_bytes(bits // 8), name=name)
             return Made(self._manager.store(self._context, key),
                         key_manager.passphrase(key))
+
+    def share(self, key_id: str, record: Any) -> None:
+        """Let the readers read a key, if who asks can let them.
+
+        No volume fails for what only operators miss.
+
+        :param record: Cinder's volume, for the log
+        """
+        if not self._readers:
+            return
+        share = getattr(self._manager, "share", None)
+        reason = "this key manager has no access lists"
+        if share:
+            try:
+                with key_manager.translated(f"key {key_id}"):
+                    share(self._context, key_id, self._readers)
+                return
+            except exception.PassphraseUnavailable as error:
+                reason = error.reason
+        LOG.warning(
+            "Key %(key)s of volume %(volume)s is not shared with those of "
+            "rbd_luks_key_readers: %(reason)s; its owner can do that by "
+            "'openstack acl user add'", {
+                "key": key_id, "volume": record.id, "reason": reason})
 
     def delete(self, key_id: str) -> None:
         """Delete a key; one that is not there any more is no error.

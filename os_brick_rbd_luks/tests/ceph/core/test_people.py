@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import shutil
 
+from barbicanclient import exceptions as client_exceptions
 from castellan.common import exception
 from castellan.common.objects import symmetric_key
 import fixtures
@@ -134,3 +135,16 @@ class OurKeyManagerTest(KeyManagerTest):
         self.get("user", key_id)
         self.assert_status(403, self.get, "other", key_id)
         self.assertEqual(self.key, self.get("user", key_id).get_encoded())
+
+    def test_share(self):
+        key_id = self.store()
+        self.manager.share(self.context("user"), key_id, [
+            people.person("other").user_id])
+        for name in ("user", "colleague", "other"):
+            self.assertEqual(self.key, self.get(name, key_id).get_encoded())
+        self.assert_status(403, self.get, "admin", key_id)
+        # Neither does whoever may read it let others read it.
+        error = self.assertRaises(
+            client_exceptions.HTTPClientError, self.manager.share,
+            self.context("other"), key_id, [])
+        self.assertEqual(403, error.status_code)
