@@ -24,8 +24,9 @@ nitpick_ignore = [
     # Named by ":raises".
     *(("py:exc", name) for name in (
         "rados.Error", "rados.ObjectBusy", "rbd.Error", "DiskNotFound",
-        "BackupOperationError", "CinderException", "ImageCopyFailure",
-        "ImageTooBig", "ImageUnacceptable", "InvalidVolume",
+        "BackupOperationError", "CinderException", "HTTPClientError",
+        "ImageCopyFailure", "ImageTooBig", "ImageUnacceptable",
+        "InvalidVolume",
         "ManageExistingInvalidReference", "ManageExistingVolumeTypeMismatch",
         "VolumeBackendAPIException", "VolumeDriverException", "VolumeIsBusy",
         "VolumeMigrationFailed", "VolumeRebaseFailed")),
