@@ -124,7 +124,9 @@ def resize(chance: chances.Chance) -> Optional[steps.Step]:
             or count * models.BLOCK % volume.object_size):
         refusal = (exception.OperationRefused,)
     if volume.watched and count != len(volume.blocks):
-        if grows and volume.kind == "none":
+        # By more than its data offset it may grow, and somebody is told.
+        more = (count - len(volume.blocks)) * models.BLOCK
+        if grows and (volume.kind == "none" or more > volume.offset):
             return None
         refusal = ((exception.OperationRefused,) if grows
                    else (exception.ImageLocked,))
