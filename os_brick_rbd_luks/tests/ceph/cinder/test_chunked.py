@@ -149,5 +149,6 @@ class PosixTest(base.CinderTestCase):
         self.assert_same(self.plain(volume, "luks2"),
                          self.plain(other, "luks2"))
         ours = self.back_up(other, service=self.manager(OURS))
+        # It was started before ours was loaded, as in a process of its own.
         self.assertRaises(cinder_exception.InvalidBackup, self.restore, ours,
-                          volume, service=self.manager(POSIX))
+                          volume, service=self.service)
