@@ -21,7 +21,7 @@ from typing import Any, Dict, Optional
 
 from cinder.volume.drivers import rbd
 
-from os_brick_rbd_luks.services import places
+from os_brick_rbd_luks.services import admission
 from os_brick_rbd_luks.volume import creation
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -39,7 +39,7 @@ class Imaging(rbd.RBDDriver):  # type: ignore[misc]
     _encrypted: Any
     _set_up: Any
     #: of the copies of images into volumes
-    _copies: places.Places
+    _copies: admission.Admission
 
     def create_encrypted_from_image(
             self, context: Any, volume: Any, location: Any,

@@ -18,14 +18,14 @@ import importlib
 import inspect
 
 from cinder.backup.drivers import ceph as upstream
-from cinder.backup.drivers import posix
+from cinder.backup.drivers import posix as upstream_posix
 from cinder import exception as cinder_exception
 from cinder import objects
 import ddt
 from os_brick.initiator import linuxrbd
 
 from os_brick_rbd_luks.backup.drivers import ceph
-from os_brick_rbd_luks.backup.drivers import posix as our_posix
+from os_brick_rbd_luks.backup.drivers import posix
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
@@ -417,7 +417,7 @@ class ChunkedDriverTest(BackupTestCase):
         handle = self.handle(other.name)
         # In Cinder 21 nobody asks whether it is new.
         more = [is_new] if "volume_is_new" in inspect.signature(
-            posix.PosixBackupDriver.restore).parameters else []
+            upstream_posix.PosixBackupDriver.restore).parameters else []
         backup.status = "restoring"
         backup.save()
         service.restore(backup, other.id, handle, *more)
@@ -433,7 +433,7 @@ class ChunkedDriverTest(BackupTestCase):
     @ddt.data(False, True)
     def test_holes_are_holes_again(self, is_new):
         before, after, volume, other = self.restored(
-            our_posix.RBDLuksPosixBackupDriver, is_new=is_new)
+            posix.RBDLuksPosixBackupDriver, is_new=is_new)
         self.assertEqual([], [number for number, piece in enumerate(before)
                               if piece != after[number]])
         expected, found = self.content(volume), self.content(other)
@@ -446,12 +446,13 @@ class ChunkedDriverTest(BackupTestCase):
         self.assertEqual("1", found.notes[holes.NOTE])
 
     def test_upstreams_are_noise(self):
-        before, after, *_volumes = self.restored(posix.PosixBackupDriver)
+        before, after, *_volumes = self.restored(
+            upstream_posix.PosixBackupDriver)
         self.assertNotEqual(before, after)
 
     def test_luks1(self):
         _before, _after, volume, other = self.restored(
-            our_posix.RBDLuksPosixBackupDriver, "luks")
+            posix.RBDLuksPosixBackupDriver, "luks")
         for offset in range(0, 36 * units.MIB, units.MIB):
             self.assertEqual(self.content(volume).read(offset, units.MIB),
                              self.content(other).read(offset, units.MIB))
@@ -461,14 +462,14 @@ class ChunkedDriverTest(BackupTestCase):
                    side_effect=exception.ImageTooSmall(size=1, needed=2))
         error = self.assertRaises(
             cinder_exception.BackupOperationError, self.restored,
-            our_posix.RBDLuksPosixBackupDriver)
+            posix.RBDLuksPosixBackupDriver)
         self.assertIn("1", str(error))
 
     def test_plain_volume_is_upstreams(self):
         self.patch("os_brick_rbd_luks.backup.drivers.chunked.Target",
                    side_effect=AssertionError)
-        service = our_posix.RBDLuksPosixBackupDriver(self.context)
-        restore = self.mock_object(posix.PosixBackupDriver, "restore",
+        service = posix.RBDLuksPosixBackupDriver(self.context)
+        restore = self.mock_object(upstream_posix.PosixBackupDriver, "restore",
                                    return_value=7)
         volume = self.create(None)
         handle = self.handle(volume.name)

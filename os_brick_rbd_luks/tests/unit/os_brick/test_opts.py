@@ -133,7 +133,7 @@ class SampleTest(testtools.TestCase):
         for option in options:
             self.assertTrue(option.help.endswith("."), option.name)
             number, = (index for index, line in enumerate(lines)
-                       if line.startswith(f"#{option.name} = "))
+                       if line.startswith(f"#{option.name} ="))
             above = []
             for line in reversed(lines[:number]):
                 if not line.startswith("# "):
@@ -145,5 +145,5 @@ class SampleTest(testtools.TestCase):
     def test_nothing_else(self):
         names = {line.partition(" ")[0][1:] for line in self.sample()
                  if line.startswith("#") and not line.startswith("# ")
-                 and " = " in line}
+                 and " =" in line}
         self.assertEqual({option.name for option in self.options()}, names)

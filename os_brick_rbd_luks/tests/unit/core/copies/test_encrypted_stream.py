@@ -23,7 +23,6 @@ from os_brick_rbd_luks.copies import encrypted_stream
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.copies import transfers
@@ -138,8 +137,8 @@ class EncryptedStreamTest(transfers.TransferTestCase):
         with self.store.open("p") as image:
             image.create_snapshot("s")
             image.protect_snapshot("s")
-        cloning.own_header(self.store, image_base.Parent(
-            self.store.name, "", "p", "s"), "i", base.OLD, XTS2)
+        cloning.own_header(self.store, self.store.parent("p", "s"), "i",
+                           base.OLD, XTS2)
         with self.store.open("i") as image:
             data = image.read(0, image.size())
         error = self.assertRaises(exception.UnsupportedHeader, self.opened,

@@ -210,6 +210,8 @@ class RefusedTest(base.HypervisorTestCase):
         errors = self.ceph.rados if call in ("connect", "open_ioctx") else (
             self.ceph.rbd)
         self.ceph.faults[call] = errors.Error("down")
+        # Or else the monitors that a conf file names are asked.
+        self.ceph.default_conf = False
         self.assertIn("down", str(self.refused(exception.ImageError)))
 
     def test_no_rbd(self):

@@ -24,7 +24,7 @@ import threading
 from typing import Deque, Iterator
 
 
-class Places:
+class Admission:
     """So many at a time; the others in the order in which they came.
 
     Not a semaphore of Python's: there, who comes just when a place is free
