@@ -20,6 +20,7 @@ import ddt
 import testtools
 
 from os_brick_rbd_luks.tests import child
+from os_brick_rbd_luks.tests import selection
 
 #: Cinder has native threads since 2025.1.
 MODES = [mode for mode in child.SERVICE_MODES
@@ -50,11 +51,11 @@ class AtOnceTest(testtools.TestCase):
             deadline=2)
         self.assertIn("<code of the test>", str(error))
 
-    @ddt.data(*MODES)
+    @ddt.data(*selection.cases(MODES[0], full=MODES[1:]))
     def test_all(self, mode):
         self.run_in(mode, "at_once.AllTest", count=4)
 
-    @ddt.data(*MODES)
+    @ddt.data(*selection.cases(MODES[0], full=MODES[1:]))
     def test_bound(self, mode):
         # Green threads can be killed besides.
         self.run_in(mode, "at_once.BoundTest",
@@ -63,7 +64,7 @@ class AtOnceTest(testtools.TestCase):
     def test_killed(self):
         self.run_in("green", "at_once.KillTest", count=1)
 
-    @ddt.data(*MODES)
+    @ddt.data(*selection.cases(MODES[-1], full=MODES[:-1]))
     def test_what_is_true_of_one(self, mode):
         """Images that are streamed, and downloads that end early."""
         self.run_in(mode, "test_images.DownloadTest.test_reader_ends_first",

@@ -32,6 +32,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import volume_keys
@@ -154,7 +155,7 @@ class DeviceTest(BackupTestCase):
         self.assertEqual(volume.id, device.id)
         self.assertEqual(before, self.written(volume.name))
 
-    @ddt.data(OURS, POSIX)
+    @ddt.data(*selection.cases(POSIX, full=[OURS]))
     def test_own_header_for_others(self, service):
         """The volume stays a clone of its image."""
         self.patch("os_brick_rbd_luks.copies.fill.fill_holes", return_value=7)
@@ -257,7 +258,8 @@ class FailureTest(BackupTestCase):
         self.assertIn("it is down", str(error))
         self.assert_ended(volume, snapshot, backup, status)
 
-    @ddt.data(("available", False), ("in-use", False), ("available", True))
+    @ddt.data(*selection.cases(("available", False), full=[
+        ("in-use", False), ("available", True)]))
     @ddt.unpack
     def test_calls_of_the_cluster_fail(self, status, of_snapshot):
         volume, snapshot, backup = self.begin("luks2", status, of_snapshot)

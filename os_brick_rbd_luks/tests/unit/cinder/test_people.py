@@ -19,6 +19,7 @@ from cinder.keymgr import conf_key_mgr
 import ddt
 
 from os_brick_rbd_luks.tests.fakes import ceph
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import moving
 from os_brick_rbd_luks.tests.unit.cinder import people
@@ -253,6 +254,7 @@ class AwayTest(people.PeopleTestCase):
 
 class RetypeTest(people.PeopleTestCase, moving.MovingTestCase):
 
+    @selection.full
     def test_retype(self):
         new_type = self.volume_type("luks2")
 
