@@ -30,7 +30,6 @@ from cinder.volume.drivers import rbd
 from oslo_config import cfg
 
 from os_brick_rbd_luks import plugin
-from os_brick_rbd_luks.services import admission
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.volume import backup_failures
 from os_brick_rbd_luks.volume import backup_sources
@@ -85,8 +84,6 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing):
         """Take what upstream's driver takes."""
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(driver_opts.DRIVER_OPTS)
-        self._copies = admission.Admission(
-            self.configuration.rbd_luks_concurrent_image_copies)
         #: the volume that a thread works on just now
         self._present = threading.local()
 

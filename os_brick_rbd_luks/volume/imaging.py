@@ -17,6 +17,7 @@ Source: ``cinder.volume.drivers.rbd.RBDDriver`` (``copy_image_to_volume``,
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Dict, Optional
 
 from cinder.volume.drivers import rbd
@@ -38,8 +39,12 @@ class Imaging(rbd.RBDDriver):  # type: ignore[misc]
 
     _encrypted: Any
     _set_up: Any
-    #: of the copies of images into volumes
-    _copies: admission.Admission
+
+    @functools.cached_property
+    def _copies(self) -> admission.Admission:
+        """How many images are copied into volumes at a time."""
+        return admission.Admission(
+            self.configuration.rbd_luks_concurrent_image_copies)
 
     def create_encrypted_from_image(
             self, context: Any, volume: Any, location: Any,

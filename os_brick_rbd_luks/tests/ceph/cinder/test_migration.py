@@ -116,11 +116,13 @@ class MigrationTest(base.ImageTestCase):
                 (data[1].offset + data[1].length, size)))]
         self.check(volume, expected)
         with self.pool() as pool, pool.open(volume.name) as image:
-            before = [*image.extents()]
+            before = None if image.parent() else [*image.extents()]
         self.migrate(volume, generic)
         self.check(volume, expected, pool="images")
         with self.pool("images") as pool, pool.open(volume.name) as image:
-            self.assertEqual(before, [*image.extents()])
+            # Where librbd flattens a clone, it writes the zeros of its parent.
+            if before is not None:
+                self.assertEqual(before, [*image.extents()])
 
     @ddt.data(("luks", "luks2"), ("luks2", "luks"))
     @ddt.unpack

@@ -67,6 +67,6 @@ class RescheduleTest(image_base.ImageTestCase):
         volume = self.volume()
         outcome = self.schedule(volume, image_id=image_id)
         self.assertIsInstance(outcome.error,
-                              cinder_exception.ImageUnacceptable)
+                              cinder_exception.ImageTooBig)
         self.assertEqual([], outcome.retries)
         self.assertEqual("error", volume.status)

@@ -56,6 +56,11 @@ class RBDTest(upstream.tests.RBDTestCase):
         # What ours tells the scheduler besides is unit.cinder's matter.
         self.useFixture(fixtures.MonkeyPatch(
             "os_brick_rbd_luks.volume.scheduling.capabilities", dict))
+        # So is what ours puts right in upstream's lists.
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.volume.manageable._decrypted",
+            lambda *_image: None))
+        self.cfg.rbd_luks_concurrent_image_copies = 1
         # In Cinder 21 it is left out of the settings that there are.
         self.cfg.rados_connect_timeout = -1
 
