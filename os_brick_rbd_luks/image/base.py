@@ -382,6 +382,8 @@ class Pool(ImageStore, Protocol):
         librbd skips is objects of zeros; where an object has data, its holes
         become zeros.
 
+        :param image: open for reading only: of a clone that is open for
+            writing, librbd copies nothing that its parent has
         :raises ImageExists: there is an image of that name
         """
 

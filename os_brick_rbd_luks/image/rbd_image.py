@@ -311,6 +311,9 @@ class RBDImage(rbd_data.RBDData):
 
     def copy_to(self, ioctx: rados.Ioctx, name: str) -> None:
         """For :meth:`~os_brick_rbd_luks.image.rbd_pool.Pool.copy`."""
+        if not self._read_only:
+            raise ValueError(f"{self.name} is open for writing: librbd would "
+                             "copy nothing that its parent has")
         self._image.copy(ioctx, name)
 
 

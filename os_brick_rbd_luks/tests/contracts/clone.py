@@ -390,7 +390,11 @@ class CloneContract(contracts.Contract):
         source.set_note("key", "value")
         source.write(3, b"own")
         self.whole[3:6] = b"own"
-        with self.store.copy(source, "copy") as image:
+        reading = self.open("clone", read_only=True)
+        self.assertRaises(ValueError, self.store.copy, source, "copy")
+        self.assertEqual([], [name for name in self.store.images()
+                              if name == "copy"])
+        with self.store.copy(reading, "copy") as image:
             self.assertEqual(bytes(self.whole), image.read(0, SIZE))
             self.assertEqual("value", image.note("key"))
             self.assertEqual(source.stripe_period(), image.stripe_period())
@@ -400,7 +404,7 @@ class CloneContract(contracts.Contract):
             self.assertEqual(image.identity(), self.store.made["copy"])
             image.write(0, b"x")
         self.assertEqual(bytes(self.whole), source.read(0, SIZE))
-        self.assertRaises(exception.ImageExists, self.store.copy, source,
+        self.assertRaises(exception.ImageExists, self.store.copy, reading,
                           "copy")
 
     def test_only_a_clone_is_flattened(self) -> None:

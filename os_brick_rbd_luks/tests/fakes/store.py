@@ -216,6 +216,8 @@ class MemoryStore:
         self.steps.step("copy")
         self.rights.check(f"copy {image.name} to {name}")
         source = image.content
+        if not image._read_only:
+            raise ValueError("librbd would copy nothing that a parent has")
         made = self._make(
             name, size=source.size, stripe_period=source.stripe_period,
             object_size=source.object_size, features=source.features,

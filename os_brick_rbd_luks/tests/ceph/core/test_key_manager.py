@@ -118,4 +118,4 @@ class BarbicanTest(base.FunctionalTestCase):
             "create", self.target, "--size", "64M", "--key-id",
             "00000000-0000-0000-0000-000000000001", "--config-file", down,
             code=2)
-        self.assertIn("key manager failed", errors)
+        self.assertIn("the key manager does not work", errors)
