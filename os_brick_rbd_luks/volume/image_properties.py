@@ -154,4 +154,7 @@ def remove(context: Any, service: Any, meta: Dict[str, Any]) -> None:
     kept = {name: value for name, value in properties.items()
             if name not in _ALL}
     if len(kept) != len(properties):
-        service.update(context, meta["id"], {"properties": kept})
+        # Of no properties alone, Cinder's client sends nothing or nonsense;
+        # what it is not given, it removes.
+        service.update(context, meta["id"], {
+            "name": meta["name"], **({"properties": kept} if kept else {})})

@@ -20,6 +20,7 @@ from typing import Any, Callable, Dict, FrozenSet, List, Optional, Tuple
 import uuid
 
 from cinder import exception as cinder_exception
+from cinder.image import glance
 
 from os_brick_rbd_luks.tests import units
 
@@ -112,18 +113,17 @@ class ImageService:
             with open(self.path(image_id), "wb") as stream:
                 shutil.copyfileobj(data, stream, units.MIB)
             image["size"] = os.path.getsize(self.path(image_id))
-        if meta:
-            properties = meta.get("properties", {})
-            for name, value in properties.items():
-                if name in self.protected:
-                    raise cinder_exception.ImageNotAuthorized(
-                        image_id=image_id)
-                if not isinstance(value, str):
-                    raise TypeError(f"{name} is no string")
-            if purge_props:
-                image["properties"] = {}
-                image.pop(_LIFTED, None)
-            image["properties"].update(properties)
-            image.update({name: value for name, value in meta.items()
-                          if name != "properties"})
+        # What a release of Cinder makes of it, it sends, or nothing.
+        sent = glance.GlanceImageService._translate_to_glance(meta)
+        if sent and purge_props:
+            image["properties"] = {
+                name: value for name, value in image["properties"].items()
+                if name in meta.get("properties", {})}
+            image.pop(_LIFTED, None)
+        for name, value in sent.items():
+            if name in self.protected:
+                raise cinder_exception.ImageNotAuthorized(image_id=image_id)
+            if not isinstance(value, str):
+                raise cinder_exception.Invalid(f"{name} is no string")
+            (image if name in image else image["properties"])[name] = value
         return self.show(_context, image_id)

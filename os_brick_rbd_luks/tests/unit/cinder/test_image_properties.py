@@ -174,9 +174,9 @@ class WrittenTest(PropertiesTestCase):
         self.assertNotIn(image_properties.SIZE, found)
         self.assertIn("only Cinder's own", logged.output[0])
 
-    def test_volume_without_encryption(self):
+    @ddt.data({}, {"hw_disk_bus": "scsi"})
+    def test_volume_without_encryption(self, others):
         """It was retyped: what its image is encrypted with is not its own."""
-        found = self.upload(
-            self.create(None), hw_disk_bus="scsi",
-            **dict.fromkeys(image_properties._ALL, "of another"))
-        self.assertEqual({"hw_disk_bus": "scsi"}, found)
+        found = self.upload(self.create(None), **others, **dict.fromkeys(
+            image_properties._ALL, "of another"))
+        self.assertEqual(others, found)
