@@ -90,8 +90,8 @@ def api(configuration: Any = None) -> Any:
     :param configuration: the service's ``ConfigOpts``; ``cfg.CONF`` when None
     """
     conf = cfg.CONF if configuration is None else configuration
-    manager = key_manager.API(conf)
+    conf.register_opts(key_manager.key_manager_opts, group="key_manager")
     if conf.key_manager.backend not in _CASTELLANS:
-        return manager
+        return key_manager.API(conf)
     # As castellan does it, for volumes that have the fixed key of old.
     return migration.handle_migration(conf, BarbicanKeyManager(conf))

@@ -178,9 +178,10 @@ def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
     """
     try:
         from castellan.common import utils
-        from castellan import key_manager
         from castellan import options
         from oslo_config import cfg
+
+        from os_brick_rbd_luks.services import barbican
     except ImportError as error:
         raise exception.MissingDependency(
             name="castellan", package="castellan and "
@@ -190,6 +191,6 @@ def fetch(key_id: str, config_files: Sequence[str]) -> bytes:
         options.set_defaults(conf)
         conf([], project="rbd-luks",
              default_config_files=list(config_files))
-        manager = key_manager.API(conf)
+        manager = barbican.api(conf)
         context = utils.credential_factory(conf=conf)
     return get(manager, context, key_id)
