@@ -196,13 +196,18 @@ class VolumeTestCase(test.TestCase):
 
     def snapshot(self, volume):
         """A snapshot of a volume."""
+        snapshot = self.snapshot_record(volume)
+        self.driver.create_snapshot(snapshot)
+        return snapshot
+
+    def snapshot_record(self, volume, status="available"):
+        """What Cinder's API makes of a snapshot before there is one."""
         snapshot = objects.Snapshot(
             self.context, volume_id=volume.id, volume_size=volume.size,
             user_id=volume.user_id, project_id=volume.project_id,
-            status="available", volume_type_id=volume.volume_type_id,
+            status=status, volume_type_id=volume.volume_type_id,
             encryption_key_id=volume.encryption_key_id, display_name="s")
         snapshot.create()
-        self.driver.create_snapshot(snapshot)
         return snapshot
 
     def from_snapshot(self, snapshot, size=None, **values):
@@ -297,6 +302,27 @@ class VolumeTestCase(test.TestCase):
         """All has gone."""
         self.assert_images()
         self.assert_keys()
+
+
+class Moves:
+    """Of tests of two backends: ``place()`` of one is a host's."""
+
+    def retype(self, volume, type_id, backend=None):
+        volume.previous_status, volume.status = "available", "retyping"
+        volume.save()
+        self.backend.retype(self.context, volume, type_id,
+                            self.place(backend or self.backend),
+                            migration_policy="on-demand")
+        volume.refresh()
+        self.assertEqual("available", volume.status)
+
+    def migrate(self, volume, generic):
+        volume.previous_status, volume.status = "available", "maintenance"
+        volume.save()
+        self.backend.migrate_volume(
+            self.context, volume, self.place(self.other), generic)
+        volume.refresh()
+        self.assertEqual("available", volume.status)
 
 
 class InProcess:

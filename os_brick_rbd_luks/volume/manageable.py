@@ -21,6 +21,7 @@ Source: ``cinder.volume.drivers.rbd`` (``get_manageable_volumes``,
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import Any, Callable, Dict, List, Optional
 
@@ -29,7 +30,6 @@ from cinder.volume import volume_utils
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.services import threads
@@ -37,62 +37,73 @@ from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import half_made
 from os_brick_rbd_luks.volume import session
+from os_brick_rbd_luks.volume import sizes
+
+LOG = logging.getLogger(__name__)
 
 Entries = List[Dict[str, Any]]
+Listed = Callable[..., Entries]
 
 
-def volumes(here: session.Session, listed: Callable[..., Entries],
-            marker: Any, limit: int, offset: int, sort_keys: List[str],
-            sort_dirs: List[str]) -> Entries:
+def volumes(here: session.Session, listed: Listed, *page: Any) -> Entries:
     """Upstream's list of images, with what it does not know put right.
 
     :param listed: gives a page of upstream's list
+    :param page: marker, limit, offset, sort keys and directions
     """
-    found = listed(None, sys.maxsize, 0, sort_keys, sort_dirs)
-    _correct_volumes(here, found)
-    return _page(found, marker, limit, offset, sort_keys, sort_dirs)
+    return _corrected(here, listed, _correct_volume, *page)
 
 
-def snapshots(here: session.Session, listed: Callable[..., Entries],
-              marker: Any, limit: int, offset: int, sort_keys: List[str],
-              sort_dirs: List[str]) -> Entries:
+def snapshots(here: session.Session, listed: Listed, *page: Any) -> Entries:
     """Likewise of snapshots."""
-    found = listed(None, sys.maxsize, 0, sort_keys, sort_dirs)
-    _correct_snapshots(here, found)
-    return _page(found, marker, limit, offset, sort_keys, sort_dirs)
+    return _corrected(here, listed, _correct_snapshot, *page)
 
 
-def _page(found: Entries, *page: Any) -> Entries:
-    """Sorted anew: sizes may be others now."""
-    entries: Entries = volume_utils.paginate_entries_list(found, *page)
+def _corrected(here: session.Session, listed: Listed,
+               correct: Callable[[session.Session, Dict[str, Any]], None],
+               marker: Any, limit: int, offset: int, *order: List[str]
+               ) -> Entries:
+    found = listed(None, sys.maxsize, 0, *order)
+    _correct(here, found, correct)
+    # Sorted anew: sizes may be others now.
+    entries: Entries = volume_utils.paginate_entries_list(
+        found, marker, limit, offset, *order)
     return entries
 
 
 @threads.native
-def _correct_volumes(here: session.Session, found: Entries) -> None:
+def _correct(here: session.Session, found: Entries,
+             correct: Callable[[session.Session, Dict[str, Any]], None]
+             ) -> None:
     for entry in found:
-        name = entry["reference"]["source-name"]
-        if _is_helper(name):
-            _refuse(entry, "belongs to other volumes")
-            continue
-        size = _decrypted(here, name)
-        if size is None:
-            continue
-        entry["size"] = -(-size // encrypted.GIB)
-        if entry["safe_to_manage"]:
-            _refuse(entry, "encrypted, and Cinder has no key of it")
+        correct(here, entry)
 
 
-@threads.native
-def _correct_snapshots(here: session.Session, found: Entries) -> None:
-    for entry in found:
-        image = entry["source_reference"]["source-name"]
-        if _is_helper(image):
-            _refuse(entry, "belongs to other volumes")
-            continue
-        size = _decrypted(here, image, entry["reference"]["source-name"])
-        if size is not None:
-            entry["size"] = -(-size // encrypted.GIB)
+def _correct_volume(here: session.Session, entry: Dict[str, Any]) -> None:
+    if _put_right(here, entry, entry["reference"]["source-name"]) and (
+            entry["safe_to_manage"]):
+        _refuse(entry, "encrypted, and Cinder has no key of it")
+
+
+def _correct_snapshot(here: session.Session, entry: Dict[str, Any]) -> None:
+    _put_right(here, entry, entry["source_reference"]["source-name"],
+               entry["reference"]["source-name"])
+
+
+def _put_right(here: session.Session, entry: Dict[str, Any], image: str,
+               snapshot: Optional[str] = None) -> bool:
+    """Refuse what is ours, and tell the size that a guest sees.
+
+    :returns: whether it is an encrypted volume, or a snapshot of one
+    """
+    if _is_helper(image):
+        _refuse(entry, "belongs to other volumes")
+        return False
+    size = _decrypted(here, image, snapshot)
+    if size is None:
+        return False
+    entry["size"] = sizes.gib(size)
+    return True
 
 
 def _is_helper(name: str) -> bool:
@@ -105,33 +116,22 @@ def _refuse(entry: Dict[str, Any], reason: str) -> None:
     entry["safe_to_manage"], entry["reason_not_safe"] = False, reason
 
 
-def _decrypted(here: session.Session, name: str,
-               snapshot: Optional[str] = None) -> Optional[int]:
+def _decrypted(here: session.Session, name: str, snapshot: Optional[str]
+               ) -> Optional[int]:
     """Bytes that a guest sees of an encrypted image, else None.
 
-    Also where the image has gone since, or its header is damaged.
+    Also of one that has gone since, or that nobody can read: upstream's list
+    does without the ones as well.
     """
     try:
         with here.pool() as pool, pool.open(
                 name, read_only=True, snapshot=snapshot) as image:
-            header = header_io.header_if_any(image)
-            return image.size() - header.data_offset if header else None
-    except (exception.ImageNotFound, exception.HeaderError):
+            return sizes.decrypted(image)
+    except exception.NotLuks:
         return None
-
-
-@errors.translated()
-@threads.native
-def snapshot_size(volume: encrypted.Volume, snapshot: str) -> int:
-    """GiB that a guest sees of a snapshot of *volume*, rounded up.
-
-    :raises VolumeBackendAPIException: there is no such snapshot, or no header
-    """
-    with volume.pool() as pool, pool.open(
-            volume.name, read_only=True, snapshot=snapshot) as image, \
-            exception.about(image.name):
-        size = image.size() - header_io.read_header(image).data_offset
-    return -(-size // encrypted.GIB)
+    except exception.RBDLuksError as error:
+        LOG.debug("%s: its size is that of the image: %s", name, error)
+        return None
 
 
 def refuse_other_key(volume: encrypted.Volume, snapshot: str) -> None:

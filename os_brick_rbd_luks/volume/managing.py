@@ -60,8 +60,9 @@ class Managing(rbd.RBDDriver):  # type: ignore[misc]
             snapshot, existing_ref)
         if not snapshot.encryption_key_id:
             return size
-        with self._encrypted(snapshot.volume) as ours:
-            return manageable.snapshot_size(ours, _source_name(existing_ref))
+        with session.Session(self) as opened:
+            return sizes.decrypted_gib(opened, snapshot.volume_name,
+                                       _source_name(existing_ref))
 
     def manage_existing_snapshot(self, snapshot: Any, existing_ref: Any
                                  ) -> None:
@@ -76,22 +77,22 @@ class Managing(rbd.RBDDriver):  # type: ignore[misc]
             offset: int, sort_keys: List[str], sort_dirs: List[str]
             ) -> manageable.Entries:
         """As upstream's, with decrypted sizes and without what is ours."""
+        listed = functools.partial(super().get_manageable_volumes,
+                                   cinder_volumes)
         with session.Session(self) as opened:
-            return manageable.volumes(
-                opened, functools.partial(super().get_manageable_volumes,
-                                          cinder_volumes),
-                marker, limit, offset, sort_keys, sort_dirs)
+            return manageable.volumes(opened, listed, marker, limit, offset,
+                                      sort_keys, sort_dirs)
 
     def get_manageable_snapshots(
             self, cinder_snapshots: List[Any], marker: Any, limit: int,
             offset: int, sort_keys: List[str], sort_dirs: List[str]
             ) -> manageable.Entries:
         """Likewise."""
+        listed = functools.partial(super().get_manageable_snapshots,
+                                   cinder_snapshots)
         with session.Session(self) as opened:
-            return manageable.snapshots(
-                opened, functools.partial(super().get_manageable_snapshots,
-                                          cinder_snapshots),
-                marker, limit, offset, sort_keys, sort_dirs)
+            return manageable.snapshots(opened, listed, marker, limit,
+                                        offset, sort_keys, sort_dirs)
 
 
 def _source_name(existing_ref: Any) -> str:

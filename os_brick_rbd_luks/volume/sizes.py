@@ -17,6 +17,7 @@ The image is that and the data offset, whatever made it.
 from __future__ import annotations
 
 import logging
+from typing import Optional
 
 from cinder import exception as cinder_exception
 
@@ -77,23 +78,39 @@ def _must_be_flat(image: base.RBDImage, size: int) -> bool:
         size > image.size() - header.data_offset or image.is_deep_clone())
 
 
-def decrypted_gib(here: session.Session, name: str) -> int:
-    """Whole GiB of an image's decrypted size, rounded up as upstream does.
+def gib(size: int) -> int:
+    """Whole GiB of so many bytes, rounded up as upstream does."""
+    return -(-size // encrypted.GIB)
+
+
+def decrypted_gib(here: session.Session, name: str,
+                  snapshot: Optional[str] = None) -> int:
+    """Whole GiB that a guest sees of an image, or of a snapshot of it.
 
     :raises ManageExistingInvalidReference: there is no such image, or it is
         not encrypted
     """
     try:
-        size = _decrypted(here, name)
+        return gib(_decrypted(here, name, snapshot))
     except cinder_exception.VolumeBackendAPIException as error:
         raise cinder_exception.ManageExistingInvalidReference(
-            existing_ref=name, reason=str(error.__cause__)) from error
-    return -(-size // encrypted.GIB)
+            existing_ref=snapshot or name,
+            reason=str(error.__cause__)) from error
 
 
 @errors.translated()
 @threads.native
-def _decrypted(here: session.Session, name: str) -> int:
+def _decrypted(here: session.Session, name: str, snapshot: Optional[str]
+               ) -> int:
     with here.pool() as pool, pool.open(
-            name, read_only=True) as image, exception.about(image.name):
-        return image.size() - header_io.read_header(image).data_offset
+            name, read_only=True, snapshot=snapshot) as image, \
+            exception.about(image.name):
+        return decrypted(image)
+
+
+def decrypted(image: base.RBDImage) -> int:
+    """Bytes that a guest sees of an image, in a native thread.
+
+    :raises HeaderError: it has no header, or none that we can use
+    """
+    return image.size() - header_io.read_header(image).data_offset

@@ -19,11 +19,11 @@ import dataclasses
 from typing import Any
 
 from os_brick_rbd_luks.copies import luks1_view
-from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +47,7 @@ def look(volume: encrypted.Volume) -> Upload:
     """
     with volume.image(read_only=True) as image:
         return Upload(
-            luks1_view.is_needed(image),
-            image.size() - header_io.read_header(image).data_offset)
+            luks1_view.is_needed(image), sizes.decrypted(image))
 
 
 @errors.translated()

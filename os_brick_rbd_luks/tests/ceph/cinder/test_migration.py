@@ -28,7 +28,7 @@ from os_brick_rbd_luks.volume import volume_keys
 
 
 @ddt.ddt
-class MigrationTest(base.ImageTestCase):
+class MigrationTest(volumes.Moves, base.ImageTestCase):
 
     def setUp(self):
         super().setUp()
@@ -50,23 +50,6 @@ class MigrationTest(base.ImageTestCase):
                     **backend.driver._stats,
                     "location_info": backend.driver._stats.get(
                         "location_info")}}
-
-    def retype(self, volume, type_id, backend=None):
-        volume.previous_status, volume.status = "available", "retyping"
-        volume.save()
-        self.backend.retype(self.context, volume, type_id,
-                            self.place(backend or self.backend),
-                            migration_policy="on-demand")
-        volume.refresh()
-        self.assertEqual("available", volume.status)
-
-    def migrate(self, volume, generic):
-        volume.previous_status, volume.status = "available", "maintenance"
-        volume.save()
-        self.backend.migrate_volume(
-            self.context, volume, self.place(self.other), generic)
-        volume.refresh()
-        self.assertEqual("available", volume.status)
 
     @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_to_another_pool(self, provider):

@@ -45,7 +45,7 @@ def _copy(source, target, size_in_m, is_written):
         offset += _PIECE
 
 
-class MovingTestCase(base.DriverTestCase):
+class MovingTestCase(volumes.Moves, base.DriverTestCase):
     """Has a second backend, with a pool of its own."""
 
     def setUp(self):
@@ -67,20 +67,3 @@ class MovingTestCase(base.DriverTestCase):
                     "storage_protocol": "ceph",
                     "location_info": f"ceph::{cinder_ceph.FSID}:cinder:{pool}"
                 }}
-
-    def retype(self, volume, type_id, backend=None):
-        volume.previous_status, volume.status = "available", "retyping"
-        volume.save()
-        self.backend.retype(self.context, volume, type_id,
-                            self.place(backend or self.backend),
-                            migration_policy="on-demand")
-        volume.refresh()
-        self.assertEqual("available", volume.status)
-
-    def migrate(self, volume, generic):
-        volume.previous_status, volume.status = "available", "maintenance"
-        volume.save()
-        self.backend.migrate_volume(
-            self.context, volume, self.place(self.other), generic)
-        volume.refresh()
-        self.assertEqual("available", volume.status)

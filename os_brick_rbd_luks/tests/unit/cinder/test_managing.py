@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 
 from cinder import exception as cinder_exception
-from cinder import objects
 import ddt
 
 from os_brick_rbd_luks.clones import bases
@@ -101,6 +100,14 @@ class ListTest(base.DriverTestCase):
         entry, = self.listed("volumes")
         self.assertEqual(2, entry["size"])
 
+    def test_one_cannot_be_opened(self):
+        """It does not take the others out of the list."""
+        volumes = [self.create("luks"), self.create("luks")]
+        with self.ceph.fail(0, "Timeout"):
+            found = self.listed("volumes")
+        self.assertEqual({volume.name for volume in volumes}, {
+            entry["reference"]["source-name"] for entry in found})
+
     @ddt.data("luks", "luks2")
     def test_snapshots(self, provider):
         volume = self.create(provider, 2)
@@ -119,14 +126,7 @@ class ListTest(base.DriverTestCase):
 class SnapshotTest(base.DriverTestCase):
 
     def managed(self, volume):
-        """What Cinder's API makes of a snapshot before it is managed."""
-        snapshot = objects.Snapshot(
-            self.context, volume_id=volume.id, volume_size=volume.size,
-            user_id=volume.user_id, project_id=volume.project_id,
-            status="creating", volume_type_id=volume.volume_type_id,
-            encryption_key_id=volume.encryption_key_id, display_name="s")
-        snapshot.create()
-        return snapshot
+        return self.snapshot_record(volume, "creating")
 
     def taken(self, volume):
         with self.pool() as pool, pool.open(volume.name) as image:
