@@ -308,7 +308,6 @@ class RBDImage(rbd_data.RBDData):
         with self._changing("flatten"):
             self._image.flatten()
 
-
     def copy_to(self, ioctx: rados.Ioctx, name: str) -> None:
         """For :meth:`~os_brick_rbd_luks.image.rbd_pool.Pool.copy`."""
         if not self._read_only:

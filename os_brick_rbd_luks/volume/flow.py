@@ -98,9 +98,12 @@ def uninstall() -> None:
     _REGISTRATION.unregister()
 
 
-def _is_ours(driver: Any, volume: Any) -> bool:
-    return bool(volume.encryption_key_id
-                and hasattr(driver, "create_encrypted_from_image"))
+def _is_ours(driver: Any) -> bool:
+    return hasattr(driver, "create_encrypted_from_image")
+
+
+def _encrypts(driver: Any, volume: Any) -> bool:
+    return bool(volume.encryption_key_id and _is_ours(driver))
 
 
 def _before(upstream: Callable[..., Any]) -> Callable[..., Any]:
@@ -110,7 +113,7 @@ def _before(upstream: Callable[..., Any]) -> Callable[..., Any]:
                            image_meta: Any, image_service: Any,
                            **kwargs: Any) -> Any:
         update: Optional[Any] = None
-        if hasattr(self.driver, "create_encrypted_from_image"):
+        if _is_ours(self.driver):
             with messages.of_image(self.message, context, volume):
                 if volume.encryption_key_id:
                     update = self.driver.create_encrypted_from_image(
@@ -133,7 +136,7 @@ def _rekeyed(upstream: Callable[..., Any]) -> Callable[..., Any]:
     """Not to attach a clone by os-brick, to find that it is an RBD image."""
     @functools.wraps(upstream)
     def _rekey_volume(self: Any, context: Any, volume: Any) -> Any:
-        if _is_ours(self.driver, volume):
+        if _encrypts(self.driver, volume):
             # It has a key of its own already.
             return {}
         return upstream(self, context, volume)
@@ -160,7 +163,7 @@ def _deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:
     """Delete what was made before anybody is asked to make it again."""
     @functools.wraps(upstream)
     def _pre_reschedule(self: Any, volume: Any) -> None:
-        if _is_ours(self.manager.driver, volume):
+        if _encrypts(self.manager.driver, volume):
             try:
                 self.manager.driver_delete_volume(volume)
             except Exception as error:  # of librbd, rados, or anybody's
@@ -176,7 +179,7 @@ def _deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:
 def _not_deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(upstream)
     def _post_reschedule(self: Any, volume: Any) -> None:
-        if not _is_ours(self.manager.driver, volume):
+        if not _encrypts(self.manager.driver, volume):
             upstream(self, volume)
 
     return _post_reschedule

@@ -38,7 +38,7 @@ from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import rekey
 
 
-def is_downloading(record: Any) -> None:
+def set_downloading(record: Any) -> None:
     """Let Cinder's volume say that its data are coming, as upstream's does.
 
     Source: ``cinder.volume.flows.manager.create_volume``

@@ -72,7 +72,7 @@ class Imaging(rbd.RBDDriver):  # type: ignore[misc]
             # Before anything connects, or is made.
             with self._copies.one():
                 update = {} if image.key_id else self.create_volume(volume)
-                image_copy.is_downloading(volume)
+                image_copy.set_downloading(volume)
                 with errors.copying():
                     image_copy.replace(ours, image, self._setup_volume)
             return {**update, "encryption_key_id": volume.encryption_key_id}

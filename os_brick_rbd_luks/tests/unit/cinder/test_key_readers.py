@@ -36,11 +36,14 @@ class ReadersTest(people.PeopleTestCase):
         if how == "from_snapshot":
             return self.from_snapshot(self.snapshot(volume))
         if how == "transferred":
+            before = volume.encryption_key_id
             self.driver.accept_transfer(self.context, volume, "tenant",
                                         volume.project_id)
             volume.status = "reserved"
             volume.save()
             self.driver.initialize_connection(volume, {"host": "here"})
+            # Else it would be the key that was shared when it was made.
+            self.assertNotEqual(before, volume.encryption_key_id)
         return volume
 
     def read(self, volume, context):
