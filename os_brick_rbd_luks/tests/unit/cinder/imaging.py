@@ -74,20 +74,20 @@ class ImageTestCase(base.DriverTestCase):
 
     def in_ceph(self, size=SIZE, written=DATA, fsid=cinder_ceph.FSID):
         """A raw image as Glance keeps it in Ceph; its id."""
-        return self.put_in_ceph(self.raw(written, size), fsid)
+        return self.put_in_ceph(self.raw(written, size), written, fsid)
 
-    def put_in_ceph(self, image_id, fsid=cinder_ceph.FSID):
-        """Let Ceph have the bytes of an image that is a file; its id."""
+    def put_in_ceph(self, image_id, written, fsid=cinder_ceph.FSID):
+        """Let Ceph have an image that is a file, too; its id.
+
+        :param written: bytes by offset, without what is zeros
+        """
         self.ids.append(image_id)
-        size = os.path.getsize(self.glance.path(image_id))
         with self.pool("images") as pool:
-            pool.create(image_id, size).__exit__()
-            with pool.open(image_id) as image, open(
-                    self.glance.path(image_id), "rb") as stream:
-                for offset in range(0, size, units.MIB):
-                    data = stream.read(units.MIB)
-                    if data.strip(b"\0"):
-                        image.write(offset, data)
+            pool.create(image_id, os.path.getsize(
+                self.glance.path(image_id))).__exit__()
+            with pool.open(image_id) as image:
+                for offset, value in written.items():
+                    image.write(offset, value)
                 image.create_snapshot("snap")
                 image.protect_snapshot("snap")
         self.glance._locations[image_id] = (
@@ -116,7 +116,7 @@ class ImageTestCase(base.DriverTestCase):
 
         image_id = self.glance.add(make, cinder_encryption_key_id=key_id)
         if in_ceph:
-            self.put_in_ceph(image_id)
+            self.put_in_ceph(image_id, {0: content.whole()})
         return image_id
 
     def key_of(self, image_id):
