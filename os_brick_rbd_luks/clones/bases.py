@@ -25,7 +25,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from typing import Optional
+from typing import Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -40,6 +40,9 @@ SNAPSHOT = "base"
 PREFIX = "rbd-luks-base."
 
 _MIB = 1024 * 1024
+
+#: How many clients in a row may remove a base just before it is cloned.
+_OTHERS = 16
 
 
 def name_of(parent: base.Parent, identity: str, padding: int) -> str:
@@ -56,6 +59,43 @@ def name_of(parent: base.Parent, identity: str, padding: int) -> str:
             f"{padding // _MIB}M.{digest}")
 
 
+def of(store: base.Pool, parent: base.Parent, padding: int) -> base.Parent:
+    """The snapshot that the base of a snapshot has, if it is there.
+
+    :raises ImageNotFound: there is no snapshot *parent*
+    """
+    return _look(store, parent, padding)[0]
+
+
+def _look(store: base.Pool, parent: base.Parent, padding: int
+          ) -> Tuple[base.Parent, int]:
+    """The snapshot of a base, and its size in bytes."""
+    with store.open_snapshot(parent) as image:
+        name = name_of(parent, image.identity(), padding)
+        return store.parent(name, SNAPSHOT), image.size() + padding
+
+
+def clone(store: base.Pool, parent: base.Parent, padding: int, name: str
+          ) -> base.RBDImage:
+    """Clone the base of a snapshot, which is made if it is not there.
+
+    :param padding: bytes
+    :raises ImageExists: there is an image *name*
+    """
+    others = 0
+    while True:
+        base_of, size = _look(store, parent, padding)
+        try:
+            _provide(store, parent, base_of, size)
+            return store.clone(base_of, name)
+        except exception.ImageNotFound as error:
+            # Another client has removed it, with its last clone.
+            LOG.debug("%s: %s", base_of, error)
+            others += 1
+            if others > _OTHERS:
+                raise
+
+
 def provide(store: base.Pool, parent: base.Parent,
             padding: int) -> base.Parent:
     """The snapshot of a base, made if it is not there.
@@ -65,10 +105,14 @@ def provide(store: base.Pool, parent: base.Parent,
     :param store: where the base is made: that of the clones
     :param padding: bytes
     """
-    with store.open_snapshot(parent) as image:
-        name = name_of(parent, image.identity(), padding)
-        size = image.size() + padding
-    base_of = store.parent(name, SNAPSHOT)
+    base_of, size = _look(store, parent, padding)
+    _provide(store, parent, base_of, size)
+    return base_of
+
+
+def _provide(store: base.Pool, parent: base.Parent, base_of: base.Parent,
+             size: int) -> None:
+    name = base_of.image
     store.made.pop(name, None)
     try:
         try:
@@ -83,7 +127,6 @@ def provide(store: base.Pool, parent: base.Parent,
             # Not by partial.discard: another client may be completing it.
             base.remove_quietly(store, name)
         raise
-    return base_of
 
 
 def _complete(image: base.RBDImage, size: int) -> None:
@@ -131,14 +174,24 @@ def release_unused(store: base.Pool, image: base.RBDImage, snapshot: str
     :param image: that the snapshot is of
     """
     for found in image.clones(snapshot):
-        base_of = store.parent(found.image, SNAPSHOT)
-        if (found[:2] != base_of[:2] or not found.image.startswith(PREFIX)
-                or store.makers(found.image) or release(store, base_of)):
-            continue
-        # Refused if it has snapshots, so that it is of use.
-        with contextlib.suppress(exception.ImageNotFound,
-                                 exception.ImageLocked):
-            store.remove(found.image)
+        if (found[:2] == store.parent(found.image, SNAPSHOT)[:2]
+                and found.image.startswith(PREFIX)):
+            remove_unused(store, found.image)
+
+
+def remove_unused(store: base.Pool, name: str) -> bool:
+    """Remove a base that has no clone, however far it was made.
+
+    :returns: whether it is gone
+    """
+    # Removing is refused if it has snapshots, so that it is of use.
+    with contextlib.suppress(exception.ImageNotFound, exception.ImageLocked):
+        if store.makers(name):
+            return False
+        if not release(store, store.parent(name, SNAPSHOT)):
+            store.remove(name)
+        return True
+    return False
 
 
 def release(store: base.Pool, parent: Optional[base.Parent]) -> bool:

@@ -167,14 +167,13 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             name="size", value=wanted,
             reason=f"is not a multiple of {period} bytes, as it has to be for "
                    f"{options.type} over a source with a larger header")
-    base_of = parent
-    if offset > shared:
-        base_of = bases.provide(store, parent, offset - shared)
+    padding = max(offset - shared, 0)
+    if padding:
         # The base is a layer, too, with the source's header; the last
         # passphrase is for all that follows.
         below = below[:1] + below if len(below) > 1 else below
     try:
-        with _made(store, base_of, name) as image:
+        with _made(store, parent, name, padding) as image:
             if image.size() != wanted + offset:
                 image.resize(wanted + offset)
             made = formatting.format_clone(image, new_passphrase, options)
@@ -183,9 +182,9 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             if shared:
                 holes.keep_source(store, parent)
     except BaseException:
-        if base_of != parent:
+        if padding:
             with contextlib.suppress(exception.RBDLuksError):
-                bases.release(store, base_of)
+                bases.release(store, bases.of(store, parent, padding))
         raise
     return header
 
@@ -206,11 +205,19 @@ def _wanted(decrypted: int, size: Optional[int], sector: int) -> int:
 
 
 @contextlib.contextmanager
-def _made(store: base.Pool, parent: base.Parent, name: str
+def _made(store: base.Pool, parent: base.Parent, name: str, padding: int = 0
           ) -> Iterator[base.RBDImage]:
-    """A new clone; it gets its name when it is complete."""
+    """A new clone; it gets its name when it is complete.
+
+    :param padding: bytes that its parent is to have more than *parent*
+    """
+    def make(half: str) -> base.RBDImage:
+        if padding:
+            return bases.clone(store, parent, padding, half)
+        return store.clone(parent, half)
+
     with exception.about(f"clone {name}"), partial.new(
-            store, name, lambda half: store.clone(parent, half)) as image:
+            store, name, make) as image:
         # librbd copies the parent's metadata.
         for note in (bases.NOTE, sealed.NOTE):
             image.set_note(note, None)

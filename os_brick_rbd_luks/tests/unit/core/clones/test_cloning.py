@@ -643,16 +643,44 @@ class OwnHeaderTest(clone_cases.CloneTestCase):
     def test_somebody_removes_the_base(self):
         """With its last clone, just before there is a new one."""
         parent = self.source()
-        provide = bases.provide
+        self.releases(parent, times=3)
+        self.own_header(parent)
+        self.assertEqual([self.base_name(parent, 16)], self.bases())
+        self.assert_same_bytes(clones.expected(),
+                               self.guest("clone", base.NEW))
 
-        def provide_in_vain(*args):
-            found = provide(*args)
-            bases.release(self.store, found)
-            return found
-
-        self.useFixture(fixtures.MonkeyPatch(
-            f"{bases.__name__}.provide", provide_in_vain))
+    def test_somebody_removes_the_base_again_and_again(self):
+        parent = self.source()
+        self.releases(parent, times=1000)
         self.refused(exception.ImageNotFound, self.own_header, parent)
+
+    def releases(self, parent, times):
+        """Let somebody do so each time before a clone is made of it."""
+        clone, done = self.store.clone, []
+
+        def somebody_first(cloned, name):
+            if cloned != parent and len(done) < times:
+                done.append(bases.release(self.store, cloned))
+            return clone(cloned, name)
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.store, "clone", somebody_first))
+
+    def test_source_goes_with_the_base(self):
+        parent = self.source()
+        clone = self.store.clone
+
+        def somebody_first(cloned, name):
+            if cloned != parent:
+                bases.release(self.store, cloned)
+                with self.store.open(parent.image) as image:
+                    image.remove_snapshot(parent.snapshot)
+            return clone(cloned, name)
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.store, "clone", somebody_first))
+        self.assertRaises(exception.ImageNotFound, self.own_header, parent)
+        self.assertEqual(["source"], self.store.images())
 
     def test_half_made_base_is_completed(self):
         parent = self.source()
