@@ -20,7 +20,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Iterator, Optional, Protocol
+from typing import Any, Callable, Iterator, Optional, Protocol
 
 from os_brick_rbd_luks.copies import guarding
 from os_brick_rbd_luks.copies import progress
@@ -126,6 +126,7 @@ def new(store: base.Pool, name: str, source: Source,
         encryption: Optional[Encryption], *, size: Optional[int] = None,
         thick: bool = False, restart: bool = False,
         cipher_text: bool = False,
+        complete: Callable[[base.RBDImage], None] = lambda image: None,
         report: Optional[progress.Report] = None,
         **image_options: Any) -> Optional[header_io.Header]:
     """Copy *source* into a new image.
@@ -133,6 +134,8 @@ def new(store: base.Pool, name: str, source: Source,
     :param encryption: None for a plain image
     :param cipher_text: the source is an encrypted volume as it is: its holes
         stay holes, however small; with *encryption* None
+    :param complete: does what is left to do when all data are there, before
+        the image gets its name
     :param size: decrypted bytes; when None, the source's, rounded up to
         whole sectors
     :param thick: write zeros also where holes would stay zeros
@@ -159,6 +162,7 @@ def new(store: base.Pool, name: str, source: Source,
             target = dataclasses.replace(
                 target, policy=zeros.of_unknown_cipher_text())
         source.pour(target, report)
+        complete(image)
     return made
 
 

@@ -33,7 +33,6 @@ from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import encrypted_images
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import glance_images
-from os_brick_rbd_luks.volume import half_made
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import rekey
 
@@ -223,19 +222,15 @@ def _pour(pool: base.Pool, name: str, source: transfer.Source,
 def _as_it_is(volume: encrypted.Volume, pool: base.Pool,
               found: encrypted_images.Found, old: bytes, new: bytes) -> None:
     """Give a new volume the image, with its passphrase and size."""
-    incoming = volume.name + half_made.INCOMING
-    transfer.new(pool, incoming, found.raw(), None, restart=True,
-                 cipher_text=True, order=volume.session.order)
-    try:
-        with pool.open(incoming) as image:
-            if old != new:
-                keyslots.replace_all(
-                    image, old, new,
-                    iterations=opts.options().pbkdf2_iterations)
-            resizing.resize(image, volume.size)
-            if found.header.type == "luks2":
-                holes.keep(image)
-        pool.rename(incoming, volume.name)
-    except BaseException:
-        base.remove_quietly(pool, incoming)
-        raise
+    def complete(image: base.RBDImage) -> None:
+        if old != new:
+            keyslots.replace_all(
+                image, old, new,
+                iterations=opts.options().pbkdf2_iterations)
+        resizing.resize(image, volume.size)
+        if found.header.type == "luks2":
+            holes.keep(image)
+
+    transfer.new(pool, volume.name, found.raw(), None, restart=True,
+                 cipher_text=True, complete=complete,
+                 order=volume.session.order)
