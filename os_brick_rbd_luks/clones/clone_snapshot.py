@@ -99,6 +99,20 @@ def _clear(opened: base.RBDImage, parent: base.Parent, store: base.Pool,
     opened.remove_snapshot(parent.snapshot)
 
 
+def release_unused(store: base.Pool, name: str) -> None:
+    """Remove the snapshots that were taken for clones and have none any more.
+
+    :param name: of the image that they are of, and that nobody is about to
+        clone
+    """
+    with store.open(name) as image:
+        for snapshot in image.snapshots():
+            if snapshot.endswith(SUFFIX):
+                bases.release_unused(store, image, snapshot)
+                release(store, store.parent(name, snapshot),
+                        snapshot[:-len(SUFFIX)])
+
+
 def _release_quietly(source: base.Pool, parent: base.Parent,
                      name: str) -> None:
     """An error here would hide how the clone ended: made, or why not."""

@@ -51,6 +51,15 @@ def open_image(ioctx: rados.Ioctx, name: str, snapshot: Optional[str] = None,
     return _opened(ioctx, read_only, name=name, snapshot=snapshot)
 
 
+def open_by_id(ioctx: rados.Ioctx, image_id: str) -> rbd.Image:
+    """Open an image for reading that may be in the trash.
+
+    :raises rbd.Error: it cannot be opened
+    :raises rados.Error: the connection is of no use
+    """
+    return _opened(ioctx, True, image_id=image_id)
+
+
 def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
     opened: List[rbd.Image] = []
     try:
@@ -84,7 +93,7 @@ def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str,
     :raises rbd.Error: it cannot be opened
     :raises rados.Error: the connection is of no use
     """
-    image = _opened(ioctx, True, image_id=image_id)
+    image = open_by_id(ioctx, image_id)
     try:
         number = _find(image, snapshot, clone_id)
         if number is None:

@@ -27,7 +27,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from typing import Any, Iterator, List, Optional, Tuple, TYPE_CHECKING
+from typing import Any, Dict, Iterator, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
@@ -41,6 +41,9 @@ LOG = logging.getLogger(__name__)
 
 #: ``source`` of an entry of the trash that ``rbd trash restore`` refuses.
 _MIGRATION = "MIGRATION"
+
+#: Of one that somebody moved there.
+_BY_USER = "USER"
 
 
 def missing(ioctx: rados.Ioctx, place: str, name: str
@@ -84,6 +87,20 @@ def _in_trash(ioctx: rados.Ioctx, name: str) -> Tuple[List[str], bool]:
         # The bindings have no word for some sources, this one among them.
         return ids, True
     return ids, False
+
+
+def in_trash(ioctx: rados.Ioctx) -> Dict[str, str]:
+    """The images that somebody put into the trash: their names by id.
+
+    :raises rbd.Error: nobody can tell
+    """
+    found: Dict[str, str] = {}
+    # See above: what comes behind such an entry cannot be listed.
+    with contextlib.suppress(IndexError):
+        for entry in librbd.bindings().RBD().trash_list(ioctx):
+            if entry["source"] == _BY_USER:
+                found[entry["id"]] = entry["name"]
+    return found
 
 
 def namespace_missing(ioctx: rados.Ioctx, place: str

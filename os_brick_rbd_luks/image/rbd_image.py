@@ -234,14 +234,8 @@ class RBDImage(rbd_data.RBDData):
 
     def parent(self) -> Optional[base.Parent]:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
-        rbd = librbd.bindings()
         with self._translated("look for a parent"):
-            try:
-                found = self._image.get_parent_image_spec()
-            except rbd.ImageNotFound:
-                return None
-        return base.Parent(found["pool_name"], found["pool_namespace"],
-                           found["image_name"], found["snap_name"])
+            return parent_of(self._image)
 
     def open_parent(self) -> Optional[RBDImage]:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
@@ -321,6 +315,19 @@ def close_all(images: Iterable[RBDImage]) -> None:
     for image in [*images]:
         with contextlib.suppress(exception.ImageError):
             image.__exit__()
+
+
+def parent_of(image: rbd.Image) -> Optional[base.Parent]:
+    """What an image of librbd's is a clone of.
+
+    :raises rbd.Error: librbd cannot tell
+    """
+    try:
+        found = image.get_parent_image_spec()
+    except librbd.bindings().ImageNotFound:
+        return None
+    return base.Parent(found["pool_name"], found["pool_namespace"],
+                       found["image_name"], found["snap_name"])
 
 
 def _watch(number: int, address: str) -> str:

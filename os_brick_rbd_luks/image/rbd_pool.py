@@ -72,6 +72,27 @@ class Pool:
             raise missing
         return found
 
+    def trash(self) -> Dict[str, str]:
+        """Ids of the images in the trash, with the names that they had.
+
+        That is, of those that somebody has put there.
+        """
+        with librbd.translated(f"list the trash of {self.name}", self.name,
+                               self._user):
+            return places.in_trash(self._ioctx)
+
+    def parent_in_trash(self, image_id: str) -> Optional[base.Parent]:
+        """What an image in the trash is a clone of, None if of nothing.
+
+        :raises ImageNotFound: it is not there any more
+        """
+        with self._translated("open", f"(in the trash) {image_id}"):
+            image = opening.open_by_id(self._ioctx, image_id)
+            try:
+                return rbd_image.parent_of(image)
+            finally:
+                image.close()
+
     def namespaces(self) -> List[str]:
         """Names of the pool's namespaces, sorted; not the pool itself."""
         rbd = librbd.bindings()

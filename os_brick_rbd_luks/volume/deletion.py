@@ -27,6 +27,7 @@ from cinder import context as cinder_context
 from cinder import exception as cinder_exception
 from cinder import objects
 
+from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
@@ -34,7 +35,6 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import half_made
 from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
@@ -42,8 +42,12 @@ LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class _Found:
-    """What there is besides the image."""
+    """What there is besides the image.
 
+    :ivar cloned: whether a snapshot of it was taken for a clone
+    """
+
+    cloned: bool = False
     identity: Optional[str] = None
     parent: Optional[base.Parent] = None
     pending_keys: List[str] = dataclasses.field(default_factory=list)
@@ -61,6 +65,8 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
     """
     with errors.translated():
         found = _look(volume)
+        if found.cloned:
+            _release_snapshots(volume)
         try:
             if erase_first:
                 _erase(volume)
@@ -89,10 +95,25 @@ def _discard_keys(volume: encrypted.Volume, noted: List[str]) -> None:
 def _look(volume: encrypted.Volume) -> _Found:
     try:
         with volume.image(read_only=True) as image:
-            return _Found(image.identity(), image.parent(),
-                          pending_keys.read(image))
+            return _Found(
+                any(name.endswith(clone_snapshot.SUFFIX)
+                    for name in image.snapshots()),
+                image.identity(), image.parent(), pending_keys.read(image))
     except exception.ImageNotFound:
         return _Found()
+
+
+@threads.native
+def _release_snapshots(volume: encrypted.Volume) -> None:
+    """Remove the snapshots of clones that are gone without Cinder.
+
+    For these, upstream would keep the image for ever.
+    """
+    try:
+        with volume.pool() as pool:
+            clone_snapshot.release_unused(pool, volume.name)
+    except exception.RBDLuksError as error:
+        LOG.debug("%s: %s", volume.name, error)
 
 
 @threads.native
@@ -187,26 +208,23 @@ def _tidy(volume: encrypted.Volume, parent: Optional[base.Parent]) -> None:
 
 @threads.native
 def _remove_half_made(volume: encrypted.Volume) -> None:
-    with volume.pool() as pool:
-        for name in half_made.names(volume.name):
-            _remove_one(pool, name, volume.name)
-
-
-def _remove_one(pool: base.Pool, name: str, was: str) -> None:
     try:
-        with contextlib.suppress(exception.ImageNotFound):
+        with volume.pool() as pool, contextlib.suppress(
+                exception.ImageNotFound):
+            name = pool.partial_name(volume.name)
             identity = _identity(pool, name)
             # A service that was killed counts for half a minute.
             pool.wait_alone(name)
             if _identity(pool, name) != identity:
                 # Somebody removed it, and makes it again.
                 return
-            LOG.info("%s: removing what is left of volume %s", name, was)
-            remove(pool, name, was)
+            LOG.info("%s: removing what is left of volume %s", name,
+                     volume.name)
+            remove(pool, name, volume.name)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
-        LOG.warning("%s: this part of volume %s, which was never complete, "
-                    "is left: %s", name, was, error)
+        LOG.warning("%s: a part of this volume, which was never complete, is "
+                    "left: %s", volume.name, error)
 
 
 def _identity(pool: base.Pool, name: str) -> str:

@@ -43,6 +43,7 @@ from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import flow
 from os_brick_rbd_luks.volume import groups
 from os_brick_rbd_luks.volume import imaging
+from os_brick_rbd_luks.volume import leftovers
 from os_brick_rbd_luks.volume import managing
 from os_brick_rbd_luks.volume import migration
 from os_brick_rbd_luks.volume import moving
@@ -84,6 +85,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing):
         """Take what upstream's driver takes."""
         super().__init__(*args, **kwargs)
         self.configuration.append_config_values(driver_opts.DRIVER_OPTS)
+        self._leftovers = leftovers.Leftovers()
         #: the volume that a thread works on just now
         self._present = threading.local()
 
@@ -99,6 +101,13 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing):
         opts.options()
         plugin.register()
         flow.install()
+
+    def check_for_setup_error(self) -> None:
+        """As upstream's; from now on, what is left of volumes is removed."""
+        super().check_for_setup_error()
+        seconds = self.configuration.rbd_luks_leftovers_interval
+        if seconds:
+            self._leftovers.look_now_and_then(self, seconds)
 
     def _update_volume_stats(self) -> None:
         """As upstream's, with what only this driver can do."""
@@ -353,18 +362,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing):
             return False, None
         with self._encrypted(volume) as ours:
             own_headers.make_independent(ours)
-            if not moving.copy(ours, there):
-                return False, None
-            try:
-                self.delete_volume(volume)
-            except cinder_exception.CinderException as error:
-                # The copy stays, as upstream's does: better two than none.
-                raise cinder_exception.VolumeMigrationFailed(
-                    reason=f"Volume {volume.id} was copied to pool "
-                           f"{there.pool}, but cannot be deleted from pool "
-                           f"{self.configuration.rbd_pool}: {error}"
-                ) from error
-        return True, None
+            return moving.move(ours, there, self.delete_volume), None
 
     def before_volume_copy(self, context: Any, src_vol: Any, dest_vol: Any,
                            remote: Any = None) -> None:

@@ -55,6 +55,13 @@ DRIVER_OPTS = [
              "all these volumes. If that fails, a warning says so, and the "
              "volume is made all the same. By default only the volume's "
              "project can read its key."),
+    cfg.IntOpt(
+        "rbd_luks_leftovers_interval", default=600, min=0,
+        help="Seconds between two looks into the pool for what nobody needs "
+             "any more: images that a killed service was making, and what "
+             "was kept for clones that are gone, as after the trash was "
+             "purged. They are removed at the second look that finds them. "
+             "0: never."),
     cfg.BoolOpt(
         "rbd_luks_erase_on_delete", default=False,
         help="Overwrite all keyslots of an encrypted volume before its image "

@@ -35,7 +35,6 @@ from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import half_made
 from os_brick_rbd_luks.volume import session
 from os_brick_rbd_luks.volume import sizes
 
@@ -108,8 +107,7 @@ def _put_right(here: session.Session, entry: Dict[str, Any], image: str,
 
 def _is_helper(name: str) -> bool:
     """Whether an image is there for volumes, and none itself."""
-    return (name.startswith((partial.PREFIX, bases.PREFIX))
-            or name.endswith(half_made.INCOMING))
+    return name.startswith((partial.PREFIX, bases.PREFIX))
 
 
 def _refuse(entry: Dict[str, Any], reason: str) -> None:

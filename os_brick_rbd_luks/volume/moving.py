@@ -24,7 +24,9 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Any, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, NamedTuple, Optional
+
+from cinder import exception as cinder_exception
 
 from os_brick_rbd_luks.copies import punching
 from os_brick_rbd_luks import exception
@@ -71,15 +73,33 @@ def may_move(volume: Any) -> bool:
     return volume.status in _STATUSES and not volume.volume_attachment
 
 
-@errors.translated()
-@threads.native
-def copy(volume: encrypted.Volume, there: Place) -> bool:
-    """Copy the image of *volume*, which stays, to another pool.
+def move(volume: encrypted.Volume, there: Place,
+         delete: Callable[[Any], None]) -> bool:
+    """Copy the image of *volume* to another pool, and delete it here.
 
+    :param delete: the driver's way to do so
     :returns: whether this host's configuration names the same cluster; else
         nothing was done
     :raises VolumeBackendAPIException: there is no copy
+    :raises VolumeMigrationFailed: there is one, and the original
     """
+    if not _copy(volume, there):
+        return False
+    try:
+        delete(volume.record)
+    except cinder_exception.CinderException as error:
+        # The copy stays, as upstream's does: better two than none.
+        raise cinder_exception.VolumeMigrationFailed(
+            reason=f"Volume {volume.record.id} was copied to pool "
+                   f"{there.pool}, but cannot be deleted from pool "
+                   f"{volume.session.configuration.rbd_pool}: {error}"
+        ) from error
+    return True
+
+
+@errors.translated()
+@threads.native
+def _copy(volume: encrypted.Volume, there: Place) -> bool:
     with cluster.connect(there.conf, there.user, there.cluster) as other:
         if other.fsid() != there.fsid:
             return False

@@ -95,6 +95,7 @@ rbd_user = cinder
 rbd_ceph_conf = {ceph_conf}
 rbd_secret_uuid = {secret_uuid}
 rbd_exclusive_cinder_pool = true
+rbd_luks_leftovers_interval = 5
 report_discard_supported = true
 """
 

@@ -19,7 +19,6 @@ Source: ``rbd.pyx`` of Ceph 16 and 18, as far as
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
@@ -38,7 +37,6 @@ FSID = "8f2a5c1e-1d0b-4d6a-9d5c-0b7f3a1c2e4d"
 #: Calls that raise errors of librados.
 _OF_RADOS = ("connect", "lock", "aio_stat")
 
-_TRASH = itertools.count(1)
 
 
 class CinderCeph(ceph.Ceph):
@@ -297,7 +295,23 @@ class RBD:
         if name not in store.contents:
             raise self.ceph.rbd.ImageNotFound("error moving to trash")
         found = store.contents.pop(name)
-        self.ceph.trash[f"trash{next(_TRASH)}"] = (ioctx.pool, name, found)
+        self.ceph.trash[found.image_id] = (ioctx.pool, name, found)
+
+    def trash_remove(self, ioctx: Any, image_id: str, force: bool = False
+                     ) -> None:
+        """Remove an image that is in the trash."""
+        if image_id not in self.ceph.trash:
+            raise self.ceph.rbd.ImageNotFound("error deleting from trash")
+        _pool, name, found = self.ceph.trash[image_id]
+        # Its name may be another one's by now.
+        store, hidden = self.ceph.pools[ioctx.pool], f"(in the trash) {name}"
+        store.contents[hidden] = found
+        try:
+            self.remove(ioctx, hidden)
+        except BaseException:
+            del store.contents[hidden]
+            raise
+        del self.ceph.trash[image_id]
 
 
 class Image:

@@ -399,7 +399,11 @@ class Image:
         image = self._usable("children")
         for clone in image.clones(self._snapshot or ""):
             place = "/".join(filter(None, clone[:2]))
-            found = self.ceph.pools[place].contents[clone.image]
+            known = self.ceph.pools[place].contents
+            # Ceph gives the names of those in the trash as well.
+            found = known.get(clone.image) or next(
+                content for content in self.ceph.trash_contents()
+                if content.name == f"{place}/{clone.image}")
             yield {"pool": clone.pool, "pool_namespace": clone.namespace,
                    "image": clone.image, "id": found.image_id}
 

@@ -108,6 +108,21 @@ class KilledCloneTest(KilledTestCase):
 
 
 @selection.full
+class LeftoversTest(KilledTestCase):
+    """What nobody is making any more goes while the services run."""
+
+    def test_half_made_image(self):
+        volume = self.ready(self.start("ours-luks"))
+        pool, half = self.pool(volume), f"rbd-luks-partial.volume-{volume.id}"
+        with self.store.pool(pool) as ioctx:
+            librbd.bindings().RBD().create(ioctx, half, units.GIB)
+        waiting.until(
+            lambda: half not in self.store.images()[f"pool {pool}"],
+            f"the end of {half}", seconds=base.PATIENCE)
+        self.assertTrue(self.disk(volume).opens())
+
+
+@selection.full
 @ddt.ddt
 class KilledCopyTest(KilledTestCase, moving.MoveTestCase):
     """While data is copied, by ours and by upstream's."""

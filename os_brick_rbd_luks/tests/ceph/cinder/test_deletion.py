@@ -19,10 +19,13 @@ from cinder.volume.drivers import rbd
 import ddt
 
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import leftovers
+from os_brick_rbd_luks.volume import session
 
 
 class TrashTestCase(base.DriverTestCase):
@@ -58,6 +61,83 @@ class TrashTestCase(base.DriverTestCase):
                 if name == volume.name:
                     librbd.bindings().RBD().trash_restore(
                         pool._ioctx, image_id, name)
+
+
+@ddt.ddt
+class PurgeTest(TrashTestCase):
+    """What was made for clones goes when the trash is emptied."""
+
+    def setUp(self):
+        super().setUp()
+        # Of images that other tests are making, this is no business.
+        images = rbd_pool.Pool.images
+        self.patch("os_brick_rbd_luks.image.rbd_pool.Pool.images",
+                   lambda pool: [name for name in images(pool)
+                                 if self.is_ours(name)])
+        self.leftovers = leftovers.Leftovers()
+
+    def look(self, times=1):
+        for _time in range(times):
+            with session.Session(self.driver) as here:
+                self.leftovers.remove(here)
+
+    def trash(self, volume):
+        """Move an image there, as an operator would; Cinder deletes it."""
+        with self.pool() as pool:
+            librbd.bindings().RBD().trash_move(pool._ioctx, volume.name)
+        self.delete(volume)
+        self.assert_trash(volume)
+
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
+    def test_clone(self, provider):
+        source = self.filled(provider)
+        clone = self.clone(source)
+        taken = [f"{clone.name}.clone_snap"]
+        self.trash(clone)
+        self.look(2)
+        self.assert_images(images={source.name: taken})
+        self._empty()
+        self.look()
+        self.assert_images(source)
+        self.check(source)
+
+    def test_clone_whose_source_is_deleted_before(self):
+        source = self.filled()
+        clone = self.clone(source)
+        self.trash(clone)
+        self.delete(source)
+        self._empty()
+        self.look(2)
+        self.assert_nothing_left()
+
+    def test_source_deleted_when_nobody_has_looked(self):
+        source = self.filled()
+        self.trash(self.clone(source))
+        self._empty()
+        self.delete(source)
+        self.assert_nothing_left()
+
+    def test_restored(self):
+        source = self.filled()
+        clone = self.clone(source)
+        with self.pool() as pool:
+            librbd.bindings().RBD().trash_move(pool._ioctx, clone.name)
+            self.look()
+            self.restore(clone)
+        self.look(2)
+        self.check(clone)
+        self.assert_images(clone, images={
+            source.name: [f"{clone.name}.clone_snap"]})
+
+    def test_half_made(self):
+        volume = self.volume()
+        half = f"rbd-luks-partial.{volume.name}"
+        with self.pool() as pool:
+            with pool.create(half, units.GIB):
+                self.look(2)
+                self.assert_images(images={half: []})
+            self.look(2)
+        self.assert_images()
 
 
 @ddt.ddt

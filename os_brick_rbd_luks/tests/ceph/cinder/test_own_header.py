@@ -20,11 +20,16 @@ from __future__ import annotations
 
 import os
 
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.tests.ceph.cinder import image_base
 from os_brick_rbd_luks.tests.ceph.cinder import images
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import leftovers
+from os_brick_rbd_luks.volume import session
 
 
 @selection.needs("layers")
@@ -56,6 +61,26 @@ class OwnHeaderTest(image_base.ImageTestCase):
         self.assertEqual({self.image_id: ["snap"]}, self.images("images"))
         with self.pool("images") as pool, pool.open(self.image_id) as image:
             self.assertEqual(0, image.children("snap"))
+
+    def test_gone_when_the_trash_is_purged(self):
+        images, looking = rbd_pool.Pool.images, leftovers.Leftovers()
+        self.patch("os_brick_rbd_luks.image.rbd_pool.Pool.images",
+                   lambda pool: [name for name in images(pool)
+                                 if self.is_ours(name)])
+        with self.pool() as pool:
+            rbd, ioctx = librbd.bindings().RBD(), pool._ioctx
+            with pool.open(self.source.name) as image:
+                image_id = base.image_id(image)
+            rbd.trash_move(ioctx, self.source.name)
+            self.delete(self.source)
+            for _time in range(2):
+                with session.Session(self.driver) as here:
+                    looking.remove(here)
+            self.assertEqual(1, len(self.bases()))
+            rbd.trash_remove(ioctx, image_id)
+        with session.Session(self.driver) as here:
+            looking.remove(here)
+        self.assert_nothing_left()
 
     def test_clone(self):
         clone = self.clone(self.source)

@@ -23,11 +23,9 @@ from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
-from os_brick_rbd_luks.volume import half_made
 
 #: What belongs to volumes, and is none.
-HELPERS = (f"{partial.PREFIX}volume-1", f"{bases.PREFIX}1",
-           f"volume-1{half_made.INCOMING}")
+HELPERS = (f"{partial.PREFIX}volume-1", f"{bases.PREFIX}1")
 
 
 @ddt.ddt

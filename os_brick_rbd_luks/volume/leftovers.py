@@ -1,0 +1,167 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What nobody needs any more, and no request removes.
+
+A killed service leaves images that it was making. A clone that is in the
+trash keeps its padded base, and the snapshot that it was made of, until
+somebody purges it: upstream's driver, an operator, or Ceph's manager.
+
+An image is left if it has been so at two looks that are some time apart. For
+another service may be about to open what it has just made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+
+from cinder.volume import volume_utils
+from oslo_service import loopingcall
+from oslo_utils import uuidutils
+
+from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.image import rbd_pool
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import session
+
+LOG = logging.getLogger(__name__)
+
+#: Removes an image of a pool, if nobody needs it.
+_Remove = Callable[[rbd_pool.Pool, str], object]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Trashed:
+    """An image in the trash, and what it is a clone of."""
+
+    name: str
+    parent: Optional[base.Parent]
+
+
+class Leftovers:
+    """Those of a backend, as far as they are known to one service."""
+
+    def __init__(self) -> None:
+        """Know of none."""
+        self._seen: Dict[str, str] = {}
+        self._trashed: Dict[str, _Trashed] = {}
+
+    def look_now_and_then(self, driver: Any, seconds: int) -> Any:
+        """Do so in the background, for as long as the service lives.
+
+        :returns: oslo.service's looping call
+        """
+        def look() -> None:
+            try:
+                with session.Session(driver) as here:
+                    self.remove(here)
+            # Whatever it is, this is no request of anybody's.
+            except Exception as error:
+                LOG.warning("what is left of volumes was not looked for: %s",
+                            error)
+
+        call = loopingcall.FixedIntervalLoopingCall(look)
+        call.start(interval=seconds)
+        return call
+
+    @threads.native
+    def remove(self, here: session.Session) -> None:
+        """Look once, and remove what is left since the look before.
+
+        :raises ImageError: the cluster cannot be asked
+        """
+        with here.pool() as pool:
+            found: Dict[str, str] = {}
+            for name, remove in _candidates(pool):
+                with _one(name):
+                    identity = _abandoned(pool, name)
+                    if identity is None:
+                        continue
+                    found[name] = identity
+                    if self._seen.get(name) == identity:
+                        remove(pool, name)
+            self._seen = found
+            self._remove_of_purged(pool)
+
+    def _remove_of_purged(self, pool: rbd_pool.Pool) -> None:
+        there = pool.trash()
+        for image_id, name in there.items():
+            if image_id not in self._trashed:
+                with _one(name):
+                    self._trashed[image_id] = _Trashed(
+                        name, pool.parent_in_trash(image_id))
+        for image_id in self._trashed.keys() - there.keys():
+            gone = self._trashed.pop(image_id)
+            with _one(gone.name):
+                flattening.release_parents(pool, gone.parent, gone.name)
+
+
+@contextlib.contextmanager
+def _one(name: str) -> Iterator[None]:
+    """Whatever there is about one image is no reason to leave the others."""
+    try:
+        yield
+    except exception.ImageNotFound as error:
+        LOG.debug("%s: %s", name, error)
+    except exception.RBDLuksError as error:
+        LOG.warning("%s: %s", name, error)
+
+
+def _candidates(pool: rbd_pool.Pool) -> Iterator[Tuple[str, _Remove]]:
+    for name in pool.images():
+        if name.startswith(bases.PREFIX):
+            yield name, bases.remove_unused
+        elif _is_half_made(name):
+            yield name, _remove_half_made
+        elif name.endswith(clone_snapshot.KEPT):
+            yield name, _remove_kept
+
+
+def _is_half_made(name: str) -> bool:
+    """Whether it was to become a volume of Cinder's."""
+    final = partial.final_name(name)
+    return final != name and uuidutils.is_uuid_like(
+        volume_utils.extract_id_from_volume_name(final))
+
+
+def _abandoned(pool: rbd_pool.Pool, name: str) -> Optional[str]:
+    """What no other image has, if nobody has this one open."""
+    with pool.open(name, read_only=True) as image:
+        return None if image.watchers() else image.identity()
+
+
+def _remove_half_made(pool: rbd_pool.Pool, name: str) -> None:
+    LOG.info("%s: removing what a service left that was killed", name)
+    deletion.remove(pool, name, partial.final_name(name))
+
+
+def _remove_kept(pool: rbd_pool.Pool, name: str) -> None:
+    """Remove an image that upstream keeps for clones that are gone."""
+    with pool.open(name, read_only=True) as image:
+        if not header_io.is_encrypted(image):
+            return
+    clone_snapshot.release_unused(pool, name)
+    with pool.open(name, read_only=True) as image:
+        if image.history():
+            return
+    LOG.info("%s: removing it, for its last clone is gone", name)
+    deletion.remove(pool, name, name[:-len(clone_snapshot.KEPT)])
