@@ -187,39 +187,45 @@ def _check_size(source: Source, size: int) -> None:
 
 
 def existing(store: base.Pool, name: str, source: Source,
-             passphrase: bytes, *, thick: bool = False, force: bool = False,
-             report: Optional[progress.Report] = None,
-             keyslot: Optional[int] = None) -> header_io.Header:
-    """Copy *source* into an encrypted volume that is there already.
+             passphrase: Optional[bytes], *, thick: bool = False,
+             force: bool = False, report: Optional[progress.Report] = None,
+             keyslot: Optional[int] = None) -> Optional[header_io.Header]:
+    """Copy *source* into a volume that is there already.
 
+    :param passphrase: None of a plain image
     :param thick: see :func:`new`
     :param force: discard the data that it has
     :param keyslot: the only one to try *passphrase* on
+    :returns: its header
     :raises OperationRefused: it has data, and not *force*
+    :raises InvalidParameter: it is encrypted, and there is no *passphrase*
     :raises CopyFailed: the volume is empty, as if it were new
     :raises ImageLocked: somebody has it open, or opens it meanwhile; then
         what was copied stays on it, for it may be his by now
     """
     with store.open(name) as image, exception.about(image.name):
-        opened = unlocking.unlock(image, passphrase, keyslot)
-        header = opened.header
-        decryption.refuse_ignored(header, keyslot)
+        opened = _unlocked(image, passphrase, keyslot)
+        header = opened.header if opened else None
         header_io.refuse_watchers(image)
-        _refuse_layers(store, image, header)
-        size = image.size() - header.data_offset
-        _check_size(source, size - size % header.sector_size)
-        if image.has_data(header.data_offset):
+        begin, sector = 0, 1
+        if header is not None:
+            decryption.refuse_ignored(header, keyslot)
+            _refuse_layers(store, image, header)
+            begin, sector = header.data_offset, header.sector_size
+        size = image.size() - begin
+        _check_size(source, size - size % sector)
+        if image.has_data(begin):
             if not force:
                 raise exception.OperationRefused(
                     reason="it holds data" + (
                         " that an interrupted run left"
                         if image.note(NOTE) else "")
                     + "; insist with --force (force=True) to replace it")
-            _empty(image, header)
+            _empty(image, begin)
             # Zeros at its end that were written to empty it are no holes.
-            thick = thick or image.has_data(header.data_offset)
-        with _emptied_again(store, name, image, header):
-            target = _target(store, name, image, header, passphrase,
+            thick = thick or image.has_data(begin)
+        with _emptied_again(store, name, image, begin):
+            target = _target(store, name, image, header, passphrase or b"",
                              source.holes, thick, opened)
             source.pour(dataclasses.replace(target, known=True), report)
             # Of a copy by QEMU, which has ended.
@@ -227,6 +233,17 @@ def existing(store: base.Pool, name: str, source: Source,
                 raise exception.ImageLocked(
                     holders=", ".join(image.others()))
     return header
+
+
+def _unlocked(image: base.RBDImage, passphrase: Optional[bytes],
+              keyslot: Optional[int]) -> Optional[unlocking.Unlocked]:
+    if passphrase is not None:
+        return unlocking.unlock(image, passphrase, keyslot)
+    if header_io.is_encrypted(image):
+        raise exception.InvalidParameter(
+            name="passphrase", value="(none)",
+            reason=f"is needed, because {image.name} is encrypted")
+    return None
 
 
 def _target(store: base.Pool, name: str, image: base.RBDImage,
@@ -267,12 +284,12 @@ def _refuse_layers(store: base.Pool, image: base.RBDImage,
                    "parent's data; flatten it first, or choose another one")
 
 
-def _empty(image: base.RBDImage, header: header_io.Header) -> None:
+def _empty(image: base.RBDImage, data_offset: int) -> None:
     size, period = image.size(), image.stripe_period()
     # librbd discards whole objects, and skips a part of what is less.
-    head = min(-header.data_offset % period, size - header.data_offset)
-    image.write(header.data_offset, bytes(head))
-    begin = header.data_offset + head
+    head = min(-data_offset % period, size - data_offset)
+    image.write(data_offset, bytes(head))
+    begin = data_offset + head
     if begin >= size:
         return
     image.zero(begin, size - begin)
@@ -283,7 +300,7 @@ def _empty(image: base.RBDImage, header: header_io.Header) -> None:
 
 @contextlib.contextmanager
 def _emptied_again(store: base.Pool, name: str,
-                   image: base.RBDImage, header: header_io.Header
+                   image: base.RBDImage, data_offset: int
                    ) -> Iterator[None]:
     """Mark a volume while it is filled; empty it if that fails."""
     image.set_note(NOTE, "import")
@@ -299,7 +316,7 @@ def _emptied_again(store: base.Pool, name: str,
         try:
             # Not evicted: who has it open may be a guest by now.
             store.wait_alone(name)
-            _empty(image, header)
+            _empty(image, data_offset)
             image.set_note(NOTE, None)
         except exception.RBDLuksError as error:
             # Not to hide the one that was first.

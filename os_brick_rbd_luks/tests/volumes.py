@@ -112,6 +112,7 @@ class VolumeTestCase(test.TestCase):
                                      host=f"here@{name}")
         made.driver.do_setup(self.context)
         made.driver.keyring_data = self.keyring(user)
+        made.driver.init_capabilities()
         made.driver.set_initialized()
         made.stats = {"allocated_capacity_gb": 0, "pools": {}}
         objects.Service(self.context, host=made.host, topic="cinder-volume",
@@ -356,8 +357,9 @@ class InProcess:
         self._of(new_volume).update_migrated_volume(
             context, volume, new_volume, status)
 
-    def get_capabilities(self, *_arguments):
-        return {"sparse_copy_volume": False}
+    def get_capabilities(self, context, host, discover):
+        return self._managers[host.partition("#")[0]].get_capabilities(
+            context, discover)
 
 
 def _opens(image, passphrase, keyslot):

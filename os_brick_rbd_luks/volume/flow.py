@@ -33,9 +33,11 @@ import logging
 from typing import Any, Callable, Dict, List, Optional
 
 from cinder.volume.flows.manager import create_volume
+from cinder.volume import manager
 
 from os_brick_rbd_luks.services import registration
 from os_brick_rbd_luks.volume import messages
+from os_brick_rbd_luks.volume import retyping
 
 LOG = logging.getLogger(__name__)
 
@@ -45,6 +47,9 @@ _CREATE = {"_create_from_image": [
     "execute": ["self", "context", "volume", "volume_spec"]}
 
 _REKEY = {"_rekey_volume": ["self", "context", "volume"]}
+
+_COPY = {"_copy_volume_data": [
+    "self", "ctxt", "src_vol", "dest_vol", "remote"]}
 
 _RESCHEDULE = {"_pre_reschedule": ["self", "volume"],
                "_post_reschedule": ["self", "volume"]}
@@ -73,6 +78,10 @@ def _put_all(registered: registration.Registration) -> None:
         LOG.warning("This Cinder tries to make a volume again in a way that "
                     "is not known: it may delete what the next attempt has "
                     "made")
+    if _are_known(manager.VolumeManager, _COPY):
+        registered.put_attribute(
+            manager.VolumeManager, "_copy_volume_data", _within_ceph(
+                manager.VolumeManager._copy_volume_data))
 
 
 def _are_known(task: type, methods: Dict[str, List[str]]) -> bool:
@@ -157,6 +166,18 @@ def _told(upstream: Callable[..., Any]) -> Callable[..., Any]:
             return upstream(self, context, volume, volume_spec)
 
     return execute
+
+
+def _within_ceph(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """Not to copy a volume through two handles where Ceph has both."""
+    @functools.wraps(upstream)
+    def _copy_volume_data(self: Any, ctxt: Any, src_vol: Any, dest_vol: Any,
+                          remote: Any = None) -> None:
+        if not _is_ours(self.driver) or not retyping.copy(
+                self.driver, ctxt, src_vol, dest_vol):
+            upstream(self, ctxt, src_vol, dest_vol, remote=remote)
+
+    return _copy_volume_data
 
 
 def _deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:

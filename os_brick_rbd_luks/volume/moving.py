@@ -22,9 +22,10 @@ Source: ``cinder.volume.drivers.rbd`` (``migrate_volume``,
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
-from typing import Any, Callable, Dict, NamedTuple, Optional
+from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 from cinder import exception as cinder_exception
 
@@ -33,6 +34,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -57,9 +59,9 @@ class Place(NamedTuple):
 
 def place(driver: Any, host: Dict[str, Any]) -> Optional[Place]:
     """Where *host* keeps its images, None if that is not in RBD."""
-    capabilities = host["capabilities"]
+    capabilities = host["capabilities"] or {}
     found = str(capabilities.get("location_info") or "").split(":")
-    if (capabilities["storage_protocol"] != driver.STORAGE_PROTOCOL
+    if (capabilities.get("storage_protocol") != driver.STORAGE_PROTOCOL
             or len(found) != len(Place._fields)):
         return None
     # An option that is not set is told as well.
@@ -100,14 +102,27 @@ def move(volume: encrypted.Volume, there: Place,
 @errors.translated()
 @threads.native
 def _copy(volume: encrypted.Volume, there: Place) -> bool:
-    with cluster.connect(there.conf, there.user, there.cluster) as other:
-        if other.fsid() != there.fsid:
+    with pool_at(there) as target:
+        if target is None:
             return False
-        with other.pool(there.pool) as target, \
-                volume.image(read_only=True) as source:
+        with volume.image(read_only=True) as source:
             _copy_image(source, target, volume.name)
     LOG.info("%s: copied to pool %s", volume.name, there.pool)
     return True
+
+
+@contextlib.contextmanager
+def pool_at(there: Place) -> Iterator[Optional[rbd_pool.Pool]]:
+    """Open a pool for a while.
+
+    It is None where this host's configuration names another cluster.
+    """
+    with cluster.connect(there.conf, there.user, there.cluster) as other:
+        if other.fsid() != there.fsid:
+            yield None
+            return
+        with other.pool(there.pool) as pool:
+            yield pool
 
 
 def _copy_image(source: base.RBDImage, target: base.Pool, name: str) -> None:

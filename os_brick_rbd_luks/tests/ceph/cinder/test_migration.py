@@ -19,6 +19,7 @@ from unittest import mock
 from cinder import exception as cinder_exception
 import ddt
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.ceph.cinder import image_base as base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
@@ -110,6 +111,8 @@ class MigrationTest(volumes.Moves, base.ImageTestCase):
     @ddt.data(("luks", "luks2"), ("luks2", "luks"))
     @ddt.unpack
     def test_m2_retype_to_another_format(self, before, after):
+        self.patch("cinder.volume.volume_utils.copy_volume",
+                   side_effect=AssertionError)
         volume = self.filled(before)
         old = volume.encryption_key_id
         self.retype(volume, self.volume_type(after))
@@ -149,13 +152,12 @@ class MigrationTest(volumes.Moves, base.ImageTestCase):
     @selection.full
     def test_retype_fails(self):
         volume = self.filled()
-        self.patch("cinder.volume.volume_utils.copy_volume",
-                   side_effect=cinder_exception.VolumeMigrationFailed(
-                       reason="no"))
+        self.patch("os_brick_rbd_luks.copies.copying.copy",
+                   side_effect=exception.ImageFull(action="write"))
         volume.previous_status, volume.status = "available", "retyping"
         volume.save()
         self.assertRaises(
-            cinder_exception.VolumeMigrationFailed, self.backend.retype,
+            cinder_exception.VolumeBackendAPIException, self.backend.retype,
             self.context, volume, self.volume_type("luks2"),
             self.place(self.backend), migration_policy="on-demand")
         self.check(volume)

@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from cinder import exception as cinder_exception
 from cinder import objects
 import ddt
@@ -22,11 +24,13 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import moving
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import ownership
+from os_brick_rbd_luks.volume import retyping
 from os_brick_rbd_luks.volume import volume_keys
 
 
@@ -271,18 +275,99 @@ class MigrationTest(moving.MovingTestCase):
 
     def test_retype_fails(self):
         volume = self.filled()
-        self.patch("cinder.volume.volume_utils.copy_volume",
-                   side_effect=cinder_exception.VolumeMigrationFailed(
-                       reason="no"))
+        self.patch("os_brick_rbd_luks.copies.copying.copy",
+                   side_effect=exception.ImageFull(action="write"))
+        self.refused(cinder_exception.VolumeBackendAPIException, volume)
+
+    def refused(self, error, volume):
+        """A retype fails, and the volume is as it was."""
         volume.previous_status, volume.status = "available", "retyping"
         volume.save()
         self.assertRaises(
-            cinder_exception.VolumeMigrationFailed, self.backend.retype,
-            self.context, volume, self.volume_type("luks2"),
-            self.place(self.backend), migration_policy="on-demand")
+            error, self.backend.retype, self.context, volume,
+            self.volume_type("luks2"), self.place(self.backend),
+            migration_policy="on-demand")
         self.check(volume)
         self.assert_images(volume)
         self.assert_keys(volume)
+        self.assert_nothing_is_open()
+
+    def test_retype_of_what_somebody_has(self):
+        volume = self.filled()
+        self.patch("os_brick_rbd_luks.image.evict.WAIT", 0)
+        self.ceph.watchers[f"volumes/{volume.name}"] = [
+            ceph.Watcher(7, "10.0.0.7:0/1")]
+        self.refused(cinder_exception.VolumeBackendAPIException, volume)
+
+    @ddt.data(None, {}, {"storage_protocol": "iSCSI"},
+              {"storage_protocol": "ceph",
+               "location_info": "ceph::other:cinder:images"})
+    def test_retype_to_where_the_driver_cannot_write(self, capabilities):
+        """Cinder copies through the host, as ever."""
+        self.mock_object(self.backend, "get_capabilities",
+                         return_value=capabilities)
+        self.patch("os_brick_rbd_luks.copies.transfer.existing",
+                   side_effect=AssertionError)
+        volume = self.filled("luks2")
+        self.retype(volume, self.volume_type("luks2", key_size=128))
+        self.check(volume)
+
+    def test_retype_is_copied_by_the_driver(self):
+        self.patch("cinder.volume.volume_utils.copy_volume",
+                   side_effect=AssertionError)
+        volume = self.filled()
+        before = len(self.content(volume).objects)
+        self.retype(volume, self.volume_type("luks2"), self.other)
+        self.check(volume, pool="images")
+        # As sparse as it was.
+        self.assertLessEqual(len(self.content(volume, "images").objects),
+                             before + 3)
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"), ("luks2", None),
+              (None, "luks2"))
+    @ddt.unpack
+    def test_copy_of_a_retype_at_every_fault(self, before, after):
+        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
+        source, target = (self.create(provider)
+                          for provider in (before, after))
+        for volume in (source, target):
+            if not volume.encryption_key_id:
+                with self.pool() as pool, pool.open(volume.name) as image:
+                    image.resize(32 * units.MIB)
+        written = {0: b"A" * 4096, 9 * units.MIB: b"B" * 65536}
+        self.write_any(source, written)
+
+        def copy():
+            self.assertTrue(retyping.copy(self.driver, self.context, source,
+                                          target))
+
+        def check(worked, _name):
+            self.assertEqual(written, self.read_any(source, written))
+            if worked:
+                self.assertEqual(written, self.read_any(target, written))
+
+        self.each_call_fails(copy, check)
+        self.assertEqual(written, self.read_any(target, written))
+        self.assert_nothing_is_open()
+
+    @contextlib.contextmanager
+    def any_view(self, volume):
+        if volume.encryption_key_id:
+            with self.view(volume) as view:
+                yield view
+        else:
+            with self.pool() as pool, pool.open(volume.name) as image:
+                yield image
+
+    def write_any(self, volume, written):
+        with self.any_view(volume) as view:
+            for offset, value in written.items():
+                view.write(offset, value)
+
+    def read_any(self, volume, written):
+        with self.any_view(volume) as view:
+            return {offset: view.read(offset, len(value))
+                    for offset, value in written.items()}
 
     def test_retype_in_place(self):
         volume = self.filled()

@@ -254,34 +254,41 @@ class ExistingTest(transfers.TransferTestCase):
 
     def volume(self, kind="luks1", data=b"", **options):
         self.kind = kind
-        creating.create(self.store, "v", SIZE, base.OLD, XTS[kind],
-                               **options)
+        if kind == "plain":
+            self.store.create("v", SIZE, **options).__exit__()
+        else:
+            creating.create(self.store, "v", SIZE, base.OLD, XTS[kind],
+                            **options)
         if data:
             with self.store.open("v") as image:
-                image.load_encryption(kind, base.OLD)
+                if kind != "plain":
+                    image.load_encryption(kind, base.OLD)
                 image.write(0, data)
 
     def fill(self, source, passphrase=base.OLD, **options):
-        return transfer.existing(self.store, "v", source, passphrase,
-                                 **options)
+        return transfer.existing(
+            self.store, "v", source,
+            None if self.kind == "plain" else passphrase, **options)
 
     def assert_empty(self):
         with self.store.open("v") as image:
-            opened = unlocking.unlock(image, base.OLD)
-            self.assertFalse(image.has_data(opened.header.data_offset))
+            offset = 0
+            if self.kind != "plain":
+                offset = unlocking.unlock(image, base.OLD).header.data_offset
+            self.assertFalse(image.has_data(offset))
             self.assertIsNone(image.note(transfer.NOTE))
 
-    @ddt.data("luks1", "luks2")
+    @ddt.data("luks1", "luks2", "plain")
     def test_data(self, kind):
         self.volume(kind)
         source = Source(work=lambda target: self.assertEqual(
             "import", self.store.contents["v"].notes[transfer.NOTE]))
         header = self.fill(source)
-        self.assertEqual(kind, header.type)
+        self.assertEqual(kind, header.type if header else "plain")
         self.assert_same_bytes(clones.expected(), self.seen("v", kind))
         self.assertNotIn(transfer.NOTE, self.store.contents["v"].notes)
         self.assertEqual(
-            zeros.skipped() if kind == "luks2" else zeros.WRITTEN,
+            zeros.WRITTEN if kind == "luks1" else zeros.skipped(),
             source.targets[0].policy)
 
     def test_smaller_source(self):
@@ -310,6 +317,16 @@ class ExistingTest(transfers.TransferTestCase):
             pass
         self.assertRaises(exception.NotLuks, self.fill, Source())
 
+    @ddt.data("luks1", "luks2")
+    def test_encrypted_image_without_a_passphrase(self, kind):
+        self.volume(kind)
+        before = self.state()
+        error = self.assertRaises(
+            exception.InvalidParameter, transfer.existing, self.store, "v",
+            Source(), None, force=True)
+        self.assertIn("encrypted", str(error))
+        self.assert_state(before)
+
     def test_in_use(self):
         self.volume(data=b"data")
         self.store.contents["v"].watchers.append("client.9 at x")
@@ -319,8 +336,9 @@ class ExistingTest(transfers.TransferTestCase):
                               force=force)
         self.assert_state(before)
 
-    def test_holds_data(self):
-        self.volume(data=b"precious")
+    @ddt.data("luks1", "plain")
+    def test_holds_data(self, kind):
+        self.volume(kind, data=b"precious")
         before = self.state()
         error = self.assertRaises(exception.OperationRefused, self.fill,
                                   Source())
@@ -328,7 +346,7 @@ class ExistingTest(transfers.TransferTestCase):
         self.assertNotIn("interrupted", str(error))
         self.assert_state(before)
 
-    @ddt.data("luks1", "luks2")
+    @ddt.data("luks1", "luks2", "plain")
     def test_force(self, kind):
         """The data it had is no part of the new."""
         self.volume(kind, data=b"precious" * 50000)
@@ -355,7 +373,7 @@ class ExistingTest(transfers.TransferTestCase):
         self.assert_same_bytes(clones.expected(), self.seen("v"))
         self.assertNotIn(transfer.NOTE, self.store.contents["v"].notes)
 
-    @ddt.data(*((kind, error) for kind in ("luks1", "luks2")
+    @ddt.data(*((kind, error) for kind in ("luks1", "luks2", "plain")
                 for error in ERRORS))
     @ddt.unpack
     def test_failure_empties_it(self, kind, error):
@@ -370,7 +388,7 @@ class ExistingTest(transfers.TransferTestCase):
         self.fill(Source())
         self.assert_same_bytes(clones.expected(), self.seen("v", kind))
 
-    @ddt.data("luks1", "luks2")
+    @ddt.data("luks1", "luks2", "plain")
     def test_failure_at_every_step_empties_it(self, kind):
         self.volume(kind)
         self.store.steps.done.clear()
@@ -387,7 +405,7 @@ class ExistingTest(transfers.TransferTestCase):
             if self.store.steps.done[-1] == "close":
                 continue  # all was done by then
             with self.store.open("v") as image:
-                offset = (16 if kind == "luks2" else 4) * units.MIB
+                offset = clones.OFFSETS[kind]
                 self.assertFalse(image.has_data(offset), (number, name))
 
     @ddt.data("wait_alone", "zero")
