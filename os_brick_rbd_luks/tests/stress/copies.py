@@ -107,11 +107,9 @@ def flatten(chance: chances.Chance) -> Optional[steps.Step]:
             volume.own_header and volume.snapshots))
     if volume is None or volume.watched:
         return None
-    alone = {"below": (), "parent": None, "own_header": False}
-    return steps.changed(
-        chance.model, name, "flatten", {"key": key}, steps.REDO,
-        snapshots=tuple((snapshot, dataclasses.replace(state, **alone))
-                        for snapshot, state in volume.snapshots), **alone)
+    return steps.Step("flatten", {"name": name, "key": key},
+                      chance.model.flattened(name), (name,),
+                      repair=steps.REDO)
 
 
 def export(chance: chances.Chance) -> Optional[steps.Step]:

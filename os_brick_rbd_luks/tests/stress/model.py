@@ -21,7 +21,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import struct
-from typing import Dict, FrozenSet, Optional, Tuple
+from typing import Any, Dict, FrozenSet, Optional, Tuple
 
 BLOCK = 4096
 
@@ -192,6 +192,36 @@ class Model:
         if volume is not None:
             known += tuple(sorted(volume.keys - set(known)))
         return dataclasses.replace(self, volumes=volumes, known=known)
+
+    def flattened(self, name: str) -> Model:
+        """Give all there is with a volume, and its snapshots, independent."""
+        alone: Dict[str, Any] = {
+            "below": (), "parent": None, "own_header": False}
+        volume = self.volumes[name]
+        after = self.with_volume(name, dataclasses.replace(
+            volume, **alone,
+            snapshots=tuple((snapshot, dataclasses.replace(state, **alone))
+                            for snapshot, state in volume.snapshots)))
+        for snapshot, state in volume.snapshots:
+            after = after._shortened((name, snapshot), len(state.below))
+        return after
+
+    def _shortened(self, parent: Tuple[str, str], count: int) -> Model:
+        """Let clones of a snapshot have *count* layers less at the end."""
+        after = self
+        for name, volume in self.volumes.items():
+            states = {"": volume, **dict(volume.snapshots)}
+            clones = [snapshot for snapshot, state in states.items()
+                      if count and state.parent == parent]
+            for snapshot in clones:
+                states[snapshot] = dataclasses.replace(
+                    states[snapshot], below=states[snapshot].below[:-count])
+            if clones:
+                after = after.with_volume(name, dataclasses.replace(
+                    states.pop(""), snapshots=tuple(states.items())))
+            for snapshot in filter(None, clones):
+                after = after._shortened((name, snapshot), count)
+        return after
 
     def children(self, name: str, snapshot: Optional[str] = None
                  ) -> Tuple[str, ...]:

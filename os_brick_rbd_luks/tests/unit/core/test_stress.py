@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import logging
 import os
@@ -228,6 +229,32 @@ class ModelTest(testtools.TestCase):
         self.assertEqual(
             b"\0\x07\0\0\0\0\0\0",
             self.volume(bytes(8), "none").written(1, b"\x07").blocks)
+
+    def test_clones_of_what_is_flattened_have_fewer_layers_below(self):
+        def volume(parent, *below, **snapshots):
+            state = dataclasses.replace(
+                self.volume(b"\1"), parent=parent, below=below)
+            return dataclasses.replace(state, snapshots=tuple(
+                (name, state) for name in snapshots))
+
+        found = model.Model({
+            "a": volume(None, s=1),
+            "b": volume(("a", "s"), b"a", s=1),
+            "c": volume(("b", "s"), b"b", b"a", s=1),
+            "d": volume(("c", "s"), b"c", b"b", b"a"),
+            "e": volume(("a", "s"), b"a", s=1)}).flattened("b")
+        self.assertEqual(
+            {"a": (), "b": (), "c": (b"b",), "d": (b"c", b"b"),
+             "e": (b"a",)},
+            {name: state.below for name, state in found.volumes.items()})
+        self.assertEqual(
+            {"a": (), "b": (), "c": (b"b",), "e": (b"a",)},
+            {name: state.snapshot("s").below
+             for name, state in found.volumes.items() if state.snapshots})
+        self.assertEqual(
+            {"a": None, "b": None, "c": ("b", "s"), "d": ("c", "s"),
+             "e": ("a", "s")},
+            {name: state.parent for name, state in found.volumes.items()})
 
     def test_difference(self):
         volume = self.volume(b"\x07\xfe\xff\0")
