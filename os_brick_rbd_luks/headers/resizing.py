@@ -22,6 +22,7 @@ librbd was tried on Ceph 16 and 18.
 from __future__ import annotations
 
 import logging
+from typing import cast
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
@@ -47,7 +48,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
     :raises WouldShrink: the volume is larger, and *force* is not given
     :raises ImageLocked: it is larger, and somebody has it open
     :raises OperationRefused: it has a payload that we do not know, or see
-        ``_refuse_to_shrink_clone`` and ``_grow``
+        ``_check_clone`` and ``_grow``
     """
     # The data offset is not to change meanwhile.
     with image.lock():
@@ -62,8 +63,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
             raise exception.WouldShrink(present=present, size=size)
         else:
             header_io.refuse_watchers(image)
-            if header.clone:
-                _refuse_to_shrink_clone(image, size)
+            _check_clone(image, header, size + header.data_offset)
             image.resize(size + header.data_offset)
         LOG.info("%s: decrypted size changed from %d to %d bytes",
                  image.name, present, size)
@@ -125,22 +125,34 @@ def _grow(image: base.Image, size: int, offset: int) -> None:
                    "ended to use it meanwhile; resize it again")
 
 
-def _refuse_to_shrink_clone(image: base.Image, size: int) -> None:
-    """Refuse what would copy a parent's data undecrypted into a clone.
+def _is_clone(image: base.Image) -> bool:
+    return (image.is_rbd
+            and cast(base.RBDImage, image).parent() is not None)
+
+
+def _check_clone(image: base.Image, header: header_io.Header, size: int
+                 ) -> None:
+    """Refuse to shrink a clone so that its guest would read noise.
 
     librbd copies what it cuts out of an object, and what snapshots still
-    need, from the parent as it is. A clone with a header of its own would
-    read noise there.
+    need, from the parent as it is. That is cipher text of another volume key,
+    or plain text, to a clone with a header of its own. Where the parent has
+    nothing either, the object that is cut is there from then on, and empty:
+    of LUKS2 that was zeros and becomes noise where OSDs do not tell of holes.
 
-    :raises OperationRefused: there are snapshots, or objects to cut
+    :param size: bytes of the image
+    :raises OperationRefused: there are snapshots, or an object to cut
     """
-    snapshots = image.history()
+    snapshots = image.history() if header.clone else ()
     if snapshots:
         raise exception.OperationRefused(
             reason="shrinking a clone with a header of its own would damage "
                    f"its snapshots {', '.join(snapshots)}; remove them first")
     period = image.stripe_period()
-    if size % period:
+    if size % period and (header.clone or header.type == "luks2"
+                          and _is_clone(image)):
         raise exception.OperationRefused(
-            reason="shrinking a clone with a header of its own damages the "
-                   f"object that is cut; choose a multiple of {period} bytes")
+            reason="shrinking a clone damages the object that is cut; choose "
+                   f"a size that is, with {header.data_offset} bytes for the "
+                   f"header, a multiple of {period} bytes, or flatten it "
+                   "first")

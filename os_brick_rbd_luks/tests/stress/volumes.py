@@ -119,9 +119,10 @@ def resize(chance: chances.Chance) -> Optional[steps.Step]:
     count = chance.blocks(volume.object_size)
     grows = count > len(volume.blocks)
     refusal: Any = ()
-    if volume.own_header and not grows and (
-            volume.snapshots
-            or count * models.BLOCK % volume.object_size):
+    cuts = (count * models.BLOCK + volume.offset) % volume.object_size
+    if not grows and volume.parent and (
+            volume.own_header and (volume.snapshots or cuts)
+            or volume.kind == "luks2" and cuts):
         refusal = (exception.OperationRefused,)
     if volume.watched and count != len(volume.blocks):
         # By more than its data offset it may grow, and somebody is told.

@@ -110,6 +110,24 @@ class ResizeTest(clones.CloneTestCase):
         self.assertIn(str(SIZE), str(error))
         self.assert_guest(name, SIZE)
 
+    def test_clone_with_holes(self):
+        """What was never written stays zeros, wherever it is cut."""
+        source, name = self.create(LUKS2), self.name()
+        cloning.rekeyed(self.pool, self.snapshot(source), name, base.KEY,
+                        base.NEW_KEY)
+        hole = SIZE - 4 * units.MIB
+        for size in (hole + 2 * units.MIB, hole + units.MIB + 4096):
+            self.assertRaises(exception.OperationRefused, self.resize, name,
+                              size, force=True)
+        self.resize(name, hole, force=True)
+        with self.pool.open(name) as image:
+            image.load_encryption("luks2", base.NEW_KEY)
+            self.assertEqual(hole, image.size())
+            self.assertEqual(b"Q" * units.MIB, image.read(0, units.MIB))
+            for offset in range(4 * units.MIB, hole, 4 * units.MIB):
+                self.assertFalse(image.read(offset, 4 * units.MIB).strip(
+                    b"\0"), offset)
+
     def test_clone(self):
         source, name = self.create(), self.name()
         cloning.rekeyed(self.pool, self.snapshot(source), name, base.KEY,

@@ -23,6 +23,7 @@ import fixtures
 
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import cloning
+from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import describe
@@ -300,11 +301,28 @@ class CloneTest(ResizeTestCase):
         self.assert_same_bytes(clones.expected(2 * units.MIB + 4096),
                                self.guest("volume", *keys))
 
-    def test_shrink_that_cuts_an_object(self):
-        self.clone("plain", "luks2")
+    @ddt.data(("plain", "luks2"), ("plain", "luks1"), ("luks1", "luks2"),
+              ("luks2", "own key"))
+    @ddt.unpack
+    def test_shrink_that_cuts_an_object(self, below, above):
+        self.clone(below, above)
         error = self.refused(exception.OperationRefused, units.MIB - 4096,
                              force=True)
         self.assertIn(f"multiple of {clones.OBJECT} bytes", error)
+
+    def test_shrink_of_luks1_cuts_any_object(self):
+        """Its holes are noise in any case."""
+        keys = self.clone("luks1", "own key")
+        self.resize(units.MIB - 4096, force=True)
+        self.assert_same_bytes(clones.expected()[:-4096],
+                               self.guest("volume", *keys))
+
+    def test_shrink_of_what_was_flattened(self):
+        self.clone("luks2", "own key")
+        flattening.flatten(self.store, "volume", base.NEW)
+        self.resize(units.MIB - 4096, force=True)
+        self.assert_same_bytes(clones.expected()[:-4096],
+                               self.guest("volume", base.NEW))
 
     def test_shrink_with_snapshots(self):
         self.clone("luks1", "luks2")
