@@ -269,18 +269,21 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing):
             self, context: Any, volume: Any, snapshot: Any,
             volume_options: Optional[Dict[str, Any]] = None,
             *args: Any, **kwargs: Any) -> Any:
-        """As upstream's, but for what would overwrite an encrypted volume.
+        """As upstream's, but for what would overwrite a volume as it is.
 
         Upstream's ``get_backup_device`` calls it for a volume to read. The
         manager's ``_revert_to_snapshot_generic`` (21 to 29) calls it with
-        options, for a volume to copy over another one as it is: a header
-        that the other's key does not open, and less data.
+        options, for a volume to copy over another one, where
+        :mod:`~os_brick_rbd_luks.volume.direct_copy` cannot: a header that
+        the other's key does not open, and less data.
         """
-        if volume_options and volume.encryption_key_id:
+        if volume_options and (volume.encryption_key_id
+                               or snapshot.encryption_key_id):
             raise cinder_exception.InvalidVolume(
-                reason=f"Volume {volume.id} is encrypted: it cannot be "
-                       "overwritten with a snapshot. Make a new volume of "
-                       "the snapshot.")
+                reason=f"Volume {volume.id} cannot be overwritten with "
+                       f"snapshot {snapshot.id}: one of them is encrypted, "
+                       "and they are not in one Ceph cluster. Make a new "
+                       "volume of the snapshot.")
         return super()._create_temp_volume_from_snapshot(
             context, volume, snapshot, volume_options, *args, **kwargs)
 

@@ -14,14 +14,15 @@
 For one of an image, upstream's flow never calls the driver's ``clone_image``:
 it downloads the image to a file first, however large. And what was made of a
 volume that another attempt is to make, it deletes when that was asked for: a
-quick one has made the volume again by then, of the same name.
+quick one has made the volume again by then, of the same name. What its
+manager copies from volume to volume goes through os-brick's handles.
 :func:`install` puts steps before that, in a service that loads this driver,
 and for encrypted volumes on its backends only. What upstream's steps tell the
 user when a volume fails, ours do likewise.
 
 Source: ``cinder.volume.flows.manager.create_volume``
 (``CreateVolumeFromSpecTask``: ``execute``, ``_create_from_image``;
-``OnFailureRescheduleTask``), 21 to 29.
+``OnFailureRescheduleTask``) and ``cinder.volume.manager``, 21 to 29.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ from cinder.volume.flows.manager import create_volume
 from cinder.volume import manager
 
 from os_brick_rbd_luks.services import registration
+from os_brick_rbd_luks.volume import direct_copy
 from os_brick_rbd_luks.volume import messages
-from os_brick_rbd_luks.volume import retyping
 
 LOG = logging.getLogger(__name__)
 
@@ -49,7 +50,8 @@ _CREATE = {"_create_from_image": [
 _REKEY = {"_rekey_volume": ["self", "context", "volume"]}
 
 _COPY = {"_copy_volume_data": [
-    "self", "ctxt", "src_vol", "dest_vol", "remote"]}
+    "self", "ctxt", "src_vol", "dest_vol", "remote"],
+    "_revert_to_snapshot_generic": ["self", "ctxt", "volume", "snapshot"]}
 
 _RESCHEDULE = {"_pre_reschedule": ["self", "volume"],
                "_post_reschedule": ["self", "volume"]}
@@ -78,10 +80,17 @@ def _put_all(registered: registration.Registration) -> None:
         LOG.warning("This Cinder tries to make a volume again in a way that "
                     "is not known: it may delete what the next attempt has "
                     "made")
-    if _are_known(manager.VolumeManager, _COPY):
+    service = manager.VolumeManager
+    if _are_known(service, _COPY):
+        registered.put_attribute(service, "_copy_volume_data", _within_ceph(
+            service._copy_volume_data))
         registered.put_attribute(
-            manager.VolumeManager, "_copy_volume_data", _within_ceph(
-                manager.VolumeManager._copy_volume_data))
+            service, "_revert_to_snapshot_generic", _reimaged(
+                service._revert_to_snapshot_generic))
+    else:
+        LOG.warning("This Cinder copies volumes in a way that is not known: "
+                    "a retype goes through the host, and no volume can be "
+                    "rebuilt from a snapshot of another one")
 
 
 def _are_known(task: type, methods: Dict[str, List[str]]) -> bool:
@@ -173,11 +182,23 @@ def _within_ceph(upstream: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(upstream)
     def _copy_volume_data(self: Any, ctxt: Any, src_vol: Any, dest_vol: Any,
                           remote: Any = None) -> None:
-        if not _is_ours(self.driver) or not retyping.copy(
+        if not _is_ours(self.driver) or not direct_copy.retype(
                 self.driver, ctxt, src_vol, dest_vol):
             upstream(self, ctxt, src_vol, dest_vol, remote=remote)
 
     return _copy_volume_data
+
+
+def _reimaged(upstream: Callable[..., Any]) -> Callable[..., Any]:
+    """Not to copy one volume over another as it is, header included."""
+    @functools.wraps(upstream)
+    def _revert_to_snapshot_generic(self: Any, ctxt: Any, volume: Any,
+                                    snapshot: Any) -> None:
+        if not _is_ours(self.driver) or not direct_copy.reimage(
+                self.driver, ctxt, volume, snapshot):
+            upstream(self, ctxt, volume, snapshot)
+
+    return _revert_to_snapshot_generic
 
 
 def _deleting(upstream: Callable[..., Any]) -> Callable[..., Any]:

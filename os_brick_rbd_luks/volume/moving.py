@@ -28,6 +28,7 @@ import logging
 from typing import Any, Callable, Dict, Iterator, NamedTuple, Optional
 
 from cinder import exception as cinder_exception
+from cinder.volume import rpcapi
 
 from os_brick_rbd_luks.copies import punching
 from os_brick_rbd_luks import exception
@@ -68,6 +69,13 @@ def place(driver: Any, host: Dict[str, Any]) -> Optional[Place]:
     name, conf, fsid, user, pool = (
         None if text in ("", "None") else text for text in found)
     return Place(name, conf, fsid, user, pool) if fsid and pool else None
+
+
+def find(driver: Any, context: Any, record: Any) -> Optional[Place]:
+    """Where the image of Cinder's volume is, None if not in this cluster."""
+    found = place(driver, {"capabilities": rpcapi.VolumeAPI(
+        ).get_capabilities(context, record.service_topic_queue, False)})
+    return found if found and found.fsid == driver._get_fsid() else None
 
 
 def may_move(volume: Any) -> bool:

@@ -15,7 +15,10 @@
 
 from __future__ import annotations
 
+import json
+
 import ddt
+from openstack import exceptions
 
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import base
@@ -83,6 +86,36 @@ class SnapshotTest(cloning.CloneTestCase):
         self.ready(volume)
         self.check(volume)
         self.assertEqual(key, self.key_id(volume))
+
+    @ddt.data(("luks2", "luks"), ("luks", "luks2"))
+    @ddt.unpack
+    def test_rebuild_from_an_image_of_a_server(self, before, after):
+        snapshot = self.snapshot(self.filled(f"ours-{before}"))
+        image = self.image_of_a_server(snapshot)
+        volume = self.ready(self.start(f"ours-{after}"))
+        key = self.key_id(volume)
+        answer = self.user.block_storage.post(
+            f"/volumes/{volume.id}/action",
+            json={"os-reimage": {"image_id": image.id}})
+        self.assertEqual(202, answer.status_code)
+        self.ready(volume)
+        self.check(volume)
+        self.assertEqual(key, self.key_id(volume))
+
+    def image_of_a_server(self, snapshot):
+        """As Nova makes it of one whose root disk is a volume: no data."""
+        proxy = self.user.image
+        image = proxy.create_image(
+            "of a server", disk_format="raw", container_format="bare",
+            allow_duplicates=True, block_device_mapping=json.dumps([{
+                "source_type": "snapshot", "destination_type": "volume",
+                "snapshot_id": snapshot.id, "volume_size": snapshot.size,
+                "boot_index": 0}]))
+        self.addCleanup(self.delete, image)
+        exceptions.raise_from_response(proxy.put(
+            f"/images/{image.id}/file", data=b"",
+            headers={"Content-Type": "application/octet-stream"}))
+        return image
 
     def test_revert_of_an_extended_volume(self):
         volume = self.filled("ours-luks")

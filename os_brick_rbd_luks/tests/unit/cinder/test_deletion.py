@@ -330,7 +330,7 @@ class DeletionTest(base.DriverTestCase):
             cinder_exception.InvalidVolume,
             self.driver._create_temp_volume_from_snapshot, self.context,
             volume, snapshot, volume_options={"display_name": "[revert]"})
-        self.assertIn("is encrypted", str(error))
+        self.assertIn("one of them is encrypted", str(error))
         self.check(volume)
         self.assert_images(volume, images={other.name: [snapshot.name]})
 

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 from cinder.volume.flows.manager import create_volume
+from cinder.volume import manager
 import ddt
 import testtools
 
@@ -23,6 +24,10 @@ from os_brick_rbd_luks.volume import flow
 CREATE = (create_volume.CreateVolumeFromSpecTask, "_create_from_image")
 PRE = (create_volume.OnFailureRescheduleTask, "_pre_reschedule")
 POST = (create_volume.OnFailureRescheduleTask, "_post_reschedule")
+COPY = (manager.VolumeManager, "_copy_volume_data")
+REIMAGE = (manager.VolumeManager, "_revert_to_snapshot_generic")
+
+STEPS = (CREATE, PRE, POST, COPY, REIMAGE)
 
 
 @ddt.ddt
@@ -34,7 +39,7 @@ class InstallTest(testtools.TestCase):
         flow.uninstall()
         self.addCleanup(flow.uninstall)
         self.upstream = {step: self.present(step)
-                         for step in (CREATE, PRE, POST)}
+                         for step in STEPS}
 
     @staticmethod
     def present(step):
@@ -45,7 +50,7 @@ class InstallTest(testtools.TestCase):
         self.addCleanup(setattr, *step, self.upstream[step])
         setattr(*step, function)
 
-    @ddt.data(CREATE, PRE, POST)
+    @ddt.data(*STEPS)
     def test_and_undo(self, step):
         flow.install()
         self.assertIsNot(self.upstream[step], self.present(step))
@@ -53,19 +58,19 @@ class InstallTest(testtools.TestCase):
         flow.uninstall()
         self.assertIs(self.upstream[step], self.present(step))
 
-    @ddt.data(CREATE, PRE, POST)
+    @ddt.data(*STEPS)
     def test_once(self, step):
         flow.install()
         ours = self.present(step)
         flow.install()
         self.assertIs(ours, self.present(step))
 
-    @ddt.data(CREATE, PRE, POST)
+    @ddt.data(*STEPS)
     def test_undo_of_nothing(self, step):
         flow.uninstall()
         self.assertIs(self.upstream[step], self.present(step))
 
-    @ddt.data(CREATE, PRE, POST)
+    @ddt.data(*STEPS)
     def test_somebody_elses_stays(self, step):
         flow.install()
         theirs = object()
@@ -74,7 +79,8 @@ class InstallTest(testtools.TestCase):
         self.assertIs(theirs, self.present(step))
 
     @ddt.data((CREATE, "downloads every image"), (PRE, "next attempt"),
-              (POST, "next attempt"))
+              (POST, "next attempt"), (COPY, "through the host"),
+              (REIMAGE, "through the host"))
     @ddt.unpack
     def test_unknown_flow_stays(self, step, warning):
         def unknown(self, context):
@@ -87,7 +93,7 @@ class InstallTest(testtools.TestCase):
         line, = logged.output
         self.assertIn(warning, line)
         # What belongs together is changed together, and the other is.
-        for other in {CREATE, PRE, POST} - {step}:
+        for other in {*STEPS} - {step}:
             stays = self.present(other) is self.upstream[other]
             self.assertEqual(other[0] is step[0], stays)
 

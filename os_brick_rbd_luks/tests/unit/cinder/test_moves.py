@@ -29,8 +29,8 @@ from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import moving
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import direct_copy
 from os_brick_rbd_luks.volume import ownership
-from os_brick_rbd_luks.volume import retyping
 from os_brick_rbd_luks.volume import volume_keys
 
 
@@ -338,8 +338,8 @@ class MigrationTest(moving.MovingTestCase):
         self.write_any(source, written)
 
         def copy():
-            self.assertTrue(retyping.copy(self.driver, self.context, source,
-                                          target))
+            self.assertTrue(direct_copy.retype(
+                self.driver, self.context, source, target))
 
         def check(worked, _name):
             self.assertEqual(written, self.read_any(source, written))
