@@ -17,6 +17,9 @@ of a secret that has no name, as Cinder's have none: 17 requests to read one.
 Here the calls of a request have one client, and metadata are read once.
 
 ``[key_manager] backend`` of any service may name :class:`BarbicanKeyManager`.
+Where Cinder's services do, volumes are registered as the consumers of their
+keys. Barbican refuses to delete a secret that has any, also for Cinder's API,
+which deletes the key before the volume: that is why castellan's will not do.
 
 Source: ``castellan.key_manager.barbican_key_manager``, 4.0 to 5.8;
 ``barbicanclient.v1.secrets`` (``_fill_lazy_properties``), 5.4 to 7.6.
@@ -24,9 +27,11 @@ Source: ``castellan.key_manager.barbican_key_manager``, 4.0 to 5.8;
 
 from __future__ import annotations
 
-from typing import Any, Callable, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 import weakref
 
+from barbicanclient import exceptions as client_exceptions
+from castellan.common import exception
 from castellan import key_manager
 from castellan.key_manager import barbican_key_manager
 from castellan.key_manager import migration
@@ -37,7 +42,73 @@ _CASTELLANS = ("barbican", "castellan.key_manager.barbican_key_manager."
                            "BarbicanKeyManager")
 
 
+#: The consumer that a volume is, in Barbican's words.
+_SERVICE, _RESOURCE_TYPE = "cinder", "volume"
+
+
+class OfVolumes:
+    """Of a key manager of castellan's: keys that volumes are registered for.
+
+    Source: ``barbican.api.controllers.secrets`` (``on_delete``) of Barbican
+    23, microversion 1.2; before, barbicanclient refuses it.
+    """
+
+    def register(self, context: Any, key_id: str, volume_id: str) -> None:
+        """Make a volume a consumer of its key; once more does no harm.
+
+        :raises KeyManagerError: Barbican cannot be asked, or says no
+        :raises NotImplementedError: this Barbican has no consumers
+        """
+        self.add_consumer(  # type: ignore[attr-defined]
+            context, key_id, _consumer(volume_id))
+
+    def unregister(self, context: Any, key_id: str, volume_id: str) -> None:
+        """Undo :meth:`register`.
+
+        :raises KeyManagerError: likewise, and where it is none
+        :raises NotImplementedError: likewise
+        """
+        self.remove_consumer(  # type: ignore[attr-defined]
+            context, key_id, _consumer(volume_id))
+
+    def delete(self, context: Any, managed_object_id: str, *args: Any,
+               **kwargs: Any) -> None:
+        """As castellan's, also where only volumes of Cinder's consume it.
+
+        Whoever is configured to use this deletes the volume as well.
+        """
+        delete = super().delete  # type: ignore[misc]
+        try:
+            delete(context, managed_object_id, *args, **kwargs)
+        # Of barbicanclient 7.1, castellan lets a ValueError pass.
+        except (exception.KeyManagerError, ValueError) as error:
+            if not (_is_of_consumers(error) and self._is_of_volumes(
+                    context, managed_object_id)):
+                raise
+            delete(context, managed_object_id, force=True)
+
+    def _is_of_volumes(self, context: Any, key_id: str) -> bool:
+        found = self.get(  # type: ignore[attr-defined]
+            context, key_id, metadata_only=True)
+        return all((consumer["service"], consumer["resource_type"])
+                   == (_SERVICE, _RESOURCE_TYPE)
+                   for consumer in found.consumers)
+
+
+def _consumer(volume_id: str) -> Dict[str, str]:
+    return {"service": _SERVICE, "resource_type": _RESOURCE_TYPE,
+            "resource_id": volume_id}
+
+
+def _is_of_consumers(error: Exception) -> bool:
+    """Whether a secret was not deleted for the consumers that it has."""
+    known = getattr(client_exceptions, "SecretHasConsumers", ())
+    return (isinstance(error.__context__, known)
+            or isinstance(error, ValueError) and "consumers" in str(error))
+
+
 class BarbicanKeyManager(
+        OfVolumes,
         barbican_key_manager.BarbicanKeyManager):  # type: ignore[misc]
     """Does what castellan's does."""
 
@@ -95,3 +166,18 @@ def api(configuration: Any = None) -> Any:
         return key_manager.API(conf)
     # As castellan does it, for volumes that have the fixed key of old.
     return migration.handle_migration(conf, BarbicanKeyManager(conf))
+
+
+def registers(manager: Any, configuration: Any = None) -> bool:
+    """Whether volumes are to be registered with a service's key manager.
+
+    That is where the operator has named this one, for all of Cinder's
+    services; not where it took the place of castellan's for this process.
+
+    :param manager: what :func:`api` gave
+    :param configuration: likewise
+    """
+    conf = cfg.CONF if configuration is None else configuration
+    return (conf.key_manager.backend not in _CASTELLANS
+            and hasattr(manager, "register")
+            and hasattr(manager, "add_consumer"))

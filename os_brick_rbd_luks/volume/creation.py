@@ -47,7 +47,7 @@ def create(volume: encrypted.Volume) -> None:
     :raises VolumeBackendAPIException: there is no image
     """
     _create(volume, volume.passphrase(), volume.options())
-    volume.share_key()
+    volume.announce_key()
 
 
 @threads.native

@@ -45,8 +45,8 @@ from os_brick_rbd_luks.volume import groups
 from os_brick_rbd_luks.volume import imaging
 from os_brick_rbd_luks.volume import leftovers
 from os_brick_rbd_luks.volume import managing
+from os_brick_rbd_luks.volume import migrating
 from os_brick_rbd_luks.volume import migration
-from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import restoring
@@ -62,7 +62,8 @@ cfg.CONF.register_opts(driver_opts.DRIVER_OPTS,
 
 @interface.volumedriver
 @errors.translating
-class RBDLuksDriver(imaging.Imaging, managing.Managing):
+class RBDLuksDriver(imaging.Imaging, managing.Managing,
+                    migrating.Migrating):
     """RADOS block devices, natively encrypted where the type says so.
 
     Version history:
@@ -340,49 +341,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing):
                 ownership.note(ours)
         return super().accept_transfer(context, volume, new_user, new_project)
 
-    # Retype, migrate, backup, manage
-
-    def retype(self, context: Any, volume: Any, new_type: Any, diff: Any,
-               host: Any) -> Tuple[bool, Any]:
-        """As upstream's."""
-        if volume.encryption_key_id:
-            creation.refuse_journal(self, volume, new_type)
-        retyped: Tuple[bool, Any] = super().retype(
-            context, volume, new_type, diff, host)
-        return retyped
-
-    def migrate_volume(self, context: Any, volume: Any, host: Any
-                       ) -> Tuple[bool, Any]:
-        """As upstream's, with a copy in another pool that keeps holes."""
-        there = (moving.place(self, host) if volume.encryption_key_id
-                 else None)
-        if not there or there.pool == self.configuration.rbd_pool:
-            # Of an encrypted one, at most the name of the host changes.
-            migrated: Tuple[bool, Any] = super().migrate_volume(
-                context, volume, host)
-            return migrated
-        if there.fsid != self._get_fsid() or not moving.may_move(volume):
-            return False, None
-        with self._encrypted(volume) as ours:
-            own_headers.make_independent(ours)
-            return moving.move(ours, there, self.delete_volume), None
-
-    def before_volume_copy(self, context: Any, src_vol: Any, dest_vol: Any,
-                           remote: Any = None) -> None:
-        """Make room for the header where an image is copied as it is."""
-        super().before_volume_copy(context, src_vol, dest_vol, remote)
-        if migration.is_raw_copy(context, src_vol, dest_vol):
-            with self._encrypted(src_vol) as ours:
-                own_headers.make_independent(ours)
-                migration.make_room(ours, dest_vol, self, context, remote)
-
-    def after_volume_copy(self, context: Any, src_vol: Any, dest_vol: Any,
-                          remote: Any = None) -> None:
-        """Copy what upstream's manager leaves out of an encrypted image."""
-        super().after_volume_copy(context, src_vol, dest_vol, remote)
-        if migration.is_raw_copy(context, src_vol, dest_vol):
-            with self._encrypted(src_vol) as ours:
-                migration.copy_rest(ours, dest_vol, self, context, remote)
+    # Backup
 
     def get_backup_device(self, context: Any, backup: Any
                           ) -> Tuple[Any, bool]:

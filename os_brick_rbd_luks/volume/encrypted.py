@@ -84,9 +84,11 @@ class Volume:
             self.record.obj_context, settings.rbd_luks_keys_by_key_manager,
             settings.rbd_luks_key_readers)
 
-    def share_key(self) -> None:
-        """Let those that the backend's options name read its key."""
-        self.keys.share(self.record.encryption_key_id, self.record)
+    def announce_key(self) -> None:
+        """Tell the key manager whose its key is, and who may read it."""
+        key_id = self.record.encryption_key_id
+        self.keys.share(key_id, self.record)
+        self.keys.register(key_id, self.record)
 
     def passphrase(self) -> bytes:
         """What its key stands for.

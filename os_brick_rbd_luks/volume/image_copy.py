@@ -63,7 +63,7 @@ def own_header(volume: encrypted.Volume, image: glance_images.Image) -> None:
     with errors.of_image(image.id):
         _own_header(volume, image.parents[0], volume.passphrase(),
                     volume.options())
-        volume.share_key()
+        volume.announce_key()
 
 
 @threads.native
@@ -91,7 +91,7 @@ def replace(volume: encrypted.Volume, image: glance_images.Image,
     if taken.is_copy:
         rekey.own_key(volume, in_place=True)
     elif taken.is_new:
-        volume.share_key()
+        volume.announce_key()
 
 
 def fill(volume: encrypted.Volume, image: glance_images.Image) -> None:

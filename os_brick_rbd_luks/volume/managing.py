@@ -53,6 +53,13 @@ class Managing(rbd.RBDDriver):  # type: ignore[misc]
         with session.Session(self) as opened:
             return sizes.decrypted_gib(opened, existing_ref["source-name"])
 
+    def unmanage(self, volume: Any) -> None:
+        """As upstream's; its key may be deleted by whoever has it now."""
+        super().unmanage(volume)
+        if volume.encryption_key_id:
+            with self._encrypted(volume) as ours:
+                ours.keys.unregister(volume.encryption_key_id, volume.id)
+
     def manage_existing_snapshot_get_size(self, snapshot: Any,
                                           existing_ref: Any) -> int:
         """The size in GiB that a guest will see."""

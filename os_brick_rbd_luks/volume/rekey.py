@@ -69,7 +69,7 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     except BaseException:
         change.undo(old)
         raise
-    volume.share_key()
+    volume.announce_key()
     _tidy(volume, change.new_id, old_id, stale)
 
 

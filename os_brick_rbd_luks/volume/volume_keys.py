@@ -18,6 +18,7 @@ Source: ``cinder.volume.volume_utils`` (``create_encryption_key``,
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import secrets
@@ -68,6 +69,7 @@ class Keys:
         self._readers = tuple(readers)
         with key_manager.translated("the key manager"):
             self._manager = barbican.api(cfg.CONF)
+        self._registers = barbican.registers(self._manager)
         # Cinder's own, which has one key, is known by that name everywhere.
         self._by_key_manager = (
             by_key_manager
@@ -127,6 +129,38 @@ class Keys:
             "rbd_luks_key_readers: %(reason)s; its owner can do that by "
             "'openstack acl user add'", {
                 "key": key_id, "volume": record.id, "reason": reason})
+
+    def register(self, key_id: str, record: Any) -> None:
+        """Let nobody but Cinder delete a key, if the key manager can do that.
+
+        No volume fails for that, either. An administrator who moves a volume
+        may not, and need not.
+
+        :param record: Cinder's volume, which becomes the key's consumer
+        """
+        if self._registers:
+            self._of_consumers("register", key_id, record.id)
+
+    def unregister(self, key_id: str, volume_id: str) -> None:
+        """Undo :meth:`register`, of a volume that lets the key be."""
+        if self._registers:
+            self._of_consumers("unregister", key_id, volume_id)
+
+    def _of_consumers(self, verb: str, key_id: str, volume_id: str) -> None:
+        try:
+            with key_manager.translated(f"key {key_id}"), \
+                    contextlib.suppress(NotImplementedError):
+                # Not by a Barbican of old.
+                getattr(self._manager, verb)(self._context, key_id, volume_id)
+        except exception.KeyForbidden as error:
+            LOG.info("Volume %s is not the consumer of its key that it should "
+                     "be: %s", volume_id, error)
+        except exception.PassphraseUnavailable as error:
+            LOG.warning(
+                "Cannot %(verb)s volume %(volume)s as a consumer of key "
+                "%(key)s: %(reason)s", {
+                    "verb": verb, "volume": volume_id, "key": key_id,
+                    "reason": error.reason})
 
     def delete(self, key_id: str) -> None:
         """Delete a key; one that is not there any more is no error.

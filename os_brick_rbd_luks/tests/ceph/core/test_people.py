@@ -30,6 +30,8 @@ from os_brick_rbd_luks.tests.contracts import keymanager as contract
 from os_brick_rbd_luks.tests import people
 from os_brick_rbd_luks.tests import selection
 
+VOLUME = "5b1f9c3e-7a2d-4e86-9b0c-d4f2a8e61735"
+
 
 class PeopleTestCase(testtools.TestCase):
     """Has a Barbican with its default policy."""
@@ -135,6 +137,39 @@ class OurKeyManagerTest(KeyManagerTest):
         self.get("user", key_id)
         self.assert_status(403, self.get, "other", key_id)
         self.assertEqual(self.key, self.get("user", key_id).get_encoded())
+
+    @selection.needs("consumers")
+    def test_key_of_a_volume(self):
+        """Castellan's deletes it no more, and Cinder's service does."""
+        key_id, user = self.store(), self.context("user")
+        for _once_more in range(2):
+            self.manager.register(user, key_id, VOLUME)
+        self.assertEqual(
+            [{"service": "cinder", "resource_type": "volume",
+              "resource_id": VOLUME}], self.get("user", key_id).consumers)
+        castellans = people.person("user").manager
+        self.assertRaises((exception.KeyManagerError, ValueError),
+                          castellans.delete, user, key_id)
+        self.manager.delete(user, key_id)
+        self.assert_gone(key_id)
+
+    @selection.needs("consumers")
+    def test_key_that_a_volume_lets_be(self):
+        key_id, user = self.store(), self.context("user")
+        self.manager.register(user, key_id, VOLUME)
+        self.manager.unregister(user, key_id, VOLUME)
+        people.person("user").manager.delete(user, key_id)
+        self.assert_gone(key_id)
+
+    @selection.needs("consumers")
+    def test_key_that_somebody_else_needs(self):
+        key_id, user = self.store(), self.context("user")
+        self.manager.register(user, key_id, VOLUME)
+        self.manager.add_consumer(user, key_id, contract.CONSUMER)
+        self.assertRaises((exception.KeyManagerError, ValueError),
+                          self.manager.delete, user, key_id)
+        self.manager.delete(user, key_id, force=True)
+        self.assert_gone(key_id)
 
     def test_share(self):
         key_id = self.store()
