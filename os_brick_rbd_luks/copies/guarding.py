@@ -18,7 +18,8 @@ once more.
 
 librbd's exclusive lock, taken by hand, does the former: whoever opens the
 image then gets an error for his first write, as the lock is not handed over.
-Images without that feature are looked at before each write.
+Images without that feature are looked at before each write, and when all is
+done.
 """
 
 from __future__ import annotations
@@ -71,7 +72,6 @@ class View:
         self._guard = guard
         self.size = view.size
         self.read = view.read
-        self.flush = view.flush
 
     def write(self, offset: int, data: bytes) -> None:
         """Write, unless somebody else has the volume open.
@@ -80,6 +80,14 @@ class View:
         """
         self._guard.check()
         self._view.write(offset, data)
+
+    def flush(self) -> None:
+        """Return when all that was written will survive a crash.
+
+        :raises ImageLocked: somebody else had the volume open before that
+        """
+        self._view.flush()
+        self._guard.check()
 
 
 def over(view: decryption.View, image: base.RBDImage) -> decryption.View:

@@ -125,3 +125,4 @@ def _copy(source: base.RBDImage, target: base.RBDImage,
     copying.copy(source.read, write, source.size(), source.extents(),
                  policy=policy)
     target.flush()
+    check()

@@ -141,6 +141,21 @@ class WriterTest(GuardingTestCase):
             self.assert_same_bytes(
                 WRITTEN, self.seen("v", "luks2")[PLACE:][:len(WRITTEN)])
 
+    @ddt.data(*sorted(WRITERS))
+    def test_guest_behind_the_last_look(self, verb):
+        """It may have read what the copy had still to overwrite."""
+        self.volume("v", features=FEATURES["without the lock"])
+        counted = faults.Faults()
+        WRITERS[verb](counted.around(self.store), self)
+        self.store.contents.clear()
+        self.volume("v", features=FEATURES["without the lock"])
+        store = self.during(
+            "write", lambda: self.store.contents["v"].watchers.append(GUEST),
+            counted.calls["write"])
+        error = self.assertRaises(exception.ImageLocked, WRITERS[verb],
+                                  store, self)
+        self.assertIn(GUEST, str(error))
+
     @ddt.data(*sorted(FEATURES))
     def test_guest_during_a_restore(self, features):
         """It opens what has no header; what it writes is its own."""
