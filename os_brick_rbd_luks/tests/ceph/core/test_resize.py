@@ -20,8 +20,10 @@ from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import describe
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.image import rawfile
+from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import clones
 from os_brick_rbd_luks.tests import units
@@ -121,11 +123,12 @@ class ResizeTest(clones.CloneTestCase):
                               size, force=True)
         self.resize(name, hole, force=True)
         with self.pool.open(name) as image:
-            image.load_encryption("luks2", base.NEW_KEY)
-            self.assertEqual(hole, image.size())
-            self.assertEqual(b"Q" * units.MIB, image.read(0, units.MIB))
+            view = decryption.open_view(
+                image, header_io.read_header(image), base.NEW_KEY)
+            self.assertEqual(hole, view.size())
+            self.assertEqual(b"Q" * units.MIB, view.read(0, units.MIB))
             for offset in range(4 * units.MIB, hole, 4 * units.MIB):
-                self.assertFalse(image.read(offset, 4 * units.MIB).strip(
+                self.assertFalse(view.read(offset, 4 * units.MIB).strip(
                     b"\0"), offset)
 
     def test_clone(self):
