@@ -103,6 +103,10 @@ report_discard_supported = true
 SERVICE_USERS = {'service_user': 'send_service_user_token = true\n',
                  'barbican_service_user': ''}
 
+# What lets Cinder's daemons have threads of the system, not eventlet's; and
+# setproctitle, which these use, spare the environment that we know them by.
+NATIVE = {'OS_CINDER_DISABLE_EVENTLET_PATCHING': 'true', 'SPT_NOENV': '1'}
+
 BACKUP_CONF = """\
 [DEFAULT]
 backup_driver = {driver}
@@ -215,11 +219,13 @@ def start_api(lab: Lab) -> None:
 def start_daemon(lab: Lab, name: str, *wrapper: str | Path,
                  program: str = '') -> None:
     files = ['cinder.conf', f'{name}.conf']
+    threads = NATIVE if lab.state.get('native_threads') else {}
     process.start(
         lab.root, name, *wrapper, lab.venv / 'bin' / (program or name),
         *[f'--config-file={lab.root}/cinder/{file}' for file in files
           if (lab.root / 'cinder' / file).exists()],
-        env=lab.environment, cwd=lab.root / 'cinder', log=lab.log(name))
+        env={**lab.environment, **threads}, cwd=lab.root / 'cinder',
+        log=lab.log(name))
 
 
 def start_scheduler(lab: Lab) -> None:

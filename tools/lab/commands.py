@@ -38,13 +38,14 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
-       objectstore: str, ceph_size: str, volumes: int) -> int:
+       objectstore: str, ceph_size: str, volumes: int,
+       native_threads: bool) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
                      objectstore=objectstore, ceph_size=ceph_size)
     if not lab.state.get('ready'):
-        lab.state['volumes'] = volumes
+        lab.state.update(volumes=volumes, native_threads=native_threads)
     install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
