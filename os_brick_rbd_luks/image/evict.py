@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Callable, List, Set, TYPE_CHECKING
+from typing import Callable, List, Optional, Set, TYPE_CHECKING
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
@@ -42,12 +42,14 @@ DURATION = 300
 WAIT = 45.0
 
 
-def all_from(handle: rados.Rados, image: rbd_image.RBDImage) -> None:
+def all_from(handle: rados.Rados, image: rbd_image.RBDImage,
+             only: Optional[int] = None) -> None:
     """Blocklist everybody else who has *image* open for writing.
 
     Not this client, which may have it open as well: everything that it did
     from then on would fail.
 
+    :param only: the number of a client; the others stay
     :raises ImageLocked: they stay
     """
     bindings = librbd.rados_bindings()
@@ -66,22 +68,25 @@ def all_from(handle: rados.Rados, image: rbd_image.RBDImage) -> None:
                 LOG.debug("%s: not permitted (%s), so waiting", image.name,
                           error)
 
-    wait(handle, image, blocklist)
+    wait(handle, image, blocklist, only)
 
 
 def wait(handle: rados.Rados, image: rbd_image.RBDImage,
-         meanwhile: Callable[[List[str]], None] = lambda watchers: None
-         ) -> None:
+         meanwhile: Callable[[List[str]], None] = lambda watchers: None,
+         only: Optional[int] = None) -> None:
     """Wait until nobody else has *image* open for writing.
 
     :param meanwhile: called with those who have
+    :param only: wait for the client of that number, not for others
     :raises ImageLocked: they stay
     """
     own = f"client.{handle.get_instance_id()} "
+    meant = "client." if only is None else f"client.{only} "
     deadline = time.monotonic() + WAIT
     while True:
         watchers = [watcher for watcher in image.watchers()
-                    if not watcher.startswith(own)]
+                    if not watcher.startswith(own)
+                    and watcher.startswith(meant)]
         if not watchers:
             return
         meanwhile(watchers)

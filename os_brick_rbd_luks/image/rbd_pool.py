@@ -287,9 +287,16 @@ class Pool:
         with self.open(name, read_only=True) as image:
             return image.watchers()
 
-    def evict(self, name: str) -> None:
+    @property
+    def client_number(self) -> int:
+        """By which others see this client, as a watcher."""
+        return int(self._handle.get_instance_id())
+
+    def evict(self, name: str, only: Optional[int] = None) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; their
         addresses are blocklisted.
+
+        :param only: number of the only client to be evicted
         """
         # And what a signal kept from being closed here.
         full = f"{self.name}/{name}"
@@ -297,7 +304,7 @@ class Pool:
                             if image.name == full)
         with self.open(name, read_only=True) as image, \
                 self._translated("evict other clients of", name):
-            evict.all_from(self._handle, image)
+            evict.all_from(self._handle, image, only)
 
     def wait_alone(self, name: str) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.Pool`."""

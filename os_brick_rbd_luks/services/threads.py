@@ -66,6 +66,18 @@ def lock() -> Any:
     return native_threads.original("threading").RLock()
 
 
+def behind(function: Callable[[], None]) -> None:
+    """Run *function* in another thread of the service, which nobody waits for.
+
+    :param function: that raises nothing
+    """
+    if native_threads.patcher() is None:
+        threading.Thread(target=function, daemon=True).start()
+        return
+    import eventlet
+    eventlet.spawn(function)
+
+
 @contextlib.contextmanager
 def beside(function: Callable[[], None]) -> Iterator[None]:
     """Run *function* in another thread of the service meanwhile.

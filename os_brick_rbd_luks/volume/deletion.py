@@ -35,6 +35,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import flatten_later
 from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
@@ -45,9 +46,11 @@ class _Found:
     """What there is besides the image.
 
     :ivar cloned: whether a snapshot of it was taken for a clone
+    :ivar flattened_by: number of the client that does so just now
     """
 
     cloned: bool = False
+    flattened_by: Optional[int] = None
     identity: Optional[str] = None
     parent: Optional[base.Parent] = None
     pending_keys: List[str] = dataclasses.field(default_factory=list)
@@ -67,6 +70,8 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
         found = _look(volume)
         if found.cloned:
             _release_snapshots(volume)
+        if found.flattened_by is not None:
+            _end_flatten(volume, found.flattened_by)
         try:
             if erase_first:
                 _erase(volume)
@@ -98,7 +103,8 @@ def _look(volume: encrypted.Volume) -> _Found:
             return _Found(
                 any(name.endswith(clone_snapshot.SUFFIX)
                     for name in image.snapshots()),
-                image.identity(), image.parent(), pending_keys.read(image))
+                flatten_later.at_it(image), image.identity(),
+                image.parent(), pending_keys.read(image))
     except exception.ImageNotFound:
         return _Found()
 
@@ -112,6 +118,16 @@ def _release_snapshots(volume: encrypted.Volume) -> None:
     try:
         with volume.pool() as pool:
             clone_snapshot.release_unused(pool, volume.name)
+    except exception.RBDLuksError as error:
+        LOG.debug("%s: %s", volume.name, error)
+
+
+@threads.native
+def _end_flatten(volume: encrypted.Volume, client: int) -> None:
+    """End what would only keep the image from being removed."""
+    try:
+        with volume.pool() as pool:
+            pool.evict(volume.name, only=client)
     except exception.RBDLuksError as error:
         LOG.debug("%s: %s", volume.name, error)
 

@@ -40,6 +40,7 @@ from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import driver_opts
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import flatten_later
 from os_brick_rbd_luks.volume import flow
 from os_brick_rbd_luks.volume import groups
 from os_brick_rbd_luks.volume import imaging
@@ -335,10 +336,14 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
 
     def accept_transfer(self, context: Any, volume: Any, new_user: str,
                         new_project: str) -> Any:
-        """Note that the former owner knows the passphrase."""
+        """Note that the former owner knows the passphrase.
+
+        And let the new one know no others.
+        """
         if volume.encryption_key_id:
             with self._encrypted(volume) as ours:
                 ownership.note(ours)
+                flatten_later.begin(self, ours)
         return super().accept_transfer(context, volume, new_user, new_project)
 
     # Backup

@@ -55,6 +55,12 @@ DRIVER_OPTS = [
              "all these volumes. If that fails, a warning says so, and the "
              "volume is made all the same. By default only the volume's "
              "project can read its key."),
+    cfg.BoolOpt(
+        "rbd_luks_flatten_transferred", default=True,
+        help="Flatten a clone in the background when another user has "
+             "accepted it: with its key he can learn the passphrase that the "
+             "volume it was cloned of had then. It takes the space of its "
+             "data. With False it stays a clone."),
     cfg.IntOpt(
         "rbd_luks_leftovers_interval", default=600, min=0,
         help="Seconds between two looks into the pool for what nobody needs "

@@ -40,6 +40,7 @@ class TransferContract(contracts.Contract):
     driver: Any
     filled: Any
     keys: Any
+    option: Any
     passphrase: Any
     snapshot: Any
 
@@ -114,6 +115,7 @@ class TransferContract(contracts.Contract):
 
     def assert_clone_rekeyed(self, provider: str) -> None:
         """What its layers need is no matter of its passphrase."""
+        self.option(rbd_luks_flatten_transferred=False)
         source = self.filled(provider)
         clone = self.clone(source)
         below, old = self.below(clone), clone.encryption_key_id

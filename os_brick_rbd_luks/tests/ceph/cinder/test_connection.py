@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from unittest import mock
 
 import ddt
@@ -27,6 +28,7 @@ from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests.contracts import cinder_transfer as contract
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 
 @ddt.ddt
@@ -74,6 +76,74 @@ class TransferTest(contract.TransferContract, base.DriverTestCase):
         self.check(volume)
         self.check(clone)
         self.assert_keys(volume, clone)
+
+
+class FlattenTest(base.DriverTestCase):
+    """A clone that changes hands is flattened, and is used meanwhile."""
+
+    #: Bytes to copy, so that it takes a second or two.
+    DATA = 512 * units.MIB
+
+    def setUp(self):
+        super().setUp()
+        self.source = self.filled("luks2")
+        with self.pool() as pool, pool.open(self.source.name) as image:
+            # What it is does not matter to who copies cipher text.
+            data = os.urandom(4 * units.MIB)
+            for offset in range(32 * units.MIB, self.DATA, len(data)):
+                image.write(offset, data)
+        self.clone_of_it = self.clone(self.source)
+
+    def accept(self):
+        self.driver.accept_transfer(self.context, self.clone_of_it, "user",
+                                    "project")
+
+    def is_clone(self):
+        with self.pool() as pool, pool.open(
+                self.clone_of_it.name, read_only=True) as image:
+            return image.parent() is not None
+
+    def assert_alone(self, *snapshots):
+        """In the end it is, and has nothing left of its parent."""
+        waiting.until(lambda: not self.is_clone(), "the flatten")
+        waiting.until(lambda: self.images() == {
+            self.source.name: [], self.clone_of_it.name: [*snapshots]},
+            "the end of the snapshot")
+        self.assertEqual([self.passphrase(self.clone_of_it)],
+                         self.openers(self.clone_of_it.name))
+        with self.pool() as pool:
+            for offset in (32 * units.MIB, self.DATA - 4 * units.MIB):
+                pieces = []
+                for volume in (self.source, self.clone_of_it):
+                    with pool.open(volume.name, read_only=True) as image:
+                        pieces.append(image.read(offset, 4 * units.MIB))
+                self.assertEqual(*pieces)
+
+    def test_nobody_has_it(self):
+        self.accept()
+        self.assert_alone()
+
+    def test_extended_and_snapshotted_meanwhile(self):
+        self.accept()
+        self.extend(self.clone_of_it, 2)
+        snapshot = self.snapshot(self.clone_of_it)
+        self.assert_alone(snapshot.name)
+        self.delete_snapshot(snapshot)
+
+    def test_guest_meanwhile(self):
+        self.accept()
+        with self.pool() as pool, pool.open(self.clone_of_it.name) as image:
+            image.write(self.DATA + units.MIB, b"guest")
+        self.assert_alone()
+        with self.pool() as pool, pool.open(self.clone_of_it.name) as image:
+            self.assertEqual(b"guest", image.read(self.DATA + units.MIB, 5))
+
+    def test_deleted_meanwhile(self):
+        self.accept()
+        self.assertTrue(self.is_clone())
+        self.delete(self.clone_of_it)
+        self.assert_images(self.source)
+        self.assert_keys(self.source)
 
 
 @ddt.ddt

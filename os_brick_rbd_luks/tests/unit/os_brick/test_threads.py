@@ -55,6 +55,21 @@ class DirectTest(testtools.TestCase):
                          work(1, two=2))
         self.assertEqual(("work", "Do it."), (work.__name__, work.__doc__))
 
+    def test_behind(self):
+        """Nobody waits for it, not even the end of the process."""
+        self.assertEqual([True, True], child.run("""
+            import threading
+            from os_brick_rbd_luks.services import threads
+            begun, done = threading.Event(), threading.Event()
+
+            def work():
+                begun.set()
+                done.wait()
+
+            threads.behind(work)
+            result = [begun.wait(60), not done.is_set()]
+            """))
+
     def test_errors(self):
         self.assertTrue(child.run("""
             from os_brick_rbd_luks.services import threads
@@ -105,6 +120,29 @@ class EventletTest(testtools.TestCase):
         self.assertNotEqual(here, there)
         self.assertGreater(ticks, 5)
         self.assertEqual(([1], {"two": 2}), (args, kwargs))
+
+    def test_behind(self):
+        """It is a green thread: what waits in it lets others run."""
+        self.assertEqual([True, True], self.run_green("""
+            import eventlet
+            from eventlet import semaphore
+            from os_brick_rbd_luks.services import threads
+            free = semaphore.Semaphore(0)
+            done = []
+
+            def work():
+                free.acquire()
+                threads.call(done.append, 1)
+
+            threads.behind(work)
+            eventlet.sleep(0.05)
+            waits = not done
+            free.release()
+            with eventlet.Timeout(30):
+                while not done:
+                    eventlet.sleep(0.01)
+            result = [waits, done == [1]]
+            """))
 
     def test_without_it_the_hub_would_wait(self):
         """The test above measures something."""
