@@ -16,6 +16,11 @@ Private (nobody reads it back) and ephemeral (it is never on a disk), of usage
 type volume and named by the volume's id, which is where an unmodified Nova
 looks for it.
 
+A guest's definition names a secret by its uuid, and is kept for longer than
+an ephemeral secret: over a restart of libvirtd, in a saved guest, and beside
+a rescued one. So the uuid of a new secret follows from the volume's id, and
+whoever publishes it again mends every definition that names it.
+
 Source: libvirt's "Secret XML format"; ``nova.virt.libvirt.host``
 (``find_secret``).
 """
@@ -26,12 +31,22 @@ import base64
 import contextlib
 import logging
 from typing import Any, Callable, Iterator, List, Mapping, Tuple
+import uuid
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.libvirt import xml
 
 LOG = logging.getLogger(__name__)
+
+#: Of the uuids of secrets. Never to be changed: definitions have been kept
+#: that name what follows from it.
+_NAMESPACE = uuid.UUID("0d6b1c8e-5f0a-4c2e-9a57-7e3b52f1d6c4")
+
+
+def uuid_of(usage: str) -> str:
+    """The uuid that a new secret of that usage gets, on every host."""
+    return str(uuid.uuid5(_NAMESPACE, usage))
 
 
 def _libvirt() -> Any:
@@ -94,7 +109,8 @@ class Secrets:
         found = self._find(connection, usage)
         if found is None:
             try:
-                new = connection.secretDefineXML(xml.secret(usage))
+                new = connection.secretDefineXML(xml.secret(
+                    usage, uuid_of(usage)))
             except _libvirt().libvirtError:
                 # Somebody else has just made it.
                 found = self._find(connection, usage)
@@ -167,11 +183,11 @@ class Secrets:
                 for secret in connection.listAllSecrets()
                 if secret.usageType() == kind]
 
-    def ceph_key(self, uuid: str) -> str:
+    def ceph_key(self, secret_uuid: str) -> str:
         """The cephx key that libvirt gives to QEMU for its RBD disks.
 
         :raises LibvirtError: there is no such secret, or it is private
         """
         with self._connection("give the Ceph user's key") as connection:
-            value = connection.secretLookupByUUIDString(uuid).value()
+            value = connection.secretLookupByUUIDString(secret_uuid).value()
         return base64.b64encode(value).decode()

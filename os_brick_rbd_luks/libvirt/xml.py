@@ -36,7 +36,7 @@ def secret(usage: str, uuid: Optional[str] = None) -> str:
     """The secret of a volume, kept in memory and never shown.
 
     :param usage: the volume's id
-    :param uuid: of the secret, if it exists
+    :param uuid: of the secret; libvirt's choice when None
     """
     root = ElementTree.Element("secret", ephemeral="yes", private="yes")
     if uuid:

@@ -44,6 +44,14 @@ def _uuid(host: Any, usage: str) -> str:
     return uuid
 
 
+def are_there(host: Any, connection_info: Mapping[str, Any]) -> bool:
+    """Whether this host has a mark, and all secrets that it names."""
+    facts = attachment.read(connection_info)
+    return facts is not None and all(
+        host.find_secret("volume", secret.id) is not None
+        for secret in facts.secrets)
+
+
 def carry(host: Any, facts: attachment.Native) -> attachment.Native:
     """Let the host that a guest comes from know this host's secrets.
 

@@ -18,10 +18,12 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 from __future__ import annotations
 
 import logging
-from typing import Any, Dict, Mapping, Optional
+from typing import Any, Dict, Iterable, Mapping, Optional
 
 from nova import conf
+from nova import objects
 from nova.virt.libvirt import driver
+from oslo_serialization import jsonutils
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -55,7 +57,18 @@ class RBDLuksLibvirtDriver(
         volume has another key by now.
         """
         if encryption is None and provider.is_native(connection_info):
-            encryption = self._get_volume_encryption(context, connection_info)
+            try:
+                encryption = self._get_volume_encryption(context,
+                                                         connection_info)
+            # Of Cinder's client, its HTTP library, or Keystone.
+            except Exception as error:
+                if not self._is_ready(connection_info):
+                    raise
+                LOG.warning(
+                    "volume %s: Cinder does not tell how it is encrypted (%s);"
+                    " what this host has of it is used",
+                    attachment.volume_id(connection_info), error)
+                return
         encryptor = provider.encryptor(self, connection_info, encryption)
         if encryptor is None:
             super()._attach_encryptor(context, connection_info, encryption)
@@ -78,6 +91,23 @@ class RBDLuksLibvirtDriver(
         host_secrets.delete(self._host,
                             before - host_secrets.names(connection_info))
 
+    def _is_ready(self, connection_info: ConnectionInfo) -> bool:
+        """Mark a volume whose secrets are here already, if that works.
+
+        Upstream's asks nobody while there is a secret, and a server that is
+        powered on again is not to need more here. What kind of header there
+        is, the image tells.
+        """
+        volume = attachment.volume_id(connection_info)
+        encryptor = provider.encryptor(
+            self, connection_info,
+            {"provider": "luks", "control_location": "front-end"})
+        if (encryptor is None
+                or self._host.find_secret("volume", volume) is None):
+            return False
+        encryptor.mark_volume()
+        return host_secrets.are_there(self._host, connection_info)
+
     def _detach_encryptor(self, context: Any,
                           connection_info: ConnectionInfo,
                           encryption: Optional[Mapping[str, Any]],
@@ -94,6 +124,36 @@ class RBDLuksLibvirtDriver(
         if destroy_secrets:
             host_secrets.remove(self._host, connection_info)
             attachment.unmark(connection_info)
+
+    def resume(self, context: Any, instance: Any, network_info: Any,
+               block_device_info: Optional[Mapping[str, Any]] = None,
+               *args: Any, **kwargs: Any) -> None:
+        """As upstream's, with the secrets that the saved guest names.
+
+        Upstream's starts it without them if libvirtd was restarted since;
+        that fails, and then the saved memory is gone.
+        """
+        self._publish(context, [
+            disk["connection_info"] for disk in
+            (block_device_info or {}).get("block_device_mapping") or ()])
+        super().resume(context, instance, network_info, block_device_info,
+                       *args, **kwargs)
+
+    def unrescue(self, context: Any, instance: Any) -> None:
+        """As upstream's, likewise for the definition that was kept."""
+        known = objects.BlockDeviceMappingList.get_by_instance_uuid(
+            context, instance.uuid)
+        self._publish(context, [
+            jsonutils.loads(found.connection_info) for found in known
+            if found.is_volume and found.connection_info])
+        super().unrescue(context, instance)
+
+    def _publish(self, context: Any, infos: Iterable[ConnectionInfo]
+                 ) -> None:
+        """Let libvirt have the secrets of these connections."""
+        for info in infos:
+            if provider.is_native(info):
+                self._attach_encryptor(context, info, None)
 
     def attach_volume(self, *args: Any, **kwargs: Any) -> None:
         """As upstream's, which undoes all if it fails.

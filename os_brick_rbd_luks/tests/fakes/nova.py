@@ -82,6 +82,11 @@ def record(uuid: str) -> Instance:
                     image_ref="", system_metadata={}, device_metadata=None,
                     host="here")
     made.flavor = objects.Flavor(extra_specs={})
+    # What else Nova's driver looks for, of which it has nothing.
+    made.resources = None
+    made.pci_devices = objects.PciDeviceList(objects=[])
+    made.pci_requests = objects.InstancePCIRequests(requests=[])
+    made.vcpu_model = made.numa_topology = None
     return made
 
 

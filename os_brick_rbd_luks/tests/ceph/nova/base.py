@@ -24,6 +24,7 @@ from castellan.common.objects import symmetric_key
 from castellan.common import utils
 from castellan import key_manager
 import fixtures
+import libvirt
 from nova import conf
 from nova import objects
 from nova import rpc
@@ -234,7 +235,8 @@ class NovaTestCase(nova_volumes.Volumes, base.AttachmentTestCase):
         connection = self.libvirt()
         for domain in connection.listAllDomains():
             if domain.UUIDString() == booted.uuid:
-                domain.undefine()
+                domain.undefineFlags(
+                    libvirt.VIR_DOMAIN_UNDEFINE_MANAGED_SAVE)
 
 
 def _daemons():

@@ -14,12 +14,15 @@
 
 from __future__ import annotations
 
+import ddt
 import libvirt
+from nova.virt import fake
 
 from os_brick_rbd_luks.tests.ceph.attach import guests
 from os_brick_rbd_luks.tests.ceph.nova import base
 
 
+@ddt.ddt
 class HostTest(base.NovaTestCase):
 
     own_host = True
@@ -41,10 +44,33 @@ class HostTest(base.NovaTestCase):
         # So does Nova when it starts the host's servers again.
         self.driver._connect_volume(self.context, info, None)
         found, = self.secrets(volume.id)
-        # Today the definition that was kept names the secret by a uuid that
-        # no secret has any more: only one that Nova makes anew starts.
-        self.assertNotEqual(lost.UUIDString(), found.UUIDString())
-        error = self.assertRaises(libvirt.libvirtError, booted.domain.create)
-        self.assertEqual(libvirt.VIR_ERR_NO_SECRET, error.get_error_code())
+        # What was defined before names it.
+        self.assertEqual(lost.UUIDString(), found.UUIDString())
+        booted.domain.create()
+        self.assertTrue(booted.domain.isActive())
+        booted.domain.destroy()
         again, _instance = self.boot(info, guests.READER, connect=False)
         self.check(again.finish(), volume)
+
+    @ddt.data("luks", "luks2")
+    def test_suspended_while_libvirtd_is_restarted(self, provider):
+        """Its memory comes back, in which what it wrote last is not safe."""
+        volume = self.filled(provider)
+        info = self.info(volume)
+        booted, instance = self.boot(info, guests.WRITER)
+        booted.wait("ack 3")
+        self.driver._host.get_guest(instance).save_memory_state()
+        self.host.restart_libvirtd()
+        self.driver = self.make_driver()
+        self.assertNotIn(volume.id, self.host.secrets())
+        self.find_again(booted)
+        self.assertTrue(booted.domain.hasManagedSaveImage())
+        # No network has to be waited for.
+        self.driver.virtapi = fake.FakeVirtAPI()
+        self.driver.resume(self.context, instance, [], {
+            "block_device_mapping": [{"connection_info": info}]})
+        self.find_again(booted)
+        self.assertTrue(booted.domain.isActive())
+        self.assertFalse(booted.domain.hasManagedSaveImage())
+        written = booted.output().count("ack")
+        booted.wait(f"ack {written + 32}")

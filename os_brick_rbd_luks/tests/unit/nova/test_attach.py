@@ -15,11 +15,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 
 import ddt
 import fixtures
 import libvirt
 from nova import exception as nova_exception
+from oslo_serialization import jsonutils
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -223,6 +225,79 @@ class HotplugTest(base.NovaTestCase):
 
 
 @ddt.ddt
+class SavedTest(base.NovaTestCase):
+    """A guest's definition that was kept while libvirtd was restarted.
+
+    Upstream starts the guest by it, and connects no volume.
+    """
+
+    def setUp(self):
+        super().setUp()
+        self.seen = []
+        for name in ("resume", "unrescue"):
+            self.useFixture(fixtures.MockPatch(
+                f"nova.virt.libvirt.driver.LibvirtDriver.{name}",
+                lambda *_arguments: self.seen.append(self.host.volumes())))
+        self.useFixture(fixtures.MockPatch(
+            "nova.objects.BlockDeviceMappingList.get_by_instance_uuid",
+            lambda _context, _uuid: self.known))
+        self.known = []
+
+    def begin(self, verb):
+        """Do it, as Nova's manager calls its driver."""
+        if verb == "unrescue":
+            self.driver.unrescue(self.context, self.instance)
+        else:
+            self.driver.resume(
+                self.context, self.instance, [],
+                {"block_device_mapping": [{"connection_info": info}
+                                          for info in self.infos]})
+
+    def serve(self, *providers):
+        """A server with such volumes; libvirtd is restarted."""
+        volumes = [self.make(provider) for provider in providers]
+        self.infos = [self.connect(volume) for volume in volumes]
+        self.instance = self.boot(self.infos[0])
+        self.uuids = {usage: self.host.find(
+            fake.VIR_SECRET_USAGE_TYPE_VOLUME, usage).uuid
+            for usage in self.host.volumes()}
+        self.known = [records.BlockDevice(
+            is_volume=True, connection_info=jsonutils.dumps(info))
+            for info in self.infos] + [
+            records.BlockDevice(is_volume=False, connection_info=None)]
+        self.host.restart()
+        return {volume.id: volume.passphrase for volume in volumes
+                if volume.provider}
+
+    @ddt.data(*itertools.product(("resume", "unrescue"), ("luks", "luks2")))
+    @ddt.unpack
+    def test_its_secrets_are_there_before_it_starts(self, verb, provider):
+        expected = self.serve(provider, "", provider)
+        self.begin(verb)
+        self.assertEqual([expected], self.seen)
+        # And by the uuids that it names.
+        self.assertEqual(self.uuids, {usage: self.host.find(
+            fake.VIR_SECRET_USAGE_TYPE_VOLUME, usage).uuid
+            for usage in expected})
+
+    @ddt.data("resume", "unrescue")
+    def test_not_started_without_them(self, verb):
+        """What was saved stays saved."""
+        self.serve("luks2")
+        self.break_keys()
+        self.assertRaises(exception.PassphraseUnavailable, self.begin, verb)
+        self.assertEqual([], self.seen)
+
+    @ddt.data("resume", "unrescue")
+    def test_nothing_is_needed_while_they_are_there(self, verb):
+        expected = self.serve("luks")
+        self.driver._connect_volume(self.context, self.infos[0], None)
+        self.break_keys()
+        self.begin(verb)
+        self.assertEqual([expected], self.seen)
+
+
+@ddt.ddt
 class PowerTest(base.NovaTestCase):
 
     def power_off(self):
@@ -258,6 +333,36 @@ class PowerTest(base.NovaTestCase):
                                   self.connect, self.old)
         self.assertIn(self.old.key_id, str(error))
         self.assertEqual({}, self.host.volumes())
+
+    @ddt.data(("luks", True), ("luks2", True), ("luks", False),
+              ("luks2", False))
+    @ddt.unpack
+    def test_while_cinder_is_down(self, provider, marked):
+        """Upstream's asks it for nothing as long as there is a secret."""
+        self.start(provider)
+        self.power_off()
+        self.break_cinder()
+        info = self.old_info if marked else self.info(self.old)
+        self.driver._connect_volume(self.context, info, None)
+        self.boot(info)
+        self.assertEqual(self.before[1], self.host.volumes())
+        self.assertEqual(base.SIZE, attachment.read(info).size)
+        self.assertIn("Cinder does not tell", self.log.output)
+
+    def test_while_cinder_is_down_and_libvirt_was_restarted(self):
+        self.start("luks2")
+        self.power_off()
+        self.host.restart()
+        self.break_cinder()
+        self.assertRaises(nova_exception.CinderConnectionFailed,
+                          self.driver._connect_volume, self.context,
+                          self.old_info, None)
+        self.assertEqual({}, self.host.volumes())
+
+    def break_cinder(self):
+        self.useFixture(fixtures.MockPatchObject(
+            self.cinder, "get_volume_encryption_metadata",
+            side_effect=nova_exception.CinderConnectionFailed(reason="down")))
 
     def test_libvirt_was_restarted(self):
         self.start("luks2")

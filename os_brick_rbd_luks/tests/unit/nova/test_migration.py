@@ -41,6 +41,8 @@ class MigrationTest(migrating.MigratedTestCase):
     @ddt.data("luks", "luks2")
     def test_there(self, provider):
         self.start(provider)
+        # Of an unmodified Nova, which leaves it to chance.
+        self.other_host.keep(self.old.id, b"of a server that was here")
         received = self.prepare()
         element = self.encryption(received)
         self.assertEqual({"luks": None, "luks2": "librbd"}[provider],

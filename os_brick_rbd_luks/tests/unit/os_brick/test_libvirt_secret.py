@@ -73,6 +73,18 @@ class PublishTest(SecretTestCase):
         self.assertEqual((libvirt.VIR_SECRET_USAGE_TYPE_VOLUME, base.VOLUME),
                          (kept.kind, kept.usage))
 
+    def test_uuid_follows_from_the_volume(self):
+        """It is for ever: definitions of guests name it."""
+        self.publish()
+        uuid = self.kept().uuid
+        self.assertEqual("5", uuid[14])
+        self.assertEqual(uuid, secrets.uuid_of(base.VOLUME))
+        self.assertEqual("3f2d5668-e153-56e7-b355-d6894fbec04a",
+                         secrets.uuid_of("volume"))
+        self.daemon.restart()
+        self.publish(base.NEW_HEX)
+        self.assertEqual(uuid, self.kept().uuid)
+
     def test_twice(self):
         self.publish()
         uuid = self.kept().uuid
