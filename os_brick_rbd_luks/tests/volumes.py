@@ -112,7 +112,6 @@ class VolumeTestCase(test.TestCase):
                                      host=f"here@{name}")
         made.driver.do_setup(self.context)
         made.driver.keyring_data = self.keyring(user)
-        made.driver.init_capabilities()
         made.driver.set_initialized()
         made.stats = {"allocated_capacity_gb": 0, "pools": {}}
         objects.Service(self.context, host=made.host, topic="cinder-volume",
@@ -357,9 +356,10 @@ class InProcess:
         self._of(new_volume).update_migrated_volume(
             context, volume, new_volume, status)
 
-    def get_capabilities(self, context, host, discover):
+    def get_capabilities(self, context, host, _discover):
+        # A service discovers them when it starts, which none here does.
         return self._managers[host.partition("#")[0]].get_capabilities(
-            context, discover)
+            context, True)
 
 
 def _opens(image, passphrase, keyslot):
