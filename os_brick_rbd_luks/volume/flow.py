@@ -33,9 +33,11 @@ import inspect
 import logging
 from typing import Any, Callable, Dict, List, Optional
 
+from cinder.image import image_utils
 from cinder.volume.flows.manager import create_volume
 from cinder.volume import manager
 
+from os_brick_rbd_luks.image import native_threads
 from os_brick_rbd_luks.services import registration
 from os_brick_rbd_luks.volume import direct_copy
 from os_brick_rbd_luks.volume import messages
@@ -80,6 +82,8 @@ def _put_all(registered: registration.Registration) -> None:
         LOG.warning("This Cinder tries to make a volume again in a way that "
                     "is not known: it may delete what the next attempt has "
                     "made")
+    if native_threads.patcher() is None:
+        registered.put(vars(image_utils), "tpool", _NoPool)
     service = manager.VolumeManager
     if _are_known(service, _COPY):
         registered.put_attribute(service, "_copy_volume_data", _within_ceph(
@@ -91,6 +95,27 @@ def _put_all(registered: registration.Registration) -> None:
         LOG.warning("This Cinder copies volumes in a way that is not known: "
                     "a retype goes through the host, and no volume can be "
                     "rebuilt from a snapshot of another one")
+
+
+class _NoPool:
+    """In a service with native threads, what eventlet's pool is for is done.
+
+    That pool serves the thread that was the first to use it. What another one
+    asks of it never comes back: with Cinder 29, the second download of an
+    image that is none of ours waits for ever.
+    """
+
+    @staticmethod
+    def execute(function: Callable[..., Any], *args: Any, **kwargs: Any
+                ) -> Any:
+        """Call it."""
+        return function(*args, **kwargs)
+
+    @staticmethod
+    def Proxy(thing: Any, *_args: Any, **_kwargs: Any  # noqa: N802
+              ) -> Any:
+        """Give it as it is."""
+        return thing
 
 
 def _are_known(task: type, methods: Dict[str, List[str]]) -> bool:

@@ -14,9 +14,12 @@
 
 from __future__ import annotations
 
+from cinder.image import image_utils
 from cinder.volume.flows.manager import create_volume
 from cinder.volume import manager
 import ddt
+import eventlet.tpool
+import fixtures
 import testtools
 
 from os_brick_rbd_luks.volume import flow
@@ -26,6 +29,8 @@ PRE = (create_volume.OnFailureRescheduleTask, "_pre_reschedule")
 POST = (create_volume.OnFailureRescheduleTask, "_post_reschedule")
 COPY = (manager.VolumeManager, "_copy_volume_data")
 REIMAGE = (manager.VolumeManager, "_revert_to_snapshot_generic")
+
+PATCHER = "os_brick_rbd_luks.image.native_threads.patcher"
 
 STEPS = (CREATE, PRE, POST, COPY, REIMAGE)
 
@@ -96,6 +101,21 @@ class InstallTest(testtools.TestCase):
         for other in {*STEPS} - {step}:
             stays = self.present(other) is self.upstream[other]
             self.assertEqual(other[0] is step[0], stays)
+
+    def test_eventlets_pool_is_not_used_by_native_threads(self):
+        """It would serve the first thread that uses it, and no other."""
+        self.useFixture(fixtures.MonkeyPatch(PATCHER, lambda: None))
+        flow.install()
+        pool, thing = image_utils.tpool, object()
+        self.assertIs(thing, pool.Proxy(thing))
+        self.assertEqual(3, pool.execute(max, 1, 3))
+        flow.uninstall()
+        self.assertIs(eventlet.tpool, image_utils.tpool)
+
+    def test_eventlets_pool_is_used_by_green_threads(self):
+        self.useFixture(fixtures.MonkeyPatch(PATCHER, object))
+        flow.install()
+        self.assertIs(eventlet.tpool, image_utils.tpool)
 
     def test_missing_step(self):
         owner, name = POST
