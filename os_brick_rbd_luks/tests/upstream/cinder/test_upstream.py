@@ -59,7 +59,12 @@ class RBDTest(upstream.tests.RBDTestCase):
         self.useFixture(fixtures.MonkeyPatch(
             "os_brick_rbd_luks.volume.manageable._decrypted",
             lambda *_image: None))
+        # Which librbd is here is no matter of a test that has none.
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.volume.own_headers.may_exist", lambda: False))
         self.cfg.rbd_luks_concurrent_image_copies = 1
+        self.cfg.rbd_luks_leftovers_interval = 0
+        self.cfg.rbd_luks_flatten_transferred = False
         self.cfg.rbd_luks_keys_by_key_manager = False
         self.cfg.rbd_luks_key_readers = []
         # In Cinder 21 it is left out of the settings that there are.
