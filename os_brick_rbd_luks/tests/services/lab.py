@@ -82,6 +82,13 @@ class Lab:
             raise AssertionError(done.stderr)
         self.tell()
 
+    def pids(self, service):
+        """Ids of a service's processes."""
+        done = subprocess.run(
+            [sys.executable, TOOL, "status", self.folder, "--json"],
+            capture_output=True, text=True)
+        return json.loads(done.stdout)[service]["pids"]
+
     def host(self, backend):
         """Cinder's name for a backend's only pool."""
         return self.about["backends"][backend]["host"]

@@ -21,6 +21,9 @@ by hand is Cinder's matter, and ours leaves no more.
 
 from __future__ import annotations
 
+import os
+import signal
+
 import ddt
 
 from os_brick_rbd_luks.copies import transfer
@@ -49,8 +52,16 @@ class KilledTestCase(images.ImageTestCase):
 
     largest_file = 2 * units.GIB
 
+    def setUp(self):
+        super().setUp()
+        # To ask for them takes longer than the moments that are waited for.
+        self.pids = self.lab.pids("cinder-volume")
+
     def wait_for_image(self, volume, holds, what):
-        """Wait until a volume's image is as the test wants it."""
+        """Wait until a volume's image is as the test wants it.
+
+        Then the service stands still, so that it is so until it is killed.
+        """
         def is_there():
             if not self.host(volume):
                 return False  # the scheduler has it
@@ -61,7 +72,9 @@ class KilledTestCase(images.ImageTestCase):
                 return False
 
         waiting.until(is_there, f"{what} of {volume.id}",
-                      seconds=base.PATIENCE)
+                      seconds=base.PATIENCE, pause=0.01)
+        for pid in self.pids:
+            os.kill(pid, signal.SIGSTOP)
 
     def kill(self, volume, status):
         """End the volume service as a power failure would, and restart it.
