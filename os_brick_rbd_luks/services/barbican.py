@@ -90,9 +90,10 @@ class OfVolumes:
     def _is_of_volumes(self, context: Any, key_id: str) -> bool:
         found = self.get(  # type: ignore[attr-defined]
             context, key_id, metadata_only=True)
-        return all((consumer["service"], consumer["resource_type"])
-                   == (_SERVICE, _RESOURCE_TYPE)
-                   for consumer in found.consumers)
+        # Castellan 4 does not tell them.
+        return hasattr(found, "consumers") and all(
+            (consumer["service"], consumer["resource_type"])
+            == (_SERVICE, _RESOURCE_TYPE) for consumer in found.consumers)
 
 
 def _consumer(volume_id: str) -> Dict[str, str]:

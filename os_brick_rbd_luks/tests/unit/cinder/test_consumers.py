@@ -27,6 +27,7 @@ from os_brick_rbd_luks.tests.unit.cinder import people
 IMAGE = {"service": "glance", "resource_type": "image", "resource_id": "1"}
 
 
+@selection.needs("consumers")
 class ConsumersTestCase(people.PeopleTestCase):
 
     key_manager = our_keymanager.BACKEND

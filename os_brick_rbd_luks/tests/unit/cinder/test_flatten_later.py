@@ -154,7 +154,9 @@ class DeletionTest(TransferTestCase):
 
     def assert_stays(self):
         if not self.flattens():
-            # Upstream deletes it all the same.
+            # Upstream moves it to the trash, where it is a clone still.
+            self.assertRaises(self.ceph.rbd.ImageBusy, self.delete,
+                              self.volume)
             return
         self.assertRaises(cinder_exception.VolumeBackendAPIException,
                           self.delete, self.volume)
