@@ -110,9 +110,12 @@ class Leftovers:
                     self._trashed[image_id] = _Trashed(
                         name, pool.parent_in_trash(image_id))
         for image_id in self._trashed.keys() - there.keys():
-            gone = self._trashed.pop(image_id)
+            gone = self._trashed[image_id]
             with _one(gone.name):
-                flattening.release_parents(pool, gone.parent, gone.name)
+                # Or at the next look, if Ceph cannot be asked now.
+                with contextlib.suppress(exception.ImageNotFound):
+                    flattening.release_parents(pool, gone.parent, gone.name)
+                del self._trashed[image_id]
 
 
 @contextlib.contextmanager

@@ -14,12 +14,13 @@
 
 from __future__ import annotations
 
-import unittest.mock
+from unittest import mock
 
 import ddt
 import fixtures
 
 from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -209,6 +210,23 @@ class ClonesTest(LeftoversTestCase):
         self.assertEqual([], self.snapshots(self.source.name))
         self.check(self.source)
 
+    def test_purged_while_ceph_fails(self):
+        """It is done at a later look."""
+        self.trash(self.copy)
+        self.look()
+        self.purge()
+        with self.pool() as pool:
+            there = [*self.leftovers._trashed]
+            with fixtures.MonkeyPatch(
+                    f"{leftovers.__name__}.flattening.release_parents",
+                    mock.Mock(side_effect=exception.ImageIOError(
+                        action="open", reason="no OSD"))):
+                self.leftovers._remove_of_purged(pool)
+        self.assertEqual(there, [*self.leftovers._trashed])
+        self.look()
+        self.assertEqual([], self.snapshots(self.source.name))
+        self.assertEqual({}, self.leftovers._trashed)
+
     def test_restored(self):
         self.trash(self.copy)
         self.look()
@@ -287,7 +305,7 @@ class StartTest(LeftoversTestCase):
         call = self.useFixture(fixtures.MockPatch(CALL)).mock
         self.driver.check_for_setup_error()
         (look,), _options = call.call_args
-        self.assertEqual([unittest.mock.call(interval=seconds)],
+        self.assertEqual([mock.call(interval=seconds)],
                          call.return_value.start.mock_calls)
         for expected in ([name], []):
             look()
