@@ -51,8 +51,7 @@ def begin(driver: Any, volume: encrypted.Volume) -> None:
     if not driver.configuration.rbd_luks_flatten_transferred:
         return
     if _is_due(volume):
-        threads.behind(functools.partial(_flatten, driver, volume.record,
-                                         volume.name))
+        threads.behind(functools.partial(_flatten, driver, volume.record))
 
 
 @threads.native
@@ -77,18 +76,19 @@ def _warn(name: str, reason: object) -> None:
                 "cloned (%s); 'rbd-luks flatten' ends that", name, reason)
 
 
-def _flatten(driver: Any, record: Any, name: str) -> None:
+def _flatten(driver: Any, record: Any) -> None:
     try:
         with session.Session(driver) as here, here.flattening():
-            LOG.info("%s: flattening, for it has a new owner", name)
-            _flatten_now(encrypted.Volume(record, here), name)
+            LOG.info("%s: flattening, for it has a new owner", record.name)
+            _flatten_now(encrypted.Volume(record, here))
     # Nobody waits for it, so nobody would be told.
     except Exception as error:
-        _warn(name, error)
+        _warn(record.name, error)
 
 
 @threads.native
-def _flatten_now(volume: encrypted.Volume, name: str) -> None:
+def _flatten_now(volume: encrypted.Volume) -> None:
+    name = volume.name
     with volume.pool() as pool:
         with pool.open(name) as image:
             parent = image.parent()

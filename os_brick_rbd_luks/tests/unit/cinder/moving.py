@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from os_brick_rbd_luks.tests.fakes import cinder_ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
@@ -58,6 +60,30 @@ class MovingTestCase(volumes.Moves, base.DriverTestCase):
         self.patch("cinder.volume.volume_utils.copy_volume", copy_volume)
         for backend in (self.backend, self.other):
             self.mock_object(backend, "publish_service_capabilities")
+
+    # Of volumes that may be plain
+
+    @contextlib.contextmanager
+    def any_view(self, volume):
+        """A volume as a guest has it, encrypted or not."""
+        if volume.encryption_key_id:
+            with self.view(volume) as view:
+                yield view
+        else:
+            with self.pool() as pool, pool.open(volume.name) as image:
+                yield image
+
+    def write_any(self, volume, written):
+        """Write as a guest: offsets and bytes."""
+        with self.any_view(volume) as view:
+            for offset, value in written.items():
+                view.write(offset, value)
+
+    def read_any(self, volume, written):
+        """What a guest reads in the place of what is *written*."""
+        with self.any_view(volume) as view:
+            return {offset: view.read(offset, len(value))
+                    for offset, value in written.items()}
 
     def place(self, backend):
         """A host as the scheduler names it."""

@@ -14,8 +14,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from cinder import exception as cinder_exception
 import ddt
 
@@ -44,26 +42,13 @@ class ReimageTestCase(moving.MovingTestCase):
         if provider is None:
             with self.pool() as pool, pool.open(volume.name) as image:
                 image.resize(SIZE)
-        with self.any_view(volume) as view:
-            for offset, value in written.items():
-                view.write(offset, value)
+        self.write_any(volume, written)
         return volume
 
-    @contextlib.contextmanager
-    def any_view(self, volume):
-        if volume.encryption_key_id:
-            with self.view(volume) as view:
-                yield view
-        else:
-            with self.pool() as pool, pool.open(volume.name) as image:
-                yield image
-
     def assert_data(self, volume, written, gone=()):
+        self.assertEqual(written, self.read_any(volume, written))
         with self.any_view(volume) as view:
             self.assertEqual(SIZE, view.size())
-            self.assertEqual(written, {
-                offset: view.read(offset, len(value))
-                for offset, value in written.items()})
             for offset, value in dict(gone).items():
                 self.assertNotEqual(value, view.read(offset, len(value)))
 
@@ -99,9 +84,7 @@ class ReimageTest(ReimageTestCase):
     def test_of_the_volume_itself(self, provider):
         volume = self.small(provider, THEN)
         snapshot = self.snapshot(volume)
-        with self.any_view(volume) as view:
-            for offset, value in NOW.items():
-                view.write(offset, value)
+        self.write_any(volume, NOW)
         self.reimage(volume, snapshot)
         self.assert_data(volume, THEN, NOW)
         self.assert_images(images={volume.name: [snapshot.name]})

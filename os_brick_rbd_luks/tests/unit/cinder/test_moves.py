@@ -14,8 +14,6 @@
 
 from __future__ import annotations
 
-import contextlib
-
 from cinder import exception as cinder_exception
 from cinder import objects
 import ddt
@@ -350,25 +348,6 @@ class MigrationTest(moving.MovingTestCase):
         self.each_call_fails(copy, check)
         self.assertEqual(written, self.read_any(target, written))
         self.assert_nothing_is_open()
-
-    @contextlib.contextmanager
-    def any_view(self, volume):
-        if volume.encryption_key_id:
-            with self.view(volume) as view:
-                yield view
-        else:
-            with self.pool() as pool, pool.open(volume.name) as image:
-                yield image
-
-    def write_any(self, volume, written):
-        with self.any_view(volume) as view:
-            for offset, value in written.items():
-                view.write(offset, value)
-
-    def read_any(self, volume, written):
-        with self.any_view(volume) as view:
-            return {offset: view.read(offset, len(value))
-                    for offset, value in written.items()}
 
     def test_retype_in_place(self):
         volume = self.filled()
