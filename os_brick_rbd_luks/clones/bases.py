@@ -81,16 +81,15 @@ def clone(store: base.Pool, parent: base.Parent, padding: int, name: str
 
     :param padding: bytes
     :raises ImageExists: there is an image *name*
+    :raises ImageNotFound: there is no snapshot *parent*
     """
     others = 0
     while True:
-        base_of, size = _look(store, parent, padding)
         try:
-            _provide(store, parent, base_of, size)
-            return store.clone(base_of, name)
+            return store.clone(provide(store, parent, padding), name)
         except exception.ImageNotFound as error:
-            # Another client has removed it, with its last clone.
-            LOG.debug("%s: %s", base_of, error)
+            # Another client has removed the base, with its last clone.
+            LOG.debug("%s: %s", parent, error)
             others += 1
             if others > _OTHERS:
                 raise
@@ -106,12 +105,6 @@ def provide(store: base.Pool, parent: base.Parent,
     :param padding: bytes
     """
     base_of, size = _look(store, parent, padding)
-    _provide(store, parent, base_of, size)
-    return base_of
-
-
-def _provide(store: base.Pool, parent: base.Parent, base_of: base.Parent,
-             size: int) -> None:
     name = base_of.image
     store.made.pop(name, None)
     try:
@@ -127,6 +120,7 @@ def _provide(store: base.Pool, parent: base.Parent, base_of: base.Parent,
             # Not by partial.discard: another client may be completing it.
             base.remove_quietly(store, name)
         raise
+    return base_of
 
 
 def _complete(image: base.RBDImage, size: int) -> None:
@@ -179,19 +173,13 @@ def release_unused(store: base.Pool, image: base.RBDImage, snapshot: str
             remove_unused(store, found.image)
 
 
-def remove_unused(store: base.Pool, name: str) -> bool:
-    """Remove a base that has no clone, however far it was made.
-
-    :returns: whether it is gone
-    """
+def remove_unused(store: base.Pool, name: str) -> None:
+    """Remove a base that has no clone, however far it was made."""
     # Removing is refused if it has snapshots, so that it is of use.
     with contextlib.suppress(exception.ImageNotFound, exception.ImageLocked):
-        if store.makers(name):
-            return False
-        if not release(store, store.parent(name, SNAPSHOT)):
+        if not (store.makers(name)
+                or release(store, store.parent(name, SNAPSHOT))):
             store.remove(name)
-        return True
-    return False
 
 
 def release(store: base.Pool, parent: Optional[base.Parent]) -> bool:
