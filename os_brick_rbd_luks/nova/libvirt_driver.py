@@ -133,11 +133,18 @@ class RBDLuksLibvirtDriver(
         Upstream's starts it without them if libvirtd was restarted since;
         that fails, and then the saved memory is gone.
         """
-        self._publish(context, [
-            disk["connection_info"] for disk in
-            (block_device_info or {}).get("block_device_mapping") or ()])
+        self._publish(context, _connections(block_device_info))
         super().resume(context, instance, network_info, block_device_info,
                        *args, **kwargs)
+
+    def rescue(self, context: Any, instance: Any, network_info: Any,
+               image_meta: Any, rescue_password: Any,
+               block_device_info: Optional[Mapping[str, Any]],
+               *args: Any, **kwargs: Any) -> None:
+        """As upstream's, which connects no volume, either."""
+        self._publish(context, _connections(block_device_info))
+        super().rescue(context, instance, network_info, image_meta,
+                       rescue_password, block_device_info, *args, **kwargs)
 
     def unrescue(self, context: Any, instance: Any) -> None:
         """As upstream's, likewise for the definition that was kept."""
@@ -238,3 +245,10 @@ class RBDLuksLibvirtDriver(
             swap.Swap(self, context, instance, mountpoint).run(
                 *infos, ours[0], new_is_encrypted=ours[1] is not None,
                 resize_to=resize_to)
+
+
+def _connections(block_device_info: Optional[Mapping[str, Any]]
+                 ) -> Iterable[ConnectionInfo]:
+    """Those of a server's volumes, as Nova's manager gives them."""
+    return [disk["connection_info"] for disk in
+            (block_device_info or {}).get("block_device_mapping") or ()]

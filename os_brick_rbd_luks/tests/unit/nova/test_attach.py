@@ -36,6 +36,9 @@ from os_brick_rbd_luks.tests.unit.nova import base
 
 ALL = tuple(records.HEADERS)
 
+#: What starts a guest without connecting its volumes.
+VERBS = ("resume", "rescue", "unrescue")
+
 
 @ddt.ddt
 class ConnectTest(base.NovaTestCase):
@@ -234,7 +237,7 @@ class SavedTest(base.NovaTestCase):
     def setUp(self):
         super().setUp()
         self.seen = []
-        for name in ("resume", "unrescue"):
+        for name in VERBS:
             self.useFixture(fixtures.MockPatch(
                 f"nova.virt.libvirt.driver.LibvirtDriver.{name}",
                 lambda *_arguments: self.seen.append(self.host.volumes())))
@@ -247,11 +250,14 @@ class SavedTest(base.NovaTestCase):
         """Do it, as Nova's manager calls its driver."""
         if verb == "unrescue":
             self.driver.unrescue(self.context, self.instance)
+            return
+        disks = {"block_device_mapping": [{"connection_info": info}
+                                          for info in self.infos]}
+        if verb == "rescue":
+            self.driver.rescue(self.context, self.instance, [], None, None,
+                               disks)
         else:
-            self.driver.resume(
-                self.context, self.instance, [],
-                {"block_device_mapping": [{"connection_info": info}
-                                          for info in self.infos]})
+            self.driver.resume(self.context, self.instance, [], disks)
 
     def serve(self, *providers):
         """A server with such volumes; libvirtd is restarted."""
@@ -269,7 +275,7 @@ class SavedTest(base.NovaTestCase):
         return {volume.id: volume.passphrase for volume in volumes
                 if volume.provider}
 
-    @ddt.data(*itertools.product(("resume", "unrescue"), ("luks", "luks2")))
+    @ddt.data(*itertools.product(VERBS, ("luks", "luks2")))
     @ddt.unpack
     def test_its_secrets_are_there_before_it_starts(self, verb, provider):
         expected = self.serve(provider, "", provider)
@@ -280,7 +286,7 @@ class SavedTest(base.NovaTestCase):
             fake.VIR_SECRET_USAGE_TYPE_VOLUME, usage).uuid
             for usage in expected})
 
-    @ddt.data("resume", "unrescue")
+    @ddt.data(*VERBS)
     def test_not_started_without_them(self, verb):
         """What was saved stays saved."""
         self.serve("luks2")
@@ -288,7 +294,7 @@ class SavedTest(base.NovaTestCase):
         self.assertRaises(exception.PassphraseUnavailable, self.begin, verb)
         self.assertEqual([], self.seen)
 
-    @ddt.data("resume", "unrescue")
+    @ddt.data(*VERBS)
     def test_nothing_is_needed_while_they_are_there(self, verb):
         expected = self.serve("luks")
         self.driver._connect_volume(self.context, self.infos[0], None)
