@@ -24,6 +24,7 @@ from typing import Optional, Sequence, Tuple
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks.clones import written_zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import flatten_note
 from os_brick_rbd_luks.headers import header_backup
@@ -31,6 +32,7 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import guarding
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import whole
 
@@ -53,6 +55,8 @@ def flatten(store: base.Pool, name: str, passphrase: bytes) -> None:
     :param passphrase: the image's own
     :raises UnsupportedCeph: it has a header of its own, and librbd here is
         older than Ceph 18
+    :raises ImageLocked: it has a LUKS1 header of its own, and somebody has it
+        open
     """
     with store.open(name) as image:
         if image.parent() is None:
@@ -88,6 +92,8 @@ def encrypting(store: base.Pool, name: str, passphrase: bytes,
     :raises FlattenUnderway: another client does it
     :raises ChangedWhileFlattened: it is flattened, and another passphrase
         opens it now
+    :raises ImageLocked: its header is of LUKS1, and somebody else has it open
+        (:mod:`~os_brick_rbd_luks.clones.written_zeros`)
     """
     # Once more, as it is: the other is plain text.
     with store.open(name) as raw, exception.about(raw.name):
@@ -102,10 +108,15 @@ def encrypting(store: base.Pool, name: str, passphrase: bytes,
                     # encryption, it would be a copy of another cipher text.
                     flatten_note.begin(image)
                     begun = True
-                if alone:
+                # QEMU opens it next, to which holes are noise.
+                guard = (guarding.Guard(image) if header.type == "luks1"
+                         else None)
+                if alone and not guard:
                     image.keep_others_out()
                 image.load_encryption(header.type, passphrase,
                                       *passphrases_below)
+                if guard:
+                    written_zeros.write(image, guard)
                 image.flatten()
         except BaseException:
             try:

@@ -27,12 +27,12 @@ import functools
 import logging
 
 from os_brick_rbd_luks.copies import copying
-from os_brick_rbd_luks.copies import guarding
-from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import guarding
 
 LOG = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ def fill_holes(store: base.Pool, name: str, passphrase: bytes) -> int:
 
     :raises ImageLocked: somebody has it open, or opens it meanwhile, so that
         a sector may get data between our look and our write; see
-        :mod:`~os_brick_rbd_luks.copies.guarding`
+        :mod:`~os_brick_rbd_luks.layers.guarding`
     :raises OperationRefused: it is a clone with a header of its own; what is
         its parent's is plain text or has another key
     """
@@ -78,7 +78,7 @@ def _fill(image: base.RBDImage, header: header_io.Header,
     data = (image.read(header.data_offset + offset, length) if data_there
             else bytes(length))
     written = 0
-    for start, count in zeros.gaps(data, header.sector_size):
+    for start, count in zero_runs.gaps(data, header.sector_size):
         view.write(offset + start, bytes(count))
         written += count
     return written

@@ -32,6 +32,7 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.luks import cipher
 
@@ -80,9 +81,9 @@ def write(target: base.RBDImage, offset: int, data: bytes) -> None:
     for start, part in ((0, data[:begin]), (end, data[end:])):
         if part:
             target.write(offset + start, part)
-    for start, part in zeros.runs(whole, cipher.SECTOR):
+    for start, part in zero_runs.runs(whole, cipher.SECTOR):
         target.write(offset + begin + start, part)
-    for start, count in zeros.gaps(whole, cipher.SECTOR):
+    for start, count in zero_runs.gaps(whole, cipher.SECTOR):
         target.punch(offset + begin + start, count)
 
 
@@ -118,7 +119,7 @@ def _punch(source: base.RBDImage, target: base.RBDImage, piece: int,
             target.punch(offset, length)
         return length
     found = 0
-    for start, count in zeros.gaps(data, cipher.SECTOR):
+    for start, count in zero_runs.gaps(data, cipher.SECTOR):
         target.punch(offset + start, count)
         found += count
     return found

@@ -24,11 +24,11 @@ import logging
 from typing import Callable, Optional
 
 from os_brick_rbd_luks.copies import copying
-from os_brick_rbd_luks.copies import guarding
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import guarding
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
@@ -76,7 +76,7 @@ def restore_volume(source: base.RBDImage, target: base.RBDImage,
 
     :param size: decrypted bytes of the target, at least the source's
     :raises ImageLocked: somebody else has the target open, or opens it
-        meanwhile; see :mod:`~os_brick_rbd_luks.copies.guarding`
+        meanwhile; see :mod:`~os_brick_rbd_luks.layers.guarding`
     :returns: the parent that it had: a clone becomes an independent image,
         for librbd would not open it with the keys that it knows of the parent
     :raises NotLuks: the source has no header; nothing was destroyed then

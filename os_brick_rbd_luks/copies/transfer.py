@@ -22,7 +22,6 @@ import dataclasses
 import logging
 from typing import Any, Callable, Iterator, Optional, Protocol
 
-from os_brick_rbd_luks.copies import guarding
 from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
@@ -33,6 +32,7 @@ from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import decryption
+from os_brick_rbd_luks.layers import guarding
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.luks import keymaterial
 

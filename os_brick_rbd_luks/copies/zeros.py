@@ -54,6 +54,7 @@ from typing import Iterable, Iterator, Optional, Tuple
 
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.luks import cipher
 
 Extents = Iterable[Tuple[int, int]]
@@ -116,7 +117,7 @@ class Policy:
         :param data: that begins with a whole grain
         """
         if self.grain:
-            return runs(data, self.grain)
+            return zero_runs.runs(data, self.grain)
         return iter(((0, data),))
 
 
@@ -177,30 +178,3 @@ def of_unknown_cipher_text() -> Policy:
     of it.
     """
     return skipped(cipher.SECTOR)
-
-
-def runs(data: bytes, grain: int) -> Iterator[Tuple[int, bytes]]:
-    """What is not zeros, with its offsets, in whole grains of bytes."""
-    if not base.is_zero(data):
-        start: Optional[int] = None
-        for offset in range(0, len(data), grain):
-            # Most data does not begin with a zero: it need not be cut out.
-            if not data[offset] and base.is_zero(data[offset:offset + grain]):
-                if start is not None:
-                    yield start, data[start:offset]
-                start = None
-            elif start is None:
-                start = offset
-        if start is not None:
-            yield start, data[start:]
-
-
-def gaps(data: bytes, grain: int) -> Iterator[Tuple[int, int]]:
-    """Offset and length of what is zeros, in whole grains."""
-    end = 0
-    for start, part in runs(data, grain):
-        if start > end:
-            yield end, start - end
-        end = start + len(part)
-    if end < len(data):
-        yield end, len(data) - end

@@ -49,9 +49,9 @@ def clone_own_key(chance: chances.Chance) -> Optional[steps.Step]:
         count += chance.random.randrange(1, 40)
     volume = dataclasses.replace(
         source.resized(count), keys=frozenset([new_key]),
-        below=() if flatten else (key, *source.below),
-        parent=None if flatten else (image, snapshot),
-        own_header=source.own_header and not flatten)
+        below=(key, *source.below), parent=(image, snapshot))
+    if flatten:
+        volume = volume.independent()
     return steps.Step(
         "clone_own_key",
         {"image": image, "snapshot": snapshot, "name": name, "key": key,
@@ -91,7 +91,7 @@ def clone_own_header(chance: chances.Chance) -> Optional[steps.Step]:
         below = (key, *below)
     volume = chances.fresh(
         chance, kind, source.object_size, 0, key=new_key, below=below,
-        blocks=source.zeros() if source.kind != kind else source.blocks,
+        blocks=source.inherited(source.object_size),
         parent=(image, snapshot), own_header=True)
     return steps.Step(
         "clone_own_header",

@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 from typing import Any, Callable, Dict, FrozenSet, Optional, Tuple
 
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.stress import actions
@@ -109,8 +111,12 @@ class MemoryWorld:
 
     def other_readings(self, name: str, volume: models.Volume, key: bytes
                        ) -> Tuple[Tuple[str, bytes], ...]:
-        """What other programs read: there are none here."""
-        return ()
+        """All that a guest reads by QEMU's luks driver, of LUKS1."""
+        if volume.kind != "luks1" or volume.own_header:
+            return ()
+        with self.store.open(name, read_only=True) as image:
+            view = plaintext.Plaintext(image, unlocking.unlock(image, key))
+            return (("QEMU", view.read(0, view.size())),)
 
     def close(self) -> None:
         """Let keyslots be what they are."""

@@ -21,12 +21,13 @@ from __future__ import annotations
 import dataclasses
 import functools
 import struct
-from typing import Any, Dict, FrozenSet, Optional, Tuple
+from typing import Dict, FrozenSet, Optional, Tuple
 
 BLOCK = 4096
 
 #: Nothing was ever written to the object: zeros in librbd with LUKS2 and on
-#: a plain image; QEMU shows noise, so with LUKS1 nobody may rely on it.
+#: a plain image; QEMU shows noise, so with LUKS1 nobody may rely on it, but for
+#: a clone that only librbd opens.
 UNTOUCHED = 0
 #: Zeros that were written.
 ZERO = 254
@@ -127,15 +128,42 @@ class Volume:
         What reads as zeros becomes zeros that are data; of LUKS1, untouched
         blocks are no more than noise to one of its readers.
         """
-        seen = ANY if self.kind == "luks1" else ZERO
+        seen = ANY if self._is_qemu_s else ZERO
         return self.blocks.replace(bytes((UNTOUCHED,)), bytes((seen,)))
+
+    @property
+    def _is_qemu_s(self) -> bool:
+        return self.kind == "luks1" and not self.own_header
+
+    def inherited(self, object_size: int) -> bytes:
+        """Give its blocks as a clone with a header of its own shows them.
+
+        librbd copies no zeros up: where a whole object of the clone shows
+        nothing else, it becomes one with holes by the first write.
+
+        :param object_size: bytes, of the clone
+        """
+        seen, step = self.zeros(), object_size // BLOCK
+        zeros = bytes((ZERO,))
+        return b"".join(
+            piece if piece.strip(zeros) else bytes((UNTOUCHED,)) * len(piece)
+            for piece in (seen[at:at + step]
+                          for at in range(0, len(seen), step)))
+
+    def independent(self) -> Volume:
+        """Give it, or a snapshot of it, as it is without a parent."""
+        # Of LUKS1 with its own header, the zeros were written before.
+        blocks = (self.zeros() if self.kind == "luks1" and self.own_header
+                  else self.blocks)
+        return dataclasses.replace(self, below=(), parent=None,
+                                   own_header=False, blocks=blocks)
 
     def first_difference(self, data: bytes) -> Optional[str]:
         """Say where what a guest reads is not what it should be."""
         if len(data) != self.size:
             return f"{len(data)} bytes, not {self.size}"
         for number, tag in enumerate(self.blocks):
-            if tag == ANY or tag == UNTOUCHED and self.kind == "luks1":
+            if tag == ANY or tag == UNTOUCHED and self._is_qemu_s:
                 continue
             found = data[number * BLOCK:(number + 1) * BLOCK]
             wanted = (bytes(BLOCK) if tag in (UNTOUCHED, ZERO)
@@ -195,12 +223,10 @@ class Model:
 
     def flattened(self, name: str) -> Model:
         """Give all there is with a volume, and its snapshots, independent."""
-        alone: Dict[str, Any] = {
-            "below": (), "parent": None, "own_header": False}
         volume = self.volumes[name]
         after = self.with_volume(name, dataclasses.replace(
-            volume, **alone,
-            snapshots=tuple((snapshot, dataclasses.replace(state, **alone))
+            volume.independent(),
+            snapshots=tuple((snapshot, state.independent())
                             for snapshot, state in volume.snapshots)))
         for snapshot, state in volume.snapshots:
             after = after._shortened((name, snapshot), len(state.below))

@@ -17,8 +17,8 @@ from __future__ import annotations
 from cinder import objects
 import ddt
 
-from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
@@ -58,7 +58,7 @@ class DeviceTest(base.DriverTestCase):
             step = 4 * units.MIB
             self.assertEqual([], [
                 at for at in range(begin, image.size(), step)
-                if [*zeros.gaps(image.read(at, step), 512)]])
+                if [*zero_runs.gaps(image.read(at, step), 512)]])
         disk = self.disk(volume)
         copy = reader.Disk(self.conf, "volumes", device.name, "luks2",
                            [self.passphrase(volume)], self.temp)

@@ -27,9 +27,9 @@ from os_brick.initiator import linuxrbd
 from os_brick_rbd_luks.backup.drivers import ceph
 from os_brick_rbd_luks.backup.drivers import posix
 from os_brick_rbd_luks.clones import flattening
-from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests import selection
@@ -133,7 +133,7 @@ class DeviceTest(BackupTestCase):
         payload = 16 * units.MIB
         with self.pool() as pool, pool.open(device.name) as image:
             data = image.read(payload, image.size() - payload)
-        self.assertEqual([], [*zeros.gaps(data, 512)])
+        self.assertEqual([], [*zero_runs.gaps(data, 512)])
         self.assertEqual([self.passphrase(volume)],
                          self.openers(device.name))
         self.driver.delete_volume(device)

@@ -27,6 +27,8 @@ from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import repair
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks.luks2 import tokens
 from os_brick_rbd_luks.tests.unit.core.clones import clones
@@ -215,6 +217,37 @@ class FlattenTest(FlattenTestCase):
         self.flatten()
         self.assertEqual(clones.expected(), self.guest("clone", base.NEW))
         self.assert_nothing_sealed()
+
+    @ddt.data("plain", "luks1", "luks2")
+    def test_qemu_reads_what_librbd_did(self, kind):
+        """Of LUKS1, which it opens from then on: zeros, not its noise."""
+        parent = self.source(kind)
+        options = {"old_passphrase": base.OLD} if kind != "plain" else {}
+        cloning.own_header(self.store, parent, "clone", base.NEW, base.QUICK,
+                           **options)
+        keys = [base.NEW] if kind == "plain" else [base.NEW, base.OLD]
+        self.assertEqual(clones.expected(), self.guest("clone", *keys))
+        # Of an object that it has written, too.
+        self.plaintext("clone", *keys).write(clones.OBJECT, b"own")
+        before = self.guest("clone", *keys)
+        self.flatten()
+        with self.store.open("clone", read_only=True) as image:
+            view = plaintext.Plaintext(image, unlocking.unlock(image,
+                                                               base.NEW))
+            self.assertEqual(before, view.read(0, view.size()))
+
+    def test_open_for_others(self):
+        """What one of them writes meanwhile would be overwritten by zeros."""
+        cloning.own_header(self.store, self.source(), "clone", base.NEW,
+                           base.QUICK)
+        content = self.store.contents["clone"]
+        before = content.read(0, content.size)
+        content.watchers.append("client.7")
+        error = self.assertRaises(exception.ImageLocked, self.flatten)
+        self.assertIn("client.7", str(error))
+        content.watchers.clear()
+        self.assertEqual(before, content.read(0, content.size))
+        self.flatten()
 
     def assert_nothing_sealed(self):
         with self.store.open("clone") as image:

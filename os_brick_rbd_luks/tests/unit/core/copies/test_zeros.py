@@ -30,6 +30,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base as image_base
+from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -63,7 +64,7 @@ class RunsTest(pieces.PiecesTestCase):
     def test_rest_is_zeros(self, found, grain):
         data = pieces.data_of(found)
         rebuilt, last = bytearray(len(data)), 0
-        for offset, part in zeros.runs(data, grain):
+        for offset, part in zero_runs.runs(data, grain):
             self.assertEqual(0, offset % grain)
             self.assertGreaterEqual(offset, last)
             self.assertFalse(image_base.is_zero(part[:grain]))
@@ -76,9 +77,9 @@ class RunsTest(pieces.PiecesTestCase):
     def test_gaps_are_all_else(self, found, grain):
         data = pieces.data_of(found)
         rebuilt = bytearray(b"\xff" * len(data))
-        for offset, part in zeros.runs(data, grain):
+        for offset, part in zero_runs.runs(data, grain):
             rebuilt[offset:offset + len(part)] = part
-        for offset, length in zeros.gaps(data, grain):
+        for offset, length in zero_runs.gaps(data, grain):
             self.assertEqual(0, offset % grain)
             self.assertEqual(b"\xff" * length,
                              bytes(rebuilt[offset:offset + length]))
@@ -91,7 +92,7 @@ class RunsTest(pieces.PiecesTestCase):
               (b"x" * 32, [(0, b"x" * 32)]))
     @ddt.unpack
     def test_runs(self, data, expected):
-        self.assertEqual(expected, [*zeros.runs(data, 16)])
+        self.assertEqual(expected, [*zero_runs.runs(data, 16)])
         self.assertEqual(expected, [*zeros.skipped().written(data)])
 
 
