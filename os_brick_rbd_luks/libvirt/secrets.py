@@ -12,9 +12,10 @@
 
 """A volume's passphrase as a secret of libvirt's.
 
-Private (nobody reads it back) and ephemeral (it is never on a disk), of usage
-type volume and named by the volume's id, which is where an unmodified Nova
-looks for it.
+Private (nobody reads it back), of usage type volume and named by the volume's
+id, which is where an unmodified Nova looks for it. It is ephemeral (never on a
+disk) or persistent (libvirtd has it when it is started again: from 12.1 on
+encrypted on its disk, before in base64), as the operator likes.
 
 A guest's definition names a secret by its uuid, and is kept for longer than
 an ephemeral secret: over a restart of libvirtd, in a saved guest, and beside
@@ -29,8 +30,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import logging
-from typing import Any, Callable, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
 import uuid
 
 from os_brick_rbd_luks import attachment
@@ -58,11 +60,42 @@ def _libvirt() -> Any:
     return libvirt
 
 
+@dataclasses.dataclass
+class _Undo:
+    """What there is to be done when publishing fails."""
+
+    #: usages of secrets that were not there before
+    made: List[str] = dataclasses.field(default_factory=list)
+    #: usage -> uuid and value of what was there, and may be no more
+    lost: Dict[str, Tuple[str, bytes]] = dataclasses.field(
+        default_factory=dict)
+
+
+def _value(secret: Any, present: bytes) -> bytes:
+    """What a secret holds, as far as libvirt tells.
+
+    :param present: what opens the volume now, for one that is private
+    """
+    libvirt = _libvirt()
+    try:
+        return bytes(secret.value())
+    except libvirt.libvirtError as error:
+        if error.get_error_code() not in (libvirt.VIR_ERR_INVALID_SECRET,
+                                          libvirt.VIR_ERR_NO_SECRET):
+            raise
+        return present
+
+
 class Secrets:
     """The secrets of a libvirt daemon."""
 
-    def __init__(self, uri: str) -> None:
+    def __init__(self, uri: str, *, persistent: bool = False) -> None:
+        """Nothing is asked yet.
+
+        :param persistent: whether those that are published outlive the daemon
+        """
         self._uri = uri
+        self._persistent = persistent
 
     @contextlib.contextmanager
     def _connection(self, action: str) -> Iterator[Any]:
@@ -87,58 +120,69 @@ class Secrets:
 
         :param passphrases: by the secrets' usage ids, of all layers, in the
             order in which they are published
-        :raises LibvirtError: no new secret is left behind, unless a warning
-            in the log names it
+        :raises LibvirtError: no new secret is left behind, and none that was
+            there is lost, unless a warning in the log names it
         """
-        made: List[str] = []
+        undo = _Undo()
         try:
             with self._connection("keep the volume's secret") as connection:
                 for usage, passphrase in passphrases.items():
-                    self._publish(connection, usage, passphrase, made)
+                    self._publish(connection, usage, passphrase, undo)
         except BaseException:
-            self._take_back(made)
+            self._undo(undo)
             raise
 
-    def _publish(self, connection: Any, usage: str, passphrase: bytes,
-                 made: List[str]) -> None:
-        """Publish one.
+    def _xml(self, usage: str, uuid_: str) -> str:
+        return xml.secret(usage, uuid_, persistent=self._persistent)
 
-        :param made: gets the usage of a secret that was not there before, or
-            that has no value now
-        """
+    def _publish(self, connection: Any, usage: str, passphrase: bytes,
+                 undo: _Undo) -> None:
+        """Publish one."""
         found = self._find(connection, usage)
         if found is None:
             try:
-                new = connection.secretDefineXML(xml.secret(
-                    usage, uuid_of(usage)))
+                new = connection.secretDefineXML(self._xml(usage,
+                                                           uuid_of(usage)))
             except _libvirt().libvirtError:
                 # Somebody else has just made it.
                 found = self._find(connection, usage)
                 if found is None:
                     raise
             else:
-                made.append(usage)
+                undo.made.append(usage)
                 new.setValue(passphrase)
                 return
-        kept = "ephemeral='yes'" in found.XMLDesc()
-        if not kept:
-            # Nova's is on disk. Defined again it would become ephemeral
-            # but leave its file behind (libvirt 9.0).
+        uuid_ = found.UUIDString()
+        if not self._persistent and "ephemeral='yes'" not in found.XMLDesc():
+            # Defined again it would become ephemeral but leave its file
+            # behind (libvirt 9.0).
+            undo.lost[usage] = uuid_, _value(found, passphrase)
             found.undefine()
-            made.append(usage)
-        connection.secretDefineXML(
-            xml.secret(usage, found.UUIDString())).setValue(passphrase)
-        if not kept:
-            made.remove(usage)
+        connection.secretDefineXML(self._xml(usage, uuid_)).setValue(
+            passphrase)
+        undo.lost.pop(usage, None)
 
-    def _take_back(self, usages: List[str]) -> None:
+    def _undo(self, undo: _Undo) -> None:
         # By a connection of its own: the other may be what has failed.
         try:
-            if usages:
-                self._remove(usages.__contains__)
+            if undo.made:
+                self._remove(undo.made.__contains__)
         except exception.LibvirtError as error:
             LOG.warning("%s; the secrets of usage %s stay", error,
-                        ", ".join(usages))
+                        ", ".join(undo.made))
+        try:
+            if undo.lost:
+                self._put_back(undo.lost)
+        except exception.LibvirtError as error:
+            LOG.warning("%s; the secrets of usage %s are lost", error,
+                        ", ".join(undo.lost))
+
+    def _put_back(self, lost: Mapping[str, Tuple[str, bytes]]) -> None:
+        """Let libvirt have on its disk again what it had there."""
+        with self._connection("put the volume's secret back") as connection:
+            for usage, (uuid_, value) in lost.items():
+                connection.secretDefineXML(xml.secret(
+                    usage, uuid_, persistent=True)).setValue(value)
 
     def remove(self, usage: str) -> bool:
         """Take the secret of a volume away, and those of layers below it.

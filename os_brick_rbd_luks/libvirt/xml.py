@@ -32,13 +32,16 @@ def _text(element: ElementTree.Element) -> str:
     return ElementTree.tostring(element, encoding="unicode")
 
 
-def secret(usage: str, uuid: Optional[str] = None) -> str:
-    """The secret of a volume, kept in memory and never shown.
+def secret(usage: str, uuid: Optional[str] = None, *,
+           persistent: bool = False) -> str:
+    """The secret of a volume, never shown, by default kept in memory.
 
     :param usage: the volume's id
     :param uuid: of the secret; libvirt's choice when None
+    :param persistent: kept on disk as well
     """
-    root = ElementTree.Element("secret", ephemeral="yes", private="yes")
+    root = ElementTree.Element(
+        "secret", ephemeral="no" if persistent else "yes", private="yes")
     if uuid:
         ElementTree.SubElement(root, "uuid").text = uuid
     element = ElementTree.SubElement(root, "usage", type="volume")

@@ -261,6 +261,8 @@ class Connection:
                     "internal error: cannot change private flag on existing "
                     "secret", VIR_ERR_INTERNAL_ERROR)
             new.value = old.value
+            if old.ephemeral and not new.ephemeral and old.value is not None:
+                daemon.files.add(new.uuid)
         daemon.secrets[new.uuid] = new
         return Secret(self, daemon, new.uuid)
 

@@ -15,8 +15,10 @@
 from __future__ import annotations
 
 import base64
+import itertools
 
 import ddt
+import fixtures
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.libvirt import secrets
@@ -149,13 +151,38 @@ class PublishTest(SecretTestCase):
         self.refused(self.publish, base.NEW_HEX)
         self.assert_published(base.HEX)
 
-    @ddt.data("setValue", "define")
-    def test_a_failure_leaves_no_secret_without_value(self, call):
-        """Nova finds it by its usage and gives it to a guest."""
-        self.daemon.keep(base.VOLUME, b"stale")
+    @ddt.data(*itertools.product(("define", "setValue"), (False, True)))
+    @ddt.unpack
+    def test_a_failure_puts_back_what_was_on_disk(self, call, private):
+        """A guest may have been started with it, and be started again."""
+        kept = self.daemon.keep(base.VOLUME, b"stale", private=private)
         self.daemon.fail(call)
         self.refused(self.publish)
+        # What a private one held, nobody tells.
+        self.assertEqual(
+            (kept.uuid, base.HEX if private else b"stale", False),
+            (self.kept().uuid, self.kept().value, self.kept().ephemeral))
+        self.assertEqual({kept.uuid}, self.daemon.files)
+
+    def test_what_was_on_disk_had_no_value(self):
+        """Nova finds it by its usage and gives it to a guest."""
+        self.daemon.keep(base.VOLUME, None)
+        self.daemon.fail("define")
+        self.refused(self.publish)
         self.assertNotIn(None, self.daemon.volumes().values())
+
+    def test_what_was_on_disk_cannot_be_put_back(self):
+        self.daemon.keep(base.VOLUME, b"stale")
+        log = self.useFixture(fixtures.FakeLogger())
+
+        def full():
+            self.daemon.before["define"] = lambda: self.daemon.fail("define")
+
+        self.daemon.fail("setValue")
+        self.daemon.before["setValue"] = full
+        self.refused(self.publish)
+        self.assertIn(f"usage {base.VOLUME} are lost", log.output)
+        self.assertNotIn(base.HEX.decode(), log.output)
 
     def test_no_connection(self):
         self.daemon.fail("open", libvirt.VIR_ERR_NO_CONNECT, "no socket")
@@ -177,6 +204,53 @@ class PublishTest(SecretTestCase):
     def test_text_is_no_passphrase(self):
         self.assertRaises(TypeError, self.publish, "text")
         self.assertEqual({}, self.daemon.secrets)
+
+
+@ddt.ddt
+class PersistentTest(SecretTestCase):
+    """As an operator may want them: libvirtd has them for ever."""
+
+    def setUp(self):
+        super().setUp()
+        self.secrets_of_libvirt = secrets.Secrets(URI, persistent=True)
+
+    def assert_published(self, value):
+        kept = self.kept()
+        self.assertEqual((base.VOLUME, value, False, True), (
+            kept.usage, kept.value, kept.ephemeral, kept.private))
+        self.assertEqual({kept.uuid}, self.daemon.files)
+
+    def test_new(self):
+        self.publish()
+        self.daemon.restart()
+        self.assert_published(base.HEX)
+        self.assertEqual(secrets.uuid_of(base.VOLUME), self.kept().uuid)
+
+    @ddt.data(*itertools.product((False, True), (False, True)))
+    @ddt.unpack
+    def test_there(self, ephemeral, private):
+        """Whatever it was, no moment is without it."""
+        kept = self.daemon.keep(base.VOLUME, b"stale", ephemeral=ephemeral,
+                                private=private)
+        self.publish()
+        self.daemon.restart()
+        self.assert_published(base.HEX)
+        self.assertEqual(kept.uuid, self.kept().uuid)
+        self.assertNotIn("undefine", self.daemon.calls)
+
+    def test_made_ephemeral_again(self):
+        self.publish()
+        secrets.Secrets(URI).publish({base.VOLUME: base.NEW_HEX})
+        self.assertEqual(set(), self.daemon.files)
+        self.assertEqual((base.NEW_HEX, True), (
+            self.kept().value, self.kept().ephemeral))
+
+    @ddt.data("define", "setValue")
+    def test_a_failure_leaves_what_was_there(self, call):
+        self.publish()
+        self.daemon.fail(call)
+        self.refused(self.publish, base.NEW_HEX)
+        self.assert_published(base.HEX)
 
 
 class RemoveTest(SecretTestCase):
