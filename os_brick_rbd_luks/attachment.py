@@ -29,6 +29,11 @@ that finds the mark gives its guest ``<encryption format=... engine=...>`` with
 these secrets, and runs nothing on the host. Without the mark, or when it does
 not know the format or engine, it must not give the guest the raw image.
 
+While Cinder migrates a volume it has another id, and a definition of the guest
+that was kept since may name its secrets by that. Such ids are in ``"former":
+["81d0..."]``: under each of them there are the same secrets, which are
+removed together.
+
 While a guest moves to another host, that host adds ``"uuid": "0a81..."`` to
 each of the secrets, its own libvirt's: the host that the guest comes from
 writes the guest's XML for it, and knows only its own. Where there is a
@@ -94,14 +99,17 @@ class Native:
     #: Whether a discard by the guest frees space. QEMU's luks driver drops
     #: it, librbd's encryption allocates instead.
     discard: bool = False
+    #: ids of volumes by which there are the same secrets once more
+    former: Tuple[str, ...] = ()
 
     def as_dict(self) -> Dict[str, Any]:
         """The value of :data:`KEY`."""
+        more = {"former": list(self.former)} if self.former else {}
         return {
             "format": self.format, "engine": self.engine,
             "data_offset": self.data_offset, "size": self.size,
             "secrets": [secret.as_dict() for secret in self.secrets],
-            "discard": self.discard,
+            "discard": self.discard, **more,
         }
 
     @classmethod
@@ -113,7 +121,8 @@ class Native:
         try:
             return cls(value["format"], value["engine"],
                        value["data_offset"], value["size"], _secrets(value),
-                       value.get("discard", False))
+                       value.get("discard", False),
+                       tuple(value.get("former", ())))
         except (KeyError, TypeError, AttributeError) as error:
             raise exception.UnknownMark(
                 what=f"a mark without {error}") from error
@@ -143,10 +152,17 @@ def native(header_type: str, data_offset: int, image_size: int,
         layers = 0
     elif layers:
         name = "luks-any"
-    usages = (volume, *(secret_below(volume, number)
-                        for number in range(1, layers + 1)))
     return Native(name, engine, data_offset, image_size - data_offset,
-                  tuple(map(Secret, usages)))
+                  tuple(map(Secret, usages(volume, 1 + layers))))
+
+
+def usages(volume: str, count: int) -> Tuple[str, ...]:
+    """Usage ids of a volume's secrets, its own first.
+
+    :param count: of its layers
+    """
+    return (volume, *(secret_below(volume, number)
+                      for number in range(1, count)))
 
 
 def secret_below(volume: str, number: int) -> str:
@@ -161,8 +177,9 @@ def mark(connection_info: Mapping[str, Any], facts: Native) -> None:
     """
     data = connection_info["data"]
     before = data.get(KEY)
-    data[KEY] = {**(before if isinstance(before, dict) else {}),
-                 **facts.as_dict()}
+    kept = before if isinstance(before, dict) else {}
+    data[KEY] = {**{name: value for name, value in kept.items()
+                    if name != "former"}, **facts.as_dict()}
 
 
 def unmark(connection_info: Mapping[str, Any]) -> None:
@@ -189,6 +206,19 @@ def secrets(connection_info: Mapping[str, Any]) -> Tuple[Secret, ...]:
         return _secrets(connection_info["data"][KEY])
     except (KeyError, TypeError, AttributeError):
         return ()
+
+
+def other_ids(connection_info: Mapping[str, Any]) -> Tuple[str, ...]:
+    """Ids by which the mark names secrets and which are not the volume's."""
+    try:
+        former = tuple(map(str, connection_info["data"][KEY]["former"]))
+    except (KeyError, TypeError):
+        former = ()
+    named = (secret.id.partition(BELOW)[0]
+             for secret in secrets(connection_info))
+    present = volume_id(connection_info)
+    return tuple(dict.fromkeys(found for found in (*named, *former)
+                               if found != present))
 
 
 def volume_id(connection_info: Mapping[str, Any]) -> Optional[str]:
@@ -218,11 +248,13 @@ class NativeEncryptor(abc.ABC):
         """
 
     @abc.abstractmethod
-    def mark_volume(self) -> Native:
+    def mark_volume(self, usage: Optional[str] = None) -> Native:
         """Mark the connection with what the image says now.
 
         The secrets are those that libvirt has; the key manager is not asked.
 
+        :param usage: the volume id by which they are; by default that in the
+            mark there is, or else the volume's
         :returns: what the mark says
         """
 

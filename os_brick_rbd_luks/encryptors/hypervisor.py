@@ -19,8 +19,9 @@ as native, and the passphrase is given to libvirt as a secret.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
-from typing import Any, Dict, List, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import preparing
@@ -43,41 +44,64 @@ class Hypervisor:
         self._connection_info = connection_info
         self._data = connection_info["data"]
         self._options = opts.options()
-        self._secrets = secrets.Secrets(self._options.libvirt_uri)
+        self._secrets = secrets.Secrets(
+            self._options.libvirt_uri,
+            persistent=self._options.libvirt_secrets == "persistent")
 
     def attach(self, passphrase: bytes,
                format_options: preparing.FormatOptions) -> None:
         """Publish the secrets, all or none, then mark the connection.
 
+        Also by the ids that the volume had before, as the mark says.
+
         :param format_options: called if the image has to be formatted
         :raises InvalidParameter: the connection does not name its volume
         """
         usage = self._usage()
+        former = attachment.other_ids(self._connection_info)
         facts, below = threads.call(self._prepare, usage, passphrase,
                                     format_options)
+        values = [passphrase, *below][:len(facts.secrets)]
         # The volume's own last: what it is attached by is complete then.
         threads.call(self._secrets.publish, {
-            secret.id: value for secret, value in reversed(
-                [*zip(facts.secrets, [passphrase, *below])])})
-        attachment.mark(self._connection_info, facts)
+            name: value for volume in (*former, usage) for name, value
+            in reversed([*zip(attachment.usages(volume, len(values)),
+                              values)])})
+        attachment.mark(self._connection_info,
+                        dataclasses.replace(facts, former=former))
 
     def detach(self) -> None:
-        """Remove the secret and the mark, as far as they are there."""
-        threads.call(self._secrets.remove, self._usage())
+        """Remove the secrets and the mark, as far as they are there."""
+        for usage in (*attachment.other_ids(self._connection_info),
+                      self._usage()):
+            threads.call(self._secrets.remove, usage)
         attachment.unmark(self._connection_info)
 
     def extend(self) -> int:
         """The size in bytes that the guest is to see now."""
-        facts = threads.call(self._inspect, self._usage())
         if attachment.read(self._connection_info):
-            attachment.mark(self._connection_info, facts)
-        return facts.size
+            return self.mark().size
+        return threads.call(self._inspect, self._usage()).size
 
-    def mark(self) -> attachment.Native:
-        """Mark the connection with what the image says now."""
-        facts = threads.call(self._inspect, self._usage())
+    def mark(self, usage: Optional[str] = None) -> attachment.Native:
+        """Mark the connection with what the image says now.
+
+        :param usage: see
+            :meth:`~os_brick_rbd_luks.attachment.NativeEncryptor.mark_volume`
+        """
+        if usage is None:
+            usage = self._marked_usage()
+        former = tuple(
+            other for other in attachment.other_ids(self._connection_info)
+            if other != usage)
+        facts = dataclasses.replace(threads.call(self._inspect, usage),
+                                    former=former)
         attachment.mark(self._connection_info, facts)
         return facts
+
+    def _marked_usage(self) -> str:
+        marked = attachment.secrets(self._connection_info)
+        return marked[0].id if marked else self._usage()
 
     def drop_fast_diff(self) -> None:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`.
@@ -122,5 +146,7 @@ class Hypervisor:
                ) -> contextlib.AbstractContextManager[rbd_image.RBDImage]:
         """The volume's image, by its own connection."""
         return brick.attached_on_host(
-            self._data, self._options.ceph_conf, self._secrets.ceph_key,
+            brick.with_credentials(self._data, self._options.rbd_user,
+                                   self._options.rbd_secret_uuid),
+            self._options.ceph_conf, self._secrets.ceph_key,
             read_only=read_only)

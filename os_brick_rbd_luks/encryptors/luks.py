@@ -24,7 +24,7 @@ Source: ``os_brick.encryptors`` (``get_volume_encryptor``) and
 from __future__ import annotations
 
 import functools
-from typing import Any, Dict, Union
+from typing import Any, Dict, Optional, Union
 
 from os_brick.encryptors import base
 from os_brick import exception as brick_exception
@@ -128,10 +128,10 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
             self._native().detach()
 
     @brick_errors.raised
-    def mark_volume(self) -> attachment.Native:
+    def mark_volume(self, usage: Optional[str] = None) -> attachment.Native:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
-            return hypervisor.Hypervisor(self._connection_info).mark()
+            return hypervisor.Hypervisor(self._connection_info).mark(usage)
 
     @brick_errors.raised
     def drop_fast_diff(self) -> None:

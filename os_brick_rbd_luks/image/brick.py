@@ -64,28 +64,42 @@ def key_option(keyring: Optional[str]) -> dict[str, str]:
 def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
                      find_key: Callable[[str], str], *, read_only: bool
                      ) -> Iterator[rbd_image.RBDImage]:
-    """As :func:`attached`, on a compute host, which need not have a keyring.
+    """As :func:`attached`, on a compute host, by the key that QEMU has.
 
-    What libvirt keeps for QEMU serves as well.
+    That is libvirt's, where the connection names its secret. The keyrings of
+    the host may be of another cluster with the same name, or not up to date:
+    QEMU looks at none of them. They serve where libvirt gives no key.
 
     :param find_key: for the uuid of a libvirt secret, its cephx key; raises
         :class:`~os_brick_rbd_luks.exception.LibvirtError` if it cannot be had
     """
-    with contextlib.ExitStack() as stack:
+    key = None
+    if _names_secret(properties) and not properties.get("keyring"):
         try:
-            image = stack.enter_context(attached(properties, conf,
-                                                 read_only=read_only))
-        except exception.NoKeyring as error:
-            uuid = properties.get("secret_uuid")
-            if not uuid:
-                raise
-            try:
-                key = find_key(uuid)
-            except exception.LibvirtError:
-                raise error from None
-            image = stack.enter_context(attached(
-                properties, conf, key=key, read_only=read_only))
+            key = find_key(properties["secret_uuid"])
+        except exception.LibvirtError as error:
+            LOG.info("%s; the host's keyring is used", error)
+    with attached(properties, conf, key=key, read_only=read_only) as image:
         yield image
+
+
+def with_credentials(properties: Mapping[str, Any], user: Optional[str],
+                     secret_uuid: Optional[str]) -> Mapping[str, Any]:
+    """Properties with a host's own user where they name no libvirt secret.
+
+    Source: ``nova.virt.libvirt.volume.net`` (``_set_auth_config_rbd``).
+
+    :param secret_uuid: of the host; without one, nothing is added
+    """
+    if not secret_uuid or _names_secret(properties):
+        return properties
+    return {**properties, "auth_enabled": True, "auth_username": user,
+            "secret_uuid": secret_uuid}
+
+
+def _names_secret(properties: Mapping[str, Any]) -> bool:
+    return bool(properties.get("auth_enabled")
+                and properties.get("secret_uuid"))
 
 
 @contextlib.contextmanager

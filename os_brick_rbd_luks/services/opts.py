@@ -29,8 +29,29 @@ ENCRYPTOR_OPTS = [
     cfg.StrOpt(
         "libvirt_uri", default="qemu:///system",
         help="Connection URI of the libvirt daemon that runs the guests. A "
-             "volume's passphrase is given to it as a private, ephemeral "
-             "secret."),
+             "volume's passphrase is given to it as a private secret."),
+    cfg.StrOpt(
+        "libvirt_secrets", default="ephemeral",
+        choices=[
+            ("ephemeral", "In libvirtd's memory only. Whoever reads the "
+             "host's disk finds no passphrase. After a restart of libvirtd "
+             "or of the host, a server cannot be started before the key "
+             "manager gives the key again."),
+            ("persistent", "On libvirtd's disk as well: encrypted from "
+             "libvirt 12.1 on, readable before, as an unmodified Nova's "
+             "are. Servers start without the key manager, also by "
+             "resume_guests_state_on_host_boot.")],
+        help="Where libvirt keeps the passphrases of volumes. A secret that "
+             "is there changes when its volume is connected the next time."),
+    cfg.StrOpt(
+        "rbd_user",
+        help="Ceph user, without 'client.', of connections that name none. "
+             "In nova-compute it is [libvirt] rbd_user by default."),
+    cfg.StrOpt(
+        "rbd_secret_uuid",
+        help="The libvirt secret with that user's key, for connections that "
+             "name none. In nova-compute it is [libvirt] rbd_secret_uuid by "
+             "default."),
     cfg.StrOpt(
         "ceph_conf",
         help="ceph.conf to read before the monitors of the volume's own "

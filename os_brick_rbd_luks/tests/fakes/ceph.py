@@ -51,6 +51,7 @@ class Ceph(fixtures.Fixture):
 
     :ivar pools: by ``pool`` or ``pool/namespace``
     :ivar keyrings: full names of the users that have a keyring here
+    :ivar stale: full name -> what its keyring has in place of the key
     :ivar key: the key that all users have
     :ivar default_conf: whether Ceph's default places have a conf file
     :ivar connected: the connections that are open
@@ -88,6 +89,7 @@ class Ceph(fixtures.Fixture):
         for store in self.pools.values():
             store.stores = self.pools
         self.keyrings = {"client.cinder", "client.admin"}
+        self.stale: Dict[str, str] = {}
         self.key = "AQ=="
         self.default_conf = True
         #: what ``mon_host`` may be, with nobody there who answers
@@ -165,8 +167,14 @@ class Ceph(fixtures.Fixture):
         path = os.path.join(self._folder, f"ceph.{name}.keyring")
         if name in self.keyrings:
             with open(path, "w") as stream:
-                stream.write(f"[{name}]\nkey = {self.key}\n")
+                stream.write(
+                    f"[{name}]\nkey = {self.key_in_keyring(name)}\n")
         return f"/nowhere/ceph.{name}.keyring,{path}"
+
+    def key_in_keyring(self, name: str) -> str:
+        """What a user's keyring has; empty without one."""
+        return (self.stale.get(name, self.key) if name in self.keyrings
+                else "")
 
     def content(self, name: str) -> contents.Content:
         """An image (pool/name) as the cluster keeps it."""

@@ -90,8 +90,7 @@ class Rados:
         if self.conf["mon_host"] in ceph.silent:
             ceph.clock.advance(float(self.conf["client_mount_timeout"]))
             raise ceph.rados.TimedOut("error connecting to the cluster")
-        key = self.conf["key"] or (
-            ceph.key if self.name in ceph.keyrings else "")
+        key = self.conf["key"] or ceph.key_in_keyring(self.name)
         if not key:
             raise ceph.rados.ObjectNotFound("error connecting")
         if key != ceph.key:

@@ -109,7 +109,7 @@ class EncryptorsTestCase(testtools.TestCase):
     def data(self, name=NAME, **more):
         """Connection properties as Cinder's RBD driver gives them."""
         return connections.properties(
-            name, VOLUME, **{"secret_uuid": "c0ffee", **more})
+            name, VOLUME, **more)
 
     def connection(self, **more):
         return {"driver_volume_type": "rbd", "data": self.data(**more)}

@@ -19,12 +19,14 @@ import dataclasses
 import json
 
 import ddt
+from oslo_config import cfg
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import luks
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.luks.luks1 import ondisk
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests import costs
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import image as images
@@ -396,6 +398,7 @@ class ExtendTest(base.HypervisorTestCase):
         self.assertFalse(content.objects)
 
 
+@ddt.ddt
 class KeyringTest(base.HypervisorTestCase):
     """A compute host without a keyring: libvirt has the user's key."""
 
@@ -432,6 +435,30 @@ class KeyringTest(base.HypervisorTestCase):
         self.keep(private=True)
         self.refused(exception.NoKeyring)
 
+    def test_keyring_of_another_cluster(self):
+        """Also of the key before the last; QEMU looks at none of them."""
+        self.keep()
+        self.ceph.keyrings.add("client.cinder")
+        self.ceph.stale["client.cinder"] = "AQBvbGQga2V5ISE="
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
+    @ddt.data({"secret_uuid": None}, {"auth_enabled": False},
+              {"auth_enabled": False, "secret_uuid": None,
+               "auth_username": None})
+    def test_user_of_the_host(self, properties):
+        """As Nova's, where Cinder's connection names no secret."""
+        self.keep()
+        opts.options()
+        for name, value in (
+                ("rbd_user", "cinder"),
+                ("rbd_secret_uuid", self.info["data"]["secret_uuid"])):
+            cfg.CONF.set_override(name, value, opts.GROUP)
+            self.addCleanup(cfg.CONF.clear_override, name, opts.GROUP)
+        self.info["data"].update(properties)
+        self.attach()
+        self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
+
     def test_wrong_key(self):
         self.keep(b"another key")
         error = self.refused(exception.ImageAccessDenied)
@@ -444,6 +471,55 @@ class KeyringTest(base.HypervisorTestCase):
         self.attach()
         self.assertEqual({base.VOLUME: base.HEX}, self.daemon.volumes())
         self.assertNotIn(self.ceph.key, self.log.output)
+
+
+class FormerTest(base.HypervisorTestCase):
+    """The mark names the secrets by another id: Cinder migrated the volume.
+
+    A definition that was kept since names that secret by its uuid.
+    """
+
+    OTHER = "81d0c1b2-0000-4000-8000-000000000000"
+
+    def setUp(self):
+        super().setUp()
+        self.make_volume()
+        self.info["data"][attachment.KEY] = attachment.native(
+            "luks1", 0, 0, self.OTHER).as_dict()
+
+    def test_published_by_both(self):
+        self.attach()
+        both = {self.OTHER: base.HEX, base.VOLUME: base.HEX}
+        self.assertEqual(both, self.daemon.volumes())
+        facts = attachment.read(self.info)
+        self.assertEqual(((self.OTHER,), (attachment.Secret(base.VOLUME),)),
+                         (facts.former, facts.secrets))
+        # For ever: the first one's uuid is named still.
+        self.daemon.restart()
+        self.attach()
+        self.assertEqual(both, self.daemon.volumes())
+
+    def test_detached_from_both(self):
+        self.attach()
+        self.detach()
+        self.assertEqual({}, self.daemon.volumes())
+        self.assertNotIn(attachment.KEY, self.info["data"])
+
+    def test_extended(self):
+        """The names stay: nothing else has changed."""
+        self.extend()
+        facts = attachment.read(self.info)
+        self.assertEqual((attachment.Secret(self.OTHER),), facts.secrets)
+
+    def test_marked_by_the_volume_s_own(self):
+        facts = self.encryptor(self.info).mark_volume(base.VOLUME)
+        self.assertEqual(((self.OTHER,), (attachment.Secret(base.VOLUME),)),
+                         (facts.former, facts.secrets))
+
+    def test_failed(self):
+        """Nothing is believed of a mark that is not of this connection."""
+        keymanager.SECRETS.clear()
+        self.fails(exception.PassphraseUnavailable, self.attach)
 
 
 class MarkTest(base.HypervisorTestCase):
