@@ -399,6 +399,18 @@ class UnsupportedCeph(RBDLuksError):
                "host has %(found)s")
 
 
+class UnsupportedNova(RBDLuksError):
+    message = ("Nova %(release)s is not one that this package knows: "
+               "%(what)s; use another release of os-brick-rbd-luks, or start "
+               "the unmodified nova-compute")
+
+
+class WrongComputeDriver(RBDLuksError):
+    message = ("compute_driver = %(found)s loads Nova's own driver, and with "
+               "it half of what encrypted volumes need; set compute_driver = "
+               "libvirt.LibvirtDriver, or start the unmodified nova-compute")
+
+
 class InvalidParameter(RBDLuksError):
     message = "%(name)s %(value)r %(reason)s"
 
@@ -416,6 +428,13 @@ class KeyNotFound(PassphraseUnavailable):
 
 class KeyForbidden(PassphraseUnavailable):
     """The key manager has answered: not for who asks."""
+
+
+class MoveForbidden(KeyForbidden):
+    message = ("%(source)s: the key manager refuses it to the user in whose "
+               "name Nova was asked to move the server, which for a migration "
+               "or retype is Cinder's own; let Cinder's rbd_luks_key_readers "
+               "name that user, or detach the volume first")
 
 
 class KeyManagerUnreachable(PassphraseUnavailable):

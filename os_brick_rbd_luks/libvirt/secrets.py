@@ -32,7 +32,7 @@ import base64
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Callable, Dict, Iterator, List, Mapping, Tuple
+from typing import Any, Callable, Container, Dict, Iterator, List, Mapping, Tuple
 import uuid
 
 from os_brick_rbd_luks import attachment
@@ -192,11 +192,17 @@ class Secrets:
         return self._remove(lambda name: name == usage or name.startswith(
             usage + attachment.BELOW))
 
-    def _remove(self, wanted: Callable[[str], bool]) -> bool:
+    def remove_uuids(self, uuids: Container[str]) -> None:
+        """Take volumes' secrets away that have one of these uuids."""
+        self._remove(lambda _name: True, lambda secret: secret.UUIDString()
+                     in uuids)
+
+    def _remove(self, wanted: Callable[[str], bool],
+                if_so: Callable[[Any], bool] = lambda _secret: True) -> bool:
         libvirt = _libvirt()
         with self._connection("remove the volume's secret") as connection:
             found = [secret for name, secret in self._all(connection)
-                     if wanted(name)]
+                     if wanted(name) and if_so(secret)]
             for secret in found:
                 try:
                     secret.undefine()

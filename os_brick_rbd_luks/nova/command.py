@@ -19,12 +19,13 @@ import sys
 
 def main() -> None:
     """Run nova-compute; the arguments are its own."""
+    # oslo.config looks for NAME.conf, which operators call nova-compute.conf.
+    # Nova reads an option while it is loaded.
+    sys.argv[0] = "nova-compute"
     # Before all else: it decides how the service runs its threads, which is
     # too late once other modules are loaded.
     from nova.cmd import compute
 
     from os_brick_rbd_luks.nova import loading
-    loading.register()
-    # oslo.config looks for NAME.conf, which operators call nova-compute.conf.
-    sys.argv[0] = "nova-compute"
+    loading.register_when_loaded()
     compute.main()

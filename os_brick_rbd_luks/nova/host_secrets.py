@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Iterator, List, Mapping, Set
+from typing import Any, Collection, Iterator, List, Mapping, Optional, Set
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -68,18 +68,30 @@ def names(connection_info: Mapping[str, Any]) -> Set[str]:
     return {secret.id for secret in attachment.secrets(connection_info)}
 
 
-def remove(host: Any, connection_info: Mapping[str, Any]) -> None:
-    """Remove all secrets of an attachment, as far as they are there."""
+def present_id(host: Any, connection_info: Mapping[str, Any]
+               ) -> Optional[str]:
+    """The id by which this host has a volume's secret; None if it has none.
+
+    That is the volume's, or after a migration by Cinder another.
+    """
+    present = attachment.volume_id(connection_info)
+    known = attachment.other_ids(connection_info)
+    return next((usage for usage in ((present,) if present else ()) + known
+                 if host.find_secret("volume", usage) is not None), None)
+
+
+def remove(host: Any, connection_info: Mapping[str, Any],
+           but: Collection[str] = ()) -> None:
+    """Remove all secrets of an attachment, as far as they are there.
+
+    :param but: usage ids of those that another attachment needs
+    """
     wanted = names(connection_info)
-    volume = attachment.volume_id(connection_info)
-    if volume:
+    present = attachment.volume_id(connection_info)
+    for volume in ((present,) if present else ()) + attachment.other_ids(
+            connection_info):
         wanted |= {volume, *_below(host, volume)}
-    delete(host, wanted)
-
-
-def delete(host: Any, usages: Set[str]) -> None:
-    """Remove secrets by their usage ids."""
-    for usage in sorted(usages):
+    for usage in sorted(wanted - set(but)):
         host.delete_secret("volume", usage)
 
 

@@ -24,13 +24,20 @@ from nova import conf
 from nova import objects
 from nova.virt.libvirt import driver
 from oslo_serialization import jsonutils
+from oslo_utils import excutils
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.libvirt import secrets
+from os_brick_rbd_luks.nova import blockcopy
+from os_brick_rbd_luks.nova import credentials
+from os_brick_rbd_luks.nova import errors
 from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import leftovers
 from os_brick_rbd_luks.nova import provider
 from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.nova import swap
+from os_brick_rbd_luks.nova import upstream
 from os_brick_rbd_luks.services import opts
 
 LOG = logging.getLogger(__name__)
@@ -45,9 +52,32 @@ class RBDLuksLibvirtDriver(
     def __init__(self, virtapi: Any, read_only: bool = False) -> None:
         super().__init__(virtapi, read_only)
         opts.options(conf.CONF)
-        # The encryptor's secrets are for the guests of Nova's libvirt.
-        conf.CONF.set_default("libvirt_uri", self._uri(), group=opts.GROUP)
+        # The encryptor's secrets are for the guests of Nova's libvirt, and
+        # it connects as they do.
+        for name, value in (
+                ("libvirt_uri", self._uri()),
+                ("rbd_user", conf.CONF.libvirt.rbd_user),
+                ("rbd_secret_uuid", conf.CONF.libvirt.rbd_secret_uuid)):
+            conf.CONF.set_default(name, value, group=opts.GROUP)
 
+    @upstream.overrides
+    def init_host(self, host: str) -> None:
+        """As upstream's; and what a killed nova-compute has left is ended."""
+        super().init_host(host)
+        options = opts.compute_options(conf.CONF)
+        leftovers.end_copies(self._host, secrets.Secrets(options.libvirt_uri))
+        if (conf.CONF.resume_guests_state_on_host_boot
+                and options.libvirt_secrets == "ephemeral"
+                and not options.key_access_by_service_user):
+            LOG.warning(
+                "resume_guests_state_on_host_boot cannot start servers with "
+                "encrypted volumes: their secrets are in libvirt's memory "
+                "only, and nobody asks the key manager for them. Set "
+                "[rbd_luks] libvirt_secrets = persistent, or "
+                "key_access_by_service_user")
+
+    @upstream.overrides
+    @errors.raised
     def _attach_encryptor(self, context: Any,
                           connection_info: ConnectionInfo,
                           encryption: Optional[Mapping[str, Any]]) -> None:
@@ -73,23 +103,21 @@ class RBDLuksLibvirtDriver(
         if encryptor is None:
             super()._attach_encryptor(context, connection_info, encryption)
             return
-        before = host_secrets.names(connection_info)
-        # What another host or run found out may hold no more.
-        attachment.unmark(connection_info)
         try:
-            encryptor.attach_volume(context, **(encryption or {}))
+            _publish(context, encryptor, encryption or {})
         except exception.PassphraseUnavailable as error:
             # An operator's restart of somebody's server has no access to the
             # tenant's key, nor has anybody while the key manager is down.
-            volume = attachment.volume_id(connection_info)
-            if self._host.find_secret("volume", volume) is None:
+            if not self._mark_by_what_is_here(connection_info, encryptor):
                 raise
             LOG.warning("%s; the libvirt secret that this host has for the "
                         "volume is used", error)
-            encryptor.mark_volume()
-        # A volume that Cinder has migrated was attached by another id.
-        host_secrets.delete(self._host,
-                            before - host_secrets.names(connection_info))
+        try:
+            requirements.check(self._host, attachment.read(connection_info))
+        except exception.RBDLuksError:
+            host_secrets.remove(self._host, connection_info)
+            attachment.unmark(connection_info)
+            raise
 
     def _is_ready(self, connection_info: ConnectionInfo) -> bool:
         """Mark a volume whose secrets are here already, if that works.
@@ -98,16 +126,20 @@ class RBDLuksLibvirtDriver(
         powered on again is not to need more here. What kind of header there
         is, the image tells.
         """
-        volume = attachment.volume_id(connection_info)
-        encryptor = provider.encryptor(
-            self, connection_info,
-            {"provider": "luks", "control_location": "front-end"})
-        if (encryptor is None
-                or self._host.find_secret("volume", volume) is None):
+        encryptor = provider.encryptor(self, connection_info,
+                                       {"provider": "luks"})
+        return encryptor is not None and self._mark_by_what_is_here(
+            connection_info, encryptor)
+
+    def _mark_by_what_is_here(self, connection_info: ConnectionInfo,
+                              encryptor: attachment.NativeEncryptor) -> bool:
+        usage = host_secrets.present_id(self._host, connection_info)
+        if usage is None:
             return False
-        encryptor.mark_volume()
+        encryptor.mark_volume(usage)
         return host_secrets.are_there(self._host, connection_info)
 
+    @upstream.overrides
     def _detach_encryptor(self, context: Any,
                           connection_info: ConnectionInfo,
                           encryption: Optional[Mapping[str, Any]],
@@ -125,6 +157,7 @@ class RBDLuksLibvirtDriver(
             host_secrets.remove(self._host, connection_info)
             attachment.unmark(connection_info)
 
+    @upstream.overrides
     def resume(self, context: Any, instance: Any, network_info: Any,
                block_device_info: Optional[Mapping[str, Any]] = None,
                *args: Any, **kwargs: Any) -> None:
@@ -133,43 +166,58 @@ class RBDLuksLibvirtDriver(
         Upstream's starts it without them if libvirtd was restarted since;
         that fails, and then the saved memory is gone.
         """
-        self._publish(context, _connections(block_device_info))
+        self._connect_all(context, _connections(block_device_info))
         super().resume(context, instance, network_info, block_device_info,
                        *args, **kwargs)
 
+    @upstream.overrides
     def rescue(self, context: Any, instance: Any, network_info: Any,
                image_meta: Any, rescue_password: Any,
                block_device_info: Optional[Mapping[str, Any]],
                *args: Any, **kwargs: Any) -> None:
         """As upstream's, which connects no volume, either."""
-        self._publish(context, _connections(block_device_info))
+        self._connect_all(context, _connections(block_device_info))
         super().rescue(context, instance, network_info, image_meta,
                        rescue_password, block_device_info, *args, **kwargs)
 
+    @upstream.overrides
     def unrescue(self, context: Any, instance: Any) -> None:
         """As upstream's, likewise for the definition that was kept."""
         known = objects.BlockDeviceMappingList.get_by_instance_uuid(
             context, instance.uuid)
-        self._publish(context, [
+        self._connect_all(context, [
             jsonutils.loads(found.connection_info) for found in known
             if found.is_volume and found.connection_info])
         super().unrescue(context, instance)
 
-    def _publish(self, context: Any, infos: Iterable[ConnectionInfo]
-                 ) -> None:
+    def _connect_all(self, context: Any, infos: Iterable[ConnectionInfo]
+                     ) -> None:
         """Let libvirt have the secrets of these connections."""
         for info in infos:
             if provider.is_native(info):
                 self._attach_encryptor(context, info, None)
 
-    def attach_volume(self, *args: Any, **kwargs: Any) -> None:
-        """As upstream's, which undoes all if it fails.
+    @upstream.overrides
+    @errors.raised
+    def attach_volume(self, context: Any, connection_info: ConnectionInfo,
+                      instance: Any, *args: Any, **kwargs: Any) -> None:
+        """As upstream's, and all is undone if it fails.
 
         :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
         """
         with requirements.hotplug(self._host):
-            super().attach_volume(*args, **kwargs)
+            try:
+                super().attach_volume(context, connection_info, instance,
+                                      *args, **kwargs)
+            except Exception:
+                with excutils.save_and_reraise_exception():
+                    # Upstream's undoes what fails after the configuration.
+                    if host_secrets.names(connection_info):
+                        self._disconnect_volume(context, connection_info,
+                                                instance)
 
+    @upstream.overrides
+    @errors.raised
     def _resize_attached_encrypted_volume(
             self, context: Any, original_new_size: int, block_device: Any,
             instance: Any, connection_info: ConnectionInfo,
@@ -185,16 +233,37 @@ class RBDLuksLibvirtDriver(
                 context, original_new_size, block_device, instance,
                 connection_info, encryption)
             return
-        size = requirements.resize_to(encryptor.mark_volume())
-        self._resize_attached_volume(size, block_device, instance)
+        facts = encryptor.mark_volume()
+        copy = blockcopy.BlockCopy(self._host, instance, block_device._disk)
+        present = copy.size()
+        if present == facts.size:
+            LOG.info("disk %s of server %s has the size of its volume already",
+                     block_device._disk, instance.uuid)
+            return
+        requirements.grow(
+            facts, present, lambda size: self._resize_attached_volume(
+                size, block_device, instance),
+            lambda: encryptor.mark_volume().size)
 
-    def pre_live_migration(self, *args: Any, **kwargs: Any) -> Any:
+    @upstream.overrides
+    @errors.raised
+    def pre_live_migration(self, context: Any, instance: Any,
+                           block_device_info: Mapping[str, Any],
+                           *args: Any, **kwargs: Any) -> Any:
         """As upstream's; tells the source what its XML has to say.
 
         Upstream's source host would replace whatever encryption a disk has by
         QEMU's LUKS1 with a single secret.
         """
-        data = super().pre_live_migration(*args, **kwargs)
+        try:
+            data = super().pre_live_migration(
+                context, instance, block_device_info, *args, **kwargs)
+        except Exception:
+            with excutils.save_and_reraise_exception():
+                # Not every release disconnects what was connected.
+                for info in _connections(block_device_info):
+                    if host_secrets.names(info):
+                        self._detach_encryptor(context, info, None)
         for bdm in data.bdms:
             info = bdm.connection_info
             facts = attachment.read(info)
@@ -207,6 +276,8 @@ class RBDLuksLibvirtDriver(
                 del bdm.encryption_secret_uuid
         return data
 
+    @upstream.overrides
+    @errors.raised
     def swap_volume(self, context: Any, old_connection_info: ConnectionInfo,
                     new_connection_info: ConnectionInfo, instance: Any,
                     mountpoint: str, resize_to: int) -> None:
@@ -224,6 +295,8 @@ class RBDLuksLibvirtDriver(
             larger and no RBD image
         :raises ImageLocked: the new volume is larger, and somebody has its
             image open
+        :raises MoveForbidden: the key manager refuses the new volume's key to
+            whoever asks for the move
         :raises VolumeRebaseFailed: Nova's; the guest is on the old volume
         """
         infos = (old_connection_info, new_connection_info)
@@ -243,8 +316,29 @@ class RBDLuksLibvirtDriver(
                            "it and an encrypted RBD volume; detach it first")
         with requirements.hotplug(self._host):
             swap.Swap(self, context, instance, mountpoint).run(
-                *infos, ours[0], new_is_encrypted=ours[1] is not None,
-                resize_to=resize_to)
+                *infos, *ours, resize_to=resize_to,
+                same_key=_key(metadata[0]) == _key(metadata[1]))
+
+
+def _publish(context: Any, encryptor: attachment.NativeEncryptor,
+             encryption: Mapping[str, Any]) -> None:
+    """Let libvirt have a volume's secrets, by the request's credentials.
+
+    Or by Nova's own, where the operator wants that.
+    """
+    try:
+        encryptor.attach_volume(context, **encryption)
+    except exception.PassphraseUnavailable as error:
+        own = credentials.own(context, error)
+        if own is None:
+            raise
+        LOG.info("%s; asking as Nova's service user", error)
+        encryptor.attach_volume(own, **encryption)
+
+
+def _key(encryption: Optional[Mapping[str, Any]]) -> Optional[str]:
+    """The id of a volume's key; None without encryption."""
+    return (encryption or {}).get("encryption_key_id")
 
 
 def _connections(block_device_info: Optional[Mapping[str, Any]]

@@ -45,7 +45,11 @@ def encryptor(driver: Any, connection_info: Mapping[str, Any],
     """
     if not _is_ours(connection_info, encryption):
         return None
-    made = driver._get_volume_encryptor(connection_info, encryption)
+    # Where there is no device, no other place can decrypt it; upstream's does
+    # not look at the type's control_location, either.
+    made = driver._get_volume_encryptor(
+        connection_info, {**(encryption or {}),
+                          "control_location": "front-end"})
     # Somebody may have put another into os-brick's map since: theirs it is.
     return made if isinstance(made, attachment.NativeEncryptor) else None
 

@@ -24,14 +24,18 @@ from nova.virt.libvirt.volume import net
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import encryption
+from os_brick_rbd_luks.nova import errors
 from os_brick_rbd_luks.nova import host_secrets
 from os_brick_rbd_luks.nova import requirements
+from os_brick_rbd_luks.nova import upstream
 
 
 class RBDLuksVolumeDriver(
         net.LibvirtNetVolumeDriver):  # type: ignore[misc]
     """Upstream's for what is not encrypted."""
 
+    @upstream.overrides
+    @errors.raised
     def get_config(self, connection_info: Dict[str, Any],
                    disk_info: Mapping[str, Any]) -> Any:
         """The disk of a guest; never the raw image of an encrypted volume.
@@ -51,7 +55,9 @@ class RBDLuksVolumeDriver(
                         disk):
                     raise exception.NotMarked()
                 return disk
-            requirements.check(self.host, facts)
+            if not facts.secrets[:1] or facts.secrets[0].uuid is None:
+                # Else a guest moves away: that host has looked at itself.
+                requirements.check(self.host, facts)
             encryption.put(disk, encryption.of(
                 facts, host_secrets.uuids(self.host, facts)))
         if not facts.discard:

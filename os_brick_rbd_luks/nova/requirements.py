@@ -21,8 +21,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import re
-from typing import Any, Iterator, Tuple
+from typing import Any, Callable, Iterator, List, Tuple
 
 import libvirt
 from nova import exception as nova_exception
@@ -31,6 +32,8 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import releases
+
+LOG = logging.getLogger(__name__)
 
 Version = Tuple[int, int, int]
 
@@ -86,15 +89,45 @@ def check(host: Any, facts: attachment.Native) -> None:
             found=release or "an older one")
 
 
-def resize_to(facts: attachment.Native) -> int:
+def resize_to(facts: attachment.Native, present: int) -> List[int]:
     """Bytes to ask QEMU for, so that a guest sees the volume's size.
 
     QEMU passes them to librbd, which before 18 takes them for the image's
-    size though it decrypts, and would cut the payload's end off.
+    size though it decrypts. Which librbd a running QEMU has loaded nobody
+    tells: the host's may have been upgraded since. So there are two answers,
+    and the image says whether the first was the right one.
+
+    :param facts: what the volume is to be
+    :param present: bytes that the guest sees now, which are not to be cut
+    :returns: the likely one, and the other; one for QEMU's luks driver
     """
-    raw = (facts.engine == attachment.LIBRBD
-           and not releases.installed().resizes_decrypted)
-    return facts.size + (facts.data_offset if raw else 0)
+    if facts.engine == attachment.QEMU:
+        return [facts.size]
+    raw = facts.size + facts.data_offset
+    if (releases.installed().resizes_decrypted
+            and present + facts.data_offset <= facts.size):
+        return [facts.size, raw]
+    # To an old librbd, the other would be an image that is shorter than what
+    # the guest has; to a new one, this is too much for a moment.
+    return [raw, facts.size]
+
+
+def grow(facts: attachment.Native, present: int, ask: Callable[[int], None],
+         look: Callable[[], int]) -> None:
+    """Let a running guest see the size of its volume.
+
+    :param facts: what the volume is to be
+    :param present: bytes that the guest sees now
+    :param ask: called with the bytes to ask QEMU for
+    :param look: the bytes of the payload that the image has then
+    """
+    for size in resize_to(facts, present):
+        ask(size)
+        if facts.engine == attachment.QEMU or look() == facts.size:
+            return
+        LOG.warning("a running QEMU has another librbd than this host: it "
+                    "resized a volume of %d bytes to %d; it is asked again",
+                    facts.size, look())
 
 
 @contextlib.contextmanager

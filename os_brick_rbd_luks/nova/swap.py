@@ -34,7 +34,9 @@ from nova.virt.libvirt import blockinfo
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import blockcopy
+from os_brick_rbd_luks.nova import host_secrets
 from os_brick_rbd_luks.nova import provider
+from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.nova import target
 
 LOG = logging.getLogger(__name__)
@@ -58,33 +60,67 @@ class Swap:
         self._job = blockcopy.BlockCopy(driver._host, instance, self._device)
 
     def run(self, old: Dict[str, Any], new: Dict[str, Any],
-            encryptor: Optional[attachment.NativeEncryptor], *,
-            new_is_encrypted: bool, resize_to: int) -> None:
+            of_old: Optional[attachment.NativeEncryptor],
+            of_new: Optional[attachment.NativeEncryptor], *,
+            same_key: bool, resize_to: int) -> None:
         """Copy, move the guest over, and let go of the old volume.
 
         :param old: connection info of the volume that the guest has
         :param new: that of the other one, which is changed
-        :param encryptor: of the old one; None if it is not encrypted
+        :param of_old: its encryptor; None if it is not encrypted
+        :param of_new: likewise
+        :param same_key: both have the same key in the key manager
         :param resize_to: GiB of the new volume if it is larger, else 0
         """
         present = self._job.size()
         driver = self._driver
-        driver._connect_volume(self._context, new, self._instance)
+        if not (same_key and of_old and of_new
+                and self._shares(old, new, of_new)):
+            self._connect(new)
         try:
             volume = target.Target(new, max(
-                self._size(new, new_is_encrypted), resize_to * _GIB))
+                self._size(new, of_new is not None), resize_to * _GIB))
             self._check(new, volume.size, present)
             disk = disk_config(driver, self._instance, new, self._device)
-            if encryptor:
-                encryptor.drop_fast_diff()
+            if of_old:
+                of_old.drop_fast_diff()
             self._copy(disk, volume, present)
         except Exception:
-            self._let_go(new)
+            self._let_go(new, old)
             raise
         # The guest is on the new volume now. An error would make Nova undo
         # what has happened, and take that volume away from it.
         self._finish(volume, present)
-        self._let_go(old)
+        self._let_go(old, new)
+
+    def _connect(self, new: Dict[str, Any]) -> None:
+        try:
+            self._driver._connect_volume(self._context, new, self._instance)
+        except exception.KeyForbidden as error:
+            forbidden = exception.MoveForbidden(**error.values)
+            forbidden.image = error.image
+            raise forbidden from error
+
+    def _shares(self, old: Dict[str, Any], new: Dict[str, Any],
+                of_new: attachment.NativeEncryptor) -> bool:
+        """Let the new volume have the old one's secret, if that opens it.
+
+        As after a migration without a new key, which Cinder asks for as a
+        user of its own, who may not read it. The id is the right one as soon
+        as Cinder has given the new volume the name of the old.
+        """
+        host = self._driver._host
+        usage = host_secrets.present_id(host, old)
+        if usage is None:
+            return False
+        self._driver._get_volume_driver(new).connect_volume(new,
+                                                            self._instance)
+        of_new.mark_volume(usage)
+        if not host_secrets.are_there(host, new):
+            attachment.unmark(new)
+            return False
+        requirements.check(host, attachment.read(new))
+        return True
 
     def _size(self, new: Dict[str, Any], encrypted: bool) -> int:
         """Bytes that a guest would see of the new volume."""
@@ -129,7 +165,7 @@ class Swap:
         if volume.size == present:
             return
         try:
-            volume.grow(self._job.resize)
+            volume.grow(present, self._job.resize)
         except (libvirt.libvirtError, nova_exception.NovaException):
             LOG.exception("Disk %s of server %s is on its new volume, but has "
                           "%d bytes still, not %d; stop the server, make the "
@@ -137,10 +173,17 @@ class Swap:
                           self._device, self._instance.uuid, present,
                           volume.size)
 
-    def _let_go(self, info: Dict[str, Any]) -> None:
+    def _let_go(self, info: Dict[str, Any], other: Dict[str, Any]) -> None:
+        """Disconnect a volume; secrets that *other* needs stay."""
+        driver, needed = self._driver, host_secrets.names(other)
+        more = ({"destroy_secrets": False}
+                if needed & host_secrets.names(info) else {})
         try:
-            self._driver._disconnect_volume(self._context, info,
-                                            self._instance)
+            driver._disconnect_volume(self._context, info, self._instance,
+                                      **more)
+            if more:
+                host_secrets.remove(driver._host, info, but=needed)
+                attachment.unmark(info)
         except Exception:  # as Nova after a migration: it is not needed
             LOG.exception("Volume %s is not in use by server %s any more, "
                           "but could not be disconnected",

@@ -70,7 +70,9 @@ class Target:
             rbd_image.RBDImage]:
         options = opts.options()
         return brick.attached_on_host(
-            self._info["data"], options.ceph_conf,
+            brick.with_credentials(self._info["data"], options.rbd_user,
+                                   options.rbd_secret_uuid),
+            options.ceph_conf,
             secrets.Secrets(options.libvirt_uri).ceph_key,
             read_only=False)
 
@@ -84,9 +86,10 @@ class Target:
                           "by 'rbd-luks resize', or delete it",
                           attachment.volume_id(self._info), self.size)
 
-    def grow(self, ask: Callable[[int], None]) -> None:
+    def grow(self, present: int, ask: Callable[[int], None]) -> None:
         """Let QEMU, whose guest has come to it, give it its size.
 
+        :param present: bytes that the guest sees now
         :param ask: called with the bytes to ask QEMU for, which grows the
             image and tells the guest
         """
@@ -95,5 +98,10 @@ class Target:
             ask(self.size)
             return
         facts = dataclasses.replace(facts, size=self.size)
-        ask(requirements.resize_to(facts))
+        requirements.grow(facts, present, ask,
+                          lambda: threads.call(self._payload, facts))
         attachment.mark(self._info, facts)
+
+    def _payload(self, facts: attachment.Native) -> int:
+        with self._image() as image:
+            return image.size() - facts.data_offset

@@ -13,51 +13,18 @@
 
 What an encryptor or a connector of os-brick's raises is one, so that is what
 ours raise. Cinder and Nova look no closer: they undo an attachment after any
-``Exception``. Nova shows its users the name of a class that is not its own
-and nothing else, since the text may tell of the host: so the name stays, and
-it is not made one of Nova's.
+``Exception``. What Nova shows of them to its users is the business of its own
+edge.
 
 Source: ``os_brick.exception``; ``VolumeManager._attach_volume``, Cinder 29;
-``LibvirtDriver._connect_volume`` and ``nova.compute.utils.exception_to_dict``,
-Nova 34.
+``LibvirtDriver._connect_volume``, Nova 34.
 """
 
 from __future__ import annotations
 
-import functools
-from typing import Any, Callable, TypeVar
-
 from os_brick import exception as brick_exception
 
-from os_brick_rbd_luks import exception
-
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def raised(function: Function) -> Function:
-    """Let *function*, which os-brick's callers call, raise theirs.
-
-    An error is still the one of ours that it was, by class, values and text;
-    what it was made of is its cause.
-    """
-    @functools.wraps(function)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return function(*args, **kwargs)
-        except brick_exception.BrickException:
-            raise
-        except exception.RBDLuksError as error:
-            raise of(error) from error
-
-    return call  # type: ignore[return-value]
-
-
-def of(error: exception.RBDLuksError) -> exception.RBDLuksError:
-    """The same error, which is one of os-brick's as well."""
-    # A class is hashable, whatever its instances say to mypy.
-    made = _class(type(error))(**error.values)  # type: ignore[arg-type]
-    made.image = error.image
-    return made
+from os_brick_rbd_luks.services import families
 
 
 class _BrickError(brick_exception.BrickException):  # type: ignore[misc]
@@ -67,9 +34,7 @@ class _BrickError(brick_exception.BrickException):  # type: ignore[misc]
         super().__init__(text, **getattr(self, "values", {}))
 
 
-@functools.cache
-def _class(ours: type[exception.RBDLuksError]
-           ) -> type[exception.RBDLuksError]:
-    """A class of the same name that is of both families."""
-    return type(ours.__name__, (ours, _BrickError),
-                {"__doc__": ours.__doc__, "__module__": __name__})
+_FAMILY = families.Family(_BrickError, __name__)
+
+raised = _FAMILY.raised
+of = _FAMILY.of

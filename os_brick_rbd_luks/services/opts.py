@@ -76,10 +76,21 @@ ENCRYPTOR_OPTS = [
              "Others wait, each in a native thread."),
 ]
 
+COMPUTE_OPTS = [
+    cfg.BoolOpt(
+        "key_access_by_service_user", default=False,
+        help="Ask the key manager as the user of [service_user] for a key "
+             "that the request's user may not read, and where there is no "
+             "request: when an operator starts a tenant's server, or a host "
+             "its servers. That user has to be allowed to: by "
+             "rbd_luks_key_readers in Cinder, for instance. Whoever can take "
+             "nova-compute's password can then read the keys of all volumes."),
+]
+
 
 def list_opts() -> List[Tuple[str, List[Any]]]:
     """The options by group, for ``oslo-config-generator``."""
-    return [(GROUP, list(ENCRYPTOR_OPTS))]
+    return [(GROUP, [*ENCRYPTOR_OPTS, *COMPUTE_OPTS])]
 
 
 def options(conf: Any = None) -> Any:
@@ -95,3 +106,9 @@ def options(conf: Any = None) -> Any:
     derivations.bound(derivations.Bounds(
         found.argon2_memory_mib * 1024, found.argon2_at_a_time))
     return found
+
+
+def compute_options(conf: Any) -> Any:
+    """The option group of nova-compute, which has more."""
+    conf.register_opts(COMPUTE_OPTS, group=GROUP)
+    return conf[GROUP]

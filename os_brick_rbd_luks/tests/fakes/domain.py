@@ -257,7 +257,7 @@ class Handle:
             raise qemu_disk.broken("Source and target image have different "
                                    "sizes")
         domain.jobs[name] = Job(element, opened)
-        _mirror(_disk(domain.live, name), "no")
+        _mirror(_disk(domain.live, name), "no", element)
         domain.host.answered("blockCopy")
         return 0
 
@@ -271,7 +271,7 @@ class Handle:
             return {}
         job.looks += 1
         if job.ready:
-            _mirror(_disk(domain.live, name), "yes")
+            _mirror(_disk(domain.live, name), "yes", job.element)
         done = disk.size if job.ready else disk.size // 2
         return {"type": binding.VIR_DOMAIN_BLOCK_JOB_TYPE_COPY,
                 "bandwidth": 0, "cur": done, "end": disk.size}
@@ -312,13 +312,18 @@ def _disk(place: Any, name: str) -> Any:
                  if _target(element) == name), None)
 
 
-def _mirror(element: Any, ready: Optional[str]) -> None:
+def _mirror(element: Any, ready: Optional[str], new: Any = None) -> None:
+    """Let a disk say that it is copied, and to what.
+
+    :param ready: None when it is no more
+    """
     found = element.find("mirror")
     if found is not None:
         element.remove(found)
     if ready is not None:
-        etree.SubElement(element, "mirror", type="network", job="copy",
-                         ready=ready)
+        mirror = etree.SubElement(element, "mirror", type="network",
+                                  job="copy", ready=ready)
+        mirror.append(copy.deepcopy(new.find("source")))
 
 
 def _pivot(element: Any, new: Any) -> None:

@@ -147,6 +147,15 @@ class Connection(libvirt.Connection):
                          f"domain with matching uuid '{uuid}'")
         return domains.Handle(self, uuid)
 
+    def listAllDomains(self, flags: int = 0  # noqa: N802
+                       ) -> List[domains.Handle]:
+        """Those that run, or all."""
+        host = self.call("listAllDomains")
+        return [domains.Handle(self, uuid)
+                for uuid, domain in host.domains.items()
+                if domain.live is not None
+                or flags != binding.VIR_CONNECT_LIST_DOMAINS_ACTIVE]
+
     def defineXML(self, xml: str) -> domains.Handle:  # noqa: N802
         """Let a domain be so when it starts again."""
         host = self.call("defineXML")

@@ -26,6 +26,7 @@ from oslo_serialization import jsonutils
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.nova import provider as ours
 from os_brick_rbd_luks import plugin
@@ -33,6 +34,7 @@ from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
+from os_brick_rbd_luks.tests import units
 
 ALL = tuple(records.HEADERS)
 
@@ -103,21 +105,6 @@ class ConnectTest(base.NovaTestCase):
         self.driver._connect_volume(self.context, info, None)
         self.boot(info)
         self.assertEqual(base.SIZE, attachment.read(info).size)
-
-    def test_after_a_migration_by_cinder(self):
-        """The volume has its old id then, the secret is of the other."""
-        volume = self.make("luks2")
-        info = self.connect(volume)
-        old = records.Volume("first-id", volume.size, volume.provider,
-                             volume.key_id, volume.passphrase)
-        self.cinder.volumes[old.id] = old
-        renamed = {**info, "serial": old.id,
-                   "data": {**info["data"], "volume_id": old.id}}
-        self.driver._connect_volume(self.context, renamed, None)
-        self.assertEqual([old.id], list(self.host.volumes()))
-        self.boot(renamed)
-        self.disconnect(renamed)
-        self.assert_nothing_left(renamed)
 
     @ddt.data("define", "setValue")
     def test_libvirt_refuses_the_secret(self, call):
@@ -200,6 +187,48 @@ class HotplugTest(base.NovaTestCase):
         self.assert_nothing_left(info)
         self.assertEqual([first.id], list(self.host.volumes()))
         self.assertEqual(f"volumes/{first.id}", self.domain.source("vdb"))
+
+    @ddt.data("luks2", "clone")
+    def test_too_old_a_host(self, kind):
+        """Nothing is left of what was published before that is known."""
+        volume = self.make("luks2")
+        if kind == "clone":
+            self.useFixture(fixtures.MockPatch(
+                "os_brick_rbd_luks.layers.attaching.facts",
+                lambda image, header, usage: attachment.native(
+                    "luks2", header.data_offset, image.size(), usage,
+                    clone=True)))
+        else:
+            self.host.version = 7_000_000
+        info = self.info(volume)
+        self.assertRaises((exception.UnsupportedHypervisor,
+                           exception.UnsupportedCeph), self.attach, info)
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    def test_configuration_is_refused(self):
+        """Upstream undoes only what fails after that."""
+        info = self.info(self.make("luks2"))
+        self.useFixture(fixtures.MockPatch(
+            "os_brick_rbd_luks.nova.rbd_volume.requirements.check",
+            side_effect=[None, exception.UnknownMark(what="broken")]))
+        self.assertRaises(exception.UnknownMark, self.attach, info)
+        self.assert_unchanged()
+        self.assert_nothing_left(info)
+
+    @ddt.data("luks", "luks2")
+    def test_control_location(self, provider):
+        """Upstream's does not look at it where QEMU decrypts."""
+        metadata = self.cinder.get_volume_encryption_metadata
+        self.useFixture(fixtures.MockPatchObject(
+            self.cinder, "get_volume_encryption_metadata",
+            lambda *arguments: {**metadata(*arguments),
+                                "control_location": "back-end"}))
+        info = self.info(self.make(provider))
+        self.attach(info)
+        self.assertEqual(base.SIZE, self.domain.disks["vdb"].size)
+        self.detach(info)
+        self.assert_nothing_left(info)
 
     def test_key_is_missing(self):
         volume = self.make("luks2")
@@ -477,6 +506,41 @@ class NewerCephExtensionTest(ExtensionTest):
     """librbd counts the header itself from 18 on."""
 
     release = 18
+
+
+@ddt.ddt
+class OtherLibrbdTest(base.NovaTestCase):
+    """A running QEMU has the librbd of before an upgrade, or another's."""
+
+    release, installed = 16, 18
+
+    @ddt.data(base.SIZE, 32 * units.MIB)
+    def test_nothing_is_cut(self, more):
+        """Also where it grows by less than a header, and twice."""
+        self.start("luks2")
+        self.useFixture(fixtures.MockPatch(
+            "os_brick_rbd_luks.image.releases.installed",
+            lambda: capabilities.Librbd(self.installed)))
+        content = self.pool.contents[self.old.id]
+        offset = content.size - base.SIZE
+        end = content.size - 512
+        content.write(end, b"guest")
+        for size in (base.SIZE + more, base.SIZE + 2 * more):
+            content.resize(offset + size)
+            for _twice in range(2):
+                self.driver.extend_volume(self.context, self.old_info,
+                                          self.instance, size)
+                self.assertEqual(size, self.domain.disks["vda"].size)
+                self.assertEqual(size, self.decrypted_size(self.old))
+                self.assertEqual(b"guest", content.read(end, 5))
+            end = content.size - 512
+            content.write(end, b"guest")
+
+
+class OlderLibrbdTest(OtherLibrbdTest):
+    """As in a container of its own."""
+
+    release, installed = 18, 16
 
 
 @ddt.ddt

@@ -21,6 +21,7 @@ import sys
 import textwrap
 import types
 
+import ddt
 import fixtures
 from nova import virt
 from nova.virt import driver as virt_driver
@@ -30,28 +31,66 @@ from nova.virt.libvirt import driver as theirs
 from os_brick import encryptors
 import testtools
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import command
 from os_brick_rbd_luks.nova import libvirt_driver
 from os_brick_rbd_luks.nova import loading
 from os_brick_rbd_luks.tests.fakes import modules
 
-#: As an operator starts it, up to where the service would run.
+#: As an operator starts it, up to where the service would run: it reads the
+#: configuration, and loads its driver. What was read of it before is told.
 SERVICE = textwrap.dedent("""\
     import json
     import sys
 
+    from oslo_config import cfg
+
+    early, get = set(), cfg.ConfigOpts._get
+
+    def noting(self, name, group=None, namespace=None):
+        early.add(f"{getattr(group, 'name', group)}.{name}")
+        return get(self, name, group, namespace)
+
+    cfg.ConfigOpts._get = noting
+    ours = sys.argv.pop(1) == "ours"
+    if not ours:
+        sys.argv[0] = "nova-compute"
     from nova.cmd import compute
 
     def stopped():
-        from nova.virt import libvirt
+        cfg.ConfigOpts._get = get
+        from nova import config
+        config.parse_args(sys.argv)
+        from nova.virt import driver as loader
+        from nova.virt import virtapi
+        found = loader.load_compute_driver(virtapi.VirtAPI())
         from nova.virt.libvirt import driver
-        print(json.dumps([sys.argv, libvirt.LibvirtDriver.__name__,
-                          driver.VOLUME_DRIVERS["rbd"]]))
+        print(json.dumps([sys.argv, type(found).__name__,
+                          driver.VOLUME_DRIVERS["rbd"], sorted(early),
+                          _limits()]))
+
+    def _limits():
+        from nova.privsep import qemu
+        limits = getattr(qemu, "QEMU_IMG_LIMITS", None)
+        return limits and [limits.cpu_time, limits.address_space]
 
     compute.main = stopped
-    from os_brick_rbd_luks.nova import command
-    sys.argv = ["rbd-luks-nova-compute", "--config-file", "nova.conf"]
-    command.main()
+    if ours:
+        from os_brick_rbd_luks.nova import command
+        command.main()
+    else:
+        stopped()
+    """)
+
+#: What an operator has in nova.conf.
+CONFIGURATION = textwrap.dedent("""\
+    [DEFAULT]
+    compute_driver = {}
+    [libvirt]
+    virt_type = qemu
+    connection_uri = qemu:///none
+    images_cpu_time_limit = 600
+    images_address_space_limit = 8
     """)
 
 
@@ -99,26 +138,112 @@ class RegistrationTest(testtools.TestCase):
 
     def test_service_in_this_process(self):
         """Also by the package's name, as ``python -m`` runs it."""
-        seen = []
+        self.addCleanup(loading.unregister)
+        seen, load = [], virt_driver.load_compute_driver
         # Upstream's own, which decide how threads are run when they are
         # loaded, cannot be loaded once others of Nova's are.
         package = types.ModuleType("nova.cmd")
         package.compute = types.SimpleNamespace(main=lambda: seen.append(
-            (sys.argv[:], libvirt.LibvirtDriver)))
+            (sys.argv[:], libvirt.LibvirtDriver,
+             virt_driver.load_compute_driver is not load)))
         self.useFixture(modules.Module("nova.cmd", package))
         self.useFixture(fixtures.MonkeyPatch("sys.argv", ["x", "--debug"]))
         command.main()
         runpy.run_module("os_brick_rbd_luks.nova", run_name="__main__")
-        self.assertEqual([(["nova-compute", "--debug"],
-                           libvirt_driver.RBDLuksLibvirtDriver)] * 2, seen)
+        # Loaded when Nova loads its driver, and not before.
+        self.assertEqual([(["nova-compute", "--debug"], theirs.LibvirtDriver,
+                           True)] * 2, seen)
+
+    def service(self, who="ours", compute_driver="libvirt.LibvirtDriver"):
+        path = f"{self.useFixture(fixtures.TempDir()).path}/nova.conf"
+        with open(path, "w") as stream:
+            stream.write(CONFIGURATION.format(compute_driver))
+        return subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", SERVICE, who,
+             "--config-file", path], check=False, capture_output=True,
+            encoding="utf-8")
+
+    def loaded(self, who="ours"):
+        done = self.service(who)
+        self.assertEqual(0, done.returncode, done.stderr)
+        return json.loads(done.stdout.splitlines()[-1])
 
     def test_service(self):
-        done = subprocess.run([sys.executable, "-W", "ignore", "-c", SERVICE],
-                              check=False, capture_output=True,
-                              encoding="utf-8")
-        self.assertEqual(0, done.returncode, done.stderr)
-        arguments, name, path = json.loads(done.stdout.splitlines()[-1])
-        self.assertEqual(["nova-compute", "--config-file", "nova.conf"],
-                         arguments)
+        arguments, name, path, early, limits = self.loaded()
+        self.assertEqual(["nova-compute", "--config-file"], arguments[:2])
         self.assertEqual("RBDLuksLibvirtDriver", name)
         self.assertEqual(loading.VOLUME_DRIVER, path)
+        # And nothing of the configuration is another than upstream's.
+        theirs = self.loaded("theirs")
+        self.assertEqual("LibvirtDriver", theirs[1])
+        self.assertEqual(theirs[3:], [early, limits])
+
+    def test_driver_by_another_path(self):
+        """It would be upstream's, with half of ours."""
+        done = self.service(compute_driver="libvirt.driver.LibvirtDriver")
+        self.assertNotEqual(0, done.returncode)
+        self.assertIn("WrongComputeDriver", done.stderr)
+        self.assertIn("compute_driver = libvirt.driver.LibvirtDriver",
+                      done.stderr)
+
+    def test_another_driver(self):
+        """It is none of our business."""
+        done = self.service(compute_driver="fake.FakeDriver")
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertEqual("FakeDriver", json.loads(
+            done.stdout.splitlines()[-1])[1])
+
+
+@ddt.ddt
+class UpstreamTest(testtools.TestCase):
+    """A release of Nova that is another than those that are known."""
+
+    def setUp(self):
+        super().setUp()
+        self.addCleanup(loading.unregister)
+
+    def refused(self):
+        before = state()
+        error = self.assertRaises(exception.UnsupportedNova, loading.register)
+        self.assertEqual(before, state())
+        return str(error)
+
+    @ddt.data("_attach_encryptor", "_detach_encryptor", "resume",
+              "pre_live_migration", "_get_volume_config",
+              "_resize_attached_volume")
+    def test_method_is_gone(self, name):
+        owner = next(each for each in theirs.LibvirtDriver.__mro__
+                     if name in vars(each))
+        method = vars(owner)[name]
+        delattr(owner, name)
+        self.addCleanup(setattr, owner, name, method)
+        # Where an older class has one of that name, its signature tells.
+        self.assertIn(f"LibvirtDriver.{name} ", self.refused())
+
+    @ddt.data(
+        ("_attach_encryptor",
+         lambda self, context, connection_info, encryption, instance: None),
+        ("_attach_encryptor",
+         lambda self, connection_info, context, encryption: None),
+        ("swap_volume", lambda self, context, old, new, instance: None),
+        ("_disconnect_volume", lambda self, connection_info: None))
+    @ddt.unpack
+    def test_signature_is_another(self, name, method):
+        self.useFixture(fixtures.MockPatchObject(
+            theirs.LibvirtDriver, name, method))
+        self.assertIn(f"LibvirtDriver.{name} takes ", self.refused())
+
+    def test_name_of_ours_is_theirs_now(self):
+        theirs.LibvirtDriver._is_ready = lambda self: None
+        self.addCleanup(delattr, theirs.LibvirtDriver, "_is_ready")
+        self.assertIn("LibvirtDriver._is_ready is there", self.refused())
+
+    def test_another_argument_at_the_end(self):
+        """As ``share_info`` came: ours hand on what they do not know."""
+        def resume(self, context, instance, network_info,
+                   block_device_info=None, share_info=None, more=None):
+            pass
+
+        self.useFixture(fixtures.MockPatchObject(
+            theirs.LibvirtDriver, "resume", resume))
+        loading.register()

@@ -1,0 +1,185 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""Volumes that Cinder has migrated: their secrets have another name."""
+
+from __future__ import annotations
+
+import itertools
+
+import ddt
+from nova import exception as nova_exception
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.tests.fakes import libvirt as fake
+from os_brick_rbd_luks.tests.fakes import nova as records
+from os_brick_rbd_luks.tests.unit.nova import base
+from os_brick_rbd_luks.tests.unit.nova import test_swap
+
+FIRST = "first-id"
+
+
+class MovedTestCase(test_swap.SwapTestCase):
+
+    def renamed(self, info, name=FIRST):
+        """As Nova keeps a connection when Cinder has renamed its volume."""
+        volume = self.cinder.volumes[info["serial"]]
+        self.cinder.volumes[name] = records.Volume(
+            name, volume.size, volume.provider, volume.key_id,
+            volume.passphrase)
+        info["serial"] = info["data"]["volume_id"] = name
+        return info
+
+    def uuid(self, usage):
+        return self.host.find(fake.VIR_SECRET_USAGE_TYPE_VOLUME, usage).uuid
+
+
+@ddt.ddt
+class RenamedTest(MovedTestCase):
+    """The guest's definition names the secret of the other id."""
+
+    def setUp(self):
+        super().setUp()
+        self.start("luks2")
+        self.other = self.old.id
+        self.before = self.uuid(self.other)
+        self.renamed(self.old_info)
+
+    def test_connected_again(self):
+        """By its own name, and by the one that a definition has."""
+        self.driver._connect_volume(self.context, self.old_info, None)
+        both = {self.other: self.old.passphrase, FIRST: self.old.passphrase}
+        self.assertEqual(both, self.host.volumes())
+        self.boot(self.old_info)
+        # And after all is gone, as often as it likes.
+        for _again in range(2):
+            self.host.restart()
+            self.driver._connect_volume(self.context, self.old_info, None)
+            self.assertEqual(both, self.host.volumes())
+            self.assertEqual(self.before, self.uuid(self.other))
+        self.disconnect(self.old_info)
+        self.assertEqual({}, self.host.volumes())
+
+    def test_key_manager_is_away(self):
+        """What there is serves, by the name that it has."""
+        self.break_keys()
+        self.driver._connect_volume(self.context, self.old_info, None)
+        self.boot(self.old_info)
+        self.assertEqual([self.other], list(self.host.volumes()))
+        self.disconnect(self.old_info)
+        self.assertEqual({}, self.host.volumes())
+
+    def test_detached_at_once(self):
+        self.disconnect(self.old_info)
+        self.assertEqual({}, self.host.volumes())
+
+
+class RetypedTest(MovedTestCase):
+    """A server that was moved to a volume with a key of its own."""
+
+    def test_extended(self):
+        self.prepare("luks", "luks2")
+        self.swap()
+        info = self.renamed(self.new_info, self.old.id)
+        content = self.pool.contents[self.new.id]
+        content.resize(content.size + base.SIZE)
+        self.driver.extend_volume(self.context, info, self.instance,
+                                  2 * base.SIZE)
+        self.assertEqual(2 * base.SIZE, self.domain.disks["vda"].size)
+        # It can be started as it is, and moved once more.
+        self.boot(info)
+        self.disconnect(info)
+        self.assertEqual({}, self.host.volumes())
+
+
+@ddt.ddt
+class SameKeyTest(MovedTestCase):
+    """A migration without a new key; whoever asks for it may not read it."""
+
+    def prepare(self, old, new, size=base.SIZE):
+        super().prepare(old, new, size)
+        self.new.key_id = self.old.key_id
+        with self.pool.open(self.new.id) as image:
+            keyslots.replace(image, self.new.passphrase, self.old.passphrase)
+        self.break_keys()
+
+    @ddt.data(*itertools.product(("luks", "luks2"), repeat=2))
+    @ddt.unpack
+    def test_the_secret_there_is(self, old, new):
+        self.prepare(old, new)
+        before = self.uuid(self.old.id)
+        self.swap()
+        self.assertEqual(f"volumes/{self.new.id}", self.domain.source("vda"))
+        self.assertEqual({self.old.id: self.old.passphrase},
+                         self.host.volumes())
+        self.assertEqual(before, self.uuid(self.old.id))
+        # When Cinder has renamed it, it is by its own name.
+        info = self.renamed(self.new_info, self.old.id)
+        self.boot(info)
+        self.disconnect(info)
+        self.assertEqual({}, self.host.volumes())
+
+    def test_chain_of_three(self):
+        self.prepare("luks", "luks2")
+        first = self.old.id
+        for _move in range(3):
+            self.swap()
+            self.old_info = self.renamed(self.new_info, first)
+            following = self.make("luks2")
+            with self.pool.open(following.id) as image:
+                keyslots.replace(image, following.passphrase,
+                                 self.old.passphrase)
+            following.key_id = self.old.key_id
+            self.new_info = self.info(following)
+        self.assertEqual({first: self.old.passphrase}, self.host.volumes())
+
+    @ddt.data("blockCopy", "blockJobAbort")
+    def test_failed(self, call):
+        """The server needs the secret that the new one had as well."""
+        self.prepare("luks2", "luks2")
+        self.host.fail(call)
+        self.assertRaises(nova_exception.VolumeRebaseFailed, self.swap)
+        self.assert_on_old()
+
+    def test_libvirt_has_lost_it(self):
+        """Then the key manager is asked, and refuses."""
+        self.prepare("luks2", "luks2")
+        self.host.restart()
+        self.assertRaises(exception.MoveForbidden, self.swap)
+        self.assertEqual({}, self.host.volumes())
+
+    def test_old_one_was_moved_before(self):
+        """Its secret has another name already."""
+        self.prepare("luks2", "luks2")
+        self.renamed(self.old_info)
+        self.swap()
+        self.assertEqual([self.old.id], list(self.host.volumes()))
+        self.renamed(self.new_info)
+        self.boot(self.new_info)
+        self.disconnect(self.new_info)
+        self.assertEqual({}, self.host.volumes())
+
+
+class NewKeyTest(MovedTestCase):
+    """A retype with a new key, asked for by somebody who may not read it."""
+
+    def test_what_is_to_be_done(self):
+        self.prepare("luks", "luks2")
+        self.break_keys()
+        error = self.assertRaises(exception.MoveForbidden, self.swap)
+        text = error.format_message()
+        self.assertIn("rbd_luks_key_readers", text)
+        self.assertIn(self.new.id, text)
+        self.assert_on_old()
+        self.assertIsNone(attachment.read(self.new_info))

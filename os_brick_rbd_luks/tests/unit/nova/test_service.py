@@ -1,0 +1,210 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""nova-compute as a service: its start, and its own credentials."""
+
+from __future__ import annotations
+
+import contextlib
+
+import ddt
+import fixtures
+from keystoneauth1 import loading as keystone_loading
+from nova import conf
+from nova import context as nova_context
+from nova.virt.libvirt import driver
+
+from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import swap
+from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.tests.fakes import keymanager
+from os_brick_rbd_luks.tests.unit.nova import base
+from os_brick_rbd_luks.tests.unit.nova import test_swap
+
+
+class Session:
+    """keystoneauth's, as far as a context needs it."""
+
+    def __init__(self, auth):
+        self.auth = auth
+
+    def get_token(self):
+        return f"token of {self.auth}"
+
+    def get_project_id(self):
+        return "service"
+
+
+@ddt.ddt
+class CredentialsTest(base.NovaTestCase):
+    """An operator lets Nova's user read the keys."""
+
+    def setUp(self):
+        super().setUp()
+        opts.compute_options(conf.CONF)
+        self.set_option("key_access_by_service_user", True)
+        self.seen = []
+        for name, value in (
+                ("load_auth_from_conf_options",
+                 lambda _conf, group: f"user of {group}"),
+                ("load_session_from_conf_options",
+                 lambda _conf, group, auth: Session(auth))):
+            self.useFixture(fixtures.MockPatchObject(keystone_loading, name,
+                                                     value))
+        self.useFixture(fixtures.MockPatchObject(
+            keymanager.MemoryKeyManager, "get", self._get))
+        self.volume = self.make("luks2")
+        self.refusal = exception.KeyForbidden(source="key", reason="no")
+
+    def _get(self, context, key_id, *_arguments):
+        self.seen.append(context)
+        if getattr(context, "project_id", None) != "service":
+            raise self.refusal
+        return keymanager.SECRETS[key_id]
+
+    def ask(self, **who):
+        self.context = nova_context.RequestContext(**who)
+        return self.connect(self.volume)
+
+    def test_refused_to_the_request(self):
+        info = self.ask(user_id="admin", auth_token="t", project_id="p")
+        self.boot(info)
+        self.assertEqual({self.volume.id: self.volume.passphrase},
+                         self.host.volumes())
+        self.assertEqual(
+            ("user of service_user", "token of user of service_user"),
+            (self.seen[-1].get_auth_plugin(), self.seen[-1].auth_token))
+
+    def test_nobody_asks(self):
+        """A host starts its servers, by a context without a token."""
+        self.refusal = exception.PassphraseUnavailable(source="key",
+                                                       reason="no token")
+        self.boot(self.ask())
+        self.assertEqual(2, len(self.seen))
+
+    def test_owner_asks_first(self):
+        self.ask(project_id="service", auth_token="t")
+        self.assertEqual(1, len(self.seen))
+
+    @ddt.data("off", "no auth_type", "away")
+    def test_not_asked(self, why):
+        if why == "off":
+            self.set_option("key_access_by_service_user", False)
+        elif why == "no auth_type":
+            self.useFixture(fixtures.MockPatchObject(
+                keystone_loading, "load_auth_from_conf_options",
+                lambda *_arguments: None))
+        else:
+            self.refusal = exception.KeyManagerUnreachable(
+                source="key", reason="away")
+        error = self.assertRaises(exception.PassphraseUnavailable, self.ask,
+                                  project_id="p", auth_token="t")
+        self.assertIsInstance(error, type(self.refusal))
+        self.assertEqual(1, len(self.seen))
+        self.assertEqual({}, self.host.volumes())
+
+
+@ddt.ddt
+class StartTest(test_swap.SwapTestCase):
+    """What is done when the service starts."""
+
+    def setUp(self):
+        super().setUp()
+        # What else upstream's looks at is no matter of ours.
+        self.useFixture(fixtures.MockPatchObject(
+            driver.LibvirtDriver, "init_host", lambda *_arguments: None))
+
+    def killed(self, old, new):
+        """nova-compute is killed while it waits for a copy."""
+        self.prepare(old, new)
+
+        def die():
+            raise KeyboardInterrupt
+
+        with contextlib.ExitStack() as stack:
+            # Nothing is undone.
+            for name in ("_let_go", "_connect"):
+                original = getattr(swap.Swap, name)
+                stack.enter_context(fixtures.MockPatchObject(
+                    swap.Swap, name, original if name == "_connect"
+                    else lambda *_arguments: None))
+            self.host.after["blockCopy"] = die
+            self.assertRaises(KeyboardInterrupt, self.swap)
+        self.assertEqual(["vda"], list(self.domain.jobs))
+
+    @ddt.data(("luks", "luks2"), ("luks2", "luks"), ("", "luks2"),
+              ("luks2", ""))
+    @ddt.unpack
+    def test_copy_of_a_killed_service(self, old, new):
+        self.killed(old, new)
+        self.make_driver().init_host("here")
+        self.assertEqual({}, self.domain.jobs)
+        self.assert_unchanged()
+        self.assertIn(f"volumes/{self.new.id}", self.log.output)
+        # The same move works now.
+        self.new_info = self.info(self.new)
+        self.swap()
+        self.assert_on_new()
+
+    def test_secret_that_the_server_has_as_well(self):
+        """Of a migration without a new key."""
+        self.killed("luks", "luks2")
+        for secret in self.domain.live.iterfind(".//mirror//secret"):
+            secret.set("uuid", self.domain.live.find(
+                "devices/disk/encryption/secret").get("uuid"))
+        self.make_driver().init_host("here")
+        self.assertIn(self.old.id, self.host.volumes())
+
+    def test_libvirt_fails(self):
+        """The service starts nevertheless."""
+        self.killed("luks", "luks2")
+        self.host.fail("blockJobAbort")
+        self.make_driver().init_host("here")
+        self.assertIn("virsh blockjob", self.log.output)
+
+    def test_no_copy(self):
+        self.start("luks2")
+        self.make_driver().init_host("here")
+        self.assert_unchanged()
+        self.assertNotIn("copied", self.log.output)
+
+    @ddt.data((True, "ephemeral", False, True), (False, "ephemeral", False,
+                                                 False),
+              (True, "persistent", False, False),
+              (True, "ephemeral", True, False))
+    @ddt.unpack
+    def test_servers_that_the_host_cannot_start(self, resume, kept, own,
+                                                warned):
+        self.set_option("resume_guests_state_on_host_boot", resume, None)
+        made = self.make_driver()
+        opts.compute_options(conf.CONF)
+        self.set_option("libvirt_secrets", kept)
+        self.set_option("key_access_by_service_user", own)
+        made.init_host("here")
+        self.assertEqual(warned, "libvirt_secrets = persistent"
+                         in self.log.output)
+
+
+class CephUserTest(base.NovaTestCase):
+    """Cinder's connection names no libvirt secret, nova.conf does."""
+
+    def test_as_qemu_connects(self):
+        self.ceph.keyrings.clear()
+        self.ceph.key = "AQ=="
+        self.set_option("rbd_user", "cinder", "libvirt")
+        self.set_option("rbd_secret_uuid", self.ceph_uuid, "libvirt")
+        self.ceph_uuid = None
+        self.driver = self.make_driver()
+        info = self.connect(self.make("luks2"))
+        self.boot(info)
+        self.assertEqual(base.SIZE, attachment.read(info).size)
