@@ -431,10 +431,9 @@ class KeyForbidden(PassphraseUnavailable):
 
 
 class MoveForbidden(KeyForbidden):
-    message = ("%(source)s: the key manager refuses it to the user in whose "
-               "name Nova was asked to move the server, which for a migration "
-               "or retype is Cinder's own; let Cinder's rbd_luks_key_readers "
-               "name that user, or detach the volume first")
+    message = ("no passphrase from %(source)s: %(reason)s; who asks Nova for "
+               "a migration or retype is Cinder's own user: let Cinder's "
+               "rbd_luks_key_readers name it, or detach the volume first")
 
 
 class KeyManagerUnreachable(PassphraseUnavailable):

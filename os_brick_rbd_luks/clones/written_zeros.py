@@ -21,8 +21,8 @@ would read other bytes than before.
 from __future__ import annotations
 
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import guarding
+from os_brick_rbd_luks.layers import zero_runs
 
 #: Bytes; OSDs have no smaller holes.
 _GRAIN = 4096

@@ -30,9 +30,9 @@ from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import decryption
 from os_brick_rbd_luks.layers import guarding
+from os_brick_rbd_luks.layers import zero_runs
 
 LOG = logging.getLogger(__name__)
 

@@ -28,12 +28,11 @@ import logging
 from typing import Optional
 
 from os_brick_rbd_luks.copies import copying
-from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import holes
+from os_brick_rbd_luks.layers import zero_runs
 from os_brick_rbd_luks.luks import cipher
 
 LOG = logging.getLogger(__name__)

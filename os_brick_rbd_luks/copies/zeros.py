@@ -54,7 +54,7 @@ from typing import Iterable, Iterator, Optional, Tuple
 
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import zero_runs
+from os_brick_rbd_luks.layers import zero_runs
 from os_brick_rbd_luks.luks import cipher
 
 Extents = Iterable[Tuple[int, int]]

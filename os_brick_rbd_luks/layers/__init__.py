@@ -20,7 +20,9 @@ each such header is a *layer*, and has a passphrase of its own.
 2. :mod:`.decryption` chooses who decrypts: librbd, QEMU or, where neither can,
    Python (:mod:`.plaintext`); :mod:`.attaching` tells it to a hypervisor.
 3. :mod:`.holes` finds what was never written: zeros to a guest, which a
-   program that reads the bytes as they are would take for noise.
+   program that reads the bytes as they are would take for noise, and
+   :mod:`.zero_runs` zeros in bytes.
+4. :mod:`.guarding` lets nobody else write while a volume is written.
 
 For instance, to write and read what a guest does:
 

@@ -32,7 +32,8 @@ import base64
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Callable, Container, Dict, Iterator, List, Mapping, Tuple
+from typing import (Any, Callable, Container, Dict, Iterator, List, Mapping,
+                    Tuple)
 import uuid
 
 from os_brick_rbd_luks import attachment

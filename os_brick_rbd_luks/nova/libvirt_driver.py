@@ -31,11 +31,11 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.nova import credentials
-from os_brick_rbd_luks.nova import errors
 from os_brick_rbd_luks.nova import host_secrets
-from os_brick_rbd_luks.nova import leftovers
+from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import provider
 from os_brick_rbd_luks.nova import requirements
+from os_brick_rbd_luks.nova import stray_copies
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.nova import upstream
 from os_brick_rbd_luks.services import opts
@@ -65,7 +65,7 @@ class RBDLuksLibvirtDriver(
         """As upstream's; and what a killed nova-compute has left is ended."""
         super().init_host(host)
         options = opts.compute_options(conf.CONF)
-        leftovers.end_copies(self._host, secrets.Secrets(options.libvirt_uri))
+        stray_copies.end_all(self._host, secrets.Secrets(options.libvirt_uri))
         if (conf.CONF.resume_guests_state_on_host_boot
                 and options.libvirt_secrets == "ephemeral"
                 and not options.key_access_by_service_user):
@@ -77,7 +77,7 @@ class RBDLuksLibvirtDriver(
                 "key_access_by_service_user")
 
     @upstream.overrides
-    @errors.raised
+    @nova_errors.raised
     def _attach_encryptor(self, context: Any,
                           connection_info: ConnectionInfo,
                           encryption: Optional[Mapping[str, Any]]) -> None:
@@ -113,7 +113,7 @@ class RBDLuksLibvirtDriver(
             LOG.warning("%s; the libvirt secret that this host has for the "
                         "volume is used", error)
         try:
-            requirements.check(self._host, attachment.read(connection_info))
+            requirements.check_marked(self._host, connection_info)
         except exception.RBDLuksError:
             host_secrets.remove(self._host, connection_info)
             attachment.unmark(connection_info)
@@ -198,7 +198,7 @@ class RBDLuksLibvirtDriver(
                 self._attach_encryptor(context, info, None)
 
     @upstream.overrides
-    @errors.raised
+    @nova_errors.raised
     def attach_volume(self, context: Any, connection_info: ConnectionInfo,
                       instance: Any, *args: Any, **kwargs: Any) -> None:
         """As upstream's, and all is undone if it fails.
@@ -217,7 +217,7 @@ class RBDLuksLibvirtDriver(
                                                 instance)
 
     @upstream.overrides
-    @errors.raised
+    @nova_errors.raised
     def _resize_attached_encrypted_volume(
             self, context: Any, original_new_size: int, block_device: Any,
             instance: Any, connection_info: ConnectionInfo,
@@ -246,7 +246,7 @@ class RBDLuksLibvirtDriver(
             lambda: encryptor.mark_volume().size)
 
     @upstream.overrides
-    @errors.raised
+    @nova_errors.raised
     def pre_live_migration(self, context: Any, instance: Any,
                            block_device_info: Mapping[str, Any],
                            *args: Any, **kwargs: Any) -> Any:
@@ -277,7 +277,7 @@ class RBDLuksLibvirtDriver(
         return data
 
     @upstream.overrides
-    @errors.raised
+    @nova_errors.raised
     def swap_volume(self, context: Any, old_connection_info: ConnectionInfo,
                     new_connection_info: ConnectionInfo, instance: Any,
                     mountpoint: str, resize_to: int) -> None:

@@ -24,8 +24,8 @@ from nova.virt.libvirt.volume import net
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import encryption
-from os_brick_rbd_luks.nova import errors
 from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.nova import upstream
 
@@ -35,7 +35,7 @@ class RBDLuksVolumeDriver(
     """Upstream's for what is not encrypted."""
 
     @upstream.overrides
-    @errors.raised
+    @nova_errors.raised
     def get_config(self, connection_info: Dict[str, Any],
                    disk_info: Mapping[str, Any]) -> Any:
         """The disk of a guest; never the raw image of an encrypted volume.

@@ -23,7 +23,7 @@ import contextlib
 import dataclasses
 import logging
 import re
-from typing import Any, Callable, Iterator, List, Tuple
+from typing import Any, Callable, Iterator, List, Mapping, Tuple
 
 import libvirt
 from nova import exception as nova_exception
@@ -87,6 +87,17 @@ def check(host: Any, facts: attachment.Native) -> None:
         raise exception.UnsupportedCeph(
             what=need.what, needed=need.ceph,
             found=release or "an older one")
+
+
+def check_marked(host: Any, connection_info: Mapping[str, Any]) -> None:
+    """As :func:`check`, of a connection.
+
+    :raises NotMarked: it has no mark
+    """
+    facts = attachment.read(connection_info)
+    if facts is None:
+        raise exception.NotMarked()
+    check(host, facts)
 
 
 def resize_to(facts: attachment.Native, present: int) -> List[int]:

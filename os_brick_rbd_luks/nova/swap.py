@@ -115,11 +115,11 @@ class Swap:
             return False
         self._driver._get_volume_driver(new).connect_volume(new,
                                                             self._instance)
-        of_new.mark_volume(usage)
+        facts = of_new.mark_volume(usage)
         if not host_secrets.are_there(host, new):
             attachment.unmark(new)
             return False
-        requirements.check(host, attachment.read(new))
+        requirements.check(host, facts)
         return True
 
     def _size(self, new: Dict[str, Any], encrypted: bool) -> int:

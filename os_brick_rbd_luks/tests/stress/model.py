@@ -26,8 +26,8 @@ from typing import Dict, FrozenSet, Optional, Tuple
 BLOCK = 4096
 
 #: Nothing was ever written to the object: zeros in librbd with LUKS2 and on
-#: a plain image; QEMU shows noise, so with LUKS1 nobody may rely on it, but for
-#: a clone that only librbd opens.
+#: a plain image; QEMU shows noise, so with LUKS1 nobody may rely on it, but
+#: of a clone that only librbd opens.
 UNTOUCHED = 0
 #: Zeros that were written.
 ZERO = 254

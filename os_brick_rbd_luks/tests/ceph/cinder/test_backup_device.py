@@ -18,7 +18,7 @@ from cinder import objects
 import ddt
 
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.image import zero_runs
+from os_brick_rbd_luks.layers import zero_runs
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection

@@ -29,9 +29,9 @@ from os_brick_rbd_luks.backup.drivers import posix
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import zero_runs
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units

@@ -82,10 +82,13 @@ VALUES = {
                               "needed": "6.1.0", "found": "6.0.0"},
     "NoHotplug": {"found": "9.0.0"},
     "UnsupportedCeph": {"what": "a clone", "needed": 18, "found": "none"},
+    "UnsupportedNova": {"release": "35.0", "what": "w"},
+    "WrongComputeDriver": {"found": "fake"},
     "InvalidParameter": {"name": "size", "value": 0, "reason": "is 0"},
     "PassphraseUnavailable": {"source": "stdin", "reason": "r"},
     "KeyNotFound": {"source": "key 1", "reason": "r"},
     "KeyForbidden": {"source": "key 1", "reason": "r"},
+    "MoveForbidden": {"source": "key 1", "reason": "r"},
     "KeyManagerUnreachable": {"source": "key 1", "reason": "r"},
     "MissingDependency": {"name": "n", "package": "python3-n"},
 }

@@ -25,12 +25,12 @@ from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
-from os_brick_rbd_luks.tests.unit.nova import test_swap
+from os_brick_rbd_luks.tests.unit.nova import swapping
 
 FIRST = "first-id"
 
 
-class MovedTestCase(test_swap.SwapTestCase):
+class MovedTestCase(swapping.SwapTestCase):
 
     def renamed(self, info, name=FIRST):
         """As Nova keeps a connection when Cinder has renamed its volume."""

@@ -29,7 +29,7 @@ from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.unit.nova import base
-from os_brick_rbd_luks.tests.unit.nova import test_swap
+from os_brick_rbd_luks.tests.unit.nova import swapping
 
 
 class Session:
@@ -115,7 +115,7 @@ class CredentialsTest(base.NovaTestCase):
 
 
 @ddt.ddt
-class StartTest(test_swap.SwapTestCase):
+class StartTest(swapping.SwapTestCase):
     """What is done when the service starts."""
 
     def setUp(self):

@@ -35,6 +35,7 @@ from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
+from os_brick_rbd_luks.tests.unit.nova import swapping
 from os_brick_rbd_luks.tests import units
 
 PLAIN = ""
@@ -49,49 +50,8 @@ DIRECTIONS = [
 BEFORE = ("blockInfo", "blockCopy", "blockJobInfo", "blockJobAbort")
 
 
-class SwapTestCase(base.NovaTestCase):
-
-    def swap(self, resize_to=0):
-        """Move the server to the other volume, as Nova does."""
-        self.driver.swap_volume(
-            self.context, self.old_info, self.new_info, self.instance,
-            "/dev/vda", resize_to)
-
-    def prepare(self, old, new, size=base.SIZE):
-        """A server, and the volume that it is to move to."""
-        self.start(old)
-        self.new = self.make(new, size)
-        self.new_info = self.info(self.new)
-        self.new_size = self.raw_size(self.new)
-
-    def assert_on_old(self):
-        self.assert_unchanged()
-        self.assert_nothing_left(self.new_info)
-        self.assertEqual({}, self.domain.jobs)
-        self.assertEqual(self.new_size, self.raw_size(self.new))
-        if self.old.provider:
-            self.assertTrue(attachment.read(self.old_info))
-        self.assertTrue(self.ceph.nothing_is_open())
-
-    def assert_on_new(self, size=base.SIZE):
-        name = f"volumes/{self.new.id}"
-        self.assertEqual(name, self.domain.source("vda"))
-        self.assertEqual({}, self.domain.jobs)
-        self.assertEqual(size, self.domain.disks["vda"].size)
-        self.assertEqual(size, self.decrypted_size(self.new))
-        self.assert_nothing_left(self.old_info)
-        self.assertEqual(
-            {self.new.id: self.new.passphrase} if self.new.provider else {},
-            self.host.volumes())
-        self.assertTrue(self.ceph.nothing_is_open())
-
-    def assert_defined_on_new(self):
-        self.assertEqual(f"volumes/{self.new.id}",
-                         self.domain.source("vda", defined=True))
-
-
 @ddt.ddt
-class SwapTest(SwapTestCase):
+class SwapTest(swapping.SwapTestCase):
 
     @ddt.data(*DIRECTIONS)
     @ddt.unpack
@@ -156,7 +116,7 @@ class SwapTest(SwapTestCase):
         self.assert_on_new(units.GIB)
 
 
-class OldImagesTest(SwapTestCase):
+class OldImagesTest(swapping.SwapTestCase):
     """librbd's fast-diff says what are holes, and forgets the header."""
 
     def setUp(self):
@@ -179,7 +139,7 @@ class OldImagesTest(SwapTestCase):
 
 
 @ddt.ddt
-class RefusedTest(SwapTestCase):
+class RefusedTest(swapping.SwapTestCase):
 
     @ddt.data("luks2", PLAIN)
     def test_too_small(self, new):
@@ -252,7 +212,7 @@ class RefusedTest(SwapTestCase):
 
 
 @ddt.ddt
-class FaultTest(SwapTestCase):
+class FaultTest(swapping.SwapTestCase):
     """Something fails in the middle."""
 
     def setUp(self):
@@ -406,7 +366,7 @@ class FaultTest(SwapTestCase):
 
 
 @ddt.ddt
-class AfterwardsTest(SwapTestCase):
+class AfterwardsTest(swapping.SwapTestCase):
     """It fails when the guest has been moved over: no error for Nova."""
 
     @ddt.data(base.SIZE, units.GIB)

@@ -310,26 +310,6 @@ class ConnectorsTest(PluginTestCase):
             connector.InitiatorConnector.factory(protocol, None)))
 
 
-class EntryPointsTest(testtools.TestCase):
-
-    def test_they_name_the_classes(self):
-        """As written in setup.cfg, which the registration must agree with."""
-        from importlib import metadata
-        try:
-            distribution = metadata.distribution("os-brick-rbd-luks")
-        except metadata.PackageNotFoundError:
-            self.skipTest("os-brick-rbd-luks is not installed")
-        found = {(point.group, point.name): point.value.replace(":", ".")
-                 for point in distribution.entry_points
-                 if point.group.startswith("os_brick.")}
-        if not found:
-            self.skipTest("installed before it had these entry points")
-        self.assertEqual({
-            ("os_brick.encryptors", "luks"): plugin.ENCRYPTORS["luks"],
-            ("os_brick.encryptors", "luks2"): plugin.ENCRYPTORS["luks2"],
-            ("os_brick.connectors", "rbd"): plugin.CONNECTOR}, found)
-
-
 class ImportTest(testtools.TestCase):
 
     def test_nothing_happens_at_import(self):

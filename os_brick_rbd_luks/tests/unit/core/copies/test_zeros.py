@@ -30,9 +30,9 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base as image_base
-from os_brick_rbd_luks.image import zero_runs
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import zero_runs
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.core.copies import pieces

@@ -36,11 +36,15 @@ _SHOWN = (exception.UnsupportedHypervisor, exception.UnsupportedCeph,
           exception.NotMarked, exception.MissingSecret,
           exception.UnknownMark, exception.VolumeTooSmall,
           exception.OperationRefused, exception.WrongPassphrase,
-          exception.HeaderError, exception.MoveForbidden)
+          exception.HeaderError)
 
 #: What the others are called, more than by the name of the class.
 _TOLD: Dict[Type[exception.RBDLuksError], str] = {
     exception.KeyNotFound: "the key manager has no %(source)s",
+    exception.MoveForbidden:
+        "the key manager refuses %(source)s to the user in whose name Cinder "
+        "asks for the move; the operator can let that user read it "
+        "(rbd_luks_key_readers), or detach the volume first",
     exception.KeyForbidden: "the key manager refuses %(source)s to whoever "
                             "asks; ask as the owner of the volume",
     exception.KeyManagerUnreachable: "the key manager does not answer; try "

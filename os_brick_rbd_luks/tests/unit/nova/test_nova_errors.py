@@ -20,7 +20,7 @@ from nova import exception as nova_exception
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.nova import errors
+from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.services import brick_errors
 
 SOURCE = {"source": "key 1-2", "reason": "as http://10.0.0.7:9311 says"}
@@ -33,7 +33,7 @@ class ShownTest(testtools.TestCase):
         """What ``openstack server show`` has of it."""
         error.image = "volume A"
 
-        @errors.raised
+        @nova_errors.raised
         def call():
             raise error
 
@@ -49,12 +49,13 @@ class ShownTest(testtools.TestCase):
         exception.NoHotplug(found="9.0.0"), exception.NotMarked(),
         exception.MissingSecret(usage="A"),
         exception.VolumeTooSmall(source="disk", needed=2, size=1),
-        exception.MoveForbidden(**SOURCE), exception.NotLuks())
+        exception.NotLuks())
     def test_whole(self, error):
         self.assertEqual(f"volume A: {error}"[:255], self.shown(error))
 
     @ddt.data(
         (exception.KeyForbidden(**SOURCE), "refuses key 1-2"),
+        (exception.MoveForbidden(**SOURCE), "rbd_luks_key_readers"),
         (exception.KeyNotFound(**SOURCE), "has no key 1-2"),
         (exception.KeyManagerUnreachable(**SOURCE), "does not answer"),
         (exception.ImageLocked(holders="client.7 of 10.0.0.8"),
@@ -80,7 +81,7 @@ class ShownTest(testtools.TestCase):
                          self.shown(error))
 
     def test_others_are_what_they_are(self):
-        @errors.raised
+        @nova_errors.raised
         def call():
             raise ValueError("theirs")
 

@@ -36,7 +36,7 @@ from os_brick_rbd_luks.libvirt import secrets
 LOG = logging.getLogger(__name__)
 
 
-def end_copies(host: Any, own: secrets.Secrets) -> None:
+def end_all(host: Any, own: secrets.Secrets) -> None:
     """End the block copies of all guests, for none is of this process.
 
     Those of snapshots and live migrations are no copies to libvirt.
@@ -60,10 +60,11 @@ def _end(guest: Any, own: secrets.Secrets) -> None:
         if mirror is None:
             continue
         device = disk.find("target").get("dev")
-        LOG.warning("Server %s: disk %s is being copied to %s, and nova-compute "
-                    "was ended meanwhile; the copy is ended, and the server "
-                    "stays on its volume. A migration of Cinder's that waits "
-                    "for it: 'cinder reset-state --reset-migration-status'",
+        LOG.warning("Server %s: disk %s is being copied to %s, and "
+                    "nova-compute was ended; the copy is ended, and the "
+                    "server stays on its volume. A migration of Cinder's that "
+                    "waits for it: 'cinder reset-state "
+                    "--reset-migration-status'",
                     guest.uuid, device, _name(mirror))
         guest.get_block_device(device).abort_job()
         left = set(_uuids(mirror)) - set(_uuids(_xml(guest)))
