@@ -14,12 +14,21 @@
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 from typing import Any
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import tokens
+
+LOG = logging.getLogger(__name__)
 
 
 def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
@@ -40,6 +49,42 @@ def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
     with partial.new(store, name, lambda half: store.create(
             half, needed, **image_options), restart=restart) as image:
         return format_new(image, size, passphrase, options)
+
+
+def create_alike(store: base.ImageStore, name: str, size: int,
+                 source: base.Image, *, restart: bool = False,
+                 **image_options: Any) -> header_io.Header:
+    """Create image *name* with the header of another one, and no data.
+
+    The same passphrases open it, for the same volume key; nobody has to know
+    them. What the header says of layers below is left out.
+
+    :param size: decrypted size in bytes, as of :func:`create`
+    :param source: the other image, open
+    :raises HeaderError: it has no header, or none that we can use
+    :raises OperationRefused: librbd would not load that header here
+    """
+    header = header_io.read_header(source)
+    areas = header_backup.read_areas(source, header)
+    if header.clone:
+        header = header.unmarked()
+    if isinstance(header, luks2.Luks2Header):
+        header = dataclasses.replace(tokens.put(header, None), ailment=None,
+                                     found=None)
+    formatting.check_size(size, header.sector_size)
+    offset = header.data_offset
+    with partial.new(store, name, lambda half: store.create(
+            half, size + offset, **image_options), restart=restart) as image:
+        formatting.refuse_striping(image, header.type)
+        if header.type == "luks2" and offset % image.stripe_period():
+            raise exception.OperationRefused(
+                reason=f"the payload at {offset} would not be aligned to the "
+                       f"stripe period of {image.stripe_period()} bytes")
+        header_io.write_new(image, header_backup.plan_over_nothing(
+            header, areas, bytes(detect.START)))
+    LOG.info("%s: created with the header of %s, UUID %s", name, source.name,
+             header.uuid)
+    return header
 
 
 def image_size(store: base.ImageStore, size: int, passphrase: bytes,

@@ -13,15 +13,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Callable, Optional
 
 from cinder import exception as cinder_exception
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import volume_keys
 
 
@@ -41,13 +43,37 @@ def refuse_journal(driver: Any, record: Any, volume_type: Any = None) -> None:
 
 
 @errors.translated()
-def create(volume: encrypted.Volume) -> None:
+def create(volume: encrypted.Volume,
+           model: Callable[[], Optional[moving.Original]]) -> None:
     """Make the image of *volume*, and its header.
 
+    :param model: called if the key manager refuses the key: an image that has
+        the header which the new one needs
     :raises VolumeBackendAPIException: there is no image
     """
-    _create(volume, volume.passphrase(), volume.options())
-    volume.announce_key()
+    try:
+        passphrase = volume.passphrase()
+    except exception.KeyForbidden:
+        original = model()
+        if original is None or not _create_alike(volume, original):
+            raise
+    else:
+        _create(volume, passphrase, volume.options())
+        volume.announce_key()
+
+
+@threads.native
+def _create_alike(volume: encrypted.Volume, original: moving.Original
+                  ) -> bool:
+    """Make it with the header of another image, if that can be reached."""
+    with moving.pool_at(original.place) as there:
+        if there is None:
+            return False
+        with volume.pool() as pool, there.open(original.name, read_only=True
+                                               ) as source:
+            creating.create_alike(pool, volume.name, volume.size, source,
+                                  restart=True, order=volume.session.order)
+    return True
 
 
 @threads.native

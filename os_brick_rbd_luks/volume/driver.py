@@ -20,6 +20,7 @@ Source: ``cinder.volume.drivers.rbd.RBDDriver``, 21 to 29.
 from __future__ import annotations
 
 import contextlib
+import functools
 import threading
 from typing import Any, Dict, Iterator, List, Optional, Tuple
 
@@ -155,7 +156,8 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
             if migration.is_copied_as_it_is(volume):
                 creation.create_blank(ours)
             else:
-                creation.create(ours)
+                creation.create(ours, functools.partial(
+                    migration.original, self, volume))
             return self._set_up(ours)
 
     def _set_up(self, ours: encrypted.Volume) -> Dict[str, Any]:

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from typing import Any, Iterator
+from typing import Any, Iterator, Optional
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -36,6 +36,7 @@ from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import ownership
 
 LOG = logging.getLogger(__name__)
@@ -58,14 +59,32 @@ def is_copied_as_it_is(volume: Any) -> bool:
     That is the destination of a migration with the source's key. Migrating is
     for administrators, to whom a key manager gives nobody's keys.
     """
+    source = _source_with_its_key(volume)
+    # Of an attached one, Nova copies what the guest sees.
+    return bool(source and not source.volume_attachment)
+
+
+def original(driver: Any, volume: Any) -> Optional[moving.Original]:
+    """The image that a new volume has the key of, if it is in this cluster.
+
+    A migration of an attached volume: its destination needs a header that the
+    same key opens, and the administrator who asks may not read that key.
+    """
+    source = _source_with_its_key(volume)
+    found = source and moving.find(driver, cinder_context.get_admin_context(),
+                                   source)
+    return moving.Original(found, str(source.name)) if found else None
+
+
+def _source_with_its_key(volume: Any) -> Any:
+    """What a new volume is the destination of, with the same key; or None."""
     status = volume.migration_status or ""
     if not status.startswith(_TARGET):
-        return False
+        return None
     source = objects.Volume.get_by_id(
         cinder_context.get_admin_context(), status[len(_TARGET):])
-    # Of an attached one, Nova copies what the guest sees.
-    return bool(source.encryption_key_id == volume.encryption_key_id
-                and not source.volume_attachment)
+    return (source if source.encryption_key_id == volume.encryption_key_id
+            else None)
 
 
 @errors.translated()

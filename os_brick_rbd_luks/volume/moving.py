@@ -58,6 +58,13 @@ class Place(NamedTuple):
     pool: str
 
 
+class Original(NamedTuple):
+    """An image in another pool, or in this one."""
+
+    place: Place
+    name: str
+
+
 def place(driver: Any, host: Dict[str, Any]) -> Optional[Place]:
     """Where *host* keeps its images, None if that is not in RBD."""
     capabilities = host["capabilities"] or {}

@@ -22,6 +22,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -144,6 +145,57 @@ class MigrationTest(moving.MovingTestCase):
         self.assertEqual((False, None), self.driver.migrate_volume(
             self.context, volume, self.place(self.other)))
         self.check(volume)
+        self.assert_images(volume)
+        self.assert_images(pool="images")
+
+    def migrate_attached(self, volume, by_nova):
+        """Up to where Nova is asked to copy what the guest sees."""
+        self.attach(volume)
+        volume.previous_status, volume.status = "in-use", "in-use"
+        volume.save()
+        self.mock_object(
+            volume_keys.Keys, "passphrase", side_effect=exception.KeyForbidden(
+                source="key", reason="not an administrator's"))
+        asked = []
+        self.patch("cinder.compute.nova.API.update_server_volume",
+                   lambda _api, _context, _server, old, new: asked.append(
+                       by_nova(objects.Volume.get_by_id(self.context, new))))
+        self.backend.migrate_volume(
+            self.context, volume, self.place(self.other), True)
+        self.assertEqual([None], asked)
+
+    @ddt.data("luks", "luks2", "clone")
+    def test_attached_by_an_administrator(self, kind):
+        """Who may not read the key: the new volume has the same header."""
+        volume = self.filled("luks2" if kind == "clone" else kind)
+        if kind == "clone":
+            volume = self.clone(volume)
+        passphrase = self.passphrase(volume)
+        before = self.content(volume).read(0, 65536)
+
+        def copied(new):
+            self.assertEqual(volume.encryption_key_id, new.encryption_key_id)
+            with self.pool("images") as pool, pool.open(
+                    new.name, read_only=True) as image:
+                opened = unlocking.unlock(image, passphrase)
+                self.assertEqual(units.GIB + opened.header.data_offset,
+                                 image.size())
+                # Of layers, there are none.
+                self.assertFalse(opened.header.clone)
+                self.assertEqual(0, sealed.needed(image, opened.header).count)
+
+        self.migrate_attached(volume, copied)
+        self.assertEqual(before, self.content(volume).read(0, 65536))
+        self.assert_nothing_is_open()
+
+    def test_attached_and_out_of_reach(self):
+        """The key manager's refusal is what the administrator is told."""
+        volume = self.filled()
+        self.patch("os_brick_rbd_luks.volume.moving.find", return_value=None)
+        error = self.assertRaises(
+            cinder_exception.VolumeBackendAPIException, self.migrate_attached,
+            volume, lambda _new: None)
+        self.assertIn("not an administrator's", str(error))
         self.assert_images(volume)
         self.assert_images(pool="images")
 

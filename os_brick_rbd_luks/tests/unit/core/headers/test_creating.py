@@ -14,14 +14,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import ddt
 
+from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import describe
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -181,3 +187,102 @@ class CreateTest(base.OperationsTestCase):
 
         store.remove = remove
         self.assertRaises(exception.ImageFull, self.create, store)
+
+
+@ddt.ddt
+class AlikeTest(base.OperationsTestCase):
+    """With the header of another volume, whose passphrases nobody knows."""
+
+    def setUp(self):
+        super().setUp()
+        self.store = stores.MemoryStore()
+
+    def make(self, kind, size=units.MIB):
+        """A volume of two passphrases."""
+        creating.create(self.store, "one", size, base.OLD,
+                        dataclasses.replace(base.QUICK, type=kind))
+        with self.store.open("one") as image:
+            keyslots.add(image, base.OLD, base.NEW)
+
+    def alike(self, size=units.MIB, store=None, **image_options):
+        with self.store.open("one", read_only=True) as source:
+            return creating.create_alike(store or self.store, "other", size,
+                                         source, **image_options)
+
+    def opened(self, name, passphrase):
+        with self.store.open(name, read_only=True) as image:
+            return unlocking.unlock(image, passphrase)
+
+    def assert_sound(self):
+        with self.store.open("other", read_only=True) as image:
+            self.assertIsNone(getattr(header_io.read_header(image),
+                                      "ailment", None))
+
+    @ddt.data("luks1", "luks2")
+    def test_same_keys(self, kind):
+        self.make(kind)
+        before = self.store.contents["one"].read(0, 65536)
+        header = self.alike(3 * units.MIB)
+        self.assertEqual(before, self.store.contents["one"].read(0, 65536))
+        for passphrase in (base.OLD, base.NEW):
+            self.assertEqual(self.opened("one", passphrase).volume_key,
+                             self.opened("other", passphrase).volume_key)
+        with self.store.open("other", read_only=True) as image:
+            self.assertEqual(3 * units.MIB + header.data_offset,
+                             image.size())
+        self.assert_sound()
+
+    def test_no_data(self):
+        self.make("luks2")
+        content = self.store.contents["one"]
+        content.write(content.size - 512, b"data")
+        self.alike()
+        other = self.store.contents["other"]
+        self.assertEqual(bytes(512), other.read(other.size - 512, 512))
+
+    def test_of_a_clone_with_its_own_header(self):
+        """It has neither the mark nor what is sealed for the layers."""
+        self.store = stores.MemoryStore(release=18)
+        self.make("luks2")
+        self.store.contents["one"].freeze("s")
+        cloning.own_header(
+            self.store, self.store.parent("one", "s"), "clone", base.OTHER,
+            dataclasses.replace(base.QUICK, type="luks2"),
+            old_passphrase=base.OLD)
+        with self.store.open("clone", read_only=True) as source:
+            self.assertEqual(1, sealed.needed(
+                source, header_io.read_header(source)).count)
+            made = creating.create_alike(self.store, "other", units.MIB,
+                                         source)
+        self.assertFalse(made.clone)
+        opened = self.opened("other", base.OTHER)
+        self.assertEqual(self.opened("clone", base.OTHER).volume_key,
+                         opened.volume_key)
+        with self.store.open("other", read_only=True) as image:
+            self.assertEqual(0, sealed.needed(image, opened.header).count)
+
+    def test_one_copy_is_damaged(self):
+        """The other one has all that is needed."""
+        self.make("luks2")
+        self.store.contents["one"].write(16384, bytes(4096))
+        self.alike()
+        self.opened("other", base.NEW)
+        self.assert_sound()
+
+    def test_no_header(self):
+        self.store.create("one", units.MIB).__exit__()
+        self.assertRaises(exception.NotLuks, self.alike)
+        self.assertEqual(["one"], self.store.images())
+
+    def test_payload_would_not_be_aligned(self):
+        """librbd of Ceph 18 would not load it."""
+        self.make("luks2")
+        other = stores.MemoryStore(stripe_period=20 * units.MIB)
+        self.assertRaises(exception.OperationRefused, self.alike,
+                          store=other)
+        self.assertEqual([], other.images())
+
+    def test_there_is_one(self):
+        self.make("luks1")
+        self.store.create("other", units.MIB).__exit__()
+        self.assertRaises(exception.ImageExists, self.alike)
