@@ -109,10 +109,11 @@ CODES = {
         "LibvirtError", "MissingDependency", "UnsupportedCeph",
         # The command raises none of these.
         "MissingSecret", "NotMarked", "UnknownMark", "UnsupportedHypervisor",
+        "UnsupportedNova", "WrongComputeDriver",
         "NoHotplug"),
     2: ("WrongPassphrase", "WrongKeyslot", "KeyslotsNotTried",
         "PassphraseUnavailable", "KeyNotFound", "KeyForbidden",
-        "KeyManagerUnreachable"),
+        "MoveForbidden", "KeyManagerUnreachable"),
     4: ("HeaderError", "NotLuks", "OnlySecondCopy", "NoPayload",
         "UnsupportedHeader", "CorruptHeader", "UnexpectedMetadata",
         "LayersNotReadable", "HeaderLimitExceeded", "ImageError",
