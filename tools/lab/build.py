@@ -20,7 +20,7 @@ from typing import Callable
 import uuid
 
 from lab import barbican, catalog, ceph, cinder, glance, keystone, mariadb
-from lab import people, process, rabbitmq
+from lab import nova, people, process, rabbitmq
 from lab.folder import empty, note
 from lab.services import launch, SERVICES, wait, wanted
 from lab.site import Lab, MARKER
@@ -40,14 +40,16 @@ def begin(lab: Lab, driver: str) -> None:
         secret_uuid=str(uuid.uuid4()),
         rabbitmq_password=secrets.token_hex(16),
         passwords={name: secrets.token_hex(16)
-                   for name in [*people.NAMES, 'cinder', 'glance']})
+                   for name in [*people.NAMES, 'cinder', 'glance',
+                                *nova.ACCOUNTS]})
     note(lab.root / MARKER, lab.state)
     for name in ['log', 'tmp']:
         (lab.root / name).mkdir()
 
 
 def configure(lab: Lab) -> None:
-    for name in WEB:
+    for name in WEB + (['placement', 'network', 'nova-api']
+                       if lab.state.get('nova') else []):
         lab.choose_port(name)
     rabbitmq.configure(lab)
     mariadb.configure(lab)
@@ -55,6 +57,8 @@ def configure(lab: Lab) -> None:
     barbican.configure(lab.root, lab.shared, lab.database('barbican'))
     glance.configure(lab)
     cinder.configure(lab)
+    if lab.state.get('nova'):
+        nova.configure(lab)
     note(lab.root / MARKER, lab.state)
 
 
@@ -90,6 +94,13 @@ def build(lab: Lab) -> None:
                 step.result()
             launch(lab, *names)
 
+        def compute() -> None:
+            below[0].result()
+            nova.make_tables(lab)
+            for step in [*below, above[0]]:
+                step.result()
+            launch(lab, *nova.SERVICES)
+
         below = [pool.submit(database), pool.submit(messages),
                  pool.submit(ceph.start, lab)]
         above = [pool.submit(identity),
@@ -97,6 +108,8 @@ def build(lab: Lab) -> None:
                  pool.submit(service, 'cinder', cinder.make_tables,
                              *[name for name in wanted(lab)
                                if name.startswith('cinder')])]
+        if lab.state.get('nova'):
+            above.append(pool.submit(compute))
         try:
             for step in concurrent.futures.as_completed([*below, *above]):
                 step.result()

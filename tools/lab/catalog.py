@@ -18,17 +18,23 @@ import json
 import subprocess
 from typing import Any, Iterator
 
-from lab import ceph, cinder, keystone, people, web
+from lab import ceph, cinder, keystone, nova, people, web
 from lab.folder import write
 from lab.site import Lab
 
 ENDPOINTS = {'barbican': ('key-manager', ''), 'glance': ('image', ''),
              'cinder-api': ('block-storage', '/v3')}
+NOVA = {'nova-api': ('compute', '/v2.1'), 'placement': ('placement', ''),
+        'network': ('network', '')}
 PROVIDERS = {
     'luks': 'luks', 'luks2': 'luks2',
     'class': 'os_brick_rbd_luks.encryptors.luks.RBDLuksEncryptor'}
 PACKAGES = ['cinder', 'keystone', 'barbican', 'glance', 'os-brick',
             'castellan', 'os-brick-rbd-luks']
+
+
+def endpoints(lab: Lab) -> dict[str, tuple[str, str]]:
+    return {**ENDPOINTS, **(NOVA if lab.state.get('nova') else {})}
 
 
 def make_accounts(lab: Lab) -> None:
@@ -37,11 +43,11 @@ def make_accounts(lab: Lab) -> None:
     projects, roles = people.make(admin, passwords)
     wanted = [admin.find('role', 'admin'), roles['service'],
               roles['creator']]
-    for name in ['cinder', 'glance']:
+    for name in ['cinder', 'glance', *nova.ACCOUNTS]:
         user = admin.make('user', name=name, password=passwords[name],
                           domain_id='default')
         admin.grant(projects['service'], user, *wanted)
-    for name, (kind, path) in ENDPOINTS.items():
+    for name, (kind, path) in endpoints(lab).items():
         service = admin.make('service', name=name, type=kind)
         for interface in ['public', 'internal', 'admin']:
             admin.make('endpoint', service_id=service, region_id='RegionOne',
@@ -97,7 +103,8 @@ def tell(lab: Lab) -> None:
         'image_conversion_dir': str(lab.root / 'cinder/conversion'),
         'backup': {'driver': lab.state['backup'],
                    'posix': str(lab.root / 'backups')},
-        'urls': {name: lab.url(name) for name in ['keystone', *ENDPOINTS]},
+        'urls': {name: lab.url(name) for name in ['keystone', *endpoints(lab)]},
+        'nova': nova.tell(lab) if lab.state.get('nova') else None,
         'versions': versions(lab)}
     write(lab.root / 'lab.json', json.dumps(about, indent=2))
 

@@ -100,6 +100,13 @@ report_discard_supported = true
 """
 
 # The service's own account, for each part of Cinder that asks for one.
+NOVA = """\
+[nova]
+interface = internal
+region_name = RegionOne
+{account}
+"""
+
 SERVICE_USERS = {'service_user': 'send_service_user_token = true\n',
                  'barbican_service_user': ''}
 
@@ -162,6 +169,13 @@ def configure(lab: Lab) -> None:
     configure_volume(lab)
 
 
+def nova_account(lab: Lab) -> str:
+    text = keystone.AUTHTOKEN.format(
+        keystone=lab.url('keystone'), username='nova', project='service',
+        password=lab.state['passwords']['nova'])
+    return text.partition('\n')[2]
+
+
 def settings(lab: Lab) -> str:
     ceph_conf = lab.root / 'ceph/ceph.conf'
     account: dict[str, Any] = {
@@ -181,7 +195,8 @@ def settings(lab: Lab) -> str:
         rabbitmq_password=lab.state['rabbitmq_password'],
         database=lab.database('cinder'),
         backup_pool=POOLS['backup'], backup_path=lab.root / 'backups',
-        ) + ''.join([barbican.CLIENT.format(**lab.shared),
+        ) + (NOVA.format(account=nova_account(lab))
+             if lab.state.get('nova') else '') + ''.join([barbican.CLIENT.format(**lab.shared),
                      'send_service_user_token = true\n',
                      authtoken, *users, *backends])
 

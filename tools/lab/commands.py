@@ -19,6 +19,7 @@ from pathlib import Path
 import signal
 
 from lab import build, catalog, cinder, install, process
+from lab import nova as nova_lab
 from lab.folder import claim, empty, Failed, lock, note
 from lab.services import ABOVE, again, BELOW, launch, wait, wanted, wrong
 from lab.site import Lab, MARKER
@@ -39,24 +40,25 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
        objectstore: str, ceph_size: str, volumes: int,
-       native_threads: bool) -> int:
+       native_threads: bool, nova: str | None) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
                      objectstore=objectstore, ceph_size=ceph_size)
     if not lab.state.get('ready'):
-        lab.state.update(volumes=volumes, native_threads=native_threads)
+        lab.state.update(volumes=volumes, native_threads=native_threads,
+                         nova=nova)
     install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
     else:
-        process.stop(root, signals=[signal.SIGKILL])
+        end_all(root)
         build.begin(lab, install.find_driver(lab, driver or DRIVER))
         try:
             build.configure(lab)
             build.build(lab)
         except BaseException:
-            process.stop(root)
+            end_all(root)
             raise
     catalog.tell(lab)
     note(root / MARKER, {**lab.state, 'ready': True})
@@ -64,6 +66,12 @@ def up(root: Path, deadline: float, venv: str | None, driver: str | None,
           f'OS_CLIENT_CONFIG_FILE={root}/clouds.yaml '
           f'{lab.venv}/bin/openstack --os-cloud user volume type list')
     return 0
+
+
+def end_all(root: Path) -> None:
+    process.stop(root, signals=[signal.SIGKILL])
+    # Guests are no services.
+    nova_lab.end_guests(root)
 
 
 def repair(lab: Lab, driver: str | None) -> None:
@@ -85,13 +93,13 @@ def down(root: Path, deadline: float) -> int:
     if (root / MARKER).exists():
         lock(root, deadline)
         claim(root / MARKER)
-        process.stop(root, signals=[signal.SIGKILL])
+        end_all(root)
         empty(root, MARKER)
         (root / MARKER).unlink()  # last: what fails above can be repeated
         root.rmdir()
     else:
         # Somebody may have removed DIR under them.
-        process.stop(root, signals=[signal.SIGKILL])
+        end_all(root)
     print(f'No lab is left in {root}.')
     return 0
 
@@ -147,6 +155,23 @@ def volumes(root: Path, deadline: float, number: int) -> None:
     names = wanted(lab, cinder.VOLUME_HOSTS)
     launch(lab, *names)
     wait(lab, *names)
+
+
+def compute(root: Path, deadline: float, to: str) -> None:
+    """Do what an operator does to leave the unmodified nova-compute."""
+    lab = open_lab(root, deadline)
+    lab.state['nova'] = to
+    note(root / MARKER, lab.state)
+    catalog.tell(lab)
+    again(lab, 'nova-compute')
+
+
+def host(root: Path, deadline: float, verb: str) -> None:
+    """Restart the compute host's libvirtd, or let the host be rebooted."""
+    lab = open_lab(root, deadline)
+    nova_lab.host(lab, verb)
+    if verb == 'reboot':
+        again(lab, 'nova-compute', signal.SIGKILL)
 
 
 def backup(root: Path, deadline: float, driver: str) -> None:

@@ -27,6 +27,7 @@ from lab.site import CHECKOUT, Lab, MARKER
 REQUIREMENTS = [
     'bindep', 'cinder', 'keystone', 'barbican', 'glance', 'gunicorn',
     'PyMySQL', 'python-openstackclient', 'python-barbicanclient']
+NOVA = ['nova', 'openstack-placement']
 TOOLS = CHECKOUT / 'tools'
 FIND = ('import importlib.util, sys; '
         'sys.exit(not importlib.util.find_spec(sys.argv[1]))')
@@ -48,7 +49,8 @@ def install(lab: Lab) -> None:
     if told.returncode and not told.stdout:
         raise Failed(told.stderr)
     with installing_debian(lab, *told.stdout.split()):
-        make_venv(lab, REQUIREMENTS)
+        make_venv(lab, REQUIREMENTS + (
+            NOVA if lab.state.get('nova') else []))
     install_checkout(lab)
 
 
@@ -92,7 +94,7 @@ def install_checkout(lab: Lab) -> None:
     if state.get('checkout') != wanted:
         process.run(log, lab.deadline, TOOLS / 'link-bindings', lab.venv,
                     env=os.environ)
-        packages.install(lab.venv, ['-e', f'{CHECKOUT}[os-brick,barbican]'],
+        packages.install(lab.venv, ['-e', f'{CHECKOUT}[os-brick,barbican,nova]'],
                          log, lab.deadline)
         note(marker, {**state, 'checkout': wanted})
     os.close(fd)

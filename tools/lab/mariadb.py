@@ -20,7 +20,7 @@ from __future__ import annotations
 import socket
 from typing import Callable
 
-from lab import process
+from lab import nova, process
 from lab.folder import Failed, write
 from lab.site import Lab
 
@@ -58,7 +58,8 @@ def configure(lab: Lab) -> None:
     (folder / 'tmp').mkdir(parents=True, exist_ok=True)
     write(folder / 'my.cnf', CONF.format(dir=folder))
     write(folder / 'init.sql', ''.join(
-        f'CREATE DATABASE IF NOT EXISTS {name};\n' for name in DATABASES))
+        f'CREATE DATABASE IF NOT EXISTS {name};\n' for name in [
+            *DATABASES, *(nova.DATABASES if lab.state.get('nova') else [])]))
 
 
 def prepare(lab: Lab) -> None:

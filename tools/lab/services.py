@@ -19,8 +19,8 @@ import signal
 import time
 from typing import Callable, Iterable
 
-from lab import barbican, ceph, cinder, glance, keystone, mariadb, process
-from lab import rabbitmq
+from lab import barbican, ceph, cinder, glance, keystone, mariadb, nova
+from lab import process, rabbitmq
 from lab.site import Lab
 
 THREADS = 4
@@ -59,6 +59,13 @@ SERVICES: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     'cinder-volume': (cinder.start_volume, cinder.check_volume),
     cinder.SECOND: (cinder.start_second_volume, cinder.check_second_volume),
     'cinder-backup': (cinder.start_backup, cinder.check_backup),
+    'placement': (nova.start_placement, nova.check_placement),
+    'network': (nova.start_network, nova.check_network),
+    'libvirt': (nova.start_libvirt, nova.check_libvirt),
+    'nova-api': (nova.start_api, nova.check_api),
+    'nova-conductor': (nova.start_conductor, nova.check_conductor),
+    'nova-scheduler': (nova.start_scheduler, nova.check_scheduler),
+    'nova-compute': (nova.start_compute, nova.check_compute),
 }
 # What the others need when they start.
 BELOW = ['mariadb', 'rabbitmq']
@@ -68,7 +75,8 @@ ABOVE = [name for name in SERVICES if name not in BELOW]
 def wanted(lab: Lab, names: Iterable[str] = SERVICES) -> list[str]:
     """Return those of the services that this lab has."""
     return [name for name in names
-            if name != cinder.SECOND or lab.state.get('volumes') == 2]
+            if (name != cinder.SECOND or lab.state.get('volumes') == 2)
+            and (name not in nova.SERVICES or lab.state.get('nova'))]
 
 
 def launch(lab: Lab, *names: str) -> None:

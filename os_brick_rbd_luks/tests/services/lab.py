@@ -31,6 +31,10 @@ TOOL = pathlib.Path(__file__).parents[3] / "tools/cinder-lab"
 #: encrypted volume.
 MICROVERSION = "3.70"
 
+#: Nova's: 2.37 makes servers without networks, 2.84 tells what went wrong in
+#: an action.
+COMPUTE_MICROVERSION = "2.90"
+
 
 class Lab:
     """Its folder, and what it says of itself."""
@@ -52,7 +56,8 @@ class Lab:
         found = config.OpenStackConfig(
             config_files=[self.about["clouds"]],
             load_envvars=False).get_one(
-                name, block_storage_default_microversion=MICROVERSION)
+                name, block_storage_default_microversion=MICROVERSION,
+                compute_default_microversion=COMPUTE_MICROVERSION)
         return connection.Connection(config=found)
 
     @functools.lru_cache(None)  # noqa: B019

@@ -36,6 +36,9 @@ for module in /modules/*; do insmod $module; done
 while [ ! -b /dev/vda ]; do sleep 0.1; done
 exec >/dev/ttyS0 2>&1
 {script}
+"""
+
+_END = """\
 echo guest-is-done
 sync
 poweroff -f
@@ -75,7 +78,7 @@ def _kernel():
 def _modules(version):
     """Files of the virtio disk's drivers, in the order to load them."""
     files = []
-    for name in ("virtio_pci", "virtio_blk"):
+    for name in ("virtio_pci", "virtio_blk", "button"):
         done = subprocess.run(
             ["/sbin/modprobe", "-S", version, "--show-depends", name],
             capture_output=True, text=True, check=True)
@@ -83,8 +86,13 @@ def _modules(version):
     return list(dict.fromkeys(files))
 
 
-def _initrd(folder, script):
-    """Make the root file system: busybox, drivers, ``/init``."""
+def initrd(folder, script, end=_END):
+    """Make the root file system: busybox, drivers, ``/init``.
+
+    :param folder: an empty one, for its files
+    :param script: for busybox's shell, when there is a disk
+    :returns: paths of a kernel, and of it
+    """
     root = os.path.join(folder, "root")
     for name in ("bin", "modules"):
         os.makedirs(os.path.join(root, name))
@@ -99,7 +107,7 @@ def _initrd(folder, script):
             shutil.copy(path, target)
     init = os.path.join(root, "init")
     with open(init, "w") as stream:
-        stream.write(_INIT.format(script=script))
+        stream.write(_INIT.format(script=script) + end)
     os.chmod(init, 0o755)  # noqa: S103 (the guest's init)
     path = os.path.join(folder, "initrd")
     files = subprocess.run(["find", "."], cwd=root, capture_output=True,
@@ -121,11 +129,11 @@ class Guest:
         :param disk: XML of the disk
         :param script: for busybox's shell
         """
-        kernel, initrd = _initrd(folder, script)
+        kernel, path = initrd(folder, script)
         self._serial = os.path.join(folder, "serial")
         self.domain = connection.createXML(_DOMAIN.format(
             name=f"guest-{os.getpid()}-{time.monotonic_ns()}",
-            kernel=saxutils.escape(kernel), initrd=saxutils.escape(initrd),
+            kernel=saxutils.escape(kernel), initrd=saxutils.escape(path),
             disk=disk, serial=saxutils.escape(self._serial)), 0)
         self.uuid = self.domain.UUIDString()
 

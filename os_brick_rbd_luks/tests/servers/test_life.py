@@ -1,0 +1,157 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What happens to a host, to its services, and to a server meanwhile."""
+
+from __future__ import annotations
+
+import ddt
+
+from os_brick_rbd_luks.tests.servers import base
+from os_brick_rbd_luks.tests import units
+
+TYPES = ("ours-luks", "ours-luks2")
+
+
+@ddt.ddt
+class LifeTest(base.ServerTestCase):
+
+    @ddt.data(*TYPES)
+    def test_its_owner_s_verbs(self, volume_type):
+        server, volume = self.serve(volume_type)
+        self.assertEqual([volume.id], self.secrets_of_libvirt())
+        self.act(server, "reboot", "ACTIVE")
+        self.runs(server)
+        self.act(server, "stop", "SHUTOFF")
+        self.act(server, "start", "ACTIVE")
+        before = self.runs(server)
+        self.act(server, "suspend", "SUSPENDED")
+        self.act(server, "resume", "ACTIVE")
+        self.assertEqual(before.run, self.runs(server).run)
+
+    @ddt.data(*TYPES)
+    def test_suspended_while_libvirtd_restarts(self, volume_type):
+        """Its memory is there afterwards."""
+        server, _volume = self.serve(volume_type)
+        before = self.runs(server)
+        self.act(server, "suspend", "SUSPENDED")
+        self.host("restart")
+        self.assertEqual([], self.secrets_of_libvirt())
+        self.act(server, "resume", "ACTIVE")
+        after = self.runs(server)
+        self.assertEqual(before.run, after.run)
+        self.assertGreater(after.tick, before.tick)
+
+    @ddt.data(*TYPES)
+    def test_rescued_while_libvirtd_restarts(self, volume_type):
+        server, _volume = self.serve(volume_type)
+        self.act(server, "rescue", "RESCUE")
+        self.host("restart")
+        self.act(server, "unrescue", "ACTIVE")
+        self.runs(server)
+
+    @ddt.data(*TYPES)
+    def test_libvirtd_restarts(self, volume_type):
+        """Also once more before the owner's hard reboot."""
+        server, _volume = self.serve(volume_type)
+        before = self.runs(server)
+        self.host("restart")
+        self.assertEqual(before.run, self.runs(server).run)
+        self.act(server, "reboot", "ACTIVE")
+        self.assertNotEqual(before.run, self.runs(server).run)
+
+    @ddt.data(*TYPES)
+    def test_host_reboots_with_secrets_in_memory(self, volume_type):
+        """Its owner has to start it, and is told so."""
+        server, _volume = self.serve(volume_type)
+        self.host("reboot")
+        self.is_now(server, "ERROR")
+        self.assertIn("key", self.fault(server))
+        self.act(server, "reboot", "ACTIVE")
+        self.runs(server)
+
+    @ddt.data(*TYPES)
+    def test_host_reboots_with_secrets_on_disk(self, volume_type):
+        """Servers start by themselves, as with an unmodified Nova."""
+        self.configure(libvirt_secrets="persistent")
+        server, _volume = self.serve(volume_type)
+        before = self.runs(server)
+        self.host("reboot")
+        self.is_now(server, "ACTIVE")
+        self.assertNotEqual(before.run, self.runs(server).run)
+
+    @ddt.data(*TYPES)
+    def test_extended_while_it_runs(self, volume_type):
+        server, volume = self.serve(volume_type)
+        self.user.block_storage.extend_volume(volume, 2)
+        self.runs(server, 2 * units.GIB)
+
+
+@ddt.ddt
+class AwayTest(base.ServerTestCase):
+    """Services that do not answer."""
+
+    @ddt.data(*TYPES)
+    def test_barbican_is_down(self, volume_type):
+        server, _volume = self.serve(volume_type)
+        back = self.stopped("barbican")
+        self.act(server, "reboot", "ACTIVE")
+        self.runs(server)
+        self.act(server, "stop", "SHUTOFF")
+        self.act(server, "start", "ACTIVE")
+        self.runs(server)
+        back()
+
+    @ddt.data(*TYPES)
+    def test_cinder_is_down(self, volume_type):
+        server, _volume = self.serve(volume_type)
+        back = self.stopped("cinder-api")
+        self.act(server, "stop", "SHUTOFF")
+        self.act(server, "start", "ACTIVE")
+        self.runs(server)
+        back()
+
+
+@ddt.ddt
+class OperatorTest(base.ServerTestCase):
+    """An administrator, who may read nobody's keys."""
+
+    @ddt.data(*TYPES)
+    def test_hard_reboot(self, volume_type):
+        server, _volume = self.serve(volume_type)
+        self.act(server, "reboot", "ACTIVE", self.admin)
+        self.runs(server)
+
+    @ddt.data(*TYPES)
+    def test_hard_reboot_after_libvirtd_restarted(self, volume_type):
+        """What is missing is said, and its owner can do it."""
+        server, _volume = self.serve(volume_type)
+        self.host("restart")
+        self.admin.compute.reboot_server(server, "HARD")
+        self.is_now(server, "ERROR")
+        self.assertIn("ask as the owner", self.fault(server))
+        self.act(server, "reboot", "ACTIVE")
+        self.runs(server)
+
+    @ddt.data(*TYPES)
+    def test_migration(self, volume_type):
+        """Of the attached volume, whose key he may not read."""
+        server, volume = self.serve(volume_type)
+        before = self.runs(server)
+        self.admin.block_storage.migrate_volume(
+            volume, host=self.lab.about["backends"]["ours2"]["host"],
+            force_host_copy=False)
+        self.assertEqual("success", self.settled(volume))
+        self.assertEqual(before.run, self.runs(server).run)
+        self.act(server, "reboot", "ACTIVE")
+        self.runs(server)
+        self.assertEqual([volume.id], self.secrets_of_libvirt())
