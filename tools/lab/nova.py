@@ -20,6 +20,7 @@ tools/libvirt, which the lab's verbs restart, and whose host they "reboot".
 from __future__ import annotations
 
 import base64
+import datetime
 from pathlib import Path
 import subprocess
 from typing import Any
@@ -57,6 +58,8 @@ initial_cpu_allocation_ratio = 16
 initial_ram_allocation_ratio = 4
 initial_disk_allocation_ratio = 16
 running_deleted_instance_poll_interval = 0
+shutdown_timeout = 2
+graceful_shutdown_timeout = 3
 sync_power_state_interval = -1
 resume_guests_state_on_host_boot = true
 block_device_allocate_retries_interval = 1
@@ -326,9 +329,12 @@ def _up(lab: Lab, binary: str) -> None:
     born = process.born(lab.root, binary)
     found = web.ask('GET', f'{lab.url("nova-api")}/v2.1/os-services?binary='
                     + binary, token=lab.token())['services']
-    if not found or any(service['state'] != 'up' for service in found):
-        raise Failed('no sign of life yet')
-    del born
+    for service in found or [{'state': 'unknown', 'updated_at': None}]:
+        seen = service['updated_at']
+        if service['state'] != 'up' or not seen or (
+                datetime.datetime.fromisoformat(seen).replace(
+                    tzinfo=datetime.timezone.utc).timestamp() < born):
+            raise Failed('no sign of life yet')
 
 
 def check_conductor(lab: Lab) -> None:

@@ -93,7 +93,7 @@ class ServerTestCase(base.IntegrationTestCase):
 
     # The host
 
-    def host(self, verb):  # pylint: disable=arguments-renamed
+    def happens(self, verb):
         """Restart libvirtd, or reboot the host with all that runs on it."""
         self.lab.tool("host", verb)
         waiting.until(
@@ -178,8 +178,10 @@ class ServerTestCase(base.IntegrationTestCase):
         """Wait until it has a status, and is at rest."""
         def look():
             found = self.compute.get_server(server)
-            if found.status == "ERROR" and status != "ERROR":
-                raise AssertionError(f"{found.fault}")
+            if (found.status == "ERROR" and status != "ERROR"
+                    and not found.task_state):
+                raise AssertionError(
+                    f"{found.fault}; {self.compute.get_server(server)}")
             return found
 
         return waiting.until(
@@ -237,6 +239,10 @@ class ServerTestCase(base.IntegrationTestCase):
     def detach(self, server, volume):
         """Detach it, if it is attached."""
         if not self.about(volume)["attachments"]:
+            return
+        if self._status(server) == "ERROR":
+            self.remove(server)
+            self.ready(volume, "available")
             return
         if self._status(server) == "ACTIVE":
             self.act(server, "stop", "SHUTOFF")

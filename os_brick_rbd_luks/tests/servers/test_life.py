@@ -44,7 +44,7 @@ class LifeTest(base.ServerTestCase):
         server, _volume = self.serve(volume_type)
         before = self.runs(server)
         self.act(server, "suspend", "SUSPENDED")
-        self.host("restart")
+        self.happens("restart")
         self.assertEqual([], self.secrets_of_libvirt())
         self.act(server, "resume", "ACTIVE")
         after = self.runs(server)
@@ -55,7 +55,7 @@ class LifeTest(base.ServerTestCase):
     def test_rescued_while_libvirtd_restarts(self, volume_type):
         server, _volume = self.serve(volume_type)
         self.act(server, "rescue", "RESCUE")
-        self.host("restart")
+        self.happens("restart")
         self.act(server, "unrescue", "ACTIVE")
         self.runs(server)
 
@@ -64,7 +64,7 @@ class LifeTest(base.ServerTestCase):
         """Also once more before the owner's hard reboot."""
         server, _volume = self.serve(volume_type)
         before = self.runs(server)
-        self.host("restart")
+        self.happens("restart")
         self.assertEqual(before.run, self.runs(server).run)
         self.act(server, "reboot", "ACTIVE")
         self.assertNotEqual(before.run, self.runs(server).run)
@@ -73,7 +73,7 @@ class LifeTest(base.ServerTestCase):
     def test_host_reboots_with_secrets_in_memory(self, volume_type):
         """Its owner has to start it, and is told so."""
         server, _volume = self.serve(volume_type)
-        self.host("reboot")
+        self.happens("reboot")
         self.is_now(server, "ERROR")
         self.assertIn("key", self.fault(server))
         self.act(server, "reboot", "ACTIVE")
@@ -85,7 +85,7 @@ class LifeTest(base.ServerTestCase):
         self.configure(libvirt_secrets="persistent")
         server, _volume = self.serve(volume_type)
         before = self.runs(server)
-        self.host("reboot")
+        self.happens("reboot")
         self.is_now(server, "ACTIVE")
         self.assertNotEqual(before.run, self.runs(server).run)
 
@@ -135,21 +135,25 @@ class OperatorTest(base.ServerTestCase):
     def test_hard_reboot_after_libvirtd_restarted(self, volume_type):
         """What is missing is said, and its owner can do it."""
         server, _volume = self.serve(volume_type)
-        self.host("restart")
+        self.happens("restart")
         self.admin.compute.reboot_server(server, "HARD")
         self.is_now(server, "ERROR")
         self.assertIn("ask as the owner", self.fault(server))
         self.act(server, "reboot", "ACTIVE")
         self.runs(server)
 
-    @ddt.data(*TYPES)
-    def test_migration(self, volume_type):
+    @ddt.data("luks", "luks2")
+    def test_migration(self, provider):
         """Of the attached volume, whose key he may not read."""
-        server, volume = self.serve(volume_type)
+        server, volume = self.serve(self.make_type(
+            "either", provider, volume_backend_name="<or> ours <or> ours2"))
         before = self.runs(server)
+        there = next(each["host"] for name, each
+                     in self.lab.about["backends"].items()
+                     if name.startswith("ours")
+                     and each["host"] != self.host(volume))
         self.admin.block_storage.migrate_volume(
-            volume, host=self.lab.about["backends"]["ours2"]["host"],
-            force_host_copy=False)
+            volume, host=there, force_host_copy=False)
         self.assertEqual("success", self.settled(volume))
         self.assertEqual(before.run, self.runs(server).run)
         self.act(server, "reboot", "ACTIVE")
