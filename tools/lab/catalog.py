@@ -103,7 +103,8 @@ def tell(lab: Lab) -> None:
         'image_conversion_dir': str(lab.root / 'cinder/conversion'),
         'backup': {'driver': lab.state['backup'],
                    'posix': str(lab.root / 'backups')},
-        'urls': {name: lab.url(name) for name in ['keystone', *endpoints(lab)]},
+        'urls': {name: lab.url(name)
+                 for name in ['keystone', *endpoints(lab)]},
         'nova': nova.tell(lab) if lab.state.get('nova') else None,
         'versions': versions(lab)}
     write(lab.root / 'lab.json', json.dumps(about, indent=2))

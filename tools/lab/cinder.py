@@ -195,8 +195,9 @@ def settings(lab: Lab) -> str:
         rabbitmq_password=lab.state['rabbitmq_password'],
         database=lab.database('cinder'),
         backup_pool=POOLS['backup'], backup_path=lab.root / 'backups',
-        ) + (NOVA.format(account=nova_account(lab))
-             if lab.state.get('nova') else '') + ''.join([barbican.CLIENT.format(**lab.shared),
+        ) + ''.join([NOVA.format(account=nova_account(lab))
+                     if lab.state.get('nova') else '',
+                     barbican.CLIENT.format(**lab.shared),
                      'send_service_user_token = true\n',
                      authtoken, *users, *backends])
 

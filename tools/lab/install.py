@@ -27,7 +27,7 @@ from lab.site import CHECKOUT, Lab, MARKER
 REQUIREMENTS = [
     'bindep', 'cinder', 'keystone', 'barbican', 'glance', 'gunicorn',
     'PyMySQL', 'python-openstackclient', 'python-barbicanclient']
-NOVA = ['nova', 'openstack-placement']
+NOVA = ['nova', 'openstack-placement', 'lxml']
 TOOLS = CHECKOUT / 'tools'
 FIND = ('import importlib.util, sys; '
         'sys.exit(not importlib.util.find_spec(sys.argv[1]))')
@@ -94,7 +94,7 @@ def install_checkout(lab: Lab) -> None:
     if state.get('checkout') != wanted:
         process.run(log, lab.deadline, TOOLS / 'link-bindings', lab.venv,
                     env=os.environ)
-        packages.install(lab.venv, ['-e', f'{CHECKOUT}[os-brick,barbican,nova]'],
+        packages.install(lab.venv, ['-e', f'{CHECKOUT}[os-brick,barbican]'],
                          log, lab.deadline)
         note(marker, {**state, 'checkout': wanted})
     os.close(fd)

@@ -220,8 +220,8 @@ def make_tables(lab: Lab) -> None:
 
 
 def start_placement(lab: Lab) -> None:
-    web.serve(lab.root, lab.venv, 'placement', 'placement.wsgi.api:application',
-              lab.listen('placement'), {
+    web.serve(lab.root, lab.venv, 'placement',
+              'placement.wsgi.api:application', lab.listen('placement'), {
                   **lab.environment, 'OS_PLACEMENT_CONFIG_DIR':
                   str(lab.root / 'placement')}, 4)
 

@@ -9,3 +9,9 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
+
+"""The Cinder driver in real services, through their API."""
+
+from os_brick_rbd_luks.tests import selection
+
+load_tests = selection.of_package(__file__)

@@ -21,6 +21,7 @@ disk is the right one.
 from __future__ import annotations
 
 import configparser
+import contextlib
 import os
 import re
 import time
@@ -118,11 +119,11 @@ class ServerTestCase(base.IntegrationTestCase):
         """Services that are away up to the end of the test, or earlier."""
         for service in services:
             self.lab.tool("stop", service)
-        made = fixtures.CallMany()
+        back = contextlib.ExitStack()
         for service in services:
-            made.push(self.lab.tool, "start", service)
-        self.addCleanup(made)
-        return made
+            back.callback(self.lab.tool, "start", service)
+        self.addCleanup(back.close)
+        return back.close
 
     # Servers
 
