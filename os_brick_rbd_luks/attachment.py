@@ -134,7 +134,8 @@ def _secrets(value: Mapping[str, Any]) -> Tuple[Secret, ...]:
 
 
 def native(header_type: str, data_offset: int, image_size: int,
-           volume: str, *, clone: bool = False, layers: int = 0) -> Native:
+           volume: str, *, clone: bool = False, layers: int = 0,
+           luks1_engine: str = QEMU) -> Native:
     """The facts of a volume with a header of that type.
 
     :param header_type: luks1 or luks2
@@ -143,8 +144,11 @@ def native(header_type: str, data_offset: int, image_size: int,
     :param volume: id of the volume, which is that of its secret, too
     :param clone: it is a clone with a header of its own
     :param layers: how many passphrases the layers below need
+    :param luks1_engine: who is to decrypt LUKS1
     """
     name, engine = _READERS[header_type]
+    if header_type == "luks1":
+        engine = luks1_engine
     if clone:
         name, engine = "luks-any", LIBRBD
     if engine == QEMU:
@@ -236,7 +240,11 @@ class NativeEncryptor(abc.ABC):
     It gets one from os-brick, which promises ``VolumeEncryptor`` only, and
     asks whether it is an instance of this class, too. All methods are for an
     attachment without a device; their errors name the volume.
+
+    :ivar luks1_engine: who is to decrypt LUKS1: librbd, where it can, or QEMU
     """
+
+    luks1_engine = QEMU
 
     @abc.abstractmethod
     def attach_volume(self, context: Any, **kwargs: Any) -> None:

@@ -40,8 +40,15 @@ LOG = logging.getLogger(__name__)
 class Hypervisor:
     """The attachment of one volume to a guest of this host."""
 
-    def __init__(self, connection_info: Dict[str, Any]) -> None:
+    def __init__(self, connection_info: Dict[str, Any],
+                 luks1_engine: str = attachment.QEMU) -> None:
+        """Nothing is done yet.
+
+        :param luks1_engine: see
+            :func:`~os_brick_rbd_luks.layers.attaching.facts`
+        """
         self._connection_info = connection_info
+        self._luks1_engine = luks1_engine
         self._data = connection_info["data"]
         self._options = opts.options()
         self._secrets = secrets.Secrets(
@@ -133,14 +140,15 @@ class Hypervisor:
         with self._image(read_only) as image:
             header, opened = preparing.opened(image, passphrase,
                                               format_options)
-            facts = attaching.facts(image, header, usage)
+            facts = attaching.facts(image, header, usage,
+                                    self._luks1_engine)
             return facts, (
                 decryption.below(image, header, passphrase, opened)
                 if len(facts.secrets) > 1 else [])
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:
-            return attaching.read_facts(image, usage)
+            return attaching.read_facts(image, usage, self._luks1_engine)
 
     def _image(self, read_only: bool
                ) -> contextlib.AbstractContextManager[rbd_image.RBDImage]:

@@ -74,6 +74,10 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
         path = self._connection_info["data"].get("device_path")
         return isinstance(path, str) and bool(path)
 
+    def _hypervisor(self) -> hypervisor.Hypervisor:
+        return hypervisor.Hypervisor(self._connection_info,
+                                     self.luks1_engine)
+
     def _native(self) -> Attachment:
         """Who handles a native attachment.
 
@@ -83,7 +87,7 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
         kind = self._connection_info.get("driver_volume_type")
         path = self._connection_info["data"].get("device_path")
         if kind == "rbd" and not path:
-            return hypervisor.Hypervisor(self._connection_info)
+            return self._hypervisor()
         if kind == "rbd" and hasattr(path, "rbd_image"):
             return handle.Handle(path, self._name())
         raise brick_exception.VolumeEncryptionNotSupported(
@@ -131,13 +135,13 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
     def mark_volume(self, usage: Optional[str] = None) -> attachment.Native:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
-            return hypervisor.Hypervisor(self._connection_info).mark(usage)
+            return self._hypervisor().mark(usage)
 
     @brick_errors.raised
     def drop_fast_diff(self) -> None:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
-            hypervisor.Hypervisor(self._connection_info).drop_fast_diff()
+            self._hypervisor().drop_fast_diff()
 
     @brick_errors.raised
     def extend_volume(self, context: Any, **kwargs: Any) -> int:

@@ -19,26 +19,36 @@ encryptors, Cinder's driver and the command all ask here.
 from __future__ import annotations
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import sealed
 
 
-def read_facts(image: base.RBDImage, volume: str
-               ) -> attachment.Native:
+def read_facts(image: base.RBDImage, volume: str,
+               luks1_engine: str = attachment.QEMU) -> attachment.Native:
     """The facts of an image, whose header is read.
 
     :param volume: id of the volume, by which its secrets are found
+    :param luks1_engine: see :func:`facts`
     :raises HeaderError: there is none, or none that we can use
     :raises LayersNotReadable: see
         :func:`~os_brick_rbd_luks.layers.sealed.look`
     """
-    return facts(image, header_io.read_header(image), volume)
+    return facts(image, header_io.read_header(image), volume, luks1_engine)
 
 
-def facts(image: base.RBDImage, header: header_io.Header, volume: str
-          ) -> attachment.Native:
-    """The facts of an image with that *header*."""
+def facts(image: base.RBDImage, header: header_io.Header, volume: str,
+          luks1_engine: str = attachment.QEMU) -> attachment.Native:
+    """The facts of an image with that *header*.
+
+    :param luks1_engine: who is to decrypt LUKS1; QEMU does it where librbd
+        would not load the volume
+    """
+    if luks1_engine == attachment.LIBRBD and engines.librbd_reason(
+            header, engines.Store.of(image), image.librbd):
+        luks1_engine = attachment.QEMU
     return attachment.native(
         header.type, header.data_offset, image.size(), volume,
-        clone=header.clone, layers=sealed.needed(image, header).count)
+        clone=header.clone, layers=sealed.needed(image, header).count,
+        luks1_engine=luks1_engine)

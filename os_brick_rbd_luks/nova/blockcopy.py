@@ -23,6 +23,7 @@ from lxml import etree
 from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.nova import encryption
 
 LOG = logging.getLogger(__name__)
 
@@ -62,6 +63,15 @@ class BlockCopy:
         if not guest.get_disk(self._device):
             raise nova_exception.DiskNotFound(location=self._device)
         return int(guest._domain.blockInfo(self._device)[0])
+
+    def engine(self) -> str:
+        """Who decrypts the disk of the server as it runs.
+
+        QEMU, too, if nobody does.
+        """
+        disk = self._guest().get_disk(self._device)
+        found = disk and encryption.get(disk)
+        return getattr(found, "engine", None) or attachment.QEMU
 
     def run(self, disk: Any) -> None:
         """Copy to *disk* and move the guest over.

@@ -205,7 +205,8 @@ class RBDLuksLibvirtDriver(
 
         :raises NoHotplug: libvirt is too old for LUKS2 in a running guest
         """
-        with requirements.hotplug(self._host):
+        with requirements.hotplug(
+                self._host), provider.for_running_guest():
             try:
                 super().attach_volume(context, connection_info, instance,
                                       *args, **kwargs)
@@ -233,8 +234,10 @@ class RBDLuksLibvirtDriver(
                 context, original_new_size, block_device, instance,
                 connection_info, encryption)
             return
-        facts = encryptor.mark_volume()
         copy = blockcopy.BlockCopy(self._host, instance, block_device._disk)
+        # The mark may be of another run of the server.
+        encryptor.luks1_engine = copy.engine()
+        facts = encryptor.mark_volume()
         present = copy.size()
         if present == facts.size:
             LOG.info("disk %s of server %s has the size of its volume already",
@@ -314,7 +317,8 @@ class RBDLuksLibvirtDriver(
                     reason=f"volume {attachment.volume_id(info)} is encrypted "
                            "on the host, so a guest cannot be moved between "
                            "it and an encrypted RBD volume; detach it first")
-        with requirements.hotplug(self._host):
+        with requirements.hotplug(
+                self._host), provider.for_running_guest():
             swap.Swap(self, context, instance, mountpoint).run(
                 *infos, *ours, resize_to=resize_to,
                 same_key=_key(metadata[0]) == _key(metadata[1]))

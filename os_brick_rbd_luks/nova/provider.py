@@ -19,12 +19,21 @@ Source: ``os_brick.encryptors`` (how a provider is looked up).
 
 from __future__ import annotations
 
-from typing import Any, Mapping, Optional
+import contextlib
+import contextvars
+from typing import Any, Iterator, Mapping, Optional
 
+from nova import conf
 from os_brick import encryptors
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks import plugin
+from os_brick_rbd_luks.services import opts
+
+#: Whether the server runs that a volume is connected for.
+_RUNS: contextvars.ContextVar[bool] = contextvars.ContextVar(
+    "rbd_luks_runs", default=False)
 
 
 def is_native(connection_info: Mapping[str, Any]) -> bool:
@@ -51,7 +60,22 @@ def encryptor(driver: Any, connection_info: Mapping[str, Any],
         connection_info, {**(encryption or {}),
                           "control_location": "front-end"})
     # Somebody may have put another into os-brick's map since: theirs it is.
-    return made if isinstance(made, attachment.NativeEncryptor) else None
+    if not isinstance(made, attachment.NativeEncryptor):
+        return None
+    made.luks1_engine = requirements.luks1_engine(
+        driver._host, opts.compute_options(conf.CONF).luks1_engine,
+        runs=_RUNS.get())
+    return made
+
+
+@contextlib.contextmanager
+def for_running_guest() -> Iterator[None]:
+    """Within this, volumes are connected for a server that runs."""
+    token = _RUNS.set(True)
+    try:
+        yield
+    finally:
+        _RUNS.reset(token)
 
 
 def _is_ours(connection_info: Mapping[str, Any],

@@ -57,6 +57,10 @@ LIBRBD = Need("decryption by librbd (LUKS2)", (7, 9, 0), (6, 1, 0),
 LAYERS = Need("a clone whose layers have keys of their own (luks-any)",
               (9, 3, 0), (8, 0, 0), capabilities.LAYERS)
 
+#: The first libvirt that was seen to give a running server a volume that
+#: librbd decrypts; 9.0 does not.
+_PLUGS_LIBRBD = (11, 3, 0)
+
 
 def check(host: Any, facts: attachment.Native) -> None:
     """Refuse what this host cannot do, before libvirt is asked.
@@ -87,6 +91,23 @@ def check(host: Any, facts: attachment.Native) -> None:
         raise exception.UnsupportedCeph(
             what=need.what, needed=need.ceph,
             found=release or "an older one")
+
+
+def luks1_engine(host: Any, wanted: str, *, runs: bool) -> str:
+    """Who is to decrypt LUKS1 on this host.
+
+    :param wanted: the option of that name
+    :param runs: the server runs that gets the volume
+    """
+    if wanted != "auto":
+        return wanted
+    connection = host.get_connection()
+    libvirt_version = _version(connection.getLibVersion())
+    able = (libvirt_version >= LIBRBD.libvirt
+            and _version(connection.getVersion()) >= LIBRBD.qemu
+            and (releases.installed().release or 0) >= LIBRBD.ceph
+            and not (runs and libvirt_version < _PLUGS_LIBRBD))
+    return attachment.LIBRBD if able else attachment.QEMU
 
 
 def check_marked(host: Any, connection_info: Mapping[str, Any]) -> None:

@@ -83,6 +83,7 @@ class Swap:
             self._check(new, volume.size, present)
             disk = disk_config(driver, self._instance, new, self._device)
             if of_old:
+                of_old.luks1_engine = self._job.engine()
                 of_old.drop_fast_diff()
             self._copy(disk, volume, present)
         except Exception:

@@ -258,6 +258,25 @@ class ServerTestCase(base.IntegrationTestCase):
         getattr(proxy, f"{verb}_server")(server, **options)
         return self.is_now(server, status)
 
+    def plugs_luks2(self):
+        """Whether libvirt gives a LUKS2 volume to a server that runs."""
+        connection = libvirt.open(self.libvirt)
+        try:
+            # 9.0 does not, 11.3 does.
+            return connection.getLibVersion() >= 11_000_000
+        finally:
+            connection.close()
+
+    def error_of(self, server, action):
+        """What an action's last event says of its failure."""
+        proxy = self.admin.compute
+        found = next(each for each in proxy.server_actions(server)
+                     if each.action == action)
+        events = proxy.get_server_action(
+            found.request_id, server).to_dict()["events"]
+        return next(event["details"] for event in events
+                    if event["result"] == "Error")
+
     def fault(self, server):
         """What its owner reads of the last error."""
         return self.compute.get_server(server).fault["message"]

@@ -154,6 +154,13 @@ class OperatorTest(base.ServerTestCase):
                      and each["host"] != self.host(volume))
         self.admin.block_storage.migrate_volume(
             volume, host=there, force_host_copy=False)
+        if provider == "luks2" and not self.plugs_luks2():
+            # The server runs on, and the action says why.
+            self.assertEqual("error", self.settled(volume))
+            self.assertEqual(before.run, self.runs(server).run)
+            self.assertIn("librbd decrypts (LUKS2)", self.error_of(
+                server, "swap_volume"))
+            return
         self.assertEqual("success", self.settled(volume))
         self.assertEqual(before.run, self.runs(server).run)
         self.act(server, "reboot", "ACTIVE")

@@ -195,7 +195,7 @@ class HotplugTest(base.NovaTestCase):
         if kind == "clone":
             self.useFixture(fixtures.MockPatch(
                 "os_brick_rbd_luks.layers.attaching.facts",
-                lambda image, header, usage: attachment.native(
+                lambda image, header, usage, *_engine: attachment.native(
                     "luks2", header.data_offset, image.size(), usage,
                     clone=True)))
         else:
