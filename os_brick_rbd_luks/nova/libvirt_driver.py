@@ -18,8 +18,10 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 from __future__ import annotations
 
 import logging
+import sys
 from typing import Any, Dict, Iterable, Mapping, Optional
 
+from nova.compute import utils as compute_utils
 from nova import conf
 from nova import objects
 from nova.virt.libvirt import driver
@@ -189,6 +191,22 @@ class RBDLuksLibvirtDriver(
             jsonutils.loads(found.connection_info) for found in known
             if found.is_volume and found.connection_info])
         super().unrescue(context, instance)
+
+    @upstream.overrides
+    def resume_state_on_host_boot(self, context: Any, instance: Any,
+                                  network_info: Any, *args: Any,
+                                  **kwargs: Any) -> None:
+        """As upstream's; and the server's owner is told why it failed.
+
+        Nova's manager logs it, and sets the server to ERROR.
+        """
+        try:
+            super().resume_state_on_host_boot(context, instance, network_info,
+                                              *args, **kwargs)
+        except exception.RBDLuksError as error:
+            with excutils.save_and_reraise_exception():
+                compute_utils.add_instance_fault_from_exc(
+                    context, instance, error, sys.exc_info())
 
     def _connect_all(self, context: Any, infos: Iterable[ConnectionInfo]
                      ) -> None:

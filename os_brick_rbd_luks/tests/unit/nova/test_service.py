@@ -19,6 +19,7 @@ import contextlib
 import ddt
 import fixtures
 from keystoneauth1 import loading as keystone_loading
+from nova.compute import utils as compute_utils
 from nova import conf
 from nova import context as nova_context
 from nova.virt.libvirt import driver
@@ -193,6 +194,31 @@ class StartTest(swapping.SwapTestCase):
         made.init_host("here")
         self.assertEqual(warned, "libvirt_secrets = persistent"
                          in self.log.output)
+
+
+class HostBootTest(base.NovaTestCase):
+    """Nova starts a host's servers, and tells nobody why one does not."""
+
+    def test_owner_is_told(self):
+        self.start("luks2")
+        self.host.restart()
+        self.break_keys()
+        told = []
+        self.useFixture(fixtures.MockPatch(
+            "nova.compute.utils.add_instance_fault_from_exc",
+            lambda context, instance, fault, _info: told.append(
+                (instance.uuid, compute_utils.exception_to_dict(fault)))))
+        self.useFixture(fixtures.MockPatchObject(
+            driver.LibvirtDriver, "resume_state_on_host_boot",
+            lambda nova, context, *_arguments: nova._connect_volume(
+                context, self.old_info, None)))
+        self.assertRaises(
+            exception.PassphraseUnavailable,
+            self.driver.resume_state_on_host_boot, self.context,
+            self.instance, [], None)
+        (uuid, fault), = told
+        self.assertEqual(self.instance.uuid, uuid)
+        self.assertIn(self.old.key_id, fault["message"])
 
 
 class CephUserTest(base.NovaTestCase):
