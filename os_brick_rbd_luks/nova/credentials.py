@@ -34,17 +34,20 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import opts
 
 
-def own(context: Any, refused: exception.PassphraseUnavailable
-        ) -> Optional[Any]:
+def are_in(context: Any) -> bool:
+    """Whether somebody asks: a host starts its servers without a request."""
+    return bool(getattr(context, "auth_token", None))
+
+
+def own(context: Any, error: Exception) -> Optional[Any]:
     """A context of the service user; None if it is not to be asked.
 
     :param context: of the request
-    :param refused: what came of that
+    :param error: what came of that
     """
     if not opts.compute_options(conf.CONF).key_access_by_service_user:
         return None
-    if (not isinstance(refused, exception.KeyForbidden)
-            and getattr(context, "auth_token", None)):
+    if not isinstance(error, exception.KeyForbidden) and are_in(context):
         return None
     group = service_token.SERVICE_USER_GROUP
     plugin = loading.load_auth_from_conf_options(conf.CONF, group)

@@ -17,6 +17,7 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 
 from __future__ import annotations
 
+import http
 import logging
 import sys
 from typing import Any, Dict, Iterable, Mapping, Optional
@@ -94,13 +95,14 @@ class RBDLuksLibvirtDriver(
                                                          connection_info)
             # Of Cinder's client, its HTTP library, or Keystone.
             except Exception as error:
-                if not self._is_ready(connection_info):
-                    raise
-                LOG.warning(
-                    "volume %s: Cinder does not tell how it is encrypted (%s);"
-                    " what this host has of it is used",
-                    attachment.volume_id(connection_info), error)
-                return
+                if self._is_ready(connection_info):
+                    LOG.warning(
+                        "volume %s: Cinder does not tell how it is encrypted "
+                        "(%s); what this host has of it is used",
+                        attachment.volume_id(connection_info), error)
+                    return
+                encryption = self._encryption_as_own(context, connection_info,
+                                                     error)
         encryptor = provider.encryptor(self, connection_info, encryption)
         if encryptor is None:
             super()._attach_encryptor(context, connection_info, encryption)
@@ -120,6 +122,28 @@ class RBDLuksLibvirtDriver(
             host_secrets.remove(self._host, connection_info)
             attachment.unmark(connection_info)
             raise
+
+    def _encryption_as_own(self, context: Any,
+                           connection_info: ConnectionInfo, error: Exception
+                           ) -> Mapping[str, Any]:
+        """Ask Cinder as Nova's service user, where the operator wants that.
+
+        :param error: what came of the request's credentials
+        :raises KeyForbidden: nobody asks, so nobody is told anything
+        """
+        own = credentials.own(context, error)
+        if own is not None:
+            found: Mapping[str, Any] = self._get_volume_encryption(
+                own, connection_info)
+            return found
+        if not credentials.are_in(context) and getattr(
+                error, "code", None) == http.HTTPStatus.UNAUTHORIZED:
+            with exception.about(
+                    f"volume {attachment.volume_id(connection_info)}"):
+                raise exception.KeyForbidden(
+                    source="its key", reason="a host starts its servers "
+                    "without anybody's credentials") from error
+        raise error
 
     def _is_ready(self, connection_info: ConnectionInfo) -> bool:
         """Mark a volume whose secrets are here already, if that works.

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 
+from cinderclient import exceptions as cinder_exceptions
 import ddt
 import fixtures
 from keystoneauth1 import loading as keystone_loading
@@ -44,6 +45,14 @@ class Session:
 
     def get_project_id(self):
         return "service"
+
+
+def _authorized(context):
+    """As Nova's client of Cinder, of a context."""
+    if not context.auth_token:
+        raise cinder_exceptions.Unauthorized(
+            401, message="Unknown auth type: None")
+    return True
 
 
 @ddt.ddt
@@ -92,6 +101,22 @@ class CredentialsTest(base.NovaTestCase):
                                                        reason="no token")
         self.boot(self.ask())
         self.assertEqual(2, len(self.seen))
+
+    def test_nobody_asks_and_cinder_tells_nobody(self):
+        """Without a token, Nova's client of Cinder does not even ask."""
+        tell = self.cinder.get_volume_encryption_metadata
+        self.useFixture(fixtures.MockPatchObject(
+            self.cinder, "get_volume_encryption_metadata",
+            lambda context, volume: _authorized(context) and tell(
+                context, volume)))
+        self.boot(self.ask())
+        self.assertEqual({self.volume.id: self.volume.passphrase},
+                         self.host.volumes())
+        self.host.restart()
+        self.set_option("key_access_by_service_user", False)
+        error = self.assertRaises(exception.KeyForbidden, self.ask)
+        self.assertIn("ask as the owner", error.format_message())
+        self.assertIn(self.volume.id, error.format_message())
 
     def test_owner_asks_first(self):
         self.ask(project_id="service", auth_token="t")
