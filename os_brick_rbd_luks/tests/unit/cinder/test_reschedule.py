@@ -95,10 +95,10 @@ class NextAttemptTest(RescheduleTestCase):
         """
         create = creation.create
 
-        def once(ours):
+        def once(ours, *model):
             self.mock_object(creation, "create", create)
             if leave:
-                create(ours)
+                create(ours, *model)
             raise cinder_exception.VolumeBackendAPIException(data="not here")
 
         self.mock_object(creation, "create", once)
