@@ -115,6 +115,21 @@ class ServerTestCase(base.IntegrationTestCase):
             parser.write(stream)
         self.lab.tool("restart", "nova-compute")
 
+    def let_read(self, user_id):
+        """Let Cinder's driver give a user access to keys, for this test."""
+        path = os.path.join(self.lab.folder, "cinder/cinder-volume.conf")
+        with open(path) as stream:
+            before = stream.read()
+
+        def write(text):
+            with open(path, "w") as out:
+                out.write(text)
+            self.lab.tool("restart", "cinder-volume")
+
+        self.addCleanup(write, before)
+        write(f"{before}\n[backend_defaults]\n"
+              f"rbd_luks_key_readers = {user_id}\n")
+
     def stopped(self, *services):
         """Services that are away up to the end of the test, or earlier."""
         for service in services:

@@ -166,3 +166,29 @@ class OperatorTest(base.ServerTestCase):
         self.act(server, "reboot", "ACTIVE")
         self.runs(server)
         self.assertEqual([volume.id], self.secrets_of_libvirt())
+
+
+@ddt.ddt
+class ServiceUserTest(base.ServerTestCase):
+    """Cinder lets Nova's user read the keys, and Nova asks as that one."""
+
+    def setUp(self):
+        super().setUp()
+        self.let_read(self.admin.identity.find_user("nova").id)
+        self.configure(key_access_by_service_user="true")
+
+    @ddt.data(*TYPES)
+    def test_host_reboots(self, volume_type):
+        """No passphrase is on its disk, and servers start by themselves."""
+        server, _volume = self.serve(volume_type)
+        before = self.runs(server)
+        self.happens("reboot")
+        self.is_now(server, "ACTIVE")
+        self.assertNotEqual(before.run, self.runs(server).run)
+
+    @ddt.data(*TYPES)
+    def test_hard_reboot_by_an_administrator(self, volume_type):
+        server, _volume = self.serve(volume_type)
+        self.happens("restart")
+        self.act(server, "reboot", "ACTIVE", self.admin)
+        self.runs(server)
