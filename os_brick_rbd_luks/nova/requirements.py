@@ -153,13 +153,19 @@ def grow(facts: attachment.Native, present: int, ask: Callable[[int], None],
     :param ask: called with the bytes to ask QEMU for
     :param look: the bytes of the payload that the image has then
     """
+    found = facts.size
     for size in resize_to(facts, present):
         ask(size)
-        if facts.engine == attachment.QEMU or look() == facts.size:
+        if facts.engine != attachment.QEMU:
+            found = look()
+        if found == facts.size:
             return
-        LOG.warning("a running QEMU has another librbd than this host: it "
-                    "resized a volume of %d bytes to %d; it is asked again",
-                    facts.size, look())
+        LOG.info("asked for %d bytes, a running QEMU made %d of a volume that "
+                 "is to have %d: it has another librbd than this host", size,
+                 found, facts.size)
+    LOG.warning("a volume is to have %d bytes and has %d, whatever QEMU is "
+                "asked for; stop the server, give the volume its size by "
+                "'rbd-luks resize', and start it again", facts.size, found)
 
 
 @contextlib.contextmanager
