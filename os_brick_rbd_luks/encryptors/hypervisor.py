@@ -154,7 +154,5 @@ class Hypervisor:
                ) -> contextlib.AbstractContextManager[rbd_image.RBDImage]:
         """The volume's image, by its own connection."""
         return brick.attached_on_host(
-            brick.with_credentials(self._data, self._options.rbd_user,
-                                   self._options.rbd_secret_uuid),
-            self._options.ceph_conf, self._secrets.ceph_key,
+            self._data, self._options, self._secrets.ceph_key,
             read_only=read_only)

@@ -61,7 +61,7 @@ def key_option(keyring: Optional[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
+def attached_on_host(properties: Mapping[str, Any], options: Any,
                      find_key: Callable[[str], str], *, read_only: bool
                      ) -> Iterator[rbd_image.RBDImage]:
     """As :func:`attached`, on a compute host, by the key that QEMU has.
@@ -70,21 +70,26 @@ def attached_on_host(properties: Mapping[str, Any], conf: Optional[str],
     the host may be of another cluster with the same name, or not up to date:
     QEMU looks at none of them. They serve where libvirt gives no key.
 
+    :param options: of the group ``[rbd_luks]``: ``ceph_conf``, and the host's
+        own user, for a connection that names no libvirt secret
     :param find_key: for the uuid of a libvirt secret, its cephx key; raises
         :class:`~os_brick_rbd_luks.exception.LibvirtError` if it cannot be had
     """
+    properties = _with_credentials(properties, options.rbd_user,
+                                   options.rbd_secret_uuid)
     key = None
     if _names_secret(properties) and not properties.get("keyring"):
         try:
             key = find_key(properties["secret_uuid"])
         except exception.LibvirtError as error:
             LOG.info("%s; the host's keyring is used", error)
-    with attached(properties, conf, key=key, read_only=read_only) as image:
+    with attached(properties, options.ceph_conf, key=key,
+                  read_only=read_only) as image:
         yield image
 
 
-def with_credentials(properties: Mapping[str, Any], user: Optional[str],
-                     secret_uuid: Optional[str]) -> Mapping[str, Any]:
+def _with_credentials(properties: Mapping[str, Any], user: Optional[str],
+                      secret_uuid: Optional[str]) -> Mapping[str, Any]:
     """Properties with a host's own user where they name no libvirt secret.
 
     Source: ``nova.virt.libvirt.volume.net`` (``_set_auth_config_rbd``).

@@ -20,7 +20,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import Any, Collection, Iterator, List, Mapping, Optional, Set
+from typing import (Any, Collection, Iterator, List, Mapping, Optional, Set,
+                    Tuple)
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -74,10 +75,15 @@ def present_id(host: Any, connection_info: Mapping[str, Any]
 
     That is the volume's, or after a migration by Cinder another.
     """
-    present = attachment.volume_id(connection_info)
-    known = attachment.other_ids(connection_info)
-    return next((usage for usage in ((present,) if present else ()) + known
+    return next((usage for usage in _volume_ids(connection_info)
                  if host.find_secret("volume", usage) is not None), None)
+
+
+def _volume_ids(connection_info: Mapping[str, Any]) -> Tuple[str, ...]:
+    """The volume's id, and others by which the mark names its secrets."""
+    present = attachment.volume_id(connection_info)
+    return ((present,) if present else ()) + attachment.other_ids(
+        connection_info)
 
 
 def remove(host: Any, connection_info: Mapping[str, Any],
@@ -87,9 +93,7 @@ def remove(host: Any, connection_info: Mapping[str, Any],
     :param but: usage ids of those that another attachment needs
     """
     wanted = names(connection_info)
-    present = attachment.volume_id(connection_info)
-    for volume in ((present,) if present else ()) + attachment.other_ids(
-            connection_info):
+    for volume in _volume_ids(connection_info):
         wanted |= {volume, *_below(host, volume)}
     for usage in sorted(wanted - set(but)):
         host.delete_secret("volume", usage)

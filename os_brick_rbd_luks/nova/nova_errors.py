@@ -77,4 +77,3 @@ def _shown(error: Any) -> str:
 _FAMILY = families.Family(_NovaError, __name__)
 
 raised = _FAMILY.raised
-of = _FAMILY.of

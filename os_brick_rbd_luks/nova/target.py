@@ -70,9 +70,7 @@ class Target:
             rbd_image.RBDImage]:
         options = opts.options()
         return brick.attached_on_host(
-            brick.with_credentials(self._info["data"], options.rbd_user,
-                                   options.rbd_secret_uuid),
-            options.ceph_conf,
+            self._info["data"], options,
             secrets.Secrets(options.libvirt_uri).ceph_key,
             read_only=False)
 
