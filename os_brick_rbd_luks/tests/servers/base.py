@@ -246,6 +246,14 @@ class ServerTestCase(base.IntegrationTestCase):
         self.runs(server)
         return server, volume
 
+    def check_starts_by_itself(self, volume_type):
+        """Reboot the host of a server: nobody has to ask for its start."""
+        server, _volume = self.serve(volume_type)
+        before = self.runs(server)
+        self.happens("reboot")
+        self.is_now(server, "ACTIVE")
+        self.assertNotEqual(before.run, self.runs(server).run)
+
     def attach(self, server, volume):
         self.compute.create_volume_attachment(server, volume_id=volume.id,
                                               device="/dev/vdb")

@@ -83,11 +83,7 @@ class LifeTest(base.ServerTestCase):
     def test_host_reboots_with_secrets_on_disk(self, volume_type):
         """Servers start by themselves, as with an unmodified Nova."""
         self.configure(libvirt_secrets="persistent")
-        server, _volume = self.serve(volume_type)
-        before = self.runs(server)
-        self.happens("reboot")
-        self.is_now(server, "ACTIVE")
-        self.assertNotEqual(before.run, self.runs(server).run)
+        self.check_starts_by_itself(volume_type)
 
     @ddt.data(*TYPES)
     def test_extended_while_it_runs(self, volume_type):
@@ -180,11 +176,7 @@ class ServiceUserTest(base.ServerTestCase):
     @ddt.data(*TYPES)
     def test_host_reboots(self, volume_type):
         """No passphrase is on its disk, and servers start by themselves."""
-        server, _volume = self.serve(volume_type)
-        before = self.runs(server)
-        self.happens("reboot")
-        self.is_now(server, "ACTIVE")
-        self.assertNotEqual(before.run, self.runs(server).run)
+        self.check_starts_by_itself(volume_type)
 
     @ddt.data(*TYPES)
     def test_hard_reboot_by_an_administrator(self, volume_type):
