@@ -19,7 +19,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from lab import barbican, keystone, packages, process, web
+from lab import barbican, keystone, packages, privileges, process, web
 from lab.ceph import POOLS
 from lab.folder import Failed, write
 from lab.site import Lab
@@ -104,7 +104,6 @@ NOVA = """\
 [nova]
 interface = internal
 region_name = RegionOne
-{account}
 """
 
 SERVICE_USERS = {'service_user': 'send_service_user_token = true\n',
@@ -125,26 +124,11 @@ host = {host}
 cluster = {cluster}
 """
 
-ROOTWRAP_CONF = """\
-[DEFAULT]
-filters_path = {venv}/etc/cinder/rootwrap.d,{dir}/rootwrap.d
-exec_dirs = {venv}/bin,/usr/sbin,/usr/bin,/sbin,/bin
-use_syslog = false
-"""
-# Cinder's own filter wants the configuration in /etc and sockets in /tmp.
-FILTERS = """\
-[Filters]
-privsep-helper: CommandFilter, privsep-helper, root
-"""
 SUDO = """\
 #!/bin/sh
 # The services run as root already.
 exec "$@"
 """
-# os-brick reads the keyring of a user in /etc/ceph, nowhere else; only the
-# service and what it starts see this folder there.
-WITH_CEPH = ['unshare', '--mount', 'sh', '-ec',
-             'mount --bind "$0" /etc/ceph; exec "$@"']
 
 
 def configure(lab: Lab) -> None:
@@ -156,9 +140,7 @@ def configure(lab: Lab) -> None:
     (lab.root / 'bin/sudo').chmod(0o700)
     write(folder / 'api-paste.ini', packages.data_file(
         lab.venv, 'etc/cinder/api-paste.ini'))
-    write(folder / 'rootwrap.conf', ROOTWRAP_CONF.format(
-        venv=lab.venv, dir=folder))
-    write(folder / 'rootwrap.d/lab.filters', FILTERS)
+    privileges.configure(lab, 'cinder')
     (folder / 'ceph').mkdir(exist_ok=True)
     for name in ['ceph.conf', 'ceph.client.cinder.keyring']:
         link = folder / 'ceph' / name
@@ -169,19 +151,9 @@ def configure(lab: Lab) -> None:
     configure_volume(lab)
 
 
-def nova_account(lab: Lab) -> str:
-    text = keystone.AUTHTOKEN.format(
-        keystone=lab.url('keystone'), username='nova', project='service',
-        password=lab.state['passwords']['nova'])
-    return text.partition('\n')[2]
-
-
 def settings(lab: Lab) -> str:
     ceph_conf = lab.root / 'ceph/ceph.conf'
-    account: dict[str, Any] = {
-        'keystone': lab.url('keystone'), 'username': 'cinder',
-        'project': 'service', 'password': lab.state['passwords']['cinder']}
-    authtoken = keystone.AUTHTOKEN.format(**account)
+    authtoken = lab.account('cinder')
     users = [authtoken.replace('keystone_authtoken', name) + more
              for name, more in SERVICE_USERS.items()]
     backends = [BACKEND.format(
@@ -195,7 +167,7 @@ def settings(lab: Lab) -> str:
         rabbitmq_password=lab.state['rabbitmq_password'],
         database=lab.database('cinder'),
         backup_pool=POOLS['backup'], backup_path=lab.root / 'backups',
-        ) + ''.join([NOVA.format(account=nova_account(lab))
+        ) + ''.join([NOVA + keystone.options(lab.account('nova'))
                      if lab.state.get('nova') else '',
                      barbican.CLIENT.format(**lab.shared),
                      'send_service_user_token = true\n',
@@ -249,16 +221,16 @@ def start_scheduler(lab: Lab) -> None:
 
 
 def start_volume(lab: Lab) -> None:
-    start_daemon(lab, 'cinder-volume', *WITH_CEPH, lab.root / 'cinder/ceph')
+    start_daemon(lab, 'cinder-volume', *privileges.with_ceph(lab))
 
 
 def start_second_volume(lab: Lab) -> None:
-    start_daemon(lab, SECOND, *WITH_CEPH, lab.root / 'cinder/ceph',
+    start_daemon(lab, SECOND, *privileges.with_ceph(lab),
                  program='cinder-volume')
 
 
 def start_backup(lab: Lab) -> None:
-    start_daemon(lab, 'cinder-backup', *WITH_CEPH, lab.root / 'cinder/ceph')
+    start_daemon(lab, 'cinder-backup', *privileges.with_ceph(lab))
 
 
 def ask(lab: Lab, path: str) -> Any:

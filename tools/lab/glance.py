@@ -17,7 +17,7 @@ Locations are shown: from them Cinder learns that it can clone an image.
 
 from __future__ import annotations
 
-from lab import barbican, keystone, packages, web
+from lab import barbican, packages, web
 from lab.ceph import POOLS
 from lab.folder import write
 from lab.site import Lab
@@ -72,9 +72,7 @@ def configure(lab: Lab) -> None:
         conf=lab.root / 'ceph/ceph.conf')
         # It deletes the key of an encrypted image.
         + barbican.CLIENT.format(**lab.shared)
-        + keystone.AUTHTOKEN.format(
-            keystone=lab.url('keystone'), username='glance',
-            project='service', password=lab.state['passwords']['glance']))
+        + lab.account('glance'))
 
 
 def make_tables(lab: Lab) -> None:

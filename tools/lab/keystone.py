@@ -55,6 +55,11 @@ project_domain_name = Default
 """
 
 
+def options(text: str) -> str:
+    """Return the options of a section, without its header."""
+    return text.partition('\n')[2]
+
+
 def random_key() -> str:
     return base64.urlsafe_b64encode(os.urandom(32)).decode()
 

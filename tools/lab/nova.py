@@ -25,7 +25,7 @@ from pathlib import Path
 import subprocess
 from typing import Any
 
-from lab import barbican, keystone, packages, process, web
+from lab import barbican, keystone, packages, privileges, process, web
 from lab.folder import Failed, write
 from lab.site import CHECKOUT, Lab
 
@@ -116,17 +116,6 @@ auth_strategy = keystone
 connection = {database}
 """
 
-ROOTWRAP_CONF = """\
-[DEFAULT]
-filters_path = {venv}/etc/nova/rootwrap.d,{dir}/rootwrap.d
-exec_dirs = {venv}/bin,/usr/sbin,/usr/bin,/sbin,/bin
-use_syslog = false
-"""
-FILTERS = """\
-[Filters]
-privsep-helper: CommandFilter, privsep-helper, root
-"""
-
 #: What Nova asks of Neutron for servers without networks.
 NETWORK = """\
 import json
@@ -151,17 +140,6 @@ SECRET = """\
 """
 
 
-def section(text: str) -> str:
-    """Return the options of a section, without its header."""
-    return text.partition('\n')[2]
-
-
-def account(lab: Lab, name: str) -> str:
-    return keystone.AUTHTOKEN.format(
-        keystone=lab.url('keystone'), username=name, project='service',
-        password=lab.state['passwords'][name])
-
-
 def uri(lab: Lab) -> str:
     socket = lab.root / 'libvirt/run/libvirt-sock'
     return f'qemu+unix:///system?socket={socket}'
@@ -173,10 +151,8 @@ def configure(lab: Lab) -> None:
         (folder / name).mkdir(parents=True, exist_ok=True)
     write(folder / 'api-paste.ini', packages.data_file(
         lab.venv, 'etc/nova/api-paste.ini'))
-    write(folder / 'rootwrap.conf', ROOTWRAP_CONF.format(
-        venv=lab.venv, dir=folder))
-    write(folder / 'rootwrap.d/lab.filters', FILTERS)
-    as_nova = section(account(lab, 'nova'))
+    privileges.configure(lab, 'nova')
+    as_nova = keystone.options(lab.account('nova'))
     values: dict[str, Any] = {
         'dir': folder, 'host': HOST, 'report': REPORT, 'down': DOWN,
         'rabbitmq': lab.state['ports']['rabbitmq'],
@@ -188,10 +164,10 @@ def configure(lab: Lab) -> None:
         'neutron': as_nova, 'as_nova': as_nova, 'libvirt': uri(lab),
         'secret_uuid': lab.state['secret_uuid']}
     write(folder / 'nova.conf', CONF.format(**values)
-          + account(lab, 'nova') + barbican.CLIENT.format(**lab.shared))
+          + lab.account('nova') + barbican.CLIENT.format(**lab.shared))
     write(folder / 'extra/nova.conf', '')
     write(lab.root / 'placement/placement.conf', PLACEMENT_CONF.format(
-        database=lab.database('placement')) + account(lab, 'placement'))
+        database=lab.database('placement')) + lab.account('placement'))
     write(lab.root / 'network/network.py', NETWORK)
 
 
@@ -317,11 +293,8 @@ def start_scheduler(lab: Lab) -> None:
 
 
 def start_compute(lab: Lab) -> None:
-    # Ceph looks for the keyring of a connection where operators have it.
-    start_daemon(
-        lab, 'nova-compute', 'unshare', '--mount', 'sh', '-ec',
-        'mount --bind "$0" /etc/ceph; exec "$@"', lab.root / 'cinder/ceph',
-        program=COMPUTES[lab.state['nova']])
+    start_daemon(lab, 'nova-compute', *privileges.with_ceph(lab),
+                 program=COMPUTES[lab.state['nova']])
 
 
 def _up(lab: Lab, binary: str) -> None:

@@ -78,6 +78,12 @@ class Lab:
     def url(self, service: str) -> str:
         return f'http://127.0.0.1:{self.state["ports"][service]}'
 
+    def account(self, name: str) -> str:
+        """Return the section of a service that signs in by that name."""
+        return keystone.AUTHTOKEN.format(
+            keystone=self.url('keystone'), username=name, project='service',
+            password=self.state['passwords'][name])
+
     def token(self, user: str = 'admin') -> str:
         """Return a token for the user's own project."""
         if user not in self.tokens:
