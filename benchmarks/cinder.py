@@ -38,6 +38,10 @@ GIB = 1024 ** 3
 TYPES = {"upstream-luks": "upstream, luks", "ours-luks": "ours, luks",
          "ours-luks2": "ours, luks2", "ours": "plain volume"}
 TIMEOUT = 1200
+RAW, SPARSE, QCOW2 = "raw", "sparse", "qcow2"
+#: What images are made -> bytes of data, bytes, format.
+IMAGES = {RAW: (GIB, GIB, "raw"), SPARSE: (100 * MIB, GIB, "raw"),
+          QCOW2: (GIB, GIB, "qcow2")}
 
 
 class Lab:
@@ -75,19 +79,34 @@ class Lab:
 
 
 @contextlib.contextmanager
-def image(lab, size=96 * MIB):
-    """A raw image, half data and half holes, in the default store."""
-    with tempfile.NamedTemporaryFile() as stream:
-        stream.write(os.urandom(size // 2))
-        stream.truncate(size)
-        stream.flush()
+def image(lab, data, size, disk_format="raw"):
+    """An image in the default store, *data* bytes of it random."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "raw")
+        with open(path, "wb") as stream:
+            for _piece in range(data // MIB):
+                stream.write(os.urandom(MIB))
+            stream.truncate(size)
+        if disk_format != "raw":
+            raw, path = path, os.path.join(folder, disk_format)
+            common.run("qemu-img", "convert", "-O", disk_format, raw, path)
         found = lab.cloud.create_image(
-            "benchmark", filename=stream.name, disk_format="raw",
+            "benchmark", filename=path, disk_format=disk_format,
             container_format="bare", wait=True)
     try:
         yield found
     finally:
         lab.cloud.delete_image(found.id, wait=True)
+
+
+@contextlib.contextmanager
+def volume_of(lab, kind, picture=None):
+    """A volume of 1 GiB, of an image or empty."""
+    volume = lab.create(kind, 1, image_id=picture.id if picture else None)
+    try:
+        yield volume
+    finally:
+        lab.remove(volume)
 
 
 def timed(function, *arguments, **keywords):
@@ -113,60 +132,95 @@ def from_image(lab, kind, picture):
 
 def cloning(lab, kind):
     """Clone a volume of 1 GiB."""
-    source = lab.create(kind, 1)
-    volume, seconds = timed(lab.create, kind, 1, source_volume_id=source.id)
-    lab.remove(volume, source)
+    with volume_of(lab, kind) as source:
+        volume, seconds = timed(lab.create, kind, 1,
+                                source_volume_id=source.id)
+        lab.remove(volume)
     return seconds
 
 
 def from_snapshot(lab, kind):
     """Create a volume from a snapshot of 1 GiB."""
-    source = lab.create(kind, 1)
-    snapshot = lab.block.create_snapshot(volume_id=source.id)
-    lab.block.wait_for_status(snapshot, interval=0.1)
-    volume, seconds = timed(lab.create, kind, 1, snapshot_id=snapshot.id)
-    lab.remove(volume)
-    lab.block.delete_snapshot(snapshot)
-    lab.block.wait_for_delete(snapshot, interval=0.2)
-    lab.remove(source)
+    with volume_of(lab, kind) as source:
+        snapshot = lab.block.create_snapshot(volume_id=source.id)
+        lab.block.wait_for_status(snapshot, interval=0.1)
+        volume, seconds = timed(lab.create, kind, 1, snapshot_id=snapshot.id)
+        lab.remove(volume)
+        lab.block.delete_snapshot(snapshot)
+        lab.block.wait_for_delete(snapshot, interval=0.2)
     return seconds
 
 
 def extending(lab, kind):
     """Extend a volume from 1 to 10 GiB."""
-    volume = lab.create(kind, 1)
-
     def extend():
         lab.block.extend_volume(volume, 10)
         lab.wait(volume)
 
-    _none, seconds = timed(extend)
-    lab.remove(volume)
+    with volume_of(lab, kind) as volume:
+        _none, seconds = timed(extend)
     return seconds
 
 
-def retyping(lab, kind):
-    """Retype a plain volume of 1 GiB to an encrypted type."""
-    volume = lab.create(kind.partition("-")[0], 1)
+def _uploaded(lab, volume):
+    """Upload a volume to an image; its id."""
+    answer = lab.block.upload_volume_to_image(
+        volume, "benchmark", disk_format="raw", container_format="bare")
+    lab.wait(volume)
+    return answer["image_id"]
 
+
+def uploading(lab, kind, picture):
+    """Upload a volume to an image."""
+    with volume_of(lab, kind, picture) as volume:
+        image_id, seconds = timed(_uploaded, lab, volume)
+        lab.cloud.delete_image(image_id, wait=True)
+    return seconds
+
+
+def from_encrypted(lab, kind, picture):
+    """Create a volume of an image of a volume of that type."""
+    with volume_of(lab, kind, picture) as source:
+        image_id = _uploaded(lab, source)
+        try:
+            volume, seconds = timed(lab.create, kind, 1, image_id=image_id)
+            lab.remove(volume)
+        finally:
+            lab.cloud.delete_image(image_id, wait=True)
+    return seconds
+
+
+def backing_up(lab, kind, picture):
+    """Back up a volume."""
+    def back_up():
+        found = lab.block.create_backup(volume_id=volume.id)
+        return lab.block.wait_for_status(found, interval=0.1, wait=TIMEOUT)
+
+    with volume_of(lab, kind, picture) as volume:
+        backup, seconds = timed(back_up)
+        lab.block.delete_backup(backup)
+        lab.block.wait_for_delete(backup, interval=0.2)
+    return seconds
+
+
+def retyping(lab, before, after, picture):
+    """Retype a volume."""
     def retype():
-        lab.block.retype_volume(volume, kind, "on-demand")
+        lab.block.retype_volume(volume, after, "on-demand")
         while True:
             found = lab.wait(volume)
-            if found.volume_type == kind:
+            if found.volume_type == after:
                 return
             if found.migration_status == "error":
                 raise RuntimeError("the retype failed")
             time.sleep(0.1)
 
-    try:
+    with volume_of(lab, before, picture) as volume:
         _none, seconds = timed(retype)
-    finally:
-        lab.remove(volume)
     return seconds
 
 
-def operations(lab, kind, picture):
+def operations(lab, kind, pictures):
     """Name of an operation -> what measures it, and how often."""
     for size in (1, 10, 100):
         # Upstream's driver reads the whole of an empty volume.
@@ -174,25 +228,41 @@ def operations(lab, kind, picture):
             count = 3 if size == 1 or kind.startswith("ours") else 1
             yield f"create {size} GiB", count, lambda size=size: creating(
                 lab, kind, size)
-    yield "from image", 3, lambda: from_image(lab, kind, picture)
-    yield "clone", 3, lambda: cloning(lab, kind)
-    yield "from snapshot", 3, lambda: from_snapshot(lab, kind)
+    for name, picture in pictures.items():
+        yield f"from {name}", 3, lambda picture=picture: from_image(
+            lab, kind, picture)
+    yield "clone", 5, lambda: cloning(lab, kind)
+    yield "from snapshot", 5, lambda: from_snapshot(lab, kind)
     yield "extend", 3, lambda: extending(lab, kind)
-    if "-" in kind:
-        yield "retype", 1, lambda: retyping(lab, kind)
+    yield "upload", 3, lambda: uploading(lab, kind, pictures[RAW])
+    yield "backup", 3, lambda: backing_up(lab, kind, pictures[SPARSE])
+    plain = kind.partition("-")[0]
+    if kind != plain:
+        yield "from encrypted", 3, lambda: from_encrypted(
+            lab, kind, pictures[RAW])
+        yield "plain to it", 3, lambda: retyping(lab, plain, kind,
+                                                 pictures[SPARSE])
+        yield "it to plain", 3, lambda: retyping(lab, kind, plain,
+                                                 pictures[SPARSE])
 
 
 def main():
     """Measure, print, save and draw."""
     parser = common.parser(__doc__)
     parser.add_argument("lab", help="folder of a lab that is up")
+    parser.add_argument("--only", default="",
+                        help="only operations with that in their names")
     options = parser.parse_args()
     lab = Lab(options.lab)
     results = {"environment": {**common.environment(),
                                **lab.facts["versions"]}, "cinder": {}}
-    with image(lab) as picture:
+    with contextlib.ExitStack() as stack:
+        pictures = {name: stack.enter_context(image(lab, *about))
+                    for name, about in IMAGES.items()}
         for kind in TYPES:
-            for name, count, function in operations(lab, kind, picture):
+            for name, count, function in operations(lab, kind, pictures):
+                if options.only not in name:
+                    continue
                 try:
                     times = [function() for _number in range(count)]
                 except RuntimeError as error:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Any
+from typing import Any, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
@@ -46,9 +46,16 @@ def create(store: base.ImageStore, name: str, size: int, passphrase: bytes,
     :raises HalfMade: an interrupted run left something, and not *restart*
     """
     needed = image_size(store, size, passphrase, options, **image_options)
-    with partial.new(store, name, lambda half: store.create(
-            half, needed, **image_options), restart=restart) as image:
-        return format_new(image, size, passphrase, options)
+    begun: List[formatting.Begun] = []
+
+    def make(half: str) -> base.Image:
+        if not begun:
+            # librbd waits for the cluster meanwhile.
+            begun.append(formatting.Begun(passphrase, options, needed - size))
+        return store.create(half, needed, **image_options)
+
+    with partial.new(store, name, make, restart=restart) as image:
+        return format_new(image, size, passphrase, options, *begun)
 
 
 def create_alike(store: base.ImageStore, name: str, size: int,
@@ -100,13 +107,15 @@ def image_size(store: base.ImageStore, size: int, passphrase: bytes,
 
 
 def format_new(image: base.Image, size: int, passphrase: bytes,
-               options: formatting.Options) -> header_io.Header:
+               options: formatting.Options,
+               begun: Optional[formatting.Begun] = None) -> header_io.Header:
     """Format an image of :func:`image_size` that was just created.
 
     :param size: decrypted size in bytes
+    :param begun: its header, if that is being built already
     """
     # A pool may have defaults of its own for the striping.
     needed = size + formatting.data_offset(image.stripe_period(), options)
     if image.size() != needed:
         image.resize(needed)
-    return formatting.format_new(image, passphrase, options)
+    return formatting.format_new(image, passphrase, options, begun)

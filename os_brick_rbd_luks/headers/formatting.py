@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import os
 from typing import Any, Callable, cast, Dict, Optional, Tuple, Union
@@ -25,6 +26,7 @@ from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import native_threads
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdfs
@@ -122,22 +124,50 @@ def format_image(image: base.Image, passphrase: bytes,
     return _write(image, start, passphrase, options, safe=no_data)
 
 
+class Begun:
+    """A new header that is built while something else is waited for."""
+
+    def __init__(self, passphrase: bytes, options: Options, offset: int
+                 ) -> None:
+        """Begin.
+
+        :param offset: bytes before the payload, as far as that is known
+        """
+        self._offset = offset
+        self._build = functools.partial(_new_header, passphrase, options)
+        self._built = native_threads.begin(
+            functools.partial(self._build, offset))
+
+    def change(self, offset: int) -> Union[luks1.Change, luks2.Change]:
+        """Wait for it.
+
+        :param offset: bytes before the payload: it is built once more if a
+            pool has turned out to be unlike its cluster
+        """
+        built = self._built()
+        return built if offset == self._offset else self._build(offset)
+
+
 @header_io.names_image
 def format_new(image: base.Image, passphrase: bytes,
-               options: Options = Options()) -> header_io.Header:
+               options: Options = Options(),
+               begun: Optional[Begun] = None) -> header_io.Header:
     """Do as :func:`format_image` to an image that was just created.
 
     It has no data to be looked for, which takes as long as it is large, and
     nobody else knows it: see
     :func:`~os_brick_rbd_luks.headers.header_io.write_new`.
 
+    :param begun: the header, if it is being built already, of the same
+        passphrase and options
     :raises InvalidParameter: see :func:`refuse_striping`
     :raises JournaledImage: it is LUKS2, and the image has a journal
     """
     check(passphrase, options)
     _refuse_journal(image, options)
-    return _written(image, _new_header(
-        passphrase, options, _data_offset(image, options)))
+    offset = _data_offset(image, options)
+    return _written(image, begun.change(offset) if begun else _new_header(
+        passphrase, options, offset))
 
 
 @header_io.names_image

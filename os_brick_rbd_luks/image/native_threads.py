@@ -21,7 +21,9 @@ from __future__ import annotations
 
 import importlib
 import sys
-from typing import Any
+from typing import Any, Callable, List, Tuple, TypeVar
+
+Result = TypeVar("Result")
 
 
 def patcher() -> Any:
@@ -43,3 +45,31 @@ def original(name: str) -> Any:
     there = patcher()
     return (importlib.import_module(name) if there is None
             else there.original(name))
+
+
+def begin(function: Callable[[], Result]) -> Callable[[], Result]:
+    """Call *function* in a native thread, while the caller goes on.
+
+    :returns: what waits for it, and then gives or raises what it did
+    """
+    outcome: List[Tuple[Any, Any]] = []
+
+    def run() -> None:
+        try:
+            outcome.append((function(), None))
+        except BaseException as error:
+            # It is for who waits.
+            outcome.append((None, error))
+
+    thread = original("threading").Thread(target=run, daemon=True)
+    thread.start()
+
+    def result() -> Result:
+        thread.join()
+        (found, error), = outcome
+        if error is not None:
+            raise error
+        given: Result = found
+        return given
+
+    return result

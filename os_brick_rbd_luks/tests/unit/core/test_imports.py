@@ -78,6 +78,9 @@ ALLOWED = {
     "headers": ("luks", "image.base", "image.capabilities", "image.partial",
                 "headers"),
     "headers.derivations": ("luks", "image.native_threads"),
+    # Made while librbd waits for the cluster.
+    "headers.formatting": ("luks", "image.base", "image.native_threads",
+                           "headers"),
     "layers": ("luks", "image.base", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what
     # an image has to say in it is a step, so that no edge says it by itself.

@@ -16,6 +16,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
+import threading
 
 import ddt
 
@@ -32,6 +34,7 @@ from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.tests import waiting
 
 
 @ddt.ddt
@@ -76,6 +79,21 @@ class CreateTest(base.OperationsTestCase):
         facts = self.facts(store)
         self.assertEqual(3 * units.MIB, facts["decrypted_size"])
         self.assertEqual(0, facts["data_offset"] % actual)
+
+    def test_header_is_built_while_the_image_is_made(self):
+        begun = threading.Event()
+
+        def random(length):
+            begun.set()
+            return os.urandom(length)
+
+        class Store(stores.MemoryStore):
+            def create(self, *args, **options):
+                assert begun.wait(waiting.PATIENCE)
+                return super().create(*args, **options)
+
+        self.create(Store(), options=dataclasses.replace(
+            base.QUICK, random=random))
 
     def test_result_is_the_header(self):
         store = stores.MemoryStore()
