@@ -239,6 +239,11 @@ class SnapshotsKeepHeader(OperationRefused):
                "with --force (force=True)")
 
 
+class SnapshotsKeepVolumeKey(OperationRefused):
+    message = ("its snapshots would keep the former volume key, and need this "
+               "image: remove %(snapshots)s first")
+
+
 class ImageError(RBDLuksError):
     """The store that holds the image."""
 

@@ -44,6 +44,7 @@ class RawSource:
         self.name = image.name
         self.size = image.size()
         self._short = name
+        self._identity = image.identity()
         self._raw_size = self.size
         if snapshot is None:
             header_io.refuse_watchers(image)
@@ -62,13 +63,24 @@ class RawSource:
         :raises SourceChanged: it is another one now, or somebody has it open
         """
         # An open image that is not written is not told of another's resize.
-        with self.store.open(
-                self._short, read_only=True, snapshot=self.snapshot) as image:
+        with self._reopened() as image:
             same = (image.size() == self._raw_size and not (
                 self.snapshot is None and image.watchers())
                 and header_io.read_start(image) == self._start)
         if not same:
             raise exception.SourceChanged(source=self.name)
+
+    @contextlib.contextmanager
+    def _reopened(self) -> Iterator[base.RBDImage]:
+        """It, opened once more by its name.
+
+        :raises SourceChanged: that is another image's now
+        """
+        with self.store.open(
+                self._short, read_only=True, snapshot=self.snapshot) as image:
+            if image.identity() != self._identity:
+                raise exception.SourceChanged(source=self.name)
+            yield image
 
     def check(self) -> None:
         """Raise if somebody could write to it now.
@@ -173,8 +185,7 @@ class VolumeSource(RawSource):
     @contextlib.contextmanager
     def view(self) -> Iterator[decryption.View]:
         """It as plain text, opened once more."""
-        with self.store.open(
-                self._short, read_only=True, snapshot=self.snapshot) as image:
+        with self._reopened() as image:
             if self.header is None:
                 yield image
                 return

@@ -17,6 +17,7 @@ Offsets and lengths are bytes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 from typing import (Any, ContextManager, Dict, FrozenSet, Iterator, List,
@@ -327,6 +328,9 @@ class RBDImage(Image, Protocol):
     def note(self, key: str) -> Optional[str]:
         """The value of an image's metadata, None without one."""
 
+    def notes(self) -> Dict[str, str]:
+        """All of an image's metadata."""
+
     def set_note(self, key: str, value: Optional[str]) -> None:
         """Set or, with None, remove a value of the image's metadata."""
 
@@ -419,7 +423,8 @@ def is_zero(data: bytes) -> bool:
 def remove_quietly(store: ImageStore, name: str) -> None:
     """Remove what was made in vain, without hiding why it was in vain."""
     try:
-        store.remove(name)
+        with contextlib.suppress(exception.ImageNotFound):
+            store.remove(name)
     except exception.RBDLuksError as error:
         LOG.warning("%s: cannot remove the half-made image, remove it by "
                     "hand: %s", name, error)

@@ -22,8 +22,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import logging
-from typing import (FrozenSet, Iterator, List, Optional, Tuple, TYPE_CHECKING,
-                    TypeVar)
+from typing import (Dict, FrozenSet, Iterator, List, Optional, Tuple,
+                    TYPE_CHECKING, TypeVar)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -268,6 +268,11 @@ class RBDData:
                 return str(self._image.metadata_get(key))
             except KeyError:
                 return None
+
+    def notes(self) -> Dict[str, str]:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
+        with self._translated("read the metadata"):
+            return dict(self._image.metadata_list())
 
     def set_note(self, key: str, value: Optional[str]) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""

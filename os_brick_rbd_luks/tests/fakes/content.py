@@ -60,11 +60,10 @@ class Content:
     #: offset and data of every write that was done
     written: List[Tuple[int, bytes]] = dataclasses.field(
         default_factory=list)
-    #: open images, and those of them that are open for writing
+    #: open images
     handles: int = 0
-    writers: int = 0
-    #: of those that are open for writing
-    watches: Set[str] = dataclasses.field(default_factory=set)
+    #: of those that are open for writing: watch -> number of the client
+    watches: Dict[str, int] = dataclasses.field(default_factory=dict)
     #: who holds the header's lock, and until when
     holder: Any = None
     held_until: float = 0.0
@@ -328,6 +327,16 @@ class Content:
     def whole(self) -> bytes:
         """All of it."""
         return self.read(0, self.size)
+
+    @property
+    def writers(self) -> int:
+        """How many have it open for writing."""
+        return len(self.watches)
+
+    def close_all(self) -> None:
+        """Do what Ceph does to the images of a dead client."""
+        self.handles = 0
+        self.watches.clear()
 
     def copy(self) -> Content:
         """An image with the same bytes; nothing has happened to it yet."""

@@ -22,8 +22,8 @@ from __future__ import annotations
 import contextlib
 import itertools
 import time
-from typing import (Callable, FrozenSet, Iterator, List, Optional, Tuple,
-                    TYPE_CHECKING, Union)
+from typing import (Callable, Dict, FrozenSet, Iterator, List, Optional,
+                    Tuple, TYPE_CHECKING, Union)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 #: Seconds to wait for another holder of an image's lock.
 LOCK_WAIT = 10.0
 
-_CLIENTS = itertools.count(5001)
+CLIENTS = itertools.count(5001)
 
 #: Largest size of an image; Ceph has no larger numbers.
 _LARGEST = 2 ** 63
@@ -132,11 +132,13 @@ class MemoryImage:
     def __init__(self, content: contents.Content, read_only: bool = False,
                  rights: Optional[permissions.Rights] = None,
                  librbd: Callable[[], capabilities.Librbd] =
-                 lambda: capabilities.Librbd(18)) -> None:
+                 lambda: capabilities.Librbd(18),
+                 client: Optional[int] = None) -> None:
         """Open what a store keeps.
 
         :param rights: what the store's user may do there
         :param librbd: tells by which librbd it is open
+        :param client: whose it is; one of its own when None
         """
         self.name = content.name
         self.content = content
@@ -153,11 +155,12 @@ class MemoryImage:
         #: an image is opened
         self.threshold = content.threshold()
         content.handles += 1
-        content.writers += not read_only
+        number = next(CLIENTS)
         #: this client's, as others see it
-        self.watch = f"client.{next(_CLIENTS)} at 10.0.0.9:0/1"
+        self.watch = f"client.{number} at 10.0.0.9:0/1"
+        self._client = number if client is None else client
         if not read_only:
-            content.watches.add(self.watch)
+            content.watches[self.watch] = self._client
 
     def __enter__(self) -> MemoryImage:
         return self
@@ -166,8 +169,7 @@ class MemoryImage:
         if self._open:
             self._open = False
             self.content.handles -= 1
-            self.content.writers -= not self._read_only
-            self.content.watches.discard(self.watch)
+            self.content.watches.pop(self.watch, None)
             if self.content.keeper is self:
                 self.content.keeper = None
             if not any(exc_info):
@@ -293,13 +295,18 @@ class MemoryImage:
                 if name in kept else name for name in self.snapshots()]
 
     def watchers(self) -> List[str]:
-        """See :class:`base.Image`."""
-        return list(self._usable().watchers)
+        """See :class:`base.Image`; this client's other handles are some."""
+        content = self._usable()
+        return [*content.watchers, *(
+            watch for watch in content.watches if watch != self.watch)]
 
     def others(self) -> List[str]:
         """See :class:`base.RBDImage`."""
-        self._usable().steps.step("others")
-        return self.watchers()
+        content = self._usable()
+        content.steps.step("others")
+        return [*content.watchers, *(
+            watch for watch, client in content.watches.items()
+            if client != self._client)]
 
     def keep_others_out(self) -> bool:
         """See :class:`base.RBDImage`."""
@@ -481,6 +488,12 @@ class MemoryImage:
         content = self._usable()
         content.steps.step("note")
         return content.notes.get(key)
+
+    def notes(self) -> Dict[str, str]:
+        """See :class:`base.RBDImage`."""
+        content = self._usable()
+        content.steps.step("notes")
+        return dict(content.notes)
 
     def set_note(self, key: str, value: Optional[str]) -> None:
         """See :class:`base.RBDImage`."""

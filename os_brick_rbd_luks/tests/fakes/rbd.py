@@ -14,7 +14,7 @@
 
 from __future__ import annotations
 
-from typing import (Any, Callable, Dict, Iterator, List, Optional,
+from typing import (Any, Callable, Dict, Iterator, List, Optional, Tuple,
                     TYPE_CHECKING, Union)
 
 from os_brick_rbd_luks import exception
@@ -515,6 +515,10 @@ class Image:
     def metadata_get(self, key: str) -> str:
         """A value of the metadata."""
         return self._value("metadata_get", key)
+
+    def metadata_list(self) -> Iterator[Tuple[str, str]]:
+        """Keys and values of the metadata."""
+        return iter(sorted(self._usable("metadata_list").notes().items()))
 
     def _value(self, call: str, key: str) -> str:
         value = self._usable(call).note(key)

@@ -65,6 +65,7 @@ class MemoryStore:
         self.rights = permissions.Rights()
         self.clock = clock or clocks.Clock()
         self.contents: Dict[str, contents.Content] = {}
+        self._client = next(handles.CLIENTS)
         #: see :class:`base.ImageStore`
         self.made: Dict[str, Optional[str]] = {}
         self._made: Dict[str, Any] = {
@@ -76,6 +77,7 @@ class MemoryStore:
     def other_client(self) -> MemoryStore:
         """The same pool, over another connection."""
         other = copy.copy(self)
+        other._client = next(handles.CLIENTS)
         other.made = {}
         return other
 
@@ -114,7 +116,7 @@ class MemoryStore:
         self.contents[name] = content
         self.made[name] = content.image_id
         return handles.MemoryImage(content, rights=self.rights,
-                                   librbd=self._librbd)
+                                   librbd=self._librbd, client=self._client)
 
     def namespaces(self) -> List[str]:
         """As ``image.rbd_pool.Pool.namespaces``."""
@@ -169,7 +171,7 @@ class MemoryStore:
             # It leaves a watch, which is a write.
             self.rights.check(f"open {name}")
         return handles.MemoryImage(content, read_only, self.rights,
-                                   client._librbd)
+                                   client._librbd, client._client)
 
     def _frozen(self, name: str, snapshot: str) -> contents.Content:
         found = self._content(name).frozen.get(snapshot)

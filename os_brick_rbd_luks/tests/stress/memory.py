@@ -73,7 +73,7 @@ class MemoryWorld:
             return False, ""
         for content in self.store.contents.values():
             # The dead client's images are closed for it.
-            content.handles = content.writers = 0
+            content.close_all()
         return True, moment.where
 
     def race(self, action: str, args: Dict[str, Any], number: int,

@@ -46,6 +46,7 @@ VALUES = {
     "ChangedWhileFlattened": {},
     "DamagedHeaderCopy": {"copy": "primary", "reason": "r"},
     "SnapshotsKeepHeader": {"snapshots": "a, b"},
+    "SnapshotsKeepVolumeKey": {"snapshots": "a, b"},
     "UnsafeImage": {"path": "/tmp/i", "reason": "r"},
     "VolumeTooSmall": {"source": "s", "needed": 6, "size": 5},
     "HalfMade": {"partial": "p/i"},

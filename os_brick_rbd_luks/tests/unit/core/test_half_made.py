@@ -276,7 +276,7 @@ class PoolTest(base.OperationsTestCase):
         if fault.dies:
             for content in store.contents.values():
                 # Ceph closes a dead client's images.
-                content.handles = content.writers = 0
+                content.close_all()
         self.assertEqual([], [
             name for name, content in store.contents.items()
             if content.handles])

@@ -126,6 +126,7 @@ CODES = {
         "SourceChanged"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
         "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
+        "SnapshotsKeepVolumeKey",
         "DamagedHeaderCopy", "FlattenUnderway", "ChangedWhileFlattened",
         "WouldShrink", "UnsafeImage", "VolumeTooSmall",
         "HalfMade", "ImageExists", "ImageLocked", "ImageMigrating",
