@@ -18,7 +18,7 @@ from importlib import metadata
 import logging
 import signal
 import sys
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Type
 
 from cliff import app
 
@@ -35,17 +35,21 @@ EXIT_TERMINATED = 143
 _SECRETIVE = ("keystoneauth", "barbicanclient", "urllib3")
 
 
-class RBDLuksApp(app.App):  # type: ignore[misc]
-    """The command-line application."""
+class Program(app.App):  # type: ignore[misc]
+    """A command-line application of this package.
 
-    NAME = "rbd-luks"
+    :cvar DESCRIPTION: what its help begins with
+    :cvar COMMANDS: the group of entry points that its commands are
+    """
+
+    DESCRIPTION: str
+    COMMANDS: str
 
     def __init__(self) -> None:
         super().__init__(
-            description="Native LUKS encryption of Ceph RBD images: no "
-                        "root, no dm-crypt, no temporary copy.",
+            description=self.DESCRIPTION,
             version=metadata.version(plugins.PACKAGE),
-            command_manager=plugins.Commands("rbd_luks.cli"),
+            command_manager=plugins.Commands(self.COMMANDS),
             deferred_help=True)
         self.command_manager.add_command("help", help_command.Help)
 
@@ -70,10 +74,21 @@ class RBDLuksApp(app.App):  # type: ignore[misc]
         return int(super().run_subcommand(argv))
 
 
-def main(argv: Optional[List[str]] = None) -> int:
-    """Run the command; give its exit code.
+class RBDLuksApp(Program):
+    """What works on images and files."""
+
+    NAME = "rbd-luks"
+    DESCRIPTION = ("Native LUKS encryption of Ceph RBD images: no root, no "
+                   "dm-crypt, no temporary copy.")
+    COMMANDS = "rbd_luks.cli"
+
+
+def run(program: Type[Program], argv: Optional[List[str]] = None) -> int:
+    """Run a program; give its exit code.
 
     SIGTERM ends it as Ctrl-C does: what is half made is removed.
+
+    :param argv: its arguments; those of the process when None
     """
     def end(*_: Any) -> None:
         # A second one is not to end the removal of what is half made.
@@ -82,6 +97,11 @@ def main(argv: Optional[List[str]] = None) -> int:
 
     signal.signal(signal.SIGTERM, end)
     try:
-        return int(RBDLuksApp().run(sys.argv[1:] if argv is None else argv))
+        return int(program().run(sys.argv[1:] if argv is None else argv))
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
+
+
+def main(argv: Optional[List[str]] = None) -> int:
+    """Run the command; give its exit code."""
+    return run(RBDLuksApp, argv)
