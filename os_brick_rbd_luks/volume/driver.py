@@ -53,6 +53,7 @@ from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import restoring
 from os_brick_rbd_luks.volume import reverting
+from os_brick_rbd_luks.volume import rotation
 from os_brick_rbd_luks.volume import scheduling
 from os_brick_rbd_luks.volume import session
 from os_brick_rbd_luks.volume import sizes
@@ -233,6 +234,17 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
         with self._encrypted(volume) as ours:
             deletion.delete(ours, super().delete_volume,
                             self.configuration.rbd_luks_erase_on_delete)
+
+    def create_snapshot(self, snapshot: Any) -> Any:
+        """As upstream's, not in the middle of a change of the passphrase.
+
+        Cinder says that a snapshot has the key that its volume has when it is
+        complete.
+        """
+        if not snapshot.encryption_key_id:
+            return super().create_snapshot(snapshot)
+        with rotation.excluded(snapshot.volume_id):
+            return super().create_snapshot(snapshot)
 
     def delete_snapshot(self, snapshot: Any) -> None:
         """As upstream's, which may have to flatten clones of ours."""
