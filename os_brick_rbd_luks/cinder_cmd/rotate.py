@@ -25,6 +25,7 @@ from typing import (Any, Dict, Generator, Iterator, List, Optional, Tuple,
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import progress_bar
+from os_brick_rbd_luks.volume import durations
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.volume import journal
@@ -32,8 +33,6 @@ if TYPE_CHECKING:
     from os_brick_rbd_luks.volume import rotations
 
 LOG = logging.getLogger(__name__)
-
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 _COLUMNS = ("volume", "project", "result", "key", "former_key", "reason")
 
@@ -46,11 +45,10 @@ _WOULD = "would rotate"
 
 def duration(text: str) -> int:
     """Parse ``90d``, ``12h`` and the like: seconds."""
-    match = re.fullmatch(r"(\d{1,9})([smhdw])", text, re.ASCII)
-    if not match:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a time like 90d, 12h or 2w")
-    return int(match[1]) * _SECONDS[match[2]]
+    try:
+        return durations.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _count(text: str) -> int:

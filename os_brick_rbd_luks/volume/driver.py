@@ -39,6 +39,7 @@ from os_brick_rbd_luks.volume import connection
 from os_brick_rbd_luks.volume import creation
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import driver_opts
+from os_brick_rbd_luks.volume import due
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import flatten_later
@@ -344,6 +345,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
         with self._encrypted(volume) as ours:
             restoring.refuse_snapshots(ours)
             ownership.rekey_if_noted(ours)
+            due.rotate(self, ours)
             found = super().initialize_connection(volume, connector)
             connection.mark(ours, found)
         return found
@@ -366,6 +368,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
                           ) -> Tuple[Any, bool]:
         """As upstream's, and complete: a backup is a copy as it is."""
         with backup_failures.ended(self, context, backup):
+            backup_sources.refuse_former_key(context, backup)
             device, is_snapshot = super().get_backup_device(context, backup)
             if not is_snapshot:
                 with session.Session(self) as opened:

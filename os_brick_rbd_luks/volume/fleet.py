@@ -29,6 +29,10 @@ from os_brick_rbd_luks import exception
 #: what it was when that was over.
 STEADY = (fields.VolumeStatus.AVAILABLE, fields.VolumeStatus.IN_USE)
 
+#: A user is about to attach it.
+BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
+                  fields.VolumeStatus.ATTACHING)
+
 #: Values of ``migration_status`` when none is under way, as Cinder's API has
 #: them; ``deleting`` is of a copy that goes.
 _NOT_MIGRATING = (None, "none", "success", "error")
@@ -70,18 +74,20 @@ def key_of(volume_id: str) -> Optional[str]:
     return key_id
 
 
-def obstacle(record: Any, with_snapshots: bool = False) -> Optional[str]:
+def obstacle(record: Any, with_snapshots: bool = False,
+             statuses: Container[str] = STEADY) -> Optional[str]:
     """What speaks against work on a volume's passphrases; None if nothing.
 
     :param record: Cinder's, just read
     :param with_snapshots: whether it may have snapshots, with the headers of
         their time
+    :param statuses: in which it is free
     """
     if not record.encryption_key_id:
         return "it is not encrypted"
     if not record.use_quota:
         return "it is a temporary volume of Cinder's"
-    if record.status not in STEADY:
+    if record.status not in statuses:
         return (f"its status is {record.status}, so that something else "
                 "works on it, or has failed")
     if record.migration_status not in _NOT_MIGRATING:

@@ -30,7 +30,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Callable, Iterator, Optional, Sequence
+from typing import Any, Callable, Container, Iterator, Optional, Sequence
 
 from cinder import context as cinder_context
 from cinder import coordination
@@ -65,7 +65,8 @@ class Rotation:
 
     def __init__(self, context: Callable[[Optional[str]], Any], *,
                  of_service: bool = False, with_snapshots: bool = False,
-                 older_than: Optional[Callable[[int], bool]] = None) -> None:
+                 older_than: Optional[Callable[[int], bool]] = None,
+                 statuses: Container[str] = fleet.STEADY) -> None:
         """Do nothing yet.
 
         :param context: gives that of a request by Cinder's user, in a project
@@ -75,11 +76,13 @@ class Rotation:
         :param with_snapshots: rotate volumes that have snapshots, too
         :param older_than: whether a key made at that time, in seconds since
             1970, is old enough; None: all are
+        :param statuses: of volumes that are free
         """
         self._context = context
         self._of_service = of_service
         self._with_snapshots = with_snapshots
         self._older_than = older_than
+        self._statuses = statuses
 
     def look(self, driver: Any, volume_id: str) -> None:
         """Do nothing but what :meth:`begin` does first.
@@ -103,10 +106,10 @@ class Rotation:
         """
         with _locked(volume_id), self._volume(
                 driver, volume_id, self._with_snapshots) as volume:
-            self._check_age(volume)
             if settling.noted(volume):
                 # Of who was killed, or for a snapshot that may be gone.
                 settling.settle(volume)
+            self._check_age(volume)
             old = volume.record.encryption_key_id
             new = rekey.begin(
                 volume, Swap(volume.record),
@@ -132,15 +135,30 @@ class Rotation:
 
         :raises NotRotated: something speaks against work on it
         """
-        record = _free(cinder_context.get_admin_context(), volume_id,
-                       with_snapshots)
+        record = self._free(cinder_context.get_admin_context(), volume_id,
+                            with_snapshots)
         context = self._context(
             None if self._of_service else record.project_id)
         # Once more: Keystone may have taken its time.
-        record = _free(context, volume_id, with_snapshots)
+        record = self._free(context, volume_id, with_snapshots)
         with session.Session(driver) as opened:
             yield encrypted.Volume(
                 record, opened, _readers(record) if self._of_service else ())
+
+    def _free(self, context: Any, volume_id: str, with_snapshots: bool
+              ) -> Any:
+        """The record of a volume that nothing speaks against to work on.
+
+        :raises NotRotated: something does
+        """
+        try:
+            record = objects.Volume.get_by_id(context, volume_id)
+        except cinder_exception.VolumeNotFound as error:
+            raise exception.NotRotated(reason="it is deleted") from error
+        reason = fleet.obstacle(record, with_snapshots, self._statuses)
+        if reason:
+            raise exception.NotRotated(reason=reason)
+        return record
 
     def _check_age(self, volume: encrypted.Volume) -> None:
         if self._older_than is None:
@@ -163,21 +181,6 @@ def age(volume: encrypted.Volume) -> Optional[int]:
     :raises PassphraseUnavailable: the key manager
     """
     return volume.keys.created(volume.record.encryption_key_id)
-
-
-def _free(context: Any, volume_id: str, with_snapshots: bool) -> Any:
-    """The record of a volume that nothing speaks against to work on.
-
-    :raises NotRotated: something does
-    """
-    try:
-        record = objects.Volume.get_by_id(context, volume_id)
-    except cinder_exception.VolumeNotFound as error:
-        raise exception.NotRotated(reason="it is deleted") from error
-    reason = fleet.obstacle(record, with_snapshots)
-    if reason:
-        raise exception.NotRotated(reason=reason)
-    return record
 
 
 def _readers(record: Any) -> Sequence[str]:

@@ -246,6 +246,15 @@ class RotationTest(rotating.RotationTestCase):
             self.context, snapshot.id).encryption_key_id)
         self.check(self.from_snapshot(snapshot))
         self.assertIn(begun.old_key, self.keys_of_images())
+        # But a backup of it would get the volume's.
+        backup = objects.Backup(
+            self.context, volume_id=volume.id, snapshot_id=snapshot.id,
+            user_id="tenant", project_id=volume.project_id,
+            status="creating", encryption_key_id=self.keys.copy(
+                volume.encryption_key_id))
+        backup.create()
+        self.assertRaises(cinder_exception.InvalidSnapshot,
+                          self.driver.get_backup_device, self.context, backup)
         # The next one, after it is gone, deletes both.
         self.delete_snapshot(snapshot)
         self.rotated(volume)

@@ -193,7 +193,6 @@ class JournalTest(testtools.TestCase):
 
     def setUp(self):
         super().setUp()
-        import fixtures
         self.path = os.path.join(
             self.useFixture(fixtures.TempDir()).path, "journal")
 
