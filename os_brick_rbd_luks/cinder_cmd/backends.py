@@ -35,7 +35,7 @@ from oslo_config import cfg
 from oslo_utils import importutils
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.volume import driver as our_driver
+from os_brick_rbd_luks.volume import driver
 
 LOG = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ def _backend(name: str) -> Optional[Backend]:
     except ImportError as error:
         LOG.debug("backend %s: %s", name, error)
         return None
-    if not issubclass(chosen, our_driver.RBDLuksDriver):
+    if not issubclass(chosen, driver.RBDLuksDriver):
         return None
     _register(_HOST, name)
     host = f"{conf[name].backend_host or conf.host}@{name}"

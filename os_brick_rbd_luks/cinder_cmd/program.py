@@ -19,13 +19,13 @@ from typing import Any, List, Optional
 
 from cliff import lister
 
+from os_brick_rbd_luks.cmd import application
 from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import main as programs
 
 LOG = logging.getLogger(__name__)
 
 
-class CinderApp(programs.Program):
+class CinderApp(application.Program):
     """What works on the volumes of Cinder's backends."""
 
     NAME = "cinder-rbd-luks"
@@ -86,4 +86,4 @@ def _line(error: Exception) -> str:
 
 def main(argv: Optional[List[str]] = None) -> int:
     """Run the command; give its exit code."""
-    return programs.run(CinderApp, argv)
+    return application.run(CinderApp, argv)

@@ -247,6 +247,12 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
         with rotation.excluded(snapshot.volume_id):
             return super().create_snapshot(snapshot)
 
+    @classmethod
+    def clean_volume_file_locks(cls, volume_id: str) -> None:
+        """As upstream's, and ours with them."""
+        super().clean_volume_file_locks(volume_id)
+        rotation.remove_lock(volume_id)
+
     def delete_snapshot(self, snapshot: Any) -> None:
         """As upstream's, which may have to flatten clones of ours."""
         if not snapshot.encryption_key_id:

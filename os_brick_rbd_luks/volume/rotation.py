@@ -204,9 +204,9 @@ class Swap:
             "status", "migration_status", "encryption_key_id", "host")}
 
     def save(self, key_id: str) -> None:
-        """See there.
+        """See :class:`~os_brick_rbd_luks.volume.rekey.Stored`.
 
-        :raises NotRotated: it is not as it was
+        :raises NotRotated: the record is not as it was
         """
         if not self._record.conditional_update(
                 {"encryption_key_id": key_id}, self._expected):
@@ -214,7 +214,7 @@ class Swap:
                 reason="something else began to work on it")
 
     def restore(self, key_id: str) -> None:
-        """See there: it only looks, for others may have read it since.
+        """Only look, for others may have read it since.
 
         :raises NotRotated: it names another key: settling goes by
             that
@@ -241,6 +241,11 @@ def _locked(volume_id: str) -> Iterator[None]:
                     else "it is being cloned, or deleted")
             stack.callback(lock.release)
         yield
+
+
+def remove_lock(volume_id: str) -> None:
+    """Remove the file of our lock of a volume that is no more."""
+    coordination.synchronized_remove(LOCKS[0].format(id=volume_id))
 
 
 @contextlib.contextmanager

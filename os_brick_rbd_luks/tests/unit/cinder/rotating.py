@@ -41,6 +41,9 @@ def service(project_id=None):
 
 class RotationTestCase(people.PeopleTestCase):
 
+    #: Cinder's own base: locks are those of the coordination.
+    MOCK_TOOZ = False
+
     def setUp(self):
         super().setUp()
         self.rotation = rotation.Rotation(service)
@@ -69,7 +72,8 @@ class RotationTestCase(people.PeopleTestCase):
     def attached(self, volume):
         """A server has it, and goes on to write to it."""
         volume.begin_attach("rw")
-        volume.finish_attach("server", "host", "/dev/vda")
+        volume.refresh()
+        self.assertEqual(1, len(volume.volume_attachment))
         volume.status = "in-use"
         volume.save()
         return volume

@@ -244,7 +244,8 @@ class RotationTest(rotating.RotationTestCase):
         # A volume of it needs the former key, and so does its record.
         self.assertEqual(begun.old_key, objects.Snapshot.get_by_id(
             self.context, snapshot.id).encryption_key_id)
-        self.check(self.from_snapshot(snapshot))
+        made = self.from_snapshot(snapshot)
+        self.check(made)
         self.assertIn(begun.old_key, self.keys_of_images())
         # But a backup of it would get the volume's.
         backup = objects.Backup(
@@ -256,6 +257,7 @@ class RotationTest(rotating.RotationTestCase):
         self.assertRaises(cinder_exception.InvalidSnapshot,
                           self.driver.get_backup_device, self.context, backup)
         # The next one, after it is gone, deletes both.
+        self.delete(made)
         self.delete_snapshot(snapshot)
         self.rotated(volume)
         self.assert_settled(volume)
