@@ -21,7 +21,6 @@ import ddt
 import stevedore
 
 from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import main
 from os_brick_rbd_luks.cmd import plugins
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 
