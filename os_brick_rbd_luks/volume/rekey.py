@@ -25,10 +25,11 @@ before; :mod:`~os_brick_rbd_luks.volume.settling` removes it later.
 from __future__ import annotations
 
 import logging
-from typing import Callable, List, Optional, Protocol
+from typing import Any, Callable, List, Optional, Protocol
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.layers import holes
@@ -59,13 +60,13 @@ class Stored(Protocol):
 class _Record:
     """By the record that the request has."""
 
-    def __init__(self, record: object) -> None:
+    def __init__(self, record: Any) -> None:
         self._record = record
 
     def save(self, key_id: str) -> None:
         """See :class:`Stored`."""
-        self._record.encryption_key_id = key_id  # type: ignore[attr-defined]
-        self._record.save()  # type: ignore[attr-defined]
+        self._record.encryption_key_id = key_id
+        self._record.save()
 
     restore = save
 
@@ -101,7 +102,7 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
         change.begin(old)
         stale = change.finish()
     except BaseException:
-        change.undo(old)
+        change.undo()
         raise
     volume.announce_key()
     _tidy(volume, change.new_id, old_id, stale)
@@ -133,7 +134,7 @@ def begin(volume: encrypted.Volume, stored: Stored,
         granted(new.key_id)
         change.begin(old)
     except BaseException:
-        change.undo(old)
+        change.undo()
         raise
     volume.announce_key()
     return change.new_id
@@ -149,8 +150,9 @@ class _Change:
         self._volume, self._old_id = volume, old_id
         self._in_place, self._stored = in_place, stored
         self._keyslot: Optional[int] = None
-        #: whether the database may have the new key, and whether it has
-        self._saving = self._saved = False
+        #: whether the header may have the new key, and the database, and
+        #: whether that has
+        self._adding = self._saving = self._saved = False
 
     def begin(self, old: bytes) -> None:
         """Let the new passphrase open it, and the database name it."""
@@ -158,6 +160,7 @@ class _Change:
         # At once: of a service killed before that, a key is left.
         _note(volume, [self.new_id, self._old_id])
         self._new = self._new or volume.keys.passphrase(self.new_id)
+        self._adding = True
         self._keyslot = _add(volume, old, self._new)
         self._saving = True
         self._stored.save(self.new_id)
@@ -171,7 +174,7 @@ class _Change:
         assert self._new is not None  # noqa: S101
         return _finish(self._volume, self._new, self._keyslot)
 
-    def undo(self, old: bytes) -> None:
+    def undo(self) -> None:
         """Be as before, as far as that can be, and raise nothing more."""
         if self._saved and self._in_place:
             return
@@ -180,7 +183,8 @@ class _Change:
         if self._in_place:
             # The error may be the connection's.
             self._volume.session.reset()
-            self._remove_keyslot(old)
+            if self._adding and not self._is_removed():
+                return
         keys, record = self._volume.keys, self._volume.record
         if (keys.discard(self.new_id, record, noted=self._in_place)
                 and self._in_place):
@@ -198,15 +202,19 @@ class _Change:
             return False
         return True
 
-    def _remove_keyslot(self, old: bytes) -> None:
-        if self._keyslot is None:
-            return
+    def _is_removed(self) -> bool:
+        """Whether the new passphrase does not open the image, any more.
+
+        What has added it may have failed, and have done it all the same.
+        """
         try:
-            _remove(self._volume, self._keyslot, old)
+            _remove(self._volume, self._new or b"")
         except exception.RBDLuksError as error:
-            LOG.warning("%s: keyslot %s is left, of key %s that is of no use:"
-                        " %s", self._volume.name, self._keyslot, self.new_id,
-                        error)
+            LOG.warning("%s: key %s, which is of no use, may open it, and "
+                        "stays noted on it: %s", self._volume.name,
+                        self.new_id, error)
+            return False
+        return True
 
 
 def _tidy(volume: encrypted.Volume, new_id: str, old_id: str,
@@ -261,9 +269,9 @@ def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> Optional[int]:
 
 
 @threads.native
-def _remove(volume: encrypted.Volume, keyslot: int, old: bytes) -> None:
+def _remove(volume: encrypted.Volume, passphrase: bytes) -> None:
     with volume.image() as image:
-        keyslots.remove_number(image, keyslot, old)
+        shut_out(image, passphrase)
 
 
 @threads.native
@@ -287,3 +295,25 @@ def keep_holes(pool: rbd_pool.Pool, image: base.RBDImage) -> None:
     if parent is not None:
         holes.keep(image)
         holes.keep_source(pool, parent)
+
+
+def shut_out(image: base.Image, passphrase: bytes) -> None:
+    """Let the passphrase of a key open an image no more.
+
+    :raises LastKeyslot: nothing else would
+    """
+    while opens(image, passphrase):
+        keyslots.remove(image, passphrase)
+
+
+def opens(image: base.Image, passphrase: bytes) -> bool:
+    """Whether the passphrase of a key does, which costs little.
+
+    A keyslot that costs too much to be tried is somebody else's.
+    """
+    try:
+        unlocking.unlock(image, passphrase)
+    except (exception.KeyslotError, exception.HeaderLimitExceeded,
+            exception.NotLuks):
+        return False
+    return True

@@ -21,11 +21,12 @@ import dataclasses
 import logging
 from typing import Dict, List
 
+from cinder import context as cinder_context
+from cinder import objects
+
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import pending_keys
@@ -76,7 +77,7 @@ def settle(volume: encrypted.Volume) -> Settled:
     """
     present = volume.record.encryption_key_id
     others, opening = noted(volume), volume.passphrase()
-    found, done = Settled(present), [present]
+    found = Settled(present)
     known: Dict[str, bytes] = {}
     for key_id in others:
         try:
@@ -88,7 +89,7 @@ def settle(volume: encrypted.Volume) -> Settled:
             LOG.warning("%s: key %s stays noted on it, for it cannot be "
                         "read: %s", volume.name, key_id, error.reason)
             found.left.append(key_id)
-    needed = _remove_noted(volume, opening, known)
+    needed = {*_remove_noted(volume, opening, known), *_named(volume)}
     for key_id in known:
         if key_id in needed:
             found.needed.append(key_id)
@@ -96,15 +97,21 @@ def settle(volume: encrypted.Volume) -> Settled:
             found.removed.append(key_id)
         else:
             found.left.append(key_id)
-    if found.needed or found.left:
-        done += found.removed
-        # The present one is noted as long as there are others.
-        done.remove(present)
-    else:
-        done += others
     if others:
-        rekey.forget_quietly(volume, done)
+        # The present one is noted as long as there are others.
+        rekey.forget_quietly(volume, found.removed if found.needed
+                             or found.left else [*others, present])
     return found
+
+
+def _named(volume: encrypted.Volume) -> List[str]:
+    """Keys that the database names for snapshots, whatever opens them.
+
+    Those of a group's snapshots are as Cinder's API has read them.
+    """
+    return [snapshot.encryption_key_id
+            for snapshot in objects.SnapshotList.get_all_for_volume(
+                cinder_context.get_admin_context(), volume.record.id)]
 
 
 @threads.native
@@ -126,8 +133,8 @@ def _remove_noted(volume: encrypted.Volume, present: bytes,
         # Before anything is removed.
         unlocking.unlock(image, present)
         for passphrase in others.values():
-            while passphrase != present and _opens(image, passphrase):
-                keyslots.remove(image, passphrase)
+            if passphrase != present:
+                rekey.shut_out(image, passphrase)
         if others:
             rekey.keep_holes(pool, image)
         needed: List[str] = []
@@ -135,9 +142,9 @@ def _remove_noted(volume: encrypted.Volume, present: bytes,
                                else ()):
             with pool.open(volume.name, snapshot=snapshot,
                            read_only=True) as then:
-                if not _opens(then, present):
-                    needed += [key_id for key_id, passphrase
-                               in others.items() if _opens(then, passphrase)]
+                if not rekey.opens(then, present):
+                    needed += [key_id for key_id, passphrase in others.items()
+                               if rekey.opens(then, passphrase)]
     return needed
 
 
@@ -149,16 +156,3 @@ def _is_opened_by_key(snapshot: str) -> bool:
     """
     return not (snapshot.endswith(clone_snapshot.SUFFIX)
                 or snapshot.startswith(_OF_BACKUPS))
-
-
-def _opens(image: base.Image, passphrase: bytes) -> bool:
-    """Whether the passphrase of a key does, which costs little.
-
-    A keyslot that costs too much to be tried is somebody else's.
-    """
-    try:
-        unlocking.unlock(image, passphrase)
-    except (exception.KeyslotError, exception.HeaderLimitExceeded,
-            exception.NotLuks):
-        return False
-    return True
