@@ -19,8 +19,7 @@ import functools
 import logging
 import re
 import time
-from typing import (Any, Dict, Generator, Iterator, List, Optional, Tuple,
-                    TYPE_CHECKING)
+from typing import Any, Dict, Generator, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.cmd import command
@@ -237,7 +236,7 @@ def _is_older(seconds: int, made: int) -> bool:
 
 
 def _looked(rotated: rotation.Rotation, drivers: Dict[str, Any]
-            ) -> Iterator[rotations.Result]:
+            ) -> Generator[rotations.Result, None, None]:
     """What would become of each volume."""
     from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.volume import rotations

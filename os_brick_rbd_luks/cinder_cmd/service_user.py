@@ -53,21 +53,15 @@ def context(project_id: Optional[str] = None) -> Any:
     """
     if not barbican.asks_keystone(cfg.CONF):
         return cinder_context.get_admin_context()
-    conf = cfg.CONF
-    loading.register_auth_conf_options(conf, _GROUP)
-    loading.register_session_conf_options(conf, _GROUP)
     source = (f"a token for project {project_id}" if project_id
               else "a token of Cinder's user")
     try:
-        plugin: Any = loading.load_auth_from_conf_options(
-            conf, _GROUP, **({**dict.fromkeys(_SCOPE), "project_id":
-                              project_id} if project_id else {}))
+        plugin = _plugin(project_id)
         if plugin is None:
             raise exception.PassphraseUnavailable(
                 source=source, reason=f"[{_GROUP}] has no auth_type")
-        session = loading.load_session_from_conf_options(conf, _GROUP,
-                                                         auth=plugin)
-        access = plugin.get_access(session)
+        access = plugin.get_access(loading.load_session_from_conf_options(
+            cfg.CONF, _GROUP, auth=plugin))
     except keystone_exceptions.Unauthorized as error:
         raise exception.KeyForbidden(
             source=source,
@@ -83,3 +77,25 @@ def context(project_id: Optional[str] = None) -> Any:
         user_id=access.user_id, project_id=access.project_id, is_admin=True,
         auth_token=access.auth_token, roles=[*access.role_names],
         user_auth_plugin=plugin, overwrite=False)
+
+
+def _plugin(project_id: Optional[str]) -> Any:
+    """What signs him in; None if nobody has configured it."""
+    conf = cfg.CONF
+    loading.register_auth_conf_options(conf, _GROUP)
+    for option in loading.get_session_conf_options():
+        try:
+            conf.register_opt(option, group=_GROUP)
+        except cfg.DuplicateOptError:
+            # keystonemiddleware has options of these names.
+            LOG.debug("%s is known already", option.name)
+    scope = {}
+    if project_id:
+        group = conf[_GROUP].auth_section or _GROUP
+        name = conf[group].auth_type
+        known = ({option.dest for option in
+                  loading.get_plugin_loader(name).get_options()}
+                 if name else set())
+        scope = {**dict.fromkeys(known & set(_SCOPE)),
+                 "project_id": project_id}
+    return loading.load_auth_from_conf_options(conf, _GROUP, **scope)

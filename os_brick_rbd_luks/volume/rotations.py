@@ -213,8 +213,8 @@ def left(volume_ids: List[str], kept: journal.Journal) -> List[str]:
 
 def _failed(volume_id: str, error: Exception,
             begun: Optional[rotation.Begun] = None) -> Result:
-    return Result(volume_id, FAILED, begun and begun.new_key,
-                  begun and begun.old_key,
+    return Result(volume_id, FAILED, begun.new_key if begun else None,
+                  begun.old_key if begun else None,
                   str(error).partition("\n")[0] or type(error).__name__,
                   error)
 
