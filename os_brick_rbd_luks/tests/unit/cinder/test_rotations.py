@@ -24,6 +24,7 @@ import threading
 from cinder.db import api as db
 import ddt
 import fixtures
+from oslo_db import exception as db_exception
 import testtools
 
 from os_brick_rbd_luks.cinder_cmd import backends
@@ -376,8 +377,9 @@ class CommandTest(ManyTestCase):
 
     def test_database_is_away(self):
         self.patch("cinder.objects.VolumeList.get_all",
-                   side_effect=ConnectionError("no route"))
-        self.command("--all", code=4)
+                   side_effect=db_exception.DBConnectionError())
+        self.command("--all", code=1)
+        self.assertIn("DBConnectionError", self.stderr)
 
     def test_older_than(self):
         volume = self.create()
