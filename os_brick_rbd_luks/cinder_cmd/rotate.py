@@ -36,7 +36,7 @@ LOG = logging.getLogger(__name__)
 _COLUMNS = ("volume", "project", "result", "key", "former_key", "reason")
 
 #: Options that say which volumes, and how: all that a journal keeps.
-_KEPT = ("with_snapshots", "key_owner")
+_KEPT = ("older_than", "with_snapshots", "key_owner")
 
 #: What a dry run says of a volume.
 _WOULD = "would rotate"
@@ -126,8 +126,8 @@ class Rotate(program.Lister):
         code = super().run(parsed_args)
         if code or not self._failures:
             return code
-        LOG.error("%d volumes failed; what they need is said above, and "
-                  "'--resume' or the same command again goes on",
+        LOG.error("volumes that failed: %d; their reasons say what they need, "
+                  "and '--resume' or the same command again goes on",
                   len(self._failures))
         return command.exit_code(self._failures[0])
 
@@ -146,7 +146,7 @@ class Rotate(program.Lister):
             if args.resume:
                 kept = stack.enter_context(journal.resume(args.resume))
                 for name in _KEPT:
-                    setattr(args, name, kept.work[name])
+                    setattr(args, name, kept.work.get(name))
             chosen = self._chosen(args, kept)
             if args.journal:
                 kept = stack.enter_context(journal.create(args.journal, {
@@ -187,7 +187,7 @@ class Rotate(program.Lister):
         if kept is not None:
             # What was deleted since needs nothing more.
             return {volume_id: found[volume_id] for volume_id
-                    in rotations.left(kept.work["volumes"], kept)
+                    in rotations.left(kept.work.get("volumes", []), kept)
                     if volume_id in found}
         if args.volume:
             fleet.require(args.volume, found)

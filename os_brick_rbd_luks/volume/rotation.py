@@ -116,9 +116,11 @@ class Rotation:
                 volume.keys.grant if self._of_service else _granted)
             return Begun(volume_id, old, new)
 
-    def settle(self, driver: Any, volume_id: str) -> settling.Settled:
+    def settle(self, driver: Any, volume_id: str, former: str = ""
+               ) -> settling.Settled:
         """Let only the key that the database names open a volume.
 
+        :param former: the key that it had before; "" where nobody knows
         :raises NotRotated: somebody works with the volume who may need the
             other one: do it later
         :raises WrongPassphrase: the database's key does not open it
@@ -126,7 +128,7 @@ class Rotation:
         """
         with _locked(volume_id), self._volume(
                 driver, volume_id, True) as volume:
-            return settling.settle(volume)
+            return settling.settle(volume, [former] if former else ())
 
     @contextlib.contextmanager
     def _volume(self, driver: Any, volume_id: str, with_snapshots: bool

@@ -177,8 +177,8 @@ class Rotations:
     def _settle(self, volume_id: str) -> Result:
         begun = self._begun[volume_id]
         try:
-            settled = self._rotation.settle(self._drivers[volume_id],
-                                            volume_id)
+            settled = self._rotation.settle(
+                self._drivers[volume_id], volume_id, begun.old_key)
         except exception.NotRotated as error:
             return Result(
                 volume_id, SKIPPED, begun.new_key, begun.old_key,
@@ -228,4 +228,8 @@ def _told(settled: settling.Settled) -> str:
         parts.append("the former key cannot be deleted now, which is tried "
                      "again with the next rotation and when the volume is "
                      "deleted: " + ", ".join(settled.left))
+    if settled.lost:
+        parts.append("it has keyslots of unknown passphrases, and something "
+                     "else deleted the former key, so one may be that one's; "
+                     "see 'rbd-luks info', and 'key remove'")
     return "; ".join(parts)

@@ -19,13 +19,14 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Dict, List
+from typing import Dict, List, Sequence
 
 from cinder import context as cinder_context
 from cinder import objects
 
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
@@ -46,12 +47,16 @@ class Settled:
     :ivar removed: keys that are no more
     :ivar needed: keys that snapshots need
     :ivar left: keys that could not be read or deleted, and stay noted
+    :ivar lost: former keys that are gone, and were not noted; something else
+        may have moved the volume meanwhile, and their passphrases with it, if
+        the header has keyslots that the present key does not open
     """
 
     present: str
     removed: List[str] = dataclasses.field(default_factory=list)
     needed: List[str] = dataclasses.field(default_factory=list)
     left: List[str] = dataclasses.field(default_factory=list)
+    lost: List[str] = dataclasses.field(default_factory=list)
 
 
 def noted(volume: encrypted.Volume) -> List[str]:
@@ -63,13 +68,15 @@ def noted(volume: encrypted.Volume) -> List[str]:
             if key_id != volume.record.encryption_key_id]
 
 
-def settle(volume: encrypted.Volume) -> Settled:
+def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
     """Let none of the noted keys open *volume* but the database's.
 
     Whatever was killed before, this makes it complete or undoes it, by what
     the database says. Keyslots of others, as of an operator's own passphrase,
     stay. A key that a snapshot needs stays, and is noted until that is gone.
 
+    :param former: keys that were noted, and are to go if they are not any
+        more: a migration leaves notes behind
     :raises WrongPassphrase: the database's key does not open it; nothing was
         changed
     :raises PassphraseUnavailable: that key cannot be had, likewise
@@ -77,19 +84,25 @@ def settle(volume: encrypted.Volume) -> Settled:
     """
     present = volume.record.encryption_key_id
     others, opening = noted(volume), volume.passphrase()
-    found = Settled(present)
+    found, gone = Settled(present), []
     known: Dict[str, bytes] = {}
-    for key_id in others:
+    for key_id in dict.fromkeys([*others, *former]):
+        if key_id == present:
+            continue
         try:
             known[key_id] = volume.keys.passphrase(key_id)
         except exception.KeyNotFound:
             # It was deleted, and what was to forget it was killed.
             found.removed.append(key_id)
+            if key_id not in others:
+                gone.append(key_id)
         except exception.PassphraseUnavailable as error:
             LOG.warning("%s: key %s stays noted on it, for it cannot be "
                         "read: %s", volume.name, key_id, error.reason)
             found.left.append(key_id)
     needed = {*_remove_noted(volume, opening, known), *_named(volume)}
+    if gone and _has_others(volume):
+        found.lost.extend(gone)
     for key_id in known:
         if key_id in needed:
             found.needed.append(key_id)
@@ -118,6 +131,13 @@ def _named(volume: encrypted.Volume) -> List[str]:
 def _noted(volume: encrypted.Volume) -> List[str]:
     with volume.image(read_only=True) as image:
         return pending_keys.read(image)
+
+
+@threads.native
+def _has_others(volume: encrypted.Volume) -> bool:
+    """Whether there are keyslots besides the one of the database's key."""
+    with volume.image(read_only=True) as image:
+        return len(header_io.read_header(image).keyslots) > 1
 
 
 @threads.native

@@ -30,6 +30,7 @@ from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.tests import properties
 from os_brick_rbd_luks.tests.unit.cinder import people
 from os_brick_rbd_luks.tests.unit.cinder import rotating
+from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import rotation
 
 #: Of the calls of a rotation, every so many ends it.
@@ -314,6 +315,22 @@ class RotationTest(rotating.RotationTestCase):
         volume.save()
         self.rotation.settle(self.driver, volume.id)
         self.assert_settled(volume)
+
+    @ddt.data(False, True)
+    def test_its_notes_are_gone(self, deleted):
+        """It was migrated between the steps, as it is, to another image."""
+        volume = self.filled()
+        begun = self.rotation.begin(self.driver, volume.id)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            pending_keys.write(image, [])
+        if deleted:
+            self.keys.delete(begun.old_key)
+        settled = self.rotation.settle(self.driver, volume.id, begun.old_key)
+        self.assertEqual([begun.old_key] if deleted else [], settled.lost)
+        if not deleted:
+            self.assert_settled(volume)
+        volume.refresh()
+        self.assert_keys(volume)
 
     # Age
 
