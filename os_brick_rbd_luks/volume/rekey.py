@@ -25,9 +25,10 @@ before; :mod:`~os_brick_rbd_luks.volume.settling` removes it later.
 from __future__ import annotations
 
 import logging
-from typing import Any, Callable, List, Optional, Protocol
+from typing import Any, Callable, List, Mapping, Optional, Protocol
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import fingerprints
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
@@ -150,13 +151,14 @@ class _Change:
         self._volume, self._old_id = volume, old_id
         self._in_place, self._stored = in_place, stored
         self._keyslot: Optional[int] = None
+        self._old = b""
         #: whether the header may have the new key, and the database, and
         #: whether that has
         self._adding = self._saving = self._saved = False
 
     def begin(self, old: bytes) -> None:
         """Let the new passphrase open it, and the database name it."""
-        volume = self._volume
+        volume, self._old = self._volume, old
         # At once: of a service killed before that, a key is left.
         _note(volume, [self.new_id, self._old_id])
         self._new = self._new or volume.keys.passphrase(self.new_id)
@@ -208,7 +210,7 @@ class _Change:
         What has added it may have failed, and have done it all the same.
         """
         try:
-            _remove(self._volume, self._new or b"")
+            _remove(self._volume, self._old, self.new_id, self._new or b"")
         except exception.RBDLuksError as error:
             LOG.warning("%s: key %s, which is of no use, may open it, and "
                         "stays noted on it: %s", self._volume.name,
@@ -269,9 +271,10 @@ def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> Optional[int]:
 
 
 @threads.native
-def _remove(volume: encrypted.Volume, passphrase: bytes) -> None:
+def _remove(volume: encrypted.Volume, present: bytes, key_id: str,
+            passphrase: bytes) -> None:
     with volume.image() as image:
-        shut_out(image, passphrase)
+        shut_out(image, present, {key_id: passphrase})
 
 
 @threads.native
@@ -297,23 +300,42 @@ def keep_holes(pool: rbd_pool.Pool, image: base.RBDImage) -> None:
         holes.keep_source(pool, parent)
 
 
-def shut_out(image: base.Image, passphrase: bytes) -> None:
-    """Let the passphrase of a key open an image no more.
+def shut_out(image: base.RBDImage, present: bytes,
+             others: Mapping[str, bytes]) -> None:
+    """Let the passphrases of keys open an image no more.
 
-    :raises LastKeyslot: nothing else would
+    Their keyslots are noted before they are erased, and those that were noted
+    before are erased as well: whoever was at it may have been killed.
+
+    :param present: opens it, and goes on to do so
+    :param others: passphrases of noted keys, by their ids
+    :raises WrongPassphrase: *present* does not open it; nothing was changed
     """
-    while opens(image, passphrase):
-        keyslots.remove(image, passphrase)
+    opened = unlocking.unlock(image, present)
+    marks = pending_keys.keyslots(image)
+    before = dict(marks)
+    for key_id, passphrase in others.items():
+        keyslot = opens(image, passphrase)
+        if keyslot is not None and keyslot != opened.keyslot:
+            marks[key_id] = fingerprints.of(opened.header, keyslot)
+    if marks != before:
+        pending_keys.write(image, list(dict.fromkeys(
+            [*pending_keys.read(image), *marks])), marks)
+    for slot in opened.header.keyslots:
+        if slot.number != opened.keyslot and fingerprints.of(
+                opened.header, slot.number) in marks.values():
+            keyslots.remove_number(image, slot.number, present,
+                                   opened.keyslot)
 
 
-def opens(image: base.Image, passphrase: bytes) -> bool:
-    """Whether the passphrase of a key does, which costs little.
+def opens(image: base.Image, passphrase: bytes) -> Optional[int]:
+    """The keyslot that the passphrase of a key opens, None if it opens none.
 
-    A keyslot that costs too much to be tried is somebody else's.
+    That costs little: a keyslot that costs too much to be tried is somebody
+    else's.
     """
     try:
-        unlocking.unlock(image, passphrase)
+        return unlocking.unlock(image, passphrase).keyslot
     except (exception.KeyslotError, exception.HeaderLimitExceeded,
             exception.NotLuks):
-        return False
-    return True
+        return None

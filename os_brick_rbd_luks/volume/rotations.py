@@ -179,6 +179,10 @@ class Rotations:
         try:
             settled = self._rotation.settle(
                 self._drivers[volume_id], volume_id, begun.old_key)
+            if settled.unread:
+                raise exception.NotRotated(
+                    reason="keys that cannot be read: "
+                           + ", ".join(settled.unread))
         except exception.NotRotated as error:
             return Result(
                 volume_id, SKIPPED, begun.new_key, begun.old_key,

@@ -27,7 +27,6 @@ from cinder import objects
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import pending_keys
@@ -46,7 +45,9 @@ class Settled:
     :ivar present: the key that opens it
     :ivar removed: keys that are no more
     :ivar needed: keys that snapshots need
-    :ivar left: keys that could not be read or deleted, and stay noted
+    :ivar left: keys that could not be deleted, and stay noted
+    :ivar unread: keys that could not be read, so that they may open it still;
+        they stay noted as well
     :ivar lost: former keys that are gone, and were not noted; something else
         may have moved the volume meanwhile, and their passphrases with it, if
         the header has keyslots that the present key does not open
@@ -56,6 +57,7 @@ class Settled:
     removed: List[str] = dataclasses.field(default_factory=list)
     needed: List[str] = dataclasses.field(default_factory=list)
     left: List[str] = dataclasses.field(default_factory=list)
+    unread: List[str] = dataclasses.field(default_factory=list)
     lost: List[str] = dataclasses.field(default_factory=list)
 
 
@@ -83,23 +85,24 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
     :raises RBDLuksError: the image
     """
     present = volume.record.encryption_key_id
-    others, opening = noted(volume), volume.passphrase()
+    there, opening = noted(volume), volume.passphrase()
+    others = [key_id for key_id in dict.fromkeys([*there, *former])
+              if key_id != present]
     found, gone = Settled(present), []
     known: Dict[str, bytes] = {}
-    for key_id in dict.fromkeys([*others, *former]):
-        if key_id == present:
-            continue
+    for key_id in others:
         try:
             known[key_id] = volume.keys.passphrase(key_id)
         except exception.KeyNotFound:
             # It was deleted, and what was to forget it was killed.
             found.removed.append(key_id)
-            if key_id not in others:
+            if key_id not in there:
                 gone.append(key_id)
         except exception.PassphraseUnavailable as error:
-            LOG.warning("%s: key %s stays noted on it, for it cannot be "
-                        "read: %s", volume.name, key_id, error.reason)
-            found.left.append(key_id)
+            LOG.warning("%s: key %s may open it still, and stays noted on "
+                        "it, for it cannot be read: %s", volume.name, key_id,
+                        error.reason)
+            found.unread.append(key_id)
     needed = {*_remove_noted(volume, opening, known), *_named(volume)}
     if gone and _has_others(volume):
         found.lost.extend(gone)
@@ -112,8 +115,10 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
             found.left.append(key_id)
     if others:
         # The present one is noted as long as there are others.
-        rekey.forget_quietly(volume, found.removed if found.needed
-                             or found.left else [*others, present])
+        rekey.forget_quietly(
+            volume, found.removed
+            if found.needed or found.left or found.unread
+            else [*others, present])
     return found
 
 
@@ -150,11 +155,7 @@ def _remove_noted(volume: encrypted.Volume, present: bytes,
     :returns: keys that a snapshot needs
     """
     with volume.pool() as pool, pool.open(volume.name) as image:
-        # Before anything is removed.
-        unlocking.unlock(image, present)
-        for passphrase in others.values():
-            if passphrase != present:
-                rekey.shut_out(image, passphrase)
+        rekey.shut_out(image, present, others)
         if others:
             rekey.keep_holes(pool, image)
         needed: List[str] = []
@@ -162,9 +163,9 @@ def _remove_noted(volume: encrypted.Volume, present: bytes,
                                else ()):
             with pool.open(volume.name, snapshot=snapshot,
                            read_only=True) as then:
-                if not rekey.opens(then, present):
+                if rekey.opens(then, present) is None:
                     needed += [key_id for key_id, passphrase in others.items()
-                               if rekey.opens(then, passphrase)]
+                               if rekey.opens(then, passphrase) is not None]
     return needed
 
 

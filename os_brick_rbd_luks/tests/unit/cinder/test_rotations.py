@@ -117,6 +117,29 @@ class RotationsTest(ManyTestCase):
         self.assertIsInstance(found[volumes[1].id].error,
                               exception.KeyNotFound)
 
+    def test_former_key_cannot_be_read_any_more(self):
+        """Its passphrase opens the volume still, and that is not done."""
+        volume = self.create()
+        begin = self.rotation.begin
+
+        def begun(*args):
+            found = begin(*args)
+            self.server.secrets[found.old_key].project_id = "another"
+            return found
+
+        self.rotation.begin = begun
+        with journal.create(self.path, {"volumes": [volume.id]}) as kept:
+            result, = self.run_all([volume], kept).run()
+            self.assertEqual([volume.id], rotations.left([volume.id], kept))
+        self.assertEqual(rotations.SKIPPED, result.result)
+        self.assertIn(result.former, result.reason)
+        self.assert_opened_by(volume, result.key, result.former)
+        self.server.secrets[result.former].project_id = "project-tenant"
+        with journal.resume(self.path) as kept:
+            again, = self.run_all([volume], kept).run()
+        self.assertEqual(rotations.ROTATED, again.result)
+        self.assert_rotated(volume, result.former)
+
     def test_nobody_wants_more(self):
         """What is under way is finished, and noted."""
         volumes = [self.create() for _number in range(3)]
