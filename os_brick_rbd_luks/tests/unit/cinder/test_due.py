@@ -17,6 +17,7 @@ import threading
 
 import ddt
 
+from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.tests import waiting
 from os_brick_rbd_luks.volume import due
@@ -36,7 +37,7 @@ class DueTest(rotating.RotationTestCase):
         volume.status = status
         volume.save()
         found = self.driver.initialize_connection(volume, {"host": "here"})
-        self.assertTrue(found["data"]["encrypted"])
+        self.assertIn(attachment.KEY, found["data"])
         volume.refresh()
         volume.status = "available"
         volume.save()
