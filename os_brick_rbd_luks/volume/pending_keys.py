@@ -53,6 +53,15 @@ def keyslots(image: base.RBDImage) -> Dict[str, str]:
     return found
 
 
+def since(image: base.RBDImage) -> int:
+    """When a key was noted last: seconds since 1970, 0 if nobody knows.
+
+    :raises OperationRefused: likewise
+    """
+    found = _note(image).get("since")
+    return found if isinstance(found, int) else 0
+
+
 def _note(image: base.RBDImage) -> Dict[str, Any]:
     nothing: Dict[str, Any] = {"keys": []}
     text = image.note(NOTE)
@@ -72,13 +81,17 @@ def _note(image: base.RBDImage) -> Dict[str, Any]:
 
 
 def write(image: base.RBDImage, keys: List[str],
-          keyslots: Optional[Dict[str, str]] = None) -> None:
+          keyslots: Optional[Dict[str, str]] = None, since: int = 0) -> None:
     """Note *keys* on *image*, in the place of all that were noted.
 
     :param keyslots: those that they open; as they were noted when None
+    :param since: when; likewise when 0
     """
-    known = _note(image).get("keyslots", {}) if keyslots is None else keyslots
+    before = _note(image)
+    known = before.get("keyslots", {}) if keyslots is None else keyslots
+    when = since or before.get("since")
     kept = {key_id: known[key_id] for key_id in keys if key_id in known}
     image.set_note(NOTE, json.dumps(
         {"image": base.image_id(image), "keys": keys,
+         **({"since": when} if when else {}),
          **({"keyslots": kept} if kept else {})}) if keys else None)

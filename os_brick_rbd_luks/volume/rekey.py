@@ -25,6 +25,7 @@ before; :mod:`~os_brick_rbd_luks.volume.settling` removes it later.
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any, Callable, List, Mapping, Optional, Protocol
 
 from os_brick_rbd_luks import exception
@@ -250,7 +251,8 @@ def _note(volume: encrypted.Volume, key_ids: List[str]) -> None:
     """Note keys on an image, beside those that are noted."""
     with volume.image() as image:
         pending_keys.write(image, list(dict.fromkeys(filter(
-            None, [*pending_keys.read(image), *key_ids]))))
+            None, [*pending_keys.read(image), *key_ids]))),
+            since=int(time.time()))
 
 
 @threads.native

@@ -51,6 +51,10 @@ LOG = logging.getLogger(__name__)
 LOCKS = ("{id}-rbd_luks_rotation", "{id}-delete_volume")
 
 
+#: Seconds for which both passphrases of somebody else's rotation stay.
+GRACE = 60.0
+
+
 @dataclasses.dataclass(frozen=True)
 class Begun:
     """A volume that two passphrases open."""
@@ -107,6 +111,10 @@ class Rotation:
         with _locked(volume_id), self._volume(
                 driver, volume_id, self._with_snapshots) as volume:
             if settling.noted(volume):
+                if settling.is_new(volume, GRACE):
+                    raise exception.NotRotated(
+                        reason="another rotation has it, between its steps; "
+                               "try again in a minute")
                 # Of who was killed, or for a snapshot that may be gone.
                 settling.settle(volume)
             self._check_age(volume)

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import time
 from typing import Dict, List, Sequence
 
 from cinder import context as cinder_context
@@ -68,6 +69,14 @@ def noted(volume: encrypted.Volume) -> List[str]:
     """
     return [key_id for key_id in _noted(volume)
             if key_id != volume.record.encryption_key_id]
+
+
+def is_new(volume: encrypted.Volume, seconds: float) -> bool:
+    """Whether its keys were noted less than so many seconds ago.
+
+    :raises RBDLuksError: it cannot be read
+    """
+    return 0 <= time.time() - _since(volume) < seconds
 
 
 def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
@@ -136,6 +145,12 @@ def _named(volume: encrypted.Volume) -> List[str]:
 def _noted(volume: encrypted.Volume) -> List[str]:
     with volume.image(read_only=True) as image:
         return pending_keys.read(image)
+
+
+@threads.native
+def _since(volume: encrypted.Volume) -> int:
+    with volume.image(read_only=True) as image:
+        return pending_keys.since(image)
 
 
 @threads.native

@@ -279,6 +279,17 @@ class RotationTest(rotating.RotationTestCase):
         self.assertEqual(["another rotation has it"], seen)
         self.assert_settled(volume)
 
+    def test_another_rotation_is_between_its_steps(self):
+        """Who has read the former key has a while yet."""
+        self.patch("os_brick_rbd_luks.volume.rotation.GRACE", 60)
+        volume = self.filled()
+        begun = self.rotation.begin(self.driver, volume.id)
+        self.refused(volume, "between its steps")
+        self.assert_opened_by(volume, begun.old_key, begun.new_key)
+        self.patch("time.time", lambda: 2e10)
+        self.rotated(volume)
+        self.assert_settled(volume)
+
     def test_it_is_being_cloned(self):
         volume = self.filled()
         with coordination.COORDINATOR.get_lock(f"{volume.id}-delete_volume"):
