@@ -267,6 +267,17 @@ class NativeEncryptor(abc.ABC):
         """
 
     @abc.abstractmethod
+    def is_stale(self, usage: str) -> bool:
+        """Whether a secret of libvirt's is known to open the volume no more.
+
+        Its passphrase may have been rotated since. Neither the key manager is
+        asked nor anything tried: the secret says which keyslot it opened, and
+        the header has none like it now. False, where it does not say so.
+
+        :param usage: the volume id by which it is
+        """
+
+    @abc.abstractmethod
     def drop_fast_diff(self) -> None:
         """Make the volume of a running guest safe to be copied by QEMU.
 

@@ -186,6 +186,10 @@ class WouldShrink(OperationRefused):
                "then insist with --force (force=True)")
 
 
+class NotRotated(OperationRefused):
+    """Something speaks against giving a volume a new passphrase now."""
+
+
 class LastKeyslot(OperationRefused):
     message = ("keyslot %(keyslot)d is the last one; without it nobody can "
                "ever open the volume: use 'rbd-luks erase' to destroy it "

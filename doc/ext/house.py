@@ -58,6 +58,7 @@ PROMISES = ROOT / "tests/public-api.txt"
 
 #: Floors from the top: what they have in common, and their rooms.
 FLOORS = (
+    ("On the edges", "programs", ("cinder_cmd",)),
     ("The edges", "each knows one who asks",
      ("cmd", "encryptors", "connectors", "volume", "backup", "nova")),
     ("Shared", "by the edges",
@@ -71,9 +72,9 @@ FLOORS = (
 )
 
 #: Who asks an edge.
-ASKING = {"cmd": "an operator", "encryptors": "os-brick",
-          "connectors": "os-brick", "volume": "Cinder", "backup": "Cinder",
-          "nova": "Nova"}
+ASKING = {"cinder_cmd": "an operator", "cmd": "an operator",
+          "encryptors": "os-brick", "connectors": "os-brick",
+          "volume": "Cinder", "backup": "Cinder", "nova": "Nova"}
 
 
 def path_of(name):
@@ -153,8 +154,8 @@ def check():
 # The picture
 
 WIDTH, LABEL, GAP, LINE = 940, 150, 10, 15
-COLOURS = ("#f6e7cf", "#efe9f7", "#dcebf7", "#dcebf7", "#dcebf7", "#ddf0e0",
-           "#eeeeee")
+COLOURS = ("#f7dede", "#f6e7cf", "#efe9f7", "#dcebf7", "#dcebf7", "#dcebf7",
+           "#ddf0e0", "#eeeeee")
 
 
 def _text(x, y, text, **style):

@@ -26,7 +26,7 @@ nitpick_ignore = [
         "rados.Error", "rados.ObjectBusy", "rbd.Error", "DiskNotFound",
         "BackupOperationError", "CinderException", "HTTPClientError",
         "ImageCopyFailure", "ImageTooBig", "ImageUnacceptable",
-        "InvalidVolume", "KeyManagerError",
+        "InvalidSnapshot", "InvalidVolume", "KeyManagerError",
         "ManageExistingInvalidReference", "ManageExistingVolumeTypeMismatch",
         "VolumeBackendAPIException", "VolumeDriverException", "VolumeIsBusy",
         "VolumeMigrationFailed", "VolumeRebaseFailed")),

@@ -148,8 +148,8 @@ def _bound_argon2() -> None:
     derivations.bound(derivations.Bounds(int(text) * 1024))
 
 
-class CephMixin:
-    """Options for the cluster, and one sentence for each of our errors."""
+class ErrorsMixin:
+    """One sentence and an exit code for each of our errors."""
 
     def __init__(self, app: Any, app_args: Optional[argparse.Namespace]
                  ) -> None:
@@ -157,20 +157,9 @@ class CephMixin:
         super().__init__(app, app_args)  # type: ignore[call-arg]
 
     def get_parser(self, prog_name: str) -> Any:
-        """Add the options that say which cluster and as whom."""
-        parser = exit_1_on_error(
+        """Bad arguments exit with 1."""
+        return exit_1_on_error(
             super().get_parser(prog_name))  # type: ignore[misc]
-        group = parser.add_argument_group("Ceph options")
-        group.add_argument(
-            "--conf", metavar="FILE",
-            help="ceph.conf (default: CEPH_CONF, then Ceph's own places)")
-        group.add_argument(
-            "--id", metavar="USER", dest="ceph_user", default="admin",
-            help="Ceph user, without 'client.' (default: admin)")
-        group.add_argument(
-            "--cluster", metavar="NAME", default="ceph",
-            help="name of the cluster (default: ceph)")
-        return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Run the command; our errors become one line and an exit code."""
@@ -192,6 +181,25 @@ class CephMixin:
         except MemoryError:
             LOG.error("not enough memory", exc_info=debug)
             return EXIT_MEMORY
+
+
+class CephMixin(ErrorsMixin):
+    """Options for the cluster, and the ways to it."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Add the options that say which cluster and as whom."""
+        parser = super().get_parser(prog_name)
+        group = parser.add_argument_group("Ceph options")
+        group.add_argument(
+            "--conf", metavar="FILE",
+            help="ceph.conf (default: CEPH_CONF, then Ceph's own places)")
+        group.add_argument(
+            "--id", metavar="USER", dest="ceph_user", default="admin",
+            help="Ceph user, without 'client.' (default: admin)")
+        group.add_argument(
+            "--cluster", metavar="NAME", default="ceph",
+            help="name of the cluster (default: ceph)")
+        return parser
 
     @contextlib.contextmanager
     def connected(self, args: argparse.Namespace
@@ -240,7 +248,7 @@ class Command(CephMixin, command.Command):  # type: ignore[misc]
     """A command without a result to show."""
 
 
-class _FormatsMixin(CephMixin):
+class _FormatsMixin:
     """Output in one of cliff's formats."""
 
     formatter_namespace: str
@@ -255,7 +263,7 @@ class _FormatsMixin(CephMixin):
             name.lower().strip().replace(" ", "_") for name in args.columns]
 
 
-class ShowOne(_FormatsMixin, show.ShowOne):  # type: ignore[misc]
+class ShowOne(_FormatsMixin, CephMixin, show.ShowOne):  # type: ignore[misc]
     """A command whose result is one thing with named values."""
 
 
@@ -263,8 +271,10 @@ class ShowOne(_FormatsMixin, show.ShowOne):  # type: ignore[misc]
 _STREAMED = ("csv", "json", "value")
 
 
-class Lister(_FormatsMixin, lister.Lister):  # type: ignore[misc]
-    """A command whose result is a table, shown row by row if that can be."""
+class RowsMixin(_FormatsMixin):
+    """A table, shown row by row if that can be."""
+
+    app: Any
 
     def _load_formatter_plugins(self) -> plugins.Formats:
         def json_rows() -> Any:
@@ -282,10 +292,15 @@ class Lister(_FormatsMixin, lister.Lister):  # type: ignore[misc]
                        data: Generator[Any, None, None]) -> int:
         """Show the rows; what they come from is closed in the end."""
         with contextlib.closing(data):
-            return int(super().produce_output(args, names, self._sent(data)))
+            return int(super().produce_output(  # type: ignore[misc]
+                args, names, self._sent(data)))
 
     def _sent(self, rows: Iterable[Any]) -> Iterator[Any]:
         for row in rows:
             yield row
             # Who reads a pipe is not to wait for more of them.
             self.app.stdout.flush()
+
+
+class Lister(RowsMixin, CephMixin, lister.Lister):  # type: ignore[misc]
+    """A command whose result is a table."""

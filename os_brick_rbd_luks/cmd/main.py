@@ -10,78 +10,24 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""``rbd-luks`` itself: its name, version and logging."""
+"""``rbd-luks`` itself: its name, and where its commands are."""
 
 from __future__ import annotations
 
-from importlib import metadata
-import logging
-import signal
-import sys
-from typing import Any, List, Optional
+from typing import List, Optional
 
-from cliff import app
-
-from os_brick_rbd_luks.cmd import command
-from os_brick_rbd_luks.cmd import help_command
-from os_brick_rbd_luks.cmd import plugins
-
-#: As the shell counts a death by signal: 128 + SIGINT, 128 + SIGTERM.
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
-
-#: Loggers that would show a key manager's answers at DEBUG, and every
-#: request at INFO.
-_SECRETIVE = ("keystoneauth", "barbicanclient", "urllib3")
+from os_brick_rbd_luks.cmd import application
 
 
-class RBDLuksApp(app.App):  # type: ignore[misc]
-    """The command-line application."""
+class RBDLuksApp(application.Program):
+    """What works on images and files."""
 
     NAME = "rbd-luks"
-
-    def __init__(self) -> None:
-        super().__init__(
-            description="Native LUKS encryption of Ceph RBD images: no "
-                        "root, no dm-crypt, no temporary copy.",
-            version=metadata.version(plugins.PACKAGE),
-            command_manager=plugins.Commands("rbd_luks.cli"),
-            deferred_help=True)
-        self.command_manager.add_command("help", help_command.Help)
-
-    def build_option_parser(self, *args: Any, **kwargs: Any) -> Any:
-        """Bad arguments exit with 1, as everywhere in this command."""
-        return command.exit_1_on_error(
-            super().build_option_parser(*args, **kwargs))
-
-    def configure_logging(self) -> None:
-        """Keep what other people's libraries know of secrets out."""
-        super().configure_logging()
-        for name in _SECRETIVE:
-            logging.getLogger(name).setLevel(logging.WARNING)
-
-    def run_subcommand(self, argv: List[str]) -> int:
-        """Exit with 1 for a command that does not exist, not with 2."""
-        try:
-            self.command_manager.find_command(list(argv))
-        except ValueError:
-            super().run_subcommand(argv)
-            return command.EXIT_PARAMETERS
-        return int(super().run_subcommand(argv))
+    DESCRIPTION = ("Native LUKS encryption of Ceph RBD images: no root, no "
+                   "dm-crypt, no temporary copy.")
+    COMMANDS = "rbd_luks.cli"
 
 
 def main(argv: Optional[List[str]] = None) -> int:
-    """Run the command; give its exit code.
-
-    SIGTERM ends it as Ctrl-C does: what is half made is removed.
-    """
-    def end(*_: Any) -> None:
-        # A second one is not to end the removal of what is half made.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        sys.exit(EXIT_TERMINATED)
-
-    signal.signal(signal.SIGTERM, end)
-    try:
-        return int(RBDLuksApp().run(sys.argv[1:] if argv is None else argv))
-    except KeyboardInterrupt:
-        return EXIT_INTERRUPTED
+    """Run the command; give its exit code."""
+    return application.run(RBDLuksApp, argv)

@@ -48,8 +48,8 @@ def shown(args: argparse.Namespace) -> Iterator[Optional[progress.Report]]:
 
 
 @contextlib.contextmanager
-def counted(output: IO[str], streams: bool, total: int, what: str
-            ) -> Iterator[Callable[[int], None]]:
+def counted(output: IO[str], streams: bool, total: int, what: str,
+            timed: bool = False) -> Iterator[Callable[[int], None]]:
     """What a command calls with the number of things that it has done.
 
     A line on stderr, where that is a terminal, which is gone at the end. None
@@ -58,19 +58,21 @@ def counted(output: IO[str], streams: bool, total: int, what: str
     :param output: where results go
     :param streams: whether they do one by one
     :param what: the things' name
+    :param timed: say how many a minute, and how long it goes on, too
     """
     if sys.stderr is None or not sys.stderr.isatty() or (
             streams and output.isatty()):
         yield lambda _done: None
         return
-    last = 0.0
+    last, begun = 0.0, time.monotonic()
 
     def report(done: int) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last >= _INTERVAL:
             last = now
-            print(f"\r{done} of {total} {what}\033[K", end="",
+            rate = _rate(done, total, now - begun) if timed else ""
+            print(f"\r{done} of {total} {what}{rate}\033[K", end="",
                   file=sys.stderr, flush=True)
 
     try:
@@ -78,6 +80,12 @@ def counted(output: IO[str], streams: bool, total: int, what: str
     finally:
         if last:
             print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def _rate(done: int, total: int, seconds: float) -> str:
+    each = seconds / done
+    return (f"  {60 / max(each, 1e-6):.4g} a minute  "
+            f"{each * (total - done):.0f} s left")
 
 
 def _readable(size: int) -> str:

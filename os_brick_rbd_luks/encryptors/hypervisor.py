@@ -26,6 +26,8 @@ from typing import Any, Dict, List, Optional, Tuple
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import fingerprints
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.layers import attaching
@@ -35,6 +37,9 @@ from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
+
+#: What is said of a secret, before the fingerprint of its keyslot.
+_SAID = "LUKS passphrase of keyslot "
 
 
 class Hypervisor:
@@ -66,14 +71,16 @@ class Hypervisor:
         """
         usage = self._usage()
         former = attachment.other_ids(self._connection_info)
-        facts, below = threads.call(self._prepare, usage, passphrase,
-                                    format_options)
+        facts, below, keyslot = threads.call(
+            self._prepare, usage, passphrase, format_options)
         values = [passphrase, *below][:len(facts.secrets)]
         # The volume's own last: what it is attached by is complete then.
         threads.call(self._secrets.publish, {
             name: value for volume in (*former, usage) for name, value
             in reversed([*zip(attachment.usages(volume, len(values)),
-                              values)])})
+                              values)])},
+            dict.fromkeys((*former, usage), _SAID + keyslot)
+            if keyslot else {})
         attachment.mark(self._connection_info,
                         dataclasses.replace(facts, former=former))
 
@@ -106,6 +113,18 @@ class Hypervisor:
         attachment.mark(self._connection_info, facts)
         return facts
 
+    def is_stale(self, usage: str) -> bool:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
+        said = threads.call(self._secrets.description, usage)
+        return bool(said and said.startswith(_SAID)) and threads.call(
+            self._lacks, str(said)[len(_SAID):])
+
+    def _lacks(self, keyslot: str) -> bool:
+        """Whether the volume has no such keyslot."""
+        with self._image(True) as image:
+            return keyslot not in fingerprints.all_of(
+                header_io.read_header(image))
+
     def _marked_usage(self) -> str:
         marked = attachment.secrets(self._connection_info)
         return marked[0].id if marked else self._usage()
@@ -134,17 +153,21 @@ class Hypervisor:
 
     def _prepare(self, usage: str, passphrase: bytes,
                  format_options: preparing.FormatOptions
-                 ) -> Tuple[attachment.Native, List[bytes]]:
-        """The facts, and the passphrases of the layers below."""
+                 ) -> Tuple[attachment.Native, List[bytes], Optional[str]]:
+        """The facts, the passphrases of the layers below, and the keyslot.
+
+        Of that the fingerprint, where it was cheap to know.
+        """
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
             header, opened = preparing.opened(image, passphrase,
                                               format_options)
             facts = attaching.facts(image, header, usage,
                                     self._luks1_engine)
-            return facts, (
-                decryption.below(image, header, passphrase, opened)
-                if len(facts.secrets) > 1 else [])
+            below = (decryption.below(image, header, passphrase, opened)
+                     if len(facts.secrets) > 1 else [])
+            return facts, below, (
+                fingerprints.of(header, opened.keyslot) if opened else None)
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:

@@ -138,6 +138,12 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
             return self._hypervisor().mark(usage)
 
     @brick_errors.raised
+    def is_stale(self, usage: str) -> bool:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
+        with exception.about(self._name()):
+            return self._hypervisor().is_stale(usage)
+
+    @brick_errors.raised
     def drop_fast_diff(self) -> None:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):

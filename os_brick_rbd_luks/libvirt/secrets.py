@@ -33,8 +33,9 @@ import contextlib
 import dataclasses
 import logging
 from typing import (Any, Callable, Container, Dict, Iterator, List, Mapping,
-                    Tuple)
+                    Optional, Tuple)
 import uuid
+from xml.etree import ElementTree
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -113,7 +114,8 @@ class Secrets:
             raise exception.LibvirtError(
                 uri=self._uri, action=action, reason=str(error)) from error
 
-    def publish(self, passphrases: Mapping[str, bytes]) -> None:
+    def publish(self, passphrases: Mapping[str, bytes],
+                descriptions: Optional[Mapping[str, str]] = None) -> None:
         """Let guests of this host open a volume.
 
         A secret that is there gets the new value: the volume may have been
@@ -121,6 +123,7 @@ class Secrets:
 
         :param passphrases: by the secrets' usage ids, of all layers, in the
             order in which they are published
+        :param descriptions: what to say of them, by the same; no secrets
         :raises LibvirtError: no new secret is left behind, and none that was
             there is lost, unless a warning in the log names it
         """
@@ -128,22 +131,24 @@ class Secrets:
         try:
             with self._connection("keep the volume's secret") as connection:
                 for usage, passphrase in passphrases.items():
-                    self._publish(connection, usage, passphrase, undo)
+                    self._publish(connection, usage, passphrase, undo,
+                                  (descriptions or {}).get(usage, ""))
         except BaseException:
             self._undo(undo)
             raise
 
-    def _xml(self, usage: str, uuid_: str) -> str:
-        return xml.secret(usage, uuid_, persistent=self._persistent)
+    def _xml(self, usage: str, uuid_: str, description: str) -> str:
+        return xml.secret(usage, uuid_, persistent=self._persistent,
+                          description=description)
 
     def _publish(self, connection: Any, usage: str, passphrase: bytes,
-                 undo: _Undo) -> None:
+                 undo: _Undo, description: str) -> None:
         """Publish one."""
         found = self._find(connection, usage)
         if found is None:
             try:
-                new = connection.secretDefineXML(self._xml(usage,
-                                                           uuid_of(usage)))
+                new = connection.secretDefineXML(self._xml(
+                    usage, uuid_of(usage), description))
             except _libvirt().libvirtError:
                 # Somebody else has just made it.
                 found = self._find(connection, usage)
@@ -159,8 +164,8 @@ class Secrets:
             # behind (libvirt 9.0).
             undo.lost[usage] = uuid_, _value(found, passphrase)
             found.undefine()
-        connection.secretDefineXML(self._xml(usage, uuid_)).setValue(
-            passphrase)
+        connection.secretDefineXML(self._xml(
+            usage, uuid_, description)).setValue(passphrase)
         undo.lost.pop(usage, None)
 
     def _undo(self, undo: _Undo) -> None:
@@ -217,6 +222,16 @@ class Secrets:
         """Whether there is a secret of that volume."""
         with self._connection("look for the volume's secret") as connection:
             return self._find(connection, usage) is not None
+
+    def description(self, usage: str) -> Optional[str]:
+        """What was said of a volume's secret; None without it, or of none."""
+        with self._connection("look at the volume's secret") as connection:
+            found = self._find(connection, usage)
+            if found is None:
+                return None
+            # The daemon's own words.
+            root = ElementTree.fromstring(found.XMLDesc())  # noqa: S314
+            return root.findtext("description")
 
     def _find(self, connection: Any, usage: str) -> Any:
         return next((secret for name, secret in self._all(connection)

@@ -33,17 +33,20 @@ def _text(element: ElementTree.Element) -> str:
 
 
 def secret(usage: str, uuid: Optional[str] = None, *,
-           persistent: bool = False) -> str:
+           persistent: bool = False, description: str = "") -> str:
     """The secret of a volume, never shown, by default kept in memory.
 
     :param usage: the volume's id
     :param uuid: of the secret; libvirt's choice when None
     :param persistent: kept on disk as well
+    :param description: that anybody may read
     """
     root = ElementTree.Element(
         "secret", ephemeral="no" if persistent else "yes", private="yes")
     if uuid:
         ElementTree.SubElement(root, "uuid").text = uuid
+    if description:
+        ElementTree.SubElement(root, "description").text = description
     element = ElementTree.SubElement(root, "usage", type="volume")
     ElementTree.SubElement(element, "volume").text = usage
     return _text(root)

@@ -162,6 +162,14 @@ class RBDLuksLibvirtDriver(
         usage = host_secrets.present_id(self._host, connection_info)
         if usage is None:
             return False
+        if encryptor.is_stale(usage):
+            # QEMU would not open the volume, and say less.
+            LOG.warning(
+                "volume %s: the libvirt secret that this host has for it is "
+                "of a former passphrase, so it is not used; let somebody "
+                "start the server who may read the volume's key",
+                attachment.volume_id(connection_info))
+            return False
         encryptor.mark_volume(usage)
         return host_secrets.are_there(self._host, connection_info)
 

@@ -112,7 +112,7 @@ class Swap:
         """
         host = self._driver._host
         usage = host_secrets.present_id(host, old)
-        if usage is None:
+        if usage is None or of_new.is_stale(usage):
             return False
         self._driver._get_volume_driver(new).connect_volume(new,
                                                             self._instance)

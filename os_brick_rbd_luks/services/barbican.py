@@ -182,3 +182,16 @@ def registers(manager: Any, configuration: Any = None) -> bool:
     return (conf.key_manager.backend not in _CASTELLANS
             and hasattr(manager, "register")
             and hasattr(manager, "add_consumer"))
+
+
+def asks_keystone(configuration: Any) -> bool:
+    """Whether the key manager tells users by their tokens.
+
+    Castellan's for Barbican does, and what is made of it. Cinder's fixed key,
+    or Vault, is asked by the service as itself.
+
+    :param configuration: the service's ``ConfigOpts``
+    """
+    configuration.register_opts(key_manager.key_manager_opts,
+                                group="key_manager")
+    return "barbican" in configuration.key_manager.backend.lower()

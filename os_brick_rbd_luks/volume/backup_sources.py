@@ -33,6 +33,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from cinder import exception as cinder_exception
 from cinder import objects
 from cinder.objects import fields
 
@@ -52,6 +53,26 @@ _CEPH = "backup.drivers.ceph"
 
 #: What those begin with that make holes of zeros.
 _OURS = "os_brick_rbd_luks.backup.drivers."
+
+
+def refuse_former_key(context: Any, backup: Any) -> None:
+    """Refuse to back a snapshot up that needs another key than its volume.
+
+    Cinder gives the backup a copy of the volume's, and the passphrase was
+    rotated since.
+
+    :raises InvalidSnapshot: naming both
+    """
+    if not backup.snapshot_id:
+        return
+    snapshot = objects.Snapshot.get_by_id(context, backup.snapshot_id)
+    volume = objects.Volume.get_by_id(context, backup.volume_id)
+    if snapshot.encryption_key_id != volume.encryption_key_id:
+        raise cinder_exception.InvalidSnapshot(
+            reason=f"Snapshot {snapshot.id} needs a former key of volume "
+                   f"{volume.id}, and Cinder would name the present one in "
+                   "the backup: make a volume of the snapshot, and back that "
+                   "up.")
 
 
 @errors.translated()

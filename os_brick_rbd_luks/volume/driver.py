@@ -39,6 +39,7 @@ from os_brick_rbd_luks.volume import connection
 from os_brick_rbd_luks.volume import creation
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import driver_opts
+from os_brick_rbd_luks.volume import due
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import flatten_later
@@ -53,6 +54,7 @@ from os_brick_rbd_luks.volume import own_headers
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import restoring
 from os_brick_rbd_luks.volume import reverting
+from os_brick_rbd_luks.volume import rotation
 from os_brick_rbd_luks.volume import scheduling
 from os_brick_rbd_luks.volume import session
 from os_brick_rbd_luks.volume import sizes
@@ -234,6 +236,23 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
             deletion.delete(ours, super().delete_volume,
                             self.configuration.rbd_luks_erase_on_delete)
 
+    def create_snapshot(self, snapshot: Any) -> Any:
+        """As upstream's, not in the middle of a change of the passphrase.
+
+        Cinder says that a snapshot has the key that its volume has when it is
+        complete.
+        """
+        if not snapshot.encryption_key_id:
+            return super().create_snapshot(snapshot)
+        with rotation.excluded(snapshot.volume_id):
+            return super().create_snapshot(snapshot)
+
+    @classmethod
+    def clean_volume_file_locks(cls, volume_id: str) -> None:
+        """As upstream's, and ours with them."""
+        super().clean_volume_file_locks(volume_id)
+        rotation.remove_lock(volume_id)
+
     def delete_snapshot(self, snapshot: Any) -> None:
         """As upstream's, which may have to flatten clones of ours."""
         if not snapshot.encryption_key_id:
@@ -332,6 +351,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
         with self._encrypted(volume) as ours:
             restoring.refuse_snapshots(ours)
             ownership.rekey_if_noted(ours)
+            due.rotate(self, ours)
             found = super().initialize_connection(volume, connector)
             connection.mark(ours, found)
         return found
@@ -354,6 +374,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
                           ) -> Tuple[Any, bool]:
         """As upstream's, and complete: a backup is a copy as it is."""
         with backup_failures.ended(self, context, backup):
+            backup_sources.refuse_former_key(context, backup)
             device, is_snapshot = super().get_backup_device(context, backup)
             if not is_snapshot:
                 with session.Session(self) as opened:

@@ -17,6 +17,8 @@ from typing import Any, List, Tuple
 
 from oslo_config import cfg
 
+from os_brick_rbd_luks.volume import durations
+
 #: Where Cinder registers the options of its own drivers.
 GROUP = "backend_defaults"
 
@@ -68,6 +70,16 @@ DRIVER_OPTS = [
              "was kept for clones that are gone, as after the trash was "
              "purged. They are removed at the second look that finds them. "
              "0: never."),
+    cfg.StrOpt(
+        "rbd_luks_rotate_after", regex=durations.PATTERN,
+        help="Give a volume a new passphrase when it is attached and its key "
+             "is older than this: a number and s, m, h, d or w, as 90d. It is "
+             "done in the tenant's own request, which waits 10 seconds for "
+             "it at most and does not fail for it. The former passphrase "
+             "opens the volume, too, until it is attached the next time. Not "
+             "for volumes with snapshots, nor where the key manager does not "
+             "tell how old a key is. By default never; see also "
+             "'cinder-rbd-luks rotate'."),
     cfg.BoolOpt(
         "rbd_luks_erase_on_delete", default=False,
         help="Overwrite all keyslots of an encrypted volume before its image "

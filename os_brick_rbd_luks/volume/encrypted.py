@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from typing import Any, Iterator
+from typing import Any, Iterator, Sequence
 
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import rbd_image
@@ -39,7 +39,14 @@ class Volume:
     :ivar session: shared by all volumes that a call of the driver is about
     """
 
-    def __init__(self, record: Any, session: session.Session) -> None:
+    def __init__(self, record: Any, session: session.Session,
+                 readers: Sequence[str] = ()) -> None:
+        """Ask for nothing yet.
+
+        :param readers: ids of users who may read its new keys, besides those
+            that the operator has named
+        """
+        self._readers = tuple(readers)
         self.record = record
         self.session = session
 
@@ -82,7 +89,7 @@ class Volume:
         settings = self.session.configuration
         return volume_keys.Keys(
             self.record.obj_context, settings.rbd_luks_keys_by_key_manager,
-            settings.rbd_luks_key_readers)
+            (*self._readers, *settings.rbd_luks_key_readers))
 
     def announce_key(self) -> None:
         """Tell the key manager whose its key is, and who may read it."""

@@ -25,22 +25,18 @@ import logging
 from typing import Optional
 
 from cinder import objects
-from cinder.objects import fields
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import rekey
 
 LOG = logging.getLogger(__name__)
 
 #: Metadata of an image whose passphrase a former owner knows.
 NOTE = "rbd_luks.transferred"
-
-#: A user is about to attach it, not Cinder itself.
-_BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
-                   fields.VolumeStatus.ATTACHING)
 
 
 @errors.translated()
@@ -66,7 +62,7 @@ def rekey_if_noted(volume: encrypted.Volume) -> None:
     volume is attached with the key that it has.
     """
     record = volume.record
-    if record.status not in _BEING_ATTACHED or not _is_due(volume):
+    if record.status not in fleet.BEING_ATTACHED or not _is_due(volume):
         return
     try:
         if objects.SnapshotList.get_all_for_volume(

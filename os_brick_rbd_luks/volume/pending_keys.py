@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import Any, List
+from typing import Any, Dict, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -36,22 +36,62 @@ def read(image: base.RBDImage) -> List[str]:
 
     :raises OperationRefused: the note is not one of ours
     """
+    keys: List[str] = _note(image)["keys"]
+    return keys
+
+
+def keyslots(image: base.RBDImage) -> Dict[str, str]:
+    """Keyslots that noted keys open, or opened, by those.
+
+    Who begins to erase a keyslot says so before: half erased, no passphrase
+    finds it.
+
+    :returns: their :mod:`~os_brick_rbd_luks.headers.fingerprints`
+    :raises OperationRefused: likewise
+    """
+    found: Dict[str, str] = _note(image).get("keyslots", {})
+    return found
+
+
+def since(image: base.RBDImage) -> int:
+    """When a key was noted last: seconds since 1970, 0 if nobody knows.
+
+    :raises OperationRefused: likewise
+    """
+    found = _note(image).get("since")
+    return found if isinstance(found, int) else 0
+
+
+def _note(image: base.RBDImage) -> Dict[str, Any]:
+    nothing: Dict[str, Any] = {"keys": []}
     text = image.note(NOTE)
     if text is None:
-        return []
+        return nothing
     found: Any = None
     with contextlib.suppress(RecursionError, ValueError):
         found = json.loads(text)
     if not (isinstance(found, dict) and isinstance(found.get("keys"), list)
-            and all(isinstance(key_id, str) for key_id in found["keys"])):
+            and all(isinstance(key_id, str) for key_id in found["keys"])
+            and isinstance(found.get("keyslots", {}), dict)):
         with exception.about(image.name):
             raise exception.OperationRefused(
                 reason=f"its metadata {NOTE} is not a note of key ids; put "
                        "it right, or remove it with 'rbd image-meta remove'")
-    return found["keys"] if found.get("image") == base.image_id(image) else []
+    return found if found.get("image") == base.image_id(image) else nothing
 
 
-def write(image: base.RBDImage, keys: List[str]) -> None:
-    """Note *keys* on *image*, in the place of all that were noted."""
+def write(image: base.RBDImage, keys: List[str],
+          keyslots: Optional[Dict[str, str]] = None, since: int = 0) -> None:
+    """Note *keys* on *image*, in the place of all that were noted.
+
+    :param keyslots: those that they open; as they were noted when None
+    :param since: when; likewise when 0
+    """
+    before = _note(image)
+    known = before.get("keyslots", {}) if keyslots is None else keyslots
+    when = since or before.get("since")
+    kept = {key_id: known[key_id] for key_id in keys if key_id in known}
     image.set_note(NOTE, json.dumps(
-        {"image": base.image_id(image), "keys": keys}) if keys else None)
+        {"image": base.image_id(image), "keys": keys,
+         **({"since": when} if when else {}),
+         **({"keyslots": kept} if kept else {})}) if keys else None)

@@ -9,22 +9,31 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""Give a volume that was cloned a passphrase of its own.
+"""Give a volume a passphrase of its own, or a new one.
 
 Cinder's API gives a clone a copy of its source's key. At every moment the key
 id in Cinder's database opens the volume: the new passphrase is added, the
 database changed, and only then is the old passphrase removed. All keys that
 exist meanwhile are noted on the image, so that they go with it when the
 service is killed in between.
+
+:func:`own_key` does all of that at once. :func:`begin` leaves the old
+passphrase beside the new one, for those who have read the database just
+before; :mod:`~os_brick_rbd_luks.volume.settling` removes it later.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import List, Optional
+import time
+from typing import Any, Callable, List, Mapping, Optional, Protocol
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import fingerprints
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.services import opts
@@ -35,6 +44,33 @@ from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import volume_keys
 
 LOG = logging.getLogger(__name__)
+
+
+class Stored(Protocol):
+    """How the database gets a volume's new key, and its old one back."""
+
+    def save(self, key_id: str) -> None:
+        """Let the database name this key."""
+
+    def restore(self, key_id: str) -> None:
+        """Let it name the old one, whatever became of :meth:`save`.
+
+        Whatever it raises, which of the two it names is not known.
+        """
+
+
+class _Record:
+    """By the record that the request has."""
+
+    def __init__(self, record: Any) -> None:
+        self._record = record
+
+    def save(self, key_id: str) -> None:
+        """See :class:`Stored`."""
+        self._record.encryption_key_id = key_id
+        self._record.save()
+
+    restore = save
 
 
 @errors.translated()
@@ -63,45 +99,85 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
     if new.key_id == old_id:
         LOG.info("%s: it keeps key %s, the only one", volume.name, old_id)
         return
-    change = _Change(volume, old_id, new, in_place)
+    change = _Change(volume, old_id, new, in_place, _Record(record))
     try:
-        stale = change.make(old)
+        change.begin(old)
+        stale = change.finish()
     except BaseException:
-        change.undo(old)
+        change.undo()
         raise
     volume.announce_key()
     _tidy(volume, change.new_id, old_id, stale)
+
+
+def begin(volume: encrypted.Volume, stored: Stored,
+          granted: Callable[[str], None]) -> str:
+    """Let a new passphrase open *volume* besides, and the database name it.
+
+    The old key is noted on the image, and opens it until that is settled. If
+    anything fails, all is as before, as far as that can be.
+
+    :param granted: called with the new key's id before anything names it:
+        lets those read it who have to
+    :returns: the new key's id
+    :raises NotRotated: the key manager has one key for all volumes
+    :raises PassphraseUnavailable: the key manager
+    :raises RBDLuksError: the image
+    """
+    record, keys = volume.record, volume.keys
+    old_id = record.encryption_key_id
+    old = keys.passphrase(old_id)
+    new = keys.make(record)
+    if new.key_id == old_id:
+        raise exception.NotRotated(
+            reason="the key manager has one key for all volumes")
+    change = _Change(volume, old_id, new, True, stored)
+    try:
+        granted(new.key_id)
+        change.begin(old)
+    except BaseException:
+        change.undo()
+        raise
+    volume.announce_key()
+    return change.new_id
 
 
 class _Change:
     """A volume's change from one key to another, and the way back."""
 
     def __init__(self, volume: encrypted.Volume, old_id: str,
-                 new: volume_keys.Made, in_place: bool) -> None:
+                 new: volume_keys.Made, in_place: bool, stored: Stored
+                 ) -> None:
         self.new_id, self._new = new.key_id, new.passphrase
         self._volume, self._old_id = volume, old_id
-        self._in_place = in_place
+        self._in_place, self._stored = in_place, stored
         self._keyslot: Optional[int] = None
-        #: whether the database may have the new key, and whether it has
-        self._saving = self._saved = False
+        self._old = b""
+        #: whether the header may have the new key, and the database, and
+        #: whether that has
+        self._adding = self._saving = self._saved = False
 
-    def make(self, old: bytes) -> List[str]:
-        """Let the new passphrase, and no other, open the volume.
+    def begin(self, old: bytes) -> None:
+        """Let the new passphrase open it, and the database name it."""
+        volume, self._old = self._volume, old
+        # At once: of a service killed before that, a key is left.
+        _note(volume, [self.new_id, self._old_id])
+        self._new = self._new or volume.keys.passphrase(self.new_id)
+        self._adding = True
+        self._keyslot = _add(volume, old, self._new)
+        self._saving = True
+        self._stored.save(self.new_id)
+        self._saved = True
+
+    def finish(self) -> List[str]:
+        """Let no other open it.
 
         :returns: snapshots that only the old one opens
         """
-        volume, record = self._volume, self._volume.record
-        # At once: of a service killed before that, a key is left.
-        _note(volume, [self.new_id, self._old_id])
-        new = self._new or volume.keys.passphrase(self.new_id)
-        self._keyslot = _add(volume, old, new)
-        self._saving = True
-        record.encryption_key_id = self.new_id
-        record.save()
-        self._saved = True
-        return _finish(volume, new, self._keyslot)
+        assert self._new is not None  # noqa: S101
+        return _finish(self._volume, self._new, self._keyslot)
 
-    def undo(self, old: bytes) -> None:
+    def undo(self) -> None:
         """Be as before, as far as that can be, and raise nothing more."""
         if self._saved and self._in_place:
             return
@@ -110,18 +186,18 @@ class _Change:
         if self._in_place:
             # The error may be the connection's.
             self._volume.session.reset()
-            self._remove_keyslot(old)
+            if self._adding and not self._is_removed():
+                return
         keys, record = self._volume.keys, self._volume.record
         if (keys.discard(self.new_id, record, noted=self._in_place)
                 and self._in_place):
-            _forget_quietly(self._volume, [self.new_id, self._old_id])
+            forget_quietly(self._volume, [self.new_id, self._old_id])
 
     def _is_restored(self) -> bool:
         """Whether the database has the old key again."""
         volume = self._volume
-        volume.record.encryption_key_id = self._old_id
         try:
-            volume.record.save()
+            self._stored.restore(self._old_id)
         except Exception as error:  # whatever the database's driver raises
             LOG.warning("%s: whether Cinder has key %s or %s for it is not "
                         "known (%s), so both are left", volume.name,
@@ -129,15 +205,19 @@ class _Change:
             return False
         return True
 
-    def _remove_keyslot(self, old: bytes) -> None:
-        if self._keyslot is None:
-            return
+    def _is_removed(self) -> bool:
+        """Whether the new passphrase does not open the image, any more.
+
+        What has added it may have failed, and have done it all the same.
+        """
         try:
-            _remove(self._volume, self._keyslot, old)
+            _remove(self._volume, self._old, self.new_id, self._new or b"")
         except exception.RBDLuksError as error:
-            LOG.warning("%s: keyslot %s is left, of key %s that is of no use:"
-                        " %s", self._volume.name, self._keyslot, self.new_id,
-                        error)
+            LOG.warning("%s: key %s, which is of no use, may open it, and "
+                        "stays noted on it: %s", self._volume.name,
+                        self.new_id, error)
+            return False
+        return True
 
 
 def _tidy(volume: encrypted.Volume, new_id: str, old_id: str,
@@ -154,10 +234,10 @@ def _tidy(volume: encrypted.Volume, new_id: str, old_id: str,
                     volume.name, old_id, ", ".join(stale))
     elif volume.keys.discard(old_id, volume.record, noted=True):
         done.append(old_id)
-    _forget_quietly(volume, done)
+    forget_quietly(volume, done)
 
 
-def _forget_quietly(volume: encrypted.Volume, key_ids: List[str]) -> None:
+def forget_quietly(volume: encrypted.Volume, key_ids: List[str]) -> None:
     """Let keys be noted no more, if that works: it does no harm."""
     try:
         _forget(volume, key_ids)
@@ -171,7 +251,8 @@ def _note(volume: encrypted.Volume, key_ids: List[str]) -> None:
     """Note keys on an image, beside those that are noted."""
     with volume.image() as image:
         pending_keys.write(image, list(dict.fromkeys(filter(
-            None, [*pending_keys.read(image), *key_ids]))))
+            None, [*pending_keys.read(image), *key_ids]))),
+            since=int(time.time()))
 
 
 @threads.native
@@ -192,9 +273,10 @@ def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> Optional[int]:
 
 
 @threads.native
-def _remove(volume: encrypted.Volume, keyslot: int, old: bytes) -> None:
+def _remove(volume: encrypted.Volume, present: bytes, key_id: str,
+            passphrase: bytes) -> None:
     with volume.image() as image:
-        keyslots.remove_number(image, keyslot, old)
+        shut_out(image, present, {key_id: passphrase})
 
 
 @threads.native
@@ -208,8 +290,54 @@ def _finish(volume: encrypted.Volume, new: bytes, keyslot: Optional[int]
     """
     with volume.pool() as pool, pool.open(volume.name) as image:
         stale = keyslots.remove_others(image, new, keyslot).stale_snapshots
-        parent = image.parent()
-        if parent is not None:
-            holes.keep(image)
-            holes.keep_source(pool, parent)
+        keep_holes(pool, image)
     return stale
+
+
+def keep_holes(pool: rbd_pool.Pool, image: base.RBDImage) -> None:
+    """Let a clone go on reading what it has not written."""
+    parent = image.parent()
+    if parent is not None:
+        holes.keep(image)
+        holes.keep_source(pool, parent)
+
+
+def shut_out(image: base.RBDImage, present: bytes,
+             others: Mapping[str, bytes]) -> None:
+    """Let the passphrases of keys open an image no more.
+
+    Their keyslots are noted before they are erased, and those that were noted
+    before are erased as well: whoever was at it may have been killed.
+
+    :param present: opens it, and goes on to do so
+    :param others: passphrases of noted keys, by their ids
+    :raises WrongPassphrase: *present* does not open it; nothing was changed
+    """
+    opened = unlocking.unlock(image, present)
+    marks = pending_keys.keyslots(image)
+    before = dict(marks)
+    for key_id, passphrase in others.items():
+        keyslot = opens(image, passphrase)
+        if keyslot is not None and keyslot != opened.keyslot:
+            marks[key_id] = fingerprints.of(opened.header, keyslot)
+    if marks != before:
+        pending_keys.write(image, list(dict.fromkeys(
+            [*pending_keys.read(image), *marks])), marks)
+    for slot in opened.header.keyslots:
+        if slot.number != opened.keyslot and fingerprints.of(
+                opened.header, slot.number) in marks.values():
+            keyslots.remove_number(image, slot.number, present,
+                                   opened.keyslot)
+
+
+def opens(image: base.Image, passphrase: bytes) -> Optional[int]:
+    """The keyslot that the passphrase of a key opens, None if it opens none.
+
+    That costs little: a keyslot that costs too much to be tried is somebody
+    else's.
+    """
+    try:
+        return unlocking.unlock(image, passphrase).keyslot
+    except (exception.KeyslotError, exception.HeaderLimitExceeded,
+            exception.NotLuks):
+        return None

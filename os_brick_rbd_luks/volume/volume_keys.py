@@ -106,6 +106,29 @@ class Keys:
             return Made(self._manager.store(self._context, key),
                         key_manager.passphrase(key))
 
+    def created(self, key_id: str) -> Optional[int]:
+        """When a key was made: seconds since 1970, None if nobody knows.
+
+        :raises PassphraseUnavailable: the key manager does not tell
+        """
+        with key_manager.translated(f"key {key_id}"):
+            found = self._manager.get(self._context, key_id,
+                                      metadata_only=True).created
+        return None if found is None else int(found)
+
+    def grant(self, key_id: str) -> None:
+        """Let the readers read a key, or fail.
+
+        :raises PassphraseUnavailable: they may not
+        """
+        share = getattr(self._manager, "share", None)
+        if share is None:
+            raise exception.PassphraseUnavailable(
+                source=f"key {key_id}",
+                reason="this key manager has no access lists")
+        with key_manager.translated(f"key {key_id}"):
+            share(self._context, key_id, self._readers)
+
     def share(self, key_id: str, record: Any) -> None:
         """Let the readers read a key, if who asks can let them.
 
@@ -115,15 +138,11 @@ class Keys:
         """
         if not self._readers:
             return
-        share = getattr(self._manager, "share", None)
-        reason = "this key manager has no access lists"
-        if share:
-            try:
-                with key_manager.translated(f"key {key_id}"):
-                    share(self._context, key_id, self._readers)
-                return
-            except exception.PassphraseUnavailable as error:
-                reason = error.reason
+        try:
+            self.grant(key_id)
+            return
+        except exception.PassphraseUnavailable as error:
+            reason = error.reason
         LOG.warning(
             "Key %(key)s of volume %(volume)s is not shared with those of "
             "rbd_luks_key_readers: %(reason)s; its owner can do that by "

@@ -23,6 +23,7 @@ import types
 from typing import Any, Callable, Dict, List, Optional, Set, Union
 import uuid as uuids
 from xml.etree import ElementTree
+from xml.sax import saxutils
 
 import fixtures
 
@@ -84,6 +85,7 @@ class Kept:
     ephemeral: bool
     private: bool
     value: Optional[bytes] = None
+    description: Optional[str] = None
 
 
 class Daemon(fixtures.Fixture):
@@ -246,7 +248,8 @@ class Connection:
         new = Kept(root.findtext("uuid") or str(uuids.uuid4()),
                    _TYPES[usage.get("type", "")], name,
                    root.get("ephemeral") == "yes",
-                   root.get("private") == "yes")
+                   root.get("private") == "yes",
+                   description=root.findtext("description"))
         same_usage = daemon.find(new.kind, new.usage)
         old = daemon.secrets.get(new.uuid)
         if (same_usage and same_usage.uuid != new.uuid) or (
@@ -292,7 +295,10 @@ class Secret:
         words = {True: "yes", False: "no"}
         return (f"<secret ephemeral='{words[kept.ephemeral]}' "
                 f"private='{words[kept.private]}'>\n"
-                f"  <uuid>{kept.uuid}</uuid>\n</secret>\n")
+                f"  <uuid>{kept.uuid}</uuid>\n"
+                + (f"  <description>{saxutils.escape(kept.description)}"
+                   "</description>\n" if kept.description else "")
+                + "</secret>\n")
 
     def _kept(self, call: str) -> Kept:
         self._connection.call(call)

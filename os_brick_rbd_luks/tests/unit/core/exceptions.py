@@ -39,6 +39,7 @@ VALUES = {
     "OperationRefused": {"reason": "r"},
     "AlreadyFormatted": {"what": "LUKS1"},
     "ImageNotEmpty": {"length": 4194304},
+    "NotRotated": {"reason": "r"},
     "LastKeyslot": {"keyslot": 0},
     "HeaderChanged": {},
     "FlattenUnderway": {"client": "client.4 at a", "since": "today",

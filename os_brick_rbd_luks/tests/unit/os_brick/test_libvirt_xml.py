@@ -48,6 +48,11 @@ class SecretTest(testtools.TestCase):
         self.assertEqual("1-2-3", root.findtext("uuid"))
         self.assertEqual("volume-1", root.findtext("usage/volume"))
 
+    def test_described(self):
+        root = ElementTree.fromstring(xml.secret(
+            "volume-1", description=HOSTILE))
+        self.assertEqual(HOSTILE, root.findtext("description"))
+
     def test_hostile(self):
         root = self.parsed(HOSTILE, HOSTILE)
         self.assertEqual([HOSTILE] * 2, [root.findtext("usage/volume"),

@@ -125,7 +125,7 @@ CODES = {
         "ClusterUnreachable", "NoKeyring", "CopyFailed",
         "SourceChanged"),
     5: ("OperationRefused", "AlreadyFormatted", "ImageNotEmpty",
-        "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
+        "NotRotated", "LastKeyslot", "HeaderChanged", "SnapshotsKeepHeader",
         "SnapshotsKeepVolumeKey",
         "DamagedHeaderCopy", "FlattenUnderway", "ChangedWhileFlattened",
         "WouldShrink", "UnsafeImage", "VolumeTooSmall",

@@ -20,7 +20,7 @@ from cliff import commandmanager
 import ddt
 import stevedore
 
-from os_brick_rbd_luks.cmd import main
+from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import plugins
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 
@@ -82,7 +82,7 @@ class FormatsTest(base.CommandTestCase):
             self.run_command(*argv)
 
     def test_shows(self):
-        shows = main.command.ShowOne.shows
+        shows = command.ShowOne.shows
         for columns, expected in (([], True), (["a"], False),
                                   (["b", " The Engines"], True)):
             self.assertEqual(expected, shows(

@@ -76,6 +76,18 @@ class ProgressTest(testtools.TestCase):
         said = self.said((1, 1, 2), tty=True, formatter="json")
         self.assertEqual(1, json.loads(said)["progress"]["bytes"])
 
+    def test_things_and_the_time_that_is_left(self):
+        self.now = 100.0
+        errors = base.Output(True)
+        with fixtures.MonkeyPatch("sys.stderr", errors), \
+                progress_bar.counted(base.Output(), False, 40, "volumes",
+                                     timed=True) as report:
+            self.now = 120.0
+            report(10)
+        self.assertEqual(
+            "\r10 of 40 volumes  30 a minute  60 s left\033[K"
+            "\r\033[K", errors.getvalue())
+
     def test_no_total(self):
         said = self.said((2, 4 * units.MIB, None), formatter="json")
         found = json.loads(said)["progress"]

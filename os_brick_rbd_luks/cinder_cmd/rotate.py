@@ -1,0 +1,285 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""``cinder-rbd-luks rotate``: new passphrases for many volumes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import logging
+import re
+import time
+from typing import Any, Dict, Generator, List, Optional, Tuple, TYPE_CHECKING
+
+from os_brick_rbd_luks.cinder_cmd import program
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import progress_bar
+from os_brick_rbd_luks.volume import durations
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.volume import journal
+    from os_brick_rbd_luks.volume import rotation
+    from os_brick_rbd_luks.volume import rotations
+
+LOG = logging.getLogger(__name__)
+
+_COLUMNS = ("volume", "project", "result", "key", "former_key", "reason")
+
+#: Options that say which volumes, and how: all that a journal keeps.
+_KEPT = ("older_than", "with_snapshots", "key_owner")
+
+#: What a dry run says of a volume.
+_WOULD = "would rotate"
+
+
+def duration(text: str) -> int:
+    """Parse ``90d``, ``12h`` and the like: seconds."""
+    try:
+        return durations.seconds(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 "
+                                         "to 999")
+    return int(text)
+
+
+class Rotate(program.Lister):
+    """Give encrypted volumes new passphrases, in their place.
+
+    Each volume gets a new key in the key manager, whose passphrase takes the
+    place of the former one in its header and in Cinder's database; the former
+    key is deleted. Servers run on. The volume key, which encrypts the data,
+    stays (a "shallow" rotation).
+
+    A volume that something else works on, or that has snapshots, is skipped,
+    with the reason. It exits with 0 if no volume failed, and else as
+    rbd-luks does: 2 for its key, 4 for its image, 5 where it was refused, 1
+    for anything else.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: which volumes, when, and how."""
+        parser = super().get_parser(prog_name)
+        which = parser.add_argument_group("which volumes of this host's "
+                                          "backends")
+        which.add_argument("--all", action="store_true", help="all of them")
+        which.add_argument("--volume", metavar="ID", action="append",
+                           default=[], help="this one; may be repeated")
+        which.add_argument("--project", metavar="ID",
+                           help="those of a project")
+        which.add_argument("--type", metavar="NAME",
+                           help="those of a volume type (its name or id)")
+        which.add_argument(
+            "--backend", metavar="HOST",
+            help="those of a backend, as host@backend or its name")
+        which.add_argument(
+            "--older-than", metavar="TIME", type=duration,
+            help="only where the key is that old, as 90d; where the key "
+                 "manager does not tell, a volume is skipped")
+        which.add_argument(
+            "--with-snapshots", action="store_true",
+            help="volumes with snapshots, too: their former key is kept for "
+                 "these until they are gone; do not transfer such a volume "
+                 "with its snapshots, or back one of them up")
+        how = parser.add_argument_group("how")
+        how.add_argument("--dry-run", action="store_true",
+                         help="show what would be done, and change nothing")
+        how.add_argument("--parallel", metavar="N", type=_count, default=4,
+                         help="volumes at a time (default: 4)")
+        how.add_argument(
+            "--grace", metavar="TIME", type=duration, default=60,
+            help="for how long the former passphrase opens a volume as well, "
+                 "for who has just read the database (default: 60s)")
+        how.add_argument(
+            "--key-owner", choices=("project", "service"), default="project",
+            help="whose new keys are in Barbican: the volume's project, in "
+                 "which Cinder's user has to have a role (default), or "
+                 "Cinder's own, with an access list of the volume's user and "
+                 "rbd_luks_key_readers: nobody else of the project can "
+                 "attach the volume then")
+        kept = how.add_mutually_exclusive_group()
+        kept.add_argument("--journal", metavar="FILE",
+                          help="note each step in a new file")
+        kept.add_argument(
+            "--resume", metavar="FILE",
+            help="go on with what this journal has left; no option of which "
+                 "volumes is needed")
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Show what became of each, and exit by what failed."""
+        self._failures: List[Exception] = []
+        code = super().run(parsed_args)
+        if code or not self._failures:
+            return code
+        LOG.error("volumes that failed: %d; their reasons say what they need, "
+                  "and '--resume' or the same command again goes on",
+                  len(self._failures))
+        return command.exit_code(self._failures[0])
+
+    def take_action(self, args: argparse.Namespace) -> Tuple[
+            Tuple[str, ...], Generator[Tuple[Any, ...], None, None]]:
+        """One row for each volume, when it is done with."""
+        _check(args)
+        return _COLUMNS, self._rows(args)
+
+    def _rows(self, args: argparse.Namespace
+              ) -> Generator[Tuple[Any, ...], None, None]:
+        from os_brick_rbd_luks.volume import journal
+        from os_brick_rbd_luks.volume import rotations
+        with contextlib.ExitStack() as stack:
+            kept: Optional[journal.Journal] = None
+            if args.resume:
+                kept = stack.enter_context(journal.resume(args.resume))
+                for name in _KEPT:
+                    setattr(args, name, kept.work.get(name))
+            chosen = self._chosen(args, kept)
+            if args.journal:
+                kept = stack.enter_context(journal.create(args.journal, {
+                    "volumes": [*chosen],
+                    **{name: getattr(args, name) for name in _KEPT}}))
+            drivers = {volume_id: driver
+                       for volume_id, (_record, driver) in chosen.items()}
+            results = stack.enter_context(contextlib.closing(
+                _looked(_rotation(args), drivers) if args.dry_run
+                else rotations.Rotations(
+                    _rotation(args), drivers,
+                    rotations.Pace(args.parallel, args.grace), kept).run()))
+            report = stack.enter_context(progress_bar.counted(
+                self.app.stdout, self.streams(args), len(drivers),
+                "volumes", timed=True))
+            for done, result in enumerate(results, 1):
+                report(done)
+                if result.error is not None:
+                    self._failures.append(result.error)
+                yield (result.volume_id,
+                       chosen[result.volume_id][0].project_id,
+                       result.result, result.key, result.former,
+                       result.reason)
+
+    def _chosen(self, args: argparse.Namespace,
+                kept: Optional[journal.Journal]
+                ) -> Dict[str, Tuple[Any, Any]]:
+        """Records and drivers of the volumes, by their ids."""
+        from os_brick_rbd_luks.volume import fleet
+        from os_brick_rbd_luks.volume import rotations
+        backends = _matching(self.backends(), args.backend)
+        found: Dict[str, Tuple[Any, Any]] = {}
+        for backend in backends:
+            for record in fleet.select(
+                    backend.filters, project=args.project,
+                    type_id=_type_id(args.type)):
+                found[record.id] = record, backend.driver
+        if kept is not None:
+            # What was deleted since needs nothing more.
+            return {volume_id: found[volume_id] for volume_id
+                    in rotations.left(kept.work.get("volumes", []), kept)
+                    if volume_id in found}
+        if args.volume:
+            fleet.require(args.volume, found)
+            return {volume_id: found[volume_id]
+                    for volume_id in dict.fromkeys(args.volume)}
+        return found
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse what does not say which volumes, or says it twice.
+
+    :raises InvalidParameter: naming the option
+    """
+    from os_brick_rbd_luks import exception
+    named = [name for name in ("volume", "project", "type", "backend")
+             if getattr(args, name)]
+    if args.resume and (named or args.all or args.dry_run):
+        raise exception.InvalidParameter(
+            name="--resume", value=args.resume,
+            reason="goes on with the volumes of the journal; leave the "
+                   "options of which volumes, and --dry-run, out")
+    if args.dry_run and args.journal:
+        raise exception.InvalidParameter(
+            name="--journal", value=args.journal,
+            reason="notes what is done; with --dry-run nothing is")
+    if args.all == bool(named) and not args.resume:
+        raise exception.InvalidParameter(
+            name="the selection", value=", ".join(
+                f"--{name}" for name in ["all"] * args.all + named),
+            reason="is to be either --all, or some of --volume, --project, "
+                   "--type and --backend")
+
+
+def _rotation(args: argparse.Namespace) -> rotation.Rotation:
+    from os_brick_rbd_luks.cinder_cmd import service_user
+    from os_brick_rbd_luks.volume import rotation
+    return rotation.Rotation(
+        service_user.context, of_service=args.key_owner == "service",
+        with_snapshots=args.with_snapshots,
+        older_than=args.older_than is not None and functools.partial(
+            _is_older, args.older_than) or None)
+
+
+def _is_older(seconds: int, made: int) -> bool:
+    return time.time() - made >= seconds
+
+
+def _looked(rotated: rotation.Rotation, drivers: Dict[str, Any]
+            ) -> Generator[rotations.Result, None, None]:
+    """What would become of each volume."""
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.volume import rotations
+    for volume_id, driver in drivers.items():
+        try:
+            rotated.look(driver, volume_id)
+        except exception.NotRotated as error:
+            yield rotations.Result(volume_id, rotations.SKIPPED,
+                                   reason=str(error))
+        except exception.PassphraseUnavailable as error:
+            yield rotations.Result(volume_id, rotations.FAILED,
+                                   reason=str(error), error=error)
+        else:
+            yield rotations.Result(volume_id, _WOULD)
+
+
+def _matching(backends: List[Any], name: Optional[str]) -> List[Any]:
+    """Those of that name, or of that host."""
+    from os_brick_rbd_luks import exception
+    found = [backend for backend in backends
+             if name in (None, backend.name, backend.host, backend.cluster)]
+    if not found:
+        raise exception.InvalidParameter(
+            name="backend", value=name,
+            reason="is none of this host's with encrypted volumes: "
+                   + ", ".join(backend.host for backend in backends))
+    return found
+
+
+def _type_id(name: Optional[str]) -> Optional[str]:
+    """The id of a volume type."""
+    if name is None:
+        return None
+    from cinder import context
+    from cinder import exception as cinder_exception
+    from cinder import objects
+
+    from os_brick_rbd_luks import exception
+    try:
+        found: str = objects.VolumeType.get_by_name_or_id(
+            context.get_admin_context(), name).id
+    except cinder_exception.NotFound as error:
+        raise exception.InvalidParameter(
+            name="volume type", value=name,
+            reason="is not there") from error
+    return found

@@ -1,0 +1,69 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Cinder's configuration, read by a process of its own."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import ddt
+import fixtures
+import testtools
+
+CODE = """
+import sys
+from oslo_config import cfg
+from os_brick_rbd_luks.cinder_cmd import backends
+from os_brick_rbd_luks.cinder_cmd import configuring
+from os_brick_rbd_luks import exception
+try:
+    configuring.configure(sys.argv[1:])
+    print("read", cfg.CONF.enabled_backends)
+    backends.load()
+except exception.RBDLuksError as error:
+    print(type(error).__name__, error)
+"""
+
+
+@ddt.ddt
+class ConfiguringTest(testtools.TestCase):
+
+    def read(self, text):
+        """What is said of a configuration of that text; None: of no file."""
+        path = os.path.join(self.useFixture(fixtures.TempDir()).path,
+                            "cinder.conf")
+        if text is not None:
+            pathlib.Path(path).write_text(text)
+        done = subprocess.run([sys.executable, "-c", CODE, path],
+                              capture_output=True, text=True, timeout=600)
+        self.assertEqual(0, done.returncode, done.stderr)
+        self.assertNotIn("s3cret", done.stdout)
+        return done.stdout, path
+
+    @ddt.data(None, "no section = s3cret", "[DEFAULT\npassword = s3cret")
+    def test_cannot_be_read(self, text):
+        said, path = self.read(text)
+        self.assertIn("InvalidParameter", said)
+        self.assertIn(path, said)
+        self.assertNotIn("read [", said)
+
+    def test_no_backend_of_ours(self):
+        said, _path = self.read(
+            "[DEFAULT]\nenabled_backends = one\n"
+            "[one]\nvolume_driver = cinder.volume.drivers.lvm."
+            "LVMVolumeDriver\n")
+        self.assertIn("read ['one']", said)
+        self.assertIn("names no backend whose volume_driver is "
+                      "RBDLuksDriver", said)

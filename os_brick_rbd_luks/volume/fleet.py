@@ -1,0 +1,117 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Which volumes a passphrase may be rotated of, and when.
+
+Source: ``cinder.volume.api`` and ``cinder.backup.api``: what they set a
+volume's status to, and with which conditions, 21 to 29.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Container, Dict, Iterable, List, Optional
+
+from cinder import context as cinder_context
+from cinder import objects
+from cinder.objects import fields
+
+from os_brick_rbd_luks import exception
+
+#: Nobody works on a volume then. ``previous_status`` says nothing: it stays
+#: what it was when that was over.
+STEADY = (fields.VolumeStatus.AVAILABLE, fields.VolumeStatus.IN_USE)
+
+#: A user is about to attach it.
+BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
+                  fields.VolumeStatus.ATTACHING)
+
+#: Values of ``migration_status`` when none is under way, as Cinder's API has
+#: them; ``deleting`` is of a copy that goes.
+_NOT_MIGRATING = (None, "none", "success", "error")
+
+
+def select(filters: Dict[str, str], *, project: Optional[str] = None,
+           type_id: Optional[str] = None) -> List[Any]:
+    """Encrypted volumes of a backend, as Cinder's database has them now.
+
+    :param filters: of the backend
+    :param project: only of this one
+    :param type_id: only of this volume type
+    """
+    more = {name: value for name, value in (
+        ("project_id", project), ("volume_type_id", type_id)) if value}
+    return [record for record in objects.VolumeList.get_all(
+        cinder_context.get_admin_context(), filters={**filters, **more})
+        if record.encryption_key_id]
+
+
+def require(ids: Iterable[str], found: Container[str]) -> None:
+    """Make sure that all volumes that somebody has named are there.
+
+    :raises InvalidParameter: naming the first that is not
+    """
+    for volume_id in ids:
+        if volume_id not in found:
+            raise exception.InvalidParameter(
+                name="volume", value=volume_id,
+                reason="is no encrypted volume of this host's backends, or "
+                       "none of those that the other options select")
+
+
+def key_of(volume_id: str) -> Optional[str]:
+    """The key that the database names; None where there is no such volume."""
+    found = objects.VolumeList.get_all(
+        cinder_context.get_admin_context(), filters={"id": volume_id})
+    key_id: Optional[str] = found[0].encryption_key_id if found else None
+    return key_id
+
+
+def obstacle(record: Any, with_snapshots: bool = False,
+             statuses: Container[str] = STEADY) -> Optional[str]:
+    """What speaks against work on a volume's passphrases; None if nothing.
+
+    :param record: Cinder's, just read
+    :param with_snapshots: whether it may have snapshots, with the headers of
+        their time
+    :param statuses: in which it is free
+    """
+    if not record.encryption_key_id:
+        return "it is not encrypted"
+    if not record.use_quota:
+        return "it is a temporary volume of Cinder's"
+    if record.status not in statuses:
+        return (f"its status is {record.status}, so that something else "
+                "works on it, or has failed")
+    if record.migration_status not in _NOT_MIGRATING:
+        return f"it is being migrated ({record.migration_status})"
+    return _of_others(record, with_snapshots)
+
+
+def _of_others(record: Any, with_snapshots: bool) -> Optional[str]:
+    """What is made of it just now, or was.
+
+    Neither changes its status. Cinder's API copies the key for a clone when
+    it is asked for, and the image is cloned later; a snapshot gets the key
+    that the volume has when it is complete.
+    """
+    admin = cinder_context.get_admin_context()
+    clones = objects.VolumeList.get_all(admin, filters={
+        "source_volid": record.id, "status": fields.VolumeStatus.CREATING})
+    if clones:
+        return f"volume {clones[0].id} is being made of it"
+    snapshots = objects.SnapshotList.get_all_for_volume(admin, record.id)
+    for snapshot in snapshots:
+        if snapshot.status == fields.SnapshotStatus.CREATING:
+            return f"snapshot {snapshot.id} is being made of it"
+    if snapshots and not with_snapshots:
+        return (f"it has {len(snapshots)} snapshots, which only its present "
+                "key opens; delete them, or see --with-snapshots")
+    return None
