@@ -133,6 +133,10 @@ class History:
         """Let something happen that can."""
         while not self.chance.choice(self._actions())():
             pass
+        # What was written is kept for other tests, 16 MiB for an erasure.
+        for store in self.cluster.pools.values():
+            for content in (*store.contents.values(), *store.trash.values()):
+                content.written.clear()
 
     def _actions(self) -> List[Callable[[], bool]]:
         return [self._create, self._plain, self._snapshot, self._snapshot,
