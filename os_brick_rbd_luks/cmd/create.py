@@ -127,6 +127,7 @@ class Erase(command.ShowOne):
         """Ask, erase, and look what has the volume key still."""
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import same_key
+        from os_brick_rbd_luks.layers import reachable
         if args.pools and args.target.pool is None:
             raise exception.InvalidParameter(
                 name="--pool", value="/".join(filter(None, args.pools[0])),
@@ -141,7 +142,13 @@ class Erase(command.ShowOne):
             if search is None:
                 return (("image", "erased_keyslots"),
                         (self._name, columns.Lines(numbers)))
-            self._places = search.places(sought)
+            try:
+                self._places = search.places(sought)
+            except exception.ImageError as error:
+                # That the image is erased is to be told all the same.
+                self._places = [reachable.Place(
+                    reachable.IMAGE, self._name,
+                    f"{reachable.NOT_VISIBLE}: {error.msg}")]
         return (("image", "erased_keyslots", "still_reachable"),
                 (self._name, columns.Lines(numbers),
                  columns.Places(self._places)))

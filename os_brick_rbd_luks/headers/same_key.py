@@ -131,7 +131,7 @@ class Sought:
 
     def _is_former(self, header: header_io.Header) -> bool:
         return any(slot.kdf not in self._derivations
-                   for slot in header.keyslots if slot.bound)
+                   for slot in header.keyslots if slot.kdf and slot.bound)
 
     def _fits(self, digest: Digest) -> bool:
         """Whether a digest is of the volume key, if that is known.

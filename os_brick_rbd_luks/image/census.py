@@ -31,13 +31,14 @@ class Entry(NamedTuple):
     namespace: str
     #: the name that it has, or had when it came into the trash
     image: str
+    #: empty of one of RBD's first format, which has none
     id: str
     in_trash: bool = False
 
     @property
     def key(self) -> Tuple[str, str, str]:
         """What no other image of the cluster has."""
-        return self.pool, self.namespace, self.id
+        return self.pool, self.namespace, self.id or f"/{self.image}"
 
     def named(self, snapshot: Optional[str] = None) -> str:
         """The image, or a snapshot of it, for messages."""

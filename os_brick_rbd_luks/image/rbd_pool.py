@@ -113,7 +113,9 @@ class Pool:
         try:
             with librbd.translated(f"open {entry.named()}",
                                    f"image {entry.named()}", self._user):
-                image = opening.open_by_id(self._ioctx, entry.id)
+                image = (opening.open_by_id(self._ioctx, entry.id)
+                         if entry.id else opening.open_image(
+                             self._ioctx, entry.image, read_only=True))
             opened = rbd_image.RBDImage(
                 image, self._ioctx, entry.named(), self._user,
                 self._handle.get_instance_id(), True, self.open_layer)

@@ -82,6 +82,12 @@ class Looked(NamedTuple):
     #: why some of it could not be looked at
     problems: List[str]
 
+    @property
+    def is_of_interest(self) -> bool:
+        """Whether there is a place, or somebody may ask for it by a link."""
+        return bool(self.found or self.problems or self.parents
+                    or self.clones)
+
 
 _Jobs = Sequence[Callable[[], Looked]]
 
@@ -113,7 +119,9 @@ def everywhere(pool: census.Pool, name: str, sought: same_key.Sought, *,
     entries, unseen = _listed(pool, start, pools)
     looked = {found.entry.key: found for found in run([
         functools.partial(_look, pool, entry, sought)
-        for entry in entries.values()])}
+        for entry in entries.values()])
+        # Of a large pool, most have nothing to do with it.
+        if found.entry.key == start.key or found.is_of_interest}
     return [*_unrecognised(sought, start), *_told(
         _related(pool, start, sought, looked, entries)), *unseen]
 
@@ -183,8 +191,9 @@ def _listed(pool: census.Pool, start: census.Entry, pools: Sequence[Where]
         place = f"{name}/{namespace}" if namespace else name
         with _seen(unseen, POOL, place), \
                 pool.elsewhere(name, namespace) as there:
-            trash = there.trashed()
-            for entry in (*there.entries(), *trash.entries):
+            # In this order, what comes into the trash meanwhile is seen.
+            names, trash = there.entries(), there.trashed()
+            for entry in (*names, *trash.entries):
                 found[entry.key] = entry
             if not trash.complete:
                 unseen.append(Place(
@@ -197,11 +206,13 @@ def _spaces(pool: census.Pool, pools: Iterable[Where], unseen: List[Place]
             ) -> Iterator[Tuple[str, str]]:
     """The pools, and where that was asked for their namespaces."""
     for name, namespace in pools:
-        yield name, namespace or ""
+        spaces = [namespace or ""]
         if namespace is None:
             with _seen(unseen, POOL, f"namespaces of {name}"), \
                     pool.elsewhere(name) as there:
-                yield from [(name, space) for space in there.namespaces()]
+                spaces += there.namespaces()
+        for space in spaces:
+            yield name, space
 
 
 @contextlib.contextmanager

@@ -15,16 +15,18 @@
 from __future__ import annotations
 
 import contextlib
+import json
 
 import ddt
+import fixtures
 import rbd
 
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import same_key
-from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import same_key
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.tests.ceph.core import base
@@ -55,7 +57,7 @@ class ErasureTestCase(places.PlacesTestCase):
         code, out, err = self.run_here(
             command, f"{self.pool.name}/{name}", *flags, "-q", "-f", "json",
             "--pool", self.pool_names[0], "--pool", self.pool_names[1])
-        found = places.json.loads(out)
+        found = json.loads(out)
         rows = found if command == "reachable" else found["still_reachable"]
         self.assertEqual(5 if rows else 0, code, err)
         self.assertEqual(1 if rows else 0, err.count("\n"), err)
@@ -225,6 +227,20 @@ class ReachedTest(ErasureTestCase):
              ("copy", f"{self.other.name}/space/inside", SAME)],
             [tuple(row.values()) for row in self.erase_all()])
 
+    def test_copy_in_the_first_format(self):
+        """Which has no id."""
+        self.create(kind="luks1")
+        with self.pool.open("v", read_only=True) as image:
+            data = image.read(0, 4 * places.MIB)
+        with fixtures.EnvironmentVariable("RBD_FORCE_ALLOW_V1", "1"):
+            rbd.RBD().create(self.pool._ioctx, "old", places.SIZE)
+        with rbd.Image(self.pool._ioctx, "old") as image:
+            self.assertTrue(image.old_format())
+            image.write(data, 0)
+        self.assertEqual(
+            [("copy", f"{self.pool.name}/old", SAME)],
+            [tuple(row.values()) for row in self.erase_all()])
+
     def test_group(self):
         self.create()
         ioctx = self.pool._ioctx
@@ -267,7 +283,7 @@ class ReachedTest(ErasureTestCase):
             "reachable", f"{self.other.name}/v", "-q", "-f", "json",
             "--pool", self.other.name)
         self.assertEqual(5, code, err)
-        found = places.json.loads(out)
+        found = json.loads(out)
         self.assertEqual(["image", "migration"],
                          [row["place"] for row in found])
         self.assertIn("rbd migration commit", found[1]["why"])
@@ -306,7 +322,7 @@ class LimitedTest(ErasureTestCase):
             code, out, err = self.run_here(
                 "reachable", f"volumes/{name}", "-q", "-f", "json")
         self.assertEqual(5, code, err)
-        found = {row["name"]: row for row in places.json.loads(out)}
+        found = {row["name"]: row for row in json.loads(out)}
         self.assertEqual(SAME, found[f"volumes/{name}"]["why"])
         for hidden in self.pool_names:
             self.assertEqual("pool", found[hidden]["place"])
@@ -347,4 +363,4 @@ class ErasureCodedTest(places.ErasureCodedTestCase):
             self.coded)
         self.assertEqual(5, code, err)
         self.assertEqual(["image"], [
-            row["place"] for row in places.json.loads(out)])
+            row["place"] for row in json.loads(out)])

@@ -113,6 +113,7 @@ class ReachableTest(PlacesTestCase):
                                                     "volumes/nowhere"))
 
 
+@ddt.ddt
 class EraseTest(PlacesTestCase):
 
     def test_nothing_left(self):
@@ -177,12 +178,14 @@ class EraseTest(PlacesTestCase):
             1, "erase", self.target, "--force", "--pool", "volumes"))
         self.assertEqual(0, self.keyslot(base.OLD))
 
-    def test_search_that_fails(self):
-        """The volume is erased all the same."""
+    @ddt.data("cluster_pools", "open")
+    def test_search_that_fails(self, step):
+        """The volume is erased all the same, and that is said."""
         self.pool.steps.before["write"] = lambda: (
-            self.pool.steps.faults.update(cluster_pools=(
-                exception.ImageTimedOut(action="list the pools"))))
+            self.pool.steps.faults.update({
+                step: exception.ImageTimedOut(action="look")}))
         found, _errors = self.with_code(5, "erase", "volumes/v", "--force")
         self.assertEqual([0], found["erased_keyslots"])
-        self.assertEqual(["pool"], [
-            place["place"] for place in found["still_reachable"]])
+        place, = found["still_reachable"]
+        self.assertIn("not visible from here", place["why"])
+        self.assertEqual([], self.json("reachable", "volumes/v"))

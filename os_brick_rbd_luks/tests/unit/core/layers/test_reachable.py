@@ -129,7 +129,8 @@ class EverywhereTest(ReachableTestCase):
     def test_snapshot_with_the_passphrase_of_now(self):
         self.snapshot("v")
         self.assertCountEqual([("image", "volumes/v", SAME),
-                               ("snapshot", "volumes/v@s", SAME)], self.places())
+                               ("snapshot", "volumes/v@s", SAME)],
+                              self.places())
 
     def test_snapshot_with_a_former_passphrase(self):
         self.snapshot("v")
