@@ -100,9 +100,9 @@ class Format(command.ShowOne):
 class Erase(command.ShowOne):
     """Destroy all keyslots: nobody opens the volume ever again.
 
-    Then it is looked for what has the same volume key and a keyslot still:
-    if there is any such place, or one that nobody can look at, the command
-    exits with 5, and the volume is erased all the same.
+    Then the command looks for other headers with the same volume key and a
+    keyslot. If there is one, or somewhere that nobody can look, it exits with
+    5, and the volume is erased all the same.
     """
 
     def get_parser(self, prog_name: str) -> Any:

@@ -213,6 +213,9 @@ class CloneContract(contracts.Contract):
         """Also of a snapshot that is removed, and of other namespaces."""
         self.clone("first").__exit__()
         self.clone("second", store=self.other).__exit__()
+        # Behind the cleanups that close images: the snapshot goes with them.
+        self.addCleanup(self.store.remove, "first")
+        self.addCleanup(self.other.remove, "second")
         self.open().remove_snapshot("s")
         image = self.open_entry(self.entry("source"))
         snapshot, = image.all_snapshots()

@@ -233,7 +233,8 @@ class ReachedTest(ErasureTestCase):
         with self.pool.open("v", read_only=True) as image:
             data = image.read(0, 4 * places.MIB)
         with fixtures.EnvironmentVariable("RBD_FORCE_ALLOW_V1", "1"):
-            rbd.RBD().create(self.pool._ioctx, "old", places.SIZE)
+            self.rbd("create", "--image-format", "1", "--size", "8M",
+                     f"{self.pool.name}/old", user="admin")
         with rbd.Image(self.pool._ioctx, "old") as image:
             self.assertTrue(image.old_format())
             image.write(data, 0)
@@ -263,7 +264,6 @@ class ReachedTest(ErasureTestCase):
                                   rbd.RBD_MIRROR_MODE_IMAGE)
         with rbd.Image(self.pool._ioctx, "v") as image:
             image.mirror_image_enable(rbd.RBD_MIRROR_IMAGE_MODE_SNAPSHOT)
-            image.mirror_image_create_snapshot()
         found = self.erase_all()
         mirror, = [row for row in found if row["place"] == "mirror"]
         self.assertIn(HIDDEN, mirror["why"])

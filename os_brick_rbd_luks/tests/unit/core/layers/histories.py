@@ -414,13 +414,20 @@ class History:
         return self._tell(f"header restore {image.named()}")
 
     def _protect(self) -> bool:
-        state = self._pick_snapshot(lambda state: not state.protected)
+        """Protect a snapshot, or protect it no more."""
+        state = self._pick_snapshot()
         if state is None:
             return False
-        with self._open(state.image) as opened:
-            opened.protect_snapshot(state.name)
-        state.protected = True
-        return self._tell(f"protect {state.image.named(state)}")
+        if state.protected:
+            # As by Ceph's own command.
+            self._store(state.image).contents[
+                state.image.name].protected.remove(state.name)
+        else:
+            with self._open(state.image) as opened:
+                opened.protect_snapshot(state.name)
+        state.protected = not state.protected
+        return self._tell(f"protect {state.image.named(state)}: "
+                          f"{state.protected}")
 
     def _remove_snapshot(self) -> bool:
         state = self._pick_snapshot()
