@@ -128,6 +128,8 @@ def settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:
 
     What is found does not matter. A time-out ends the wait as well.
     """
-    completion = ioctx.aio_stat(f"rbd_header.{image.id()}",
-                                lambda *_found: None)
+    # One of RBD's first format has no id, nor any header of that name.
+    key = ("rbd_directory" if image.old_format()
+           else f"rbd_header.{image.id()}")
+    completion = ioctx.aio_stat(key, lambda *_found: None)
     completion.wait_for_complete_and_cb()

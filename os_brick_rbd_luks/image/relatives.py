@@ -62,6 +62,9 @@ def hidden(image: rbd.Image) -> List[Tuple[str, str]]:
 
     :raises rbd.Error: librbd cannot tell
     """
+    if image.old_format():
+        # It has no features, and is not mirrored.
+        return []
     bindings = librbd.bindings()
     found = []
     if (image.mirror_image_get_info()["state"]

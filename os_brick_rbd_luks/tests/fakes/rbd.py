@@ -199,6 +199,11 @@ class Image:
         """Part of the header object's name; that of a snapshot's image."""
         return self._usable("id").content.image_id.partition("@")[0]
 
+    def old_format(self) -> bool:
+        """Whether it is of RBD's first format; none here is."""
+        self.require_not_closed()
+        return False
+
     def snap_get_id(self, snapshot: str) -> int:
         """The number of a snapshot."""
         self._usable("snap_get_id")
