@@ -21,6 +21,7 @@ from cliff import columns
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.headers import claim
+    from os_brick_rbd_luks.layers import reachable
 
 _SAID = {True: "yes", False: "no", None: "perhaps"}
 
@@ -100,3 +101,17 @@ class Lines(columns.FormattableColumn):  # type: ignore[misc]
     def human_readable(self) -> str:
         """One item a line, a dash for none."""
         return "\n".join(str(item) for item in self._value) or "-"
+
+
+class Places(columns.FormattableColumn):  # type: ignore[misc]
+    """Where a volume key can be had from, a line each."""
+
+    def human_readable(self) -> str:
+        """As in ``snapshot volumes/v@s: same volume key``."""
+        places: List[reachable.Place] = self._value
+        return "\n".join(f"{place.place} {place.name}: {place.why}"
+                         for place in places) or "-"
+
+    def machine_readable(self) -> Any:
+        """A list of dicts with ``place``, ``name`` and ``why``."""
+        return [dataclasses.asdict(place) for place in self._value]

@@ -15,15 +15,20 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import Any, List, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import confirming
 from os_brick_rbd_luks.cmd import copy_options
 from os_brick_rbd_luks.cmd import format_options
+from os_brick_rbd_luks.cmd import key_places
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.image import base
+    from os_brick_rbd_luks.layers import reachable
 
 
 class Create(command.ShowOne):
@@ -93,29 +98,69 @@ class Format(command.ShowOne):
 
 
 class Erase(command.ShowOne):
-    """Destroy all keyslots: nobody opens the volume ever again."""
+    """Destroy all keyslots: nobody opens the volume ever again.
+
+    Then the command looks for other headers with the same volume key and a
+    keyslot. If there is one, or somewhere that nobody can look, it exits with
+    5, and the volume is erased all the same.
+    """
 
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: image."""
+        """Arguments: image, pools."""
         parser = super().get_parser(prog_name)
         command.add_target(parser)
         parser.add_argument(
             "--force", action="store_true",
             help="do not ask, and erase although snapshots keep the old "
                  "header, or although it cannot be used")
+        key_places.add_pools(parser)
         return parser
 
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Erase, and exit by whether that was all."""
+        self._name = ""
+        self._places: List[reachable.Place] = []
+        code = super().run(parsed_args)
+        return code or key_places.exit_code(self._name, len(self._places))
+
     def take_action(self, args: argparse.Namespace) -> rows.Row:
-        """Ask, and erase."""
+        """Ask, erase, and look what has the volume key still."""
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.headers import erase
-        from os_brick_rbd_luks.headers import header_io
-        with self.image(args) as image:
-            if not args.force:
-                # Before anybody is asked.
-                header_io.read_header(image, second_copy=True, backup=True)
-                with exception.about(image.name):
-                    confirming.confirm(image.name)
-            numbers = erase.erase(image, force=args.force)
-            return (("image", "erased_keyslots"),
-                    (image.name, columns.Lines(numbers)))
+        from os_brick_rbd_luks.headers import same_key
+        from os_brick_rbd_luks.layers import reachable
+        if args.pools and args.target.pool is None:
+            raise exception.InvalidParameter(
+                name="--pool", value="/".join(filter(None, args.pools[0])),
+                reason="is for RBD images, not for a file")
+        with self.store(args) as store:
+            search = (key_places.Search(self, args, store)
+                      if args.target.pool is not None else None)
+            with store.open(args.target.name) as image:
+                # What it is known by may be gone with the keyslots.
+                sought = same_key.sought(image)
+                self._name, numbers = image.name, _erased(image, args.force)
+            if search is None:
+                return (("image", "erased_keyslots"),
+                        (self._name, columns.Lines(numbers)))
+            try:
+                self._places = search.places(sought)
+            except exception.ImageError as error:
+                # That the image is erased is to be told all the same.
+                self._places = [reachable.Place(
+                    reachable.IMAGE, self._name,
+                    f"{reachable.NOT_VISIBLE}: {error.msg}")]
+        return (("image", "erased_keyslots", "still_reachable"),
+                (self._name, columns.Lines(numbers),
+                 columns.Places(self._places)))
+
+
+def _erased(image: base.Image, force: bool) -> List[int]:
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.headers import erase
+    from os_brick_rbd_luks.headers import header_io
+    if not force:
+        # Before anybody is asked.
+        header_io.read_header(image, second_copy=True, backup=True)
+        with exception.about(image.name):
+            confirming.confirm(image.name)
+    return erase.erase(image, force=force)

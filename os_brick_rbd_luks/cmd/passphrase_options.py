@@ -25,17 +25,19 @@ _SOURCES = ("passphrase_file", "passphrase_fd", "key_id")
 
 
 def add_options(parser: Any, new: bool = False, present: bool = False,
-                keyslot: str = "--keyslot") -> None:
+                keyslot: str = "--keyslot",
+                without: str = "it is asked for on the terminal") -> None:
     """Add the options that say where a passphrase comes from.
 
     :param new: for the passphrase that is to be set beside the present one
     :param present: for one that opens a keyslot: which one
     :param keyslot: the option's name for that
+    :param without: what happens if none of them is given
     """
     prefix, what = ("new-", "new ") if new else ("", "")
     group = parser.add_argument_group(
         f"{what}passphrase options".capitalize(),
-        "Without one of these it is asked for on the terminal.")
+        f"Without one of these {without}.")
     if present:
         group.add_argument(
             keyslot, metavar="N", type=int, dest="present_keyslot",
@@ -72,6 +74,11 @@ class Passphrases:
         self._stdin: Optional[bytes] = None
         # For what is said when it opens nothing.
         args.cut_newline = None
+
+    def is_given(self) -> bool:
+        """Whether one of the options says where it is from."""
+        return any(value is not None
+                   for value in self._options(False).values())
 
     def is_random_key(self, new: bool = False) -> bool:
         """Whether it is a key manager's, which needs no stretching."""

@@ -70,7 +70,7 @@ def _opened(ioctx: rados.Ioctx, read_only: bool, **which: Any) -> rbd.Image:
             ((),)))
         image, = opened
         if read_only:
-            _settle(ioctx, image)
+            settle(ioctx, image)
         return image
     except BaseException:
         # To close it after the connection would be worse; and as long as it
@@ -101,7 +101,7 @@ def open_layer(ioctx: rados.Ioctx, image_id: str, snapshot: str,
             image.set_snap(snapshot)
         else:
             image.set_snap_by_id(number)
-        _settle(ioctx, image)
+        settle(ioctx, image)
     except BaseException:
         image.close()
         raise
@@ -123,11 +123,13 @@ def _find(image: rbd.Image, snapshot: str, clone_id: str) -> Optional[int]:
     return None
 
 
-def _settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:
-    """Wait for a callback: one round trip to an OSD.
+def settle(ioctx: rados.Ioctx, image: rbd.Image) -> None:
+    """Wait until librbd has let go of *image*: one round trip to an OSD.
 
     What is found does not matter. A time-out ends the wait as well.
     """
-    completion = ioctx.aio_stat(f"rbd_header.{image.id()}",
-                                lambda *_found: None)
+    # One of RBD's first format has no id, nor any header of that name.
+    key = ("rbd_directory" if image.old_format()
+           else f"rbd_header.{image.id()}")
+    completion = ioctx.aio_stat(key, lambda *_found: None)
     completion.wait_for_complete_and_cb()

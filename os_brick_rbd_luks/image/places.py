@@ -103,6 +103,22 @@ def in_trash(ioctx: rados.Ioctx) -> Dict[str, str]:
     return found
 
 
+def whole_trash(ioctx: rados.Ioctx) -> Tuple[Dict[str, str], bool]:
+    """All images in the trash, as far as they can be listed.
+
+    :returns: their names by id, and whether these are all
+    :raises rbd.Error: nobody can tell
+    """
+    found: Dict[str, str] = {}
+    try:
+        for entry in librbd.bindings().RBD().trash_list(ioctx):
+            found[entry["id"]] = entry["name"]
+    except IndexError:
+        # See above.
+        return found, False
+    return found, True
+
+
 def namespace_missing(ioctx: rados.Ioctx, place: str
                       ) -> Optional[exception.ImageNotFound]:
     """The error of a namespace that is not there; None if it is.

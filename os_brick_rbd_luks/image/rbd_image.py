@@ -25,8 +25,10 @@ from typing import (Callable, Iterable, Iterator, List, Optional, Tuple,
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import census
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import opening
 from os_brick_rbd_luks.image import rbd_data
 from os_brick_rbd_luks.image import relatives
 
@@ -277,6 +279,36 @@ class RBDImage(rbd_data.RBDData):
                         for found in self._image.list_children2()]
             finally:
                 self._image.set_snap(None)
+
+    def all_snapshots(self) -> List[census.Snapshot]:
+        """See :class:`~os_brick_rbd_luks.image.census.Image`."""
+        with self._translated("list the snapshots"):
+            return relatives.snapshots(self._image)
+
+    @contextlib.contextmanager
+    def at(self, snapshot: int) -> Iterator[None]:
+        """See :class:`~os_brick_rbd_luks.image.census.Image`."""
+        with self._translated("look at a snapshot",
+                              f"snapshot {snapshot} of {self.name}"):
+            self._image.set_snap_by_id(snapshot)
+            # Setting it opens a parent, and may open an object map.
+            opening.settle(self._ioctx, self._image)
+        try:
+            yield
+        finally:
+            with self._translated("look at the image again"):
+                self._image.set_snap(None)
+                opening.settle(self._ioctx, self._image)
+
+    def all_clones(self) -> List[census.Entry]:
+        """See :class:`~os_brick_rbd_luks.image.census.Image`."""
+        with self._translated("look for clones"):
+            return relatives.clones(self._image)
+
+    def hidden(self) -> List[Tuple[str, str]]:
+        """See :class:`~os_brick_rbd_luks.image.census.Image`."""
+        with self._translated("ask whether it is mirrored"):
+            return relatives.hidden(self._image)
 
     def create_snapshot(self, snapshot: str) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""

@@ -24,6 +24,7 @@ import weakref
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import capabilities
+from os_brick_rbd_luks.image import census
 from os_brick_rbd_luks.image import evict
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import opening
@@ -80,6 +81,68 @@ class Pool:
         with librbd.translated(f"list the trash of {self.name}", self.name,
                                self._user):
             return places.in_trash(self._ioctx)
+
+    def trashed(self) -> census.Trash:
+        """See :class:`~os_brick_rbd_luks.image.census.Pool`."""
+        with librbd.translated(f"list the trash of {self.name}", self.name,
+                               self._user):
+            found, complete = places.whole_trash(self._ioctx)
+        return census.Trash([self._entry(name, image_id, True)
+                             for image_id, name in found.items()], complete)
+
+    def entries(self) -> List[census.Entry]:
+        """See :class:`~os_brick_rbd_luks.image.census.Pool`."""
+        with librbd.translated(f"list the images of {self.name}", self.name,
+                               self._user):
+            found = sorted((listed["name"], listed["id"]) for listed in
+                           librbd.bindings().RBD().list2(self._ioctx))
+            missing = None if found else places.namespace_missing(
+                self._ioctx, self.name)
+        if missing is not None:
+            raise missing
+        return [self._entry(name, image_id) for name, image_id in found]
+
+    def _entry(self, name: str, image_id: str, in_trash: bool = False
+               ) -> census.Entry:
+        pool, namespace, _image, _snapshot = self.parent("", "")
+        return census.Entry(pool, namespace, name, image_id, in_trash)
+
+    def open_entry(self, entry: census.Entry) -> rbd_image.RBDImage:
+        """See :class:`~os_brick_rbd_luks.image.census.Pool`."""
+        image: Optional[rbd.Image] = None
+        try:
+            with librbd.translated(f"open {entry.named()}",
+                                   f"image {entry.named()}", self._user):
+                image = (opening.open_by_id(self._ioctx, entry.id)
+                         if entry.id else opening.open_image(
+                             self._ioctx, entry.image, read_only=True))
+            opened = rbd_image.RBDImage(
+                image, self._ioctx, entry.named(), self._user,
+                self._handle.get_instance_id(), True, self.open_layer)
+            self._opened.add(opened)
+            return opened
+        except BaseException:
+            # As in ``open``.
+            if image is not None:
+                image.close()
+            raise
+
+    def cluster_pools(self) -> List[str]:
+        """See :class:`~os_brick_rbd_luks.image.census.Pool`."""
+        with librbd.translated("list the pools", "cluster", self._user):
+            return sorted(name for name in self._handle.list_pools()
+                          if self._may_have_images(name))
+
+    def _may_have_images(self, name: str) -> bool:
+        """Whether a pool is for RBD, or for nothing in particular."""
+        with self._handle.open_ioctx(name) as ioctx:
+            applications = ioctx.application_list()
+        return not applications or "rbd" in applications
+
+    def elsewhere(self, name: str, namespace: str = ""
+                  ) -> ContextManager[Pool]:
+        """See :class:`~os_brick_rbd_luks.image.census.Pool`."""
+        return self._pools(name, namespace)
 
     def parent_in_trash(self, image_id: str) -> Optional[base.Parent]:
         """What an image in the trash is a clone of, None if of nothing.

@@ -37,6 +37,7 @@ from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import flatten_later
 from os_brick_rbd_luks.volume import pending_keys
+from os_brick_rbd_luks.volume import still_reachable
 
 LOG = logging.getLogger(__name__)
 
@@ -139,8 +140,10 @@ def _erase(volume: encrypted.Volume) -> None:
     Also those of a header that cannot be used: Cinder's API has deleted the
     key, so there is no way back, and nobody could repair it first.
     """
+    sought = None
     try:
         with volume.image() as image:
+            sought = still_reachable.known_by(image)
             try:
                 erase.erase(image)
             except (exception.SnapshotsKeepHeader, exception.HeaderChanged):
@@ -157,6 +160,7 @@ def _erase(volume: encrypted.Volume) -> None:
         LOG.debug("%s: not erased: %s", volume.name, error)
     except exception.ImageLocked as error:
         raise cinder_exception.VolumeIsBusy(str(error)) from error
+    still_reachable.warn(volume, sought)
 
 
 def _delete_image(volume: encrypted.Volume,

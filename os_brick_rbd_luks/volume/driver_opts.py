@@ -85,7 +85,11 @@ DRIVER_OPTS = [
         help="Overwrite all keyslots of an encrypted volume before its image "
              "is removed or moved to the trash, so that no copy of its key "
              "opens what is left of it. A volume in the trash cannot be "
-             "restored then."),
+             "restored then. A warning names what still has its volume key, "
+             "as far as the image itself tells of that: its snapshots and "
+             "their clones, in the trash as well, and what it is a clone of. "
+             "Copies are not looked for, for that would take a look at each "
+             "image of the cluster: see 'rbd-luks reachable'."),
 ]
 
 

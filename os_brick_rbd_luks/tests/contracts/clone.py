@@ -133,6 +133,117 @@ class CloneContract(contracts.Contract):
         with self.open() as image:
             self.assertEqual(["t"], image.history())
 
+    # what there is without a name
+
+    def entry(self, name: str) -> Any:
+        """The image of that name, by its id."""
+        found, = [entry for entry in self.store.entries()
+                  if entry.image == name]
+        return found
+
+    def open_entry(self, entry: Any) -> Any:
+        image = self.store.open_entry(entry)
+        self.addCleanup(image.__exit__)
+        return image
+
+    def test_entries(self) -> None:
+        self.assertEqual(["source"],
+                         [found.image for found in self.store.entries()])
+        self.assertEqual([], self.other.entries())
+        entry = self.entry("source")
+        self.assertEqual(self.open().identity(), entry.id)
+        self.assertEqual(self.parent[:2], entry[:2])
+        self.assertFalse(entry.in_trash)
+        self.assertEqual(f"{self.store.name}/source", entry.named())
+        image = self.open_entry(entry)
+        self.assertEqual(bytes(self.whole), image.read(0, SIZE))
+        self.assertEqual(entry.named(), image.name)
+        self.assert_read_only(image)
+
+    def test_entry_of_a_renamed_image(self) -> None:
+        entry = self.entry("source")
+        self.store.rename("source", "renamed")
+        self.addCleanup(self.store.rename, "renamed", "source")
+        with self.store.open_entry(entry) as image:
+            self.assertEqual(b"over", image.read(OBJECT - 2, 4))
+
+    def test_entry_that_is_gone(self) -> None:
+        with self.store.create("gone", OBJECT):
+            pass
+        entry = self.entry("gone")
+        self.store.remove("gone")
+        error = self.assertRaises(exception.ImageNotFound,
+                                  self.store.open_entry, entry)
+        self.assertIn(entry.named(), str(error))
+
+    def test_pools_of_the_cluster(self) -> None:
+        name, namespace = self.parent[:2]
+        self.assertIn(name, self.store.cluster_pools())
+        with self.store.elsewhere(name, namespace) as same:
+            self.assertEqual(self.store.entries(), same.entries())
+        self.assertRaises(exception.ImageNotFound,
+                          self.store.elsewhere("nowhere").__enter__)
+        with self.store.elsewhere(name, "nowhere") as missing:
+            self.assertRaises(exception.ImageNotFound, missing.entries)
+
+    def test_trash_is_empty(self) -> None:
+        self.assertEqual(([], True), tuple(self.store.trashed()))
+
+    def test_all_snapshots(self) -> None:
+        with self.open() as image:
+            image.write(OBJECT, b"later")
+            image.create_snapshot("t")
+        image = self.open_entry(self.entry("source"))
+        first, second = image.all_snapshots()
+        self.assertEqual(["s", "t"], [first.name, second.name])
+        self.assertLess(first.id, second.id)
+        with image.at(first.id):
+            self.assertEqual(bytes(self.whole), image.read(0, SIZE))
+            self.assertEqual([], image.all_clones())
+        with image.at(second.id):
+            self.assertEqual(b"later", image.read(OBJECT, 5))
+        self.assertEqual(b"later", image.read(OBJECT, 5))
+
+    def test_snapshot_of_no_such_id(self) -> None:
+        image = self.open_entry(self.entry("source"))
+        self.assertRaises(exception.ImageNotFound, image.at(999999).__enter__)
+        self.assertEqual(bytes(self.whole), image.read(0, SIZE))
+
+    def test_all_clones(self) -> None:
+        """Also of a snapshot that is removed, and of other namespaces."""
+        self.clone("first").__exit__()
+        self.clone("second", store=self.other).__exit__()
+        # Behind the cleanups that close images: the snapshot goes with them.
+        self.addCleanup(self.store.remove, "first")
+        self.addCleanup(self.other.remove, "second")
+        self.open().remove_snapshot("s")
+        image = self.open_entry(self.entry("source"))
+        snapshot, = image.all_snapshots()
+        self.assertEqual("s (removed, and kept for its clones)",
+                         snapshot.name)
+        with image.at(snapshot.id):
+            self.assertEqual(bytes(self.whole), image.read(0, SIZE))
+            self.assertEqual(
+                {self.entry("first"), *self.other.entries()},
+                set(image.all_clones()))
+        clone = self.open_entry(self.entry("first"))
+        with clone.open_parent() as below:
+            self.assertEqual(f"{self.entry('source').id}@{snapshot.id}",
+                             below.identity())
+
+    def test_clone_at_its_snapshot(self) -> None:
+        with self.clone("clone") as image:
+            image.create_snapshot("t")
+        clone = self.open_entry(self.entry("clone"))
+        snapshot, = clone.all_snapshots()
+        with clone.at(snapshot.id):
+            self.assertEqual(self.parent, clone.parent())
+            self.assertEqual(bytes(self.whole), clone.read(0, SIZE))
+        self.assertEqual(self.parent, clone.parent())
+
+    def test_nothing_is_hidden(self) -> None:
+        self.assertEqual([], self.open_entry(self.entry("source")).hidden())
+
     def test_snapshot_that_is_there(self) -> None:
         """That is what exists: the image is not to be removed for it."""
         error = self.assertRaises(exception.ImageExists,

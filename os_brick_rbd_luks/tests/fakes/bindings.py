@@ -57,6 +57,7 @@ FEATURES = {"layering": 1, "striping": 2, "exclusive-lock": 4,
 
 #: Other constants of the binding.
 _CONSTANTS = {"RBD_MIRROR_IMAGE_ENABLED": 1,
+              "RBD_MIRROR_IMAGE_DISABLED": 2,
               "RBD_SNAP_NAMESPACE_TYPE_USER": 0,
               "RBD_SNAP_NAMESPACE_TYPE_GROUP": 1,
               "RBD_SNAP_NAMESPACE_TYPE_TRASH": 2}

@@ -69,6 +69,7 @@ class Ceph(fixtures.Fixture):
     :ivar trashed: what ``trash_list`` tells, by pool
     :ivar mirrored: how images are mirrored, by ``pool/image``
     :ivar erasure_coded: names of the pools that are
+    :ivar applications: what a pool is for, if not for RBD
     :ivar kinds: what ``list_snaps`` tells of a snapshot besides its name, of
         those that no user took
     :ivar locks: object -> name of a lock -> who has it
@@ -107,6 +108,7 @@ class Ceph(fixtures.Fixture):
         self.trashed: Dict[str, List[Dict[str, str]]] = {}
         self.mirrored: Dict[str, Dict[str, Any]] = {}
         self.erasure_coded: Set[str] = set()
+        self.applications: Dict[str, List[str]] = {}
         self.kinds: Dict[str, Dict[str, Any]] = {}
         self.locks: Dict[str, Dict[str, clients.Lock]] = {}
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},

@@ -123,15 +123,6 @@ class CinderCeph(ceph.Ceph):
 
     # Relations that the cluster keeps
 
-    def contents(self) -> Iterator[kept.Content]:
-        """Every image and snapshot there is, in the trash as well."""
-        for content in (
-                *(found for store in self.pools.values()
-                  for found in store.contents.values()),
-                *(found for _pool, _name, found in self.trash.values())):
-            yield content
-            yield from content.frozen.values()
-
     def trash_contents(self) -> List[kept.Content]:
         """The images in the trash."""
         return [found for _pool, _name, found in self.trash.values()]
@@ -142,13 +133,6 @@ class CinderCeph(ceph.Ceph):
         return [(pool, name) for pool, store in self.pools.items()
                 for name, content in store.contents.items()
                 if any(content.below is found for found in snapshots)]
-
-    def renamed(self, content: kept.Content, name: str) -> None:
-        """Let clones know their parent by its new name."""
-        below = [*content.frozen.values()]
-        for other in self.contents():
-            if other.parent and any(other.below is found for found in below):
-                other.parent = other.parent._replace(image=name)
 
 
 class Rados(clients.Rados):
@@ -279,7 +263,6 @@ class RBD:
         librbd.RBD.rename(self,  # type: ignore[arg-type]
                           ioctx, src, dest)
         found = self.ceph.pools[ioctx.pool].contents[dest]
-        self.ceph.renamed(found, dest)
         for snapshot in found.snapshots:
             before = f"{ioctx.pool}/{src}@{snapshot}"
             if before in self.ceph.protected:

@@ -82,6 +82,10 @@ class Content:
     clone_format: int = 2
     #: of a snapshot: removed, and there for its clones only
     trashed: bool = False
+    #: whether the image is in the trash
+    in_trash: bool = False
+    #: what of it cannot be opened from here: kind and description
+    hidden: List[Tuple[str, str]] = dataclasses.field(default_factory=list)
     #: snapshots as they were taken; a test may name more in ``snapshots``
     frozen: Dict[str, Content] = dataclasses.field(default_factory=dict)
     #: names of the snapshots that are protected
@@ -313,6 +317,17 @@ class Content:
         """Snapshots that are there for their clones only: what they were."""
         return {name: taken.name.rpartition("@")[2]
                 for name, taken in self.frozen.items() if taken.trashed}
+
+    def rename(self, name: str) -> None:
+        """Get another name, which its snapshots and their clones know of."""
+        self.name = name
+        for taken in self.frozen.values():
+            taken.name = f"{name}@{taken.name.rpartition('@')[2]}"
+            for clone in taken.clones:
+                for content in (clone, *clone.frozen.values()):
+                    if content.parent and content.below is taken:
+                        content.parent = content.parent._replace(
+                            image=name.rpartition("/")[2])
 
     @property
     def children(self) -> int:

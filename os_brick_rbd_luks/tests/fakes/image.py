@@ -28,6 +28,7 @@ from typing import (Callable, Dict, FrozenSet, Iterator, List, Optional,
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import capabilities
+from os_brick_rbd_luks.image import census
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.tests.fakes import content as contents
@@ -328,6 +329,7 @@ class MemoryImage:
         """See :class:`base.RBDImage`."""
         content = self._usable()
         return watch in content.watches or watch in content.watchers
+
     def claim(self) -> None:
         """See :class:`base.Image`; each open image is a watcher."""
         content = self._usable()
@@ -396,6 +398,49 @@ class MemoryImage:
         self._usable().steps.step("children")
         return [_place(clone.name)
                 for clone in self._snapshot(snapshot).clones]
+
+    def all_snapshots(self) -> List[census.Snapshot]:
+        """See :class:`census.Image`."""
+        content = self._usable()
+        content.steps.step("all_snapshots")
+        content = content.image or content
+        kept = content.kept()
+        return [census.Snapshot(
+            number, f"{kept[name]} (removed, and kept for its clones)"
+            if name in kept else name)
+            for number, name in sorted(
+                (_number(found), name)
+                for name, found in content.frozen.items())]
+
+    @contextlib.contextmanager
+    def at(self, snapshot: int) -> Iterator[None]:
+        """See :class:`census.Image`."""
+        content = self._usable()
+        content.steps.step("at")
+        for found in content.frozen.values():
+            if _number(found) == snapshot:
+                break
+        else:
+            raise exception.ImageNotFound(
+                what=f"snapshot {snapshot} of {self.name}")
+        self.content = found
+        try:
+            yield
+        finally:
+            self.content = content
+
+    def all_clones(self) -> List[census.Entry]:
+        """See :class:`census.Image`."""
+        content = self._usable()
+        content.steps.step("all_clones")
+        return [census.Entry(*_place(clone.name)[:3], clone.image_id,
+                             clone.in_trash) for clone in content.clones]
+
+    def hidden(self) -> List[Tuple[str, str]]:
+        """See :class:`census.Image`."""
+        content = self._usable()
+        content.steps.step("hidden")
+        return list(content.hidden)
 
     def create_snapshot(self, snapshot: str) -> None:
         """See :class:`base.RBDImage`."""
@@ -503,6 +548,11 @@ class MemoryImage:
         content.notes.pop(key, None)
         if value is not None:
             content.notes[key] = value
+
+
+def _number(taken: contents.Content) -> int:
+    """The id of a snapshot."""
+    return int(taken.image_id.partition("@")[2])
 
 
 def _place(name: str) -> base.Parent:

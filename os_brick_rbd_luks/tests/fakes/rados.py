@@ -19,7 +19,8 @@ import json
 import math
 import os
 import re
-from typing import Any, Callable, NamedTuple, Optional, Tuple, TYPE_CHECKING
+from typing import (Any, Callable, List, NamedTuple, Optional, Tuple,
+                    TYPE_CHECKING)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import errors
@@ -130,6 +131,11 @@ class Rados:
             return -errno.EACCES, b"", self._ceph.monitors
         return 0, json.dumps({"mons": self._ceph.monitors}).encode(), ""
 
+    def list_pools(self) -> List[str]:
+        """Names of the pools."""
+        self._ceph.call("list_pools")
+        return [name for name in self._ceph.pools if "/" not in name]
+
     def pool_exists(self, name: str) -> bool:
         """Whether there is such a pool."""
         return name in self._ceph.pools
@@ -180,6 +186,16 @@ class Ioctx:
 
     def close(self) -> None:
         """Close it."""
+
+    def __enter__(self) -> Ioctx:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.close()
+
+    def application_list(self) -> List[str]:
+        """What the pool is for."""
+        return self._ceph.applications.get(self.name, ["rbd"])
 
     def aio_stat(self, key: str, callback: Callable[..., None]
                  ) -> Completion:

@@ -63,6 +63,13 @@ class RBD:
             return []
         return self.ceph.pools[ioctx.pool].images()
 
+    def list2(self, ioctx: clients.Ioctx) -> Iterator[Dict[str, str]]:
+        """Ids and names of all images."""
+        self.ceph.call("list")
+        pool = self.ceph.pools.get(ioctx.pool)
+        for name, content in (pool.contents if pool else {}).items():
+            yield {"id": content.image_id, "name": name}
+
     def namespace_exists(self, ioctx: clients.Ioctx, name: str) -> bool:
         """Whether the pool has that namespace."""
         self.ceph.call("namespace_exists")
@@ -191,6 +198,11 @@ class Image:
     def id(self) -> str:
         """Part of the header object's name; that of a snapshot's image."""
         return self._usable("id").content.image_id.partition("@")[0]
+
+    def old_format(self) -> bool:
+        """Whether it is of RBD's first format; none here is."""
+        self.require_not_closed()
+        return False
 
     def snap_get_id(self, snapshot: str) -> int:
         """The number of a snapshot."""
@@ -374,6 +386,8 @@ class Image:
         if snapshot is not None and snapshot not in image.content.snapshots:
             raise self.ceph.rbd.ImageNotFound("error setting snapshot")
         self._snapshot = snapshot
+        if snapshot is None and self._image.content is not self._head:
+            self._set(self._head)
 
     def parent_id(self) -> str:
         """The id of the image that it is a clone of."""
@@ -384,28 +398,34 @@ class Image:
 
     def set_snap_by_id(self, snapshot: int) -> None:
         """Choose a snapshot, which may be in the trash."""
-        image = self._usable("set_snap_by_id")
+        self._usable("set_snap_by_id")
         for found in self._head.frozen.values():
             if found.image_id.partition("@")[2] == str(snapshot):
-                self._image = images.MemoryImage(
-                    found, True, image._rights, image._librbd)
-                image.__exit__()
-                self.content = found
+                self._set(found)
                 return
         raise self.ceph.rbd.ImageNotFound("error setting snapshot")
 
-    def list_children2(self) -> Iterator[Dict[str, str]]:
+    def _set(self, content: kept.Content) -> None:
+        """Be the image itself, or a snapshot, from here on."""
+        before = self._image
+        self._image = images.MemoryImage(content, True, before._rights,
+                                         before._librbd)
+        before.__exit__()
+        self.content = content
+        self.settled = content.below is None and content is self._head
+
+    def list_children2(self) -> Iterator[Dict[str, Any]]:
         """The clones of the snapshot that is chosen."""
-        image = self._usable("children")
-        for clone in image.clones(self._snapshot or ""):
-            place = "/".join(filter(None, clone[:2]))
-            known = self.ceph.pools[place].contents
+        content = self._usable("children").content
+        if self._snapshot is not None:
+            content = content.frozen[self._snapshot]
+        for clone in content.clones:
+            place, _slash, name = clone.name.rpartition("/")
+            pool, _slash, namespace = place.partition("/")
             # Ceph gives the names of those in the trash as well.
-            found = known.get(clone.image) or next(
-                content for content in self.ceph.trash_contents()
-                if content.name == f"{place}/{clone.image}")
-            yield {"pool": clone.pool, "pool_namespace": clone.namespace,
-                   "image": clone.image, "id": found.image_id}
+            yield {"pool": pool, "pool_namespace": namespace, "image": name,
+                   "id": clone.image_id, "trash": clone
+                   not in self.ceph.pools[place].contents.values()}
 
     def create_snap(self, snapshot: str) -> None:
         """Take a snapshot."""

@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Dict, FrozenSet, List, Optional
+from typing import Any, Dict, FrozenSet, Iterator, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import capabilities
+from os_brick_rbd_luks.image import census
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.tests.fakes import clock as clocks
 from os_brick_rbd_luks.tests.fakes import content as contents
@@ -39,6 +40,8 @@ class MemoryStore:
     :ivar clock: by which locks end
     :ivar stores: the pools of the cluster, by name; only this one at first
     :ivar steps: what the store and its images were asked
+    :ivar trash: id -> image that was moved to the trash
+    :ivar trash_is_known: whether the bindings know all that is in there
     """
 
     def __init__(self, *, stripe_period: int = base.DEFAULT_OBJECT_SIZE,
@@ -66,6 +69,8 @@ class MemoryStore:
         self.clock = clock or clocks.Clock()
         self.contents: Dict[str, contents.Content] = {}
         self._client = next(handles.CLIENTS)
+        self.trash: Dict[str, contents.Content] = {}
+        self.trash_is_known = True
         #: see :class:`base.ImageStore`
         self.made: Dict[str, Optional[str]] = {}
         self._made: Dict[str, Any] = {
@@ -233,6 +238,86 @@ class MemoryStore:
             raise
         return made
 
+    # as a part of a cluster
+
+    def cluster_pools(self) -> List[str]:
+        """See :class:`census.Pool`."""
+        self.steps.step("cluster_pools")
+        return sorted({name.partition("/")[0] for name in self.stores})
+
+    @contextlib.contextmanager
+    def elsewhere(self, name: str, namespace: str = ""
+                  ) -> Iterator[MemoryStore]:
+        """See :class:`census.Pool`."""
+        if name not in {full.partition("/")[0] for full in self.stores}:
+            raise exception.ImageNotFound(what=f"pool {name}")
+        full = f"{name}/{namespace}" if namespace else name
+        found = self.stores.get(full)
+        if found is None:
+            # A namespace is opened whether it is there or not.
+            found = MemoryStore(name=full)
+            found.stores = self.stores
+        yield found
+
+    def entries(self) -> List[census.Entry]:
+        """See :class:`census.Pool`."""
+        self.steps.step("entries")
+        self.rights.check_read()
+        if "/" in self.name and self.name not in self.stores:
+            raise exception.ImageNotFound(what=f"namespace {self.name}")
+        return [self._entry(name, content)
+                for name, content in sorted(self.contents.items())]
+
+    def trashed(self) -> census.Trash:
+        """See :class:`census.Pool`."""
+        self.steps.step("trashed")
+        self.rights.check_read()
+        return census.Trash(
+            [self._entry(content.name.rpartition("/")[2], content)
+             for content in self.trash.values()], self.trash_is_known)
+
+    def _entry(self, name: str, content: contents.Content) -> census.Entry:
+        return census.Entry(*self.parent(name, "")[:3], content.image_id,
+                            content.in_trash)
+
+    def open_entry(self, entry: census.Entry) -> handles.MemoryImage:
+        """See :class:`census.Pool`."""
+        self.steps.step("open_entry")
+        for content in (*self.contents.values(), *self.trash.values()):
+            if content.image_id == entry.id:
+                return handles.MemoryImage(content, True, self.rights,
+                                           self._librbd)
+        raise exception.ImageNotFound(what=f"image {entry.named()}")
+
+    def move_to_trash(self, name: str) -> str:
+        """Move an image to the trash, as ``rbd trash mv``.
+
+        :returns: its id
+        """
+        content = self._content(name)
+        del self.contents[name]
+        content.in_trash = True
+        self.trash[content.image_id] = content
+        return content.image_id
+
+    def restore(self, image_id: str, name: str) -> None:
+        """Give one in the trash a name, as ``rbd trash restore``."""
+        if name in self.contents:
+            raise exception.ImageExists(what=f"image {self.name}/{name}")
+        content = self.trash.pop(image_id)
+        content.in_trash = False
+        content.rename(f"{self.name}/{name}")
+        self.contents[name] = content
+
+    def purge(self, image_id: str) -> None:
+        """Remove one that is in the trash, as ``rbd trash rm``."""
+        content = self.trash[image_id]
+        if content.writers or content.watchers or content.snapshots:
+            raise exception.ImageLocked(
+                holders="a client that has it open, or a snapshot")
+        content.detach()
+        del self.trash[image_id]
+
     # as a store of what QEMU opens
 
     def rename(self, name: str, new_name: str) -> None:
@@ -243,7 +328,7 @@ class MemoryStore:
         if new_name in self.contents:
             raise exception.ImageExists(what=f"image {self.name}/{new_name}")
         del self.contents[name]
-        content.name = f"{self.name}/{new_name}"
+        content.rename(f"{self.name}/{new_name}")
         self.contents[new_name] = content
 
     def partial_name(self, name: str) -> str:

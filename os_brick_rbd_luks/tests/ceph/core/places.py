@@ -41,6 +41,9 @@ SIZE = 8 * MIB
 READERS = ("info", "verify", "attach-xml", "header backup", "export",
            "export --encrypted")
 
+#: What keeps a header where this package does not erase it.
+HIDDEN = {"mirror", "migration", "journal", "trash", "snapshot"}
+
 _NUMBERS = itertools.count()
 
 #: Where upstream's driver has the payload.
@@ -260,7 +263,7 @@ class PlacesTestCase(base.FunctionalTestCase):
                        *key, *cheap],
             "header repair": ["header", "repair", f"{place}/damaged"],
             "format": ["format", image, "--force", *key, *cheap],
-            "erase": ["erase", image, "--force"],
+            "erase": ["erase", image, "--force", "--pool", place],
             "remove": ["remove", image, "--force"],
         }
 
@@ -295,10 +298,23 @@ class PlacesTestCase(base.FunctionalTestCase):
             if name == "attach-xml":
                 found, _out, err = self.run_here(*argv)
                 self.assertEqual(0, found, err)
+            elif name == "erase":
+                self.erase(*argv)
             else:
                 self.done(*argv)
             if name not in READERS:
                 before = None
+
+
+    def erase(self, *argv):
+        """Erase a volume; what has its key still is where nobody can look."""
+        code, out, err = self.run_here(*argv, "-q", "-f", "json")
+        self.assertIn(code, (0, 5), err)
+        found = json.loads(out)
+        self.assertNotEqual([], found["erased_keyslots"])
+        kinds = {place["place"] for place in found["still_reachable"]}
+        self.assertEqual(5 if kinds else 0, code)
+        self.assertLessEqual(kinds, HIDDEN)
 
 
 class ErasureCodedTestCase(PlacesTestCase):

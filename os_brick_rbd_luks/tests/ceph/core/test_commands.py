@@ -144,8 +144,11 @@ class LifeOfAVolumeTest(base.FunctionalTestCase):
         self.assertTrue(self.opens_in_qemu(self.image, base.KEY))
         self.rbd("snap", "create", f"{self.target}@s")
         self.rbd("snap", "rm", f"{self.target}@s")
-        self.assertEqual([0], self.rbd_luks("erase", self.target, "--force")[
-            "erased_keyslots"])
+        self.assertEqual(
+            {"image": self.target, "erased_keyslots": [0],
+             "still_reachable": []},
+            self.rbd_luks("erase", self.target, "--force", "--pool",
+                          "volumes"))
         self.assertFalse(self.opens_in_qemu(self.image, base.KEY))
         self.assertEqual([], self.rbd_luks("info", self.target)["keyslots"])
 
@@ -184,7 +187,7 @@ class Luks2Test(base.FunctionalTestCase):
                                                   target)["repaired_copy"])
         self.rbd_luks("header", "restore", target, "--file", saved, "--force")
         self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
-        self.rbd_luks("erase", target, "--force")
+        self.rbd_luks("erase", target, "--force", "--pool", "volumes")
         self.assertEqual([], self.rbd_luks("info", target)["keyslots"])
 
 

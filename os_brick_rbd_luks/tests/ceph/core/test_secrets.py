@@ -70,7 +70,7 @@ FULL = (
     (f"export {{volume}} {{file}} {_ONE}", ONE),
     ("export {volume} {file} --encrypted",),
     (f"reencrypt {{volume}} {{new}} --plain {_ONE}", ONE),
-    ("erase {volume} --force",),
+    ("erase {volume} --force --pool volumes",),
     # It takes as long as a good passphrase's protection asks for.
     (f"format {{volume}} --force --type luks2 {_ONE} --kdf argon2id", ONE),
     ("header backup {luks2} --file {file}",),

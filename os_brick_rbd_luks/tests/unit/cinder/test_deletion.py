@@ -15,9 +15,12 @@
 
 from __future__ import annotations
 
+import logging
+
 from cinder import exception as cinder_exception
 from cinder.volume.drivers import rbd
 import ddt
+import fixtures
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -27,6 +30,7 @@ from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.volume import pending_keys
+from os_brick_rbd_luks.volume import still_reachable
 
 
 @ddt.ddt
@@ -117,6 +121,63 @@ class EraseTest(base.DriverTestCase):
         self.delete(clone)
         self.assert_erased(self.deleted[-1], areas, passphrase)
         self.assert_nothing_left()
+
+    def warnings(self, volume):
+        """What deleting a volume warns of."""
+        log = self.useFixture(fixtures.FakeLogger(
+            still_reachable.__name__, level=logging.WARNING))
+        self.delete(volume)
+        return log.output
+
+    @ddt.data("luks", "luks2")
+    def test_nothing_has_its_volume_key(self, provider):
+        self.assertEqual("", self.warnings(self.filled(provider)))
+
+    def test_source_has_the_volume_key_of_its_clone(self):
+        source = self.filled()
+        clone = self.clone(source)
+        place = (f"volumes/{source.name}", f"{clone.name}.clone_snap")
+        self.assertEqual(
+            f"{clone.name} is deleted, but its volume key can still be had "
+            f"from parent {place[0]} (same volume key); parent {place[0]}@"
+            f"{place[1]} (same volume key)\n", self.warnings(clone))
+
+    def test_clone_has_the_volume_key_of_its_source(self):
+        """Which is not erased: the clone reads its snapshot."""
+        source = self.filled()
+        clone = self.clone(source)
+        told = self.warnings(source)
+        for place in (f"image volumes/{source.name} (same",
+                      f"snapshot volumes/{source.name}@{clone.name}."
+                      "clone_snap (same",
+                      f"clone volumes/{clone.name} (same"):
+            self.assertIn(place, told)
+        self.check(clone)
+
+    def test_mirrored(self):
+        volume = self.filled()
+        self.ceph.mirrored[f"volumes/{volume.name}"] = {
+            "state": 1, "primary": True}
+        self.assertIn(f"mirror volumes/{volume.name} (not visible from here",
+                      self.warnings(volume))
+        self.assert_nothing_left()
+
+    def test_many_places(self):
+        volume = self.filled()
+        content = self.content(volume)
+        content.hidden.extend(("peer", str(number)) for number in range(25))
+        self.patch("os_brick_rbd_luks.image.relatives.hidden",
+                   lambda image: image.content.hidden)
+        told = self.warnings(volume)
+        self.assertEqual(20, told.count("not visible from here"))
+        self.assertIn("; 5 more", told)
+
+    def test_no_list_of_images(self):
+        """However many there are in the pool."""
+        volume = self.filled()
+        self.ceph.faults["list"] = self.ceph.rbd.Timeout("asked for a list")
+        self.delete(volume)
+        self.assertIn("list", self.ceph.faults)
 
     def test_no_header(self):
         volume = self.create()

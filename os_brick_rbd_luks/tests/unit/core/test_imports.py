@@ -82,6 +82,8 @@ ALLOWED = {
     "headers.formatting": ("luks", "image.base", "image.native_threads",
                            "headers"),
     "layers": ("luks", "image.base", "headers", "layers"),
+    # What there is in the cluster, beside what an image tells of.
+    "layers.reachable": ("image.base", "image.census", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what
     # an image has to say in it is a step, so that no edge says it by itself.
     "layers.attaching": ("image.base", "headers", "layers", "attachment"),

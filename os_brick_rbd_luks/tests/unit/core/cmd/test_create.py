@@ -339,12 +339,13 @@ class EraseTest(VolumeTestCase):
 
     def test_snapshots(self):
         content = self.make_pool_volume()
-        content.snapshots.append("monday")
+        content.freeze("monday")
         self.tty = True
-        _output, errors = self.run_command("erase", "volumes/v",
-                                           stdin=b"volumes/v\n", code=5)
+        output, errors = self.run_command("erase", "volumes/v",
+                                          stdin=b"volumes/v\n", code=5)
         self.assertIn("the old header is still in monday", errors)
-        self.json("erase", "volumes/v", "--force")
+        self.assertEqual("", output)
+        self.run_command("erase", "volumes/v", "--force", code=5)
 
     def test_table(self):
         output, _errors = self.run_command("erase", self.target, "--force")

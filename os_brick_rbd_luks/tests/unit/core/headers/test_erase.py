@@ -14,13 +14,18 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.tests import erased
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
+from os_brick_rbd_luks.tests.unit.core.headers import luks2_volumes
 from os_brick_rbd_luks.tests import units
 
 
@@ -125,3 +130,112 @@ class EraseTest(base.OperationsTestCase):
                 image, "lock",
                 lambda: self.patch_header(image, 168, b"other")))
         self.assertEqual([], self.kinds(image, "write"))
+
+
+class LeftTestCase(base.OperationsTestCase):
+    """Looks at each keyslot's key material and each copy of the header."""
+
+    def make(self):
+        """A volume with two keyslots, and what it has."""
+        image = self.make_volume(base.OLD, base.NEW)
+        return image, erased.remember(image)
+
+    def left(self, image, before):
+        return before.left(image.content.read)
+
+
+class Luks1LeftTest(LeftTestCase):
+
+    header = ["header at 0: keyslot 0", "header at 0: keyslot 1",
+              "header at 0: it has keyslots"]
+
+    def test_nothing(self):
+        image, before = self.make()
+        erase.erase(image)
+        self.assertEqual([], self.left(image, before))
+
+    def test_everything_in_a_snapshot(self):
+        image, before = self.make()
+        stores.take_snapshot(image, "s")
+        erase.erase(image, force=True)
+        self.assertEqual([], self.left(image, before))
+        self.assertEqual(
+            ["keyslot 0: 125 sectors", "keyslot 1: 125 sectors",
+             *self.header], before.left(image.content.frozen["s"].read))
+
+    def test_overwritten_without_a_header_that_can_be_used(self):
+        image, before = self.make()
+        self.patch_header(image, 8, b"\xff")
+        erase.erase(image, force=True)
+        # There is no copy of a header to be parsed any more.
+        self.assertEqual([], self.left(
+            image, dataclasses.replace(before, copies={})))
+
+    # The look itself: it sees what an erasure might leave.
+
+    def test_one_sector(self):
+        image, before = self.make()
+        erase.erase(image)
+        offset, area = before.areas[1]
+        image.content.write(offset + 512, area[512:1024])
+        self.assertEqual(["keyslot 1: 1 sectors"], self.left(image, before))
+
+    def test_key_material_elsewhere_before_the_payload(self):
+        image, before = self.make()
+        _offset, area = before.areas[0]
+        erase.erase(image)
+        image.content.write(before.end - 512, area[:512])
+        self.assertEqual(["keyslot 0: 1 sectors"], self.left(image, before))
+
+    def test_header_only(self):
+        image, before = self.make()
+        areas = dict(before.areas)
+        header = image.read(0, 592)
+        erase.erase(image)
+        image.content.write(0, header)
+        self.assertEqual(self.header, self.left(image, before))
+        self.assertEqual(areas, before.areas)
+
+    def test_holes(self):
+        """A store may keep what was under one."""
+        image, before = self.make()
+        erase.erase(image)
+        offset, area = before.areas[0]
+        image.content.write(offset, bytes(len(area)))
+        self.assertEqual(["keyslot 0: a hole"], self.left(image, before))
+
+
+class Luks2LeftTest(luks2_volumes.Luks2TestCase, LeftTestCase):
+
+    def test_nothing_of_either_copy(self):
+        image, before = self.make()
+        self.assertEqual([0, 16384], [*before.copies])
+        erase.erase(image)
+        self.assertEqual([], self.left(image, before))
+
+    def test_second_copy(self):
+        """Which cryptsetup would believe, once it were newer."""
+        image, before = self.make()
+        second = image.read(16384, 16384)
+        erase.erase(image)
+        image.content.write(16384, second)
+        self.assertEqual(
+            ["header at 16384: keyslot 0", "header at 16384: keyslot 1",
+             "header at 16384: it has keyslots"], self.left(image, before))
+
+    def test_everything_in_a_snapshot(self):
+        image, before = self.make()
+        stores.take_snapshot(image, "s")
+        erase.erase(image, force=True)
+        self.assertEqual([], self.left(image, before))
+        self.assertEqual(8, len(before.left(
+            image.content.frozen["s"].read)))
+
+    def test_keyslot_that_was_replaced(self):
+        image, before = self.make()
+        keyslots.replace(image, base.NEW, base.OTHER)
+        found = self.left(image, before)
+        self.assertFalse([line for line in found
+                          if line.startswith("keyslot 1")
+                          or line.endswith("keyslot 1")], found)
+        self.assertIn("keyslot 0: 125 sectors", found)
