@@ -47,10 +47,27 @@ class CinderApp(application.Program):
         return parser
 
 
-class CinderMixin(command.ErrorsMixin):
-    """A command that works with Cinder's configuration and database."""
+class _Configured:
+    """Has the configuration before it does anything.
+
+    Much of Cinder cannot be imported before its objects are registered.
+    """
 
     app: Any
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Read the configuration, and run the command.
+
+        :raises InvalidParameter: it cannot be read
+        """
+        from os_brick_rbd_luks.cinder_cmd import configuring
+        options = self.app.options
+        configuring.configure(options.config_file, options.config_dir)
+        return int(super().run(parsed_args))  # type: ignore[misc]
+
+
+class CinderMixin(command.ErrorsMixin, _Configured):
+    """A command that works with Cinder's configuration and database."""
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Also what Cinder and its database say is one line."""
@@ -64,13 +81,10 @@ class CinderMixin(command.ErrorsMixin):
     def backends(self) -> List[Any]:
         """Those of this host that have our driver, each with its driver.
 
-        :raises InvalidParameter: there is none, or no such configuration
+        :raises InvalidParameter: there is none
         :returns: see :func:`~os_brick_rbd_luks.cinder_cmd.backends.load`
         """
         from os_brick_rbd_luks.cinder_cmd import backends
-        from os_brick_rbd_luks.cinder_cmd import configuring
-        options = self.app.options
-        configuring.configure(options.config_file, options.config_dir)
         return backends.load()
 
 

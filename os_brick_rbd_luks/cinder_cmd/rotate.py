@@ -36,7 +36,7 @@ LOG = logging.getLogger(__name__)
 _COLUMNS = ("volume", "project", "result", "key", "former_key", "reason")
 
 #: Options that say which volumes, and how: all that a journal keeps.
-_KEPT = ("older_than", "with_snapshots", "key_owner")
+_KEPT = ("older_than", "with_snapshots", "key_owner", "deep")
 
 #: What a dry run says of a volume.
 _WOULD = "would rotate"
@@ -96,6 +96,11 @@ class Rotate(program.Lister):
                  "these until they are gone; do not transfer such a volume "
                  "with its snapshots, or back one of them up")
         how = parser.add_argument_group("how")
+        how.add_argument(
+            "--deep", action="store_true",
+            help="a new volume key as well: all data of a volume is copied "
+                 "into a new image, which takes the place of the former one; "
+                 "detached volumes without snapshots only")
         how.add_argument("--dry-run", action="store_true",
                          help="show what would be done, and change nothing")
         how.add_argument("--parallel", metavar="N", type=_count, default=4,
@@ -225,7 +230,8 @@ def _rotation(args: argparse.Namespace) -> rotation.Rotation:
     from os_brick_rbd_luks.cinder_cmd import service_user
     from os_brick_rbd_luks.volume import rotation
     return rotation.Rotation(
-        service_user.context, of_service=args.key_owner == "service",
+        service_user.context, anew=args.deep,
+        of_service=args.key_owner == "service",
         with_snapshots=args.with_snapshots,
         older_than=args.older_than is not None and functools.partial(
             _is_older, args.older_than) or None)

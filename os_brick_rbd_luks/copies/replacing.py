@@ -177,20 +177,18 @@ def settle(pool: base.Pool, name: str, *,
     :raises OperationRefused: there is a former image, and another volume that
         has not taken its place
     """
-    identity = _former(pool, name)
-    if identity is None:
-        return _remove_copy(pool, name)
+    if not _is_there(pool, FORMER + name):
+        return _is_there(pool, NEW + name) and _remove_copy(pool, name)
+    identity = _identity_unused(pool, FORMER + name)
     if _is_copy(pool, name, identity):
         _end(pool, name, remove)
         return True
-    try:
-        pool.require_free(name)
-    except exception.ImageExists:
+    if _is_there(pool, name):
         with exception.about(f"{pool.name}/{name}"):
             raise exception.OperationRefused(
                 reason=f"image {FORMER + name} had its name, and this one has "
                        "not taken its place: compare them, and rename or "
-                       "remove one") from None
+                       "remove one")
     LOG.warning("%s/%s: it is as it was before it was to be encrypted anew",
                 pool.name, name)
     pool.rename(FORMER + name, name)
@@ -198,14 +196,23 @@ def settle(pool: base.Pool, name: str, *,
     return True
 
 
-def _former(pool: base.Pool, name: str) -> Optional[str]:
-    """Identity of the former image, None if there is none."""
+def _is_there(pool: base.Pool, name: str) -> bool:
+    """Quicker than to open what mostly is not."""
     try:
-        with pool.open(FORMER + name, read_only=True) as image:
-            _refuse(image.watchers(), image)
-            return image.identity()
-    except exception.ImageNotFound:
-        return None
+        pool.require_free(name)
+    except exception.ImageExists:
+        return True
+    return False
+
+
+def _identity_unused(pool: base.Pool, name: str) -> str:
+    """Of an image that nobody may have open.
+
+    :raises ImageLocked: somebody has
+    """
+    with pool.open(name, read_only=True) as image:
+        _refuse(image.watchers(), image)
+        return image.identity()
 
 
 def _remove_copy(pool: base.Pool, name: str) -> bool:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from typing import Any, Callable, Iterator, List, Optional
 
@@ -29,6 +30,7 @@ from cinder import objects
 
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.image import base
@@ -68,6 +70,7 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
         may be. Keys that cannot be deleted are named in the log.
     """
     with errors.translated():
+        _settle(volume)
         found = _look(volume)
         if found.cloned:
             _release_snapshots(volume)
@@ -79,6 +82,8 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
             _delete_image(volume, upstream, found.identity)
         except cinder_exception.VolumeIsBusy as error:
             _refuse(volume, error)
+        if found.identity is None:
+            _remove_rest(volume)
         # At once, for nothing but the image has named them.
         _discard_keys(volume, found.pending_keys)
         _tidy(volume, found.parent)
@@ -95,6 +100,13 @@ def _discard_keys(volume: encrypted.Volume, noted: List[str]) -> None:
     if _key_is_left(record):
         LOG.info("%s: key %s goes with it", volume.name, key_id)
         keys.discard(key_id, record)
+
+
+@threads.native
+def _settle(volume: encrypted.Volume) -> None:
+    """Find the image again that a killed deep rotation has renamed."""
+    with volume.pool() as pool, contextlib.suppress(exception.ImageNotFound):
+        settle(pool, volume.name)
 
 
 @threads.native
@@ -176,6 +188,17 @@ def _delete_image(volume: encrypted.Volume,
 
 
 @threads.native
+def _remove_rest(volume: encrypted.Volume) -> None:
+    """Complete a removal that was killed.
+
+    librbd removes an image from its trash, where nobody finds it by its name
+    but who removes it again.
+    """
+    with volume.pool() as pool, contextlib.suppress(exception.ImageNotFound):
+        pool.remove(volume.name)
+
+
+@threads.native
 def _wait(volume: encrypted.Volume, identity: Optional[str]) -> bool:
     """Wait until nobody has the image open.
 
@@ -229,22 +252,29 @@ def _tidy(volume: encrypted.Volume, parent: Optional[base.Parent]) -> None:
 @threads.native
 def _remove_half_made(volume: encrypted.Volume) -> None:
     try:
-        with volume.pool() as pool, contextlib.suppress(
-                exception.ImageNotFound):
-            name = pool.partial_name(volume.name)
-            identity = _identity(pool, name)
-            # A service that was killed counts for half a minute.
-            pool.wait_alone(name)
-            if _identity(pool, name) != identity:
-                # Somebody removed it, and makes it again.
-                return
-            LOG.info("%s: removing what is left of volume %s", name,
-                     volume.name)
-            remove(pool, name, volume.name)
+        with volume.pool() as pool:
+            for name in (volume.name, replacing.NEW + volume.name):
+                with contextlib.suppress(exception.ImageNotFound):
+                    _remove_unused(pool, pool.partial_name(name), volume.name)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
         LOG.warning("%s: a part of this volume, which was never complete, is "
                     "left: %s", volume.name, error)
+
+
+def _remove_unused(pool: base.Pool, name: str, volume: str) -> None:
+    """Remove a half-made image, once nobody has it open.
+
+    :raises ImageNotFound: there is none
+    """
+    identity = _identity(pool, name)
+    # A service that was killed counts for half a minute.
+    pool.wait_alone(name)
+    if _identity(pool, name) != identity:
+        # Somebody removed it, and makes it again.
+        return
+    LOG.info("%s: removing what is left of volume %s", name, volume)
+    remove(pool, name, volume)
 
 
 def _identity(pool: base.Pool, name: str) -> str:
@@ -287,6 +317,25 @@ def remove(pool: base.Pool, name: str, was: Optional[str] = None) -> None:
         parent = image.parent()
     pool.remove(name)
     flattening.release_parents(pool, parent, was or name)
+
+
+def remove_former(pool: base.Pool, former: str, name: str) -> None:
+    """Remove the image whose place that of a volume has taken.
+
+    :param name: the volume's image, as the former one was called
+    """
+    remove(pool, former, name)
+
+
+def settle(pool: base.Pool, name: str) -> bool:
+    """Go on, or back, from where a deep rotation was killed.
+
+    :param name: of the volume's image
+    :returns: whether there was anything to do
+    :raises ImageLocked: one is at it
+    """
+    return replacing.settle(pool, name, remove=functools.partial(
+        remove_former, name=name))
 
 
 @threads.native

@@ -34,6 +34,7 @@ from oslo_utils import uuidutils
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
@@ -44,6 +45,9 @@ from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
+
+#: In the place of an identity.
+_HALF_REMOVED = "half removed"
 
 #: Removes an image of a pool, if nobody needs it.
 _Remove = Callable[[rbd_pool.Pool, str], object]
@@ -98,6 +102,8 @@ class Leftovers:
                         continue
                     found[name] = identity
                     if self._seen.get(name) == identity:
+                        if identity == _HALF_REMOVED:
+                            remove = _remove_rest
                         remove(pool, name)
             self._seen = found
             self._remove_of_purged(pool)
@@ -135,26 +141,46 @@ def _candidates(pool: rbd_pool.Pool) -> Iterator[Tuple[str, _Remove]]:
             yield name, bases.remove_unused
         elif _is_half_made(name):
             yield name, _remove_half_made
+        elif replacing.volume_name(name) != name:
+            yield name, _settle
         elif name.endswith(clone_snapshot.KEPT):
             yield name, _remove_kept
 
 
 def _is_half_made(name: str) -> bool:
     """Whether it was to become a volume of Cinder's."""
-    final = partial.final_name(name)
-    return final != name and uuidutils.is_uuid_like(
-        volume_utils.extract_id_from_volume_name(final))
+    return partial.final_name(name) != name and uuidutils.is_uuid_like(
+        volume_utils.extract_id_from_volume_name(replacing.volume_name(name)))
 
 
 def _abandoned(pool: rbd_pool.Pool, name: str) -> Optional[str]:
-    """What no other image has, if nobody has this one open."""
-    with pool.open(name, read_only=True) as image:
-        return None if image.watchers() else image.identity()
+    """What no other image has, if nobody has this one open.
+
+    One that is listed and not there is being removed; or who did that was
+    killed.
+    """
+    try:
+        with pool.open(name, read_only=True) as image:
+            return None if image.watchers() else image.identity()
+    except exception.ImageNotFound:
+        return _HALF_REMOVED
 
 
 def _remove_half_made(pool: rbd_pool.Pool, name: str) -> None:
     LOG.info("%s: removing what a service left that was killed", name)
     deletion.remove(pool, name, partial.final_name(name))
+
+
+def _remove_rest(pool: rbd_pool.Pool, name: str) -> None:
+    LOG.info("%s: completing its removal", name)
+    pool.remove(name)
+
+
+def _settle(pool: rbd_pool.Pool, name: str) -> None:
+    """Go on, or back, with a volume that was to be encrypted anew."""
+    volume = replacing.volume_name(name)
+    LOG.info("%s: settling what a deep rotation left that was killed", volume)
+    deletion.settle(pool, volume)
 
 
 def _remove_kept(pool: rbd_pool.Pool, name: str) -> None:

@@ -29,9 +29,9 @@ from cinder import exception as cinder_exception
 from cinder.volume import volume_utils
 
 from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -107,7 +107,8 @@ def _put_right(here: session.Session, entry: Dict[str, Any], image: str,
 
 def _is_helper(name: str) -> bool:
     """Whether an image is there for volumes, and none itself."""
-    return name.startswith((partial.PREFIX, bases.PREFIX))
+    return (name.startswith(bases.PREFIX)
+            or replacing.volume_name(name) != name)
 
 
 def _refuse(entry: Dict[str, Any], reason: str) -> None:

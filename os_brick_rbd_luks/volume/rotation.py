@@ -36,8 +36,10 @@ from cinder import context as cinder_context
 from cinder import coordination
 from cinder import exception as cinder_exception
 from cinder import objects
+from cinder.objects import fields
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import rekey
@@ -70,7 +72,8 @@ class Rotation:
     def __init__(self, context: Callable[[Optional[str]], Any], *,
                  of_service: bool = False, with_snapshots: bool = False,
                  older_than: Optional[Callable[[int], bool]] = None,
-                 statuses: Container[str] = fleet.STEADY) -> None:
+                 statuses: Container[str] = fleet.STEADY,
+                 anew: bool = False) -> None:
         """Do nothing yet.
 
         :param context: gives that of a request by Cinder's user, in a project
@@ -81,10 +84,13 @@ class Rotation:
         :param older_than: whether a key made at that time, in seconds since
             1970, is old enough; None: all are
         :param statuses: of volumes that are free
+        :param anew: encrypt the data anew as well: of detached volumes without
+            snapshots only
         """
         self._context = context
         self._of_service = of_service
-        self._with_snapshots = with_snapshots
+        self._with_snapshots = with_snapshots and not anew
+        self._anew = anew
         self._older_than = older_than
         self._statuses = statuses
 
@@ -97,6 +103,8 @@ class Rotation:
         with self._volume(driver, volume_id,
                           self._with_snapshots) as volume:
             self._check_age(volume)
+            if self._anew:
+                _refuse_attached(volume.record)
             volume.passphrase()
 
     def begin(self, driver: Any, volume_id: str) -> Begun:
@@ -108,7 +116,7 @@ class Rotation:
         :raises RBDLuksError: the image; its passphrases are as before, or a
             warning in the log says what is left
         """
-        with _locked(volume_id), self._volume(
+        with _locked(volume_id), self._recovered(
                 driver, volume_id, self._with_snapshots) as volume:
             if settling.noted(volume):
                 if settling.is_new(volume, GRACE):
@@ -118,6 +126,9 @@ class Rotation:
                 # Of who was killed, or for a snapshot that may be gone.
                 settling.settle(volume)
             self._check_age(volume)
+            if self._anew:
+                _refuse_attached(volume.record)
+                deep.encrypt_anew(driver, volume)
             old = volume.record.encryption_key_id
             new = rekey.begin(
                 volume, Swap(volume.record),
@@ -134,9 +145,24 @@ class Rotation:
         :raises WrongPassphrase: the database's key does not open it
         :raises RBDLuksError: the key manager, or the image
         """
-        with _locked(volume_id), self._volume(
+        with _locked(volume_id), self._recovered(
                 driver, volume_id, True) as volume:
             return settling.settle(volume, [former] if former else ())
+
+    @contextlib.contextmanager
+    def _recovered(self, driver: Any, volume_id: str, with_snapshots: bool
+                   ) -> Iterator[encrypted.Volume]:
+        """A volume, once what a killed deep rotation has left is put right.
+
+        :raises NotRotated: see :meth:`_volume`
+        """
+        found = objects.VolumeList.get_all(
+            cinder_context.get_admin_context(), filters={"id": volume_id})
+        for record in filter(deep.is_interrupted, found):
+            with session.Session(driver) as opened:
+                deep.recover(encrypted.Volume(record, opened))
+        with self._volume(driver, volume_id, with_snapshots) as volume:
+            yield volume
 
     @contextlib.contextmanager
     def _volume(self, driver: Any, volume_id: str, with_snapshots: bool
@@ -180,6 +206,16 @@ class Rotation:
                        "without --older-than")
         if not self._older_than(made):
             raise exception.NotRotated(reason="its key is not that old")
+
+
+def _refuse_attached(record: Any) -> None:
+    """Refuse a volume whose data cannot be encrypted anew in its place.
+
+    :raises NotRotated: it is attached
+    """
+    if record.status != fields.VolumeStatus.AVAILABLE:
+        raise exception.NotRotated(
+            reason="it is attached: detach it, or rotate its passphrase only")
 
 
 def age(volume: encrypted.Volume) -> Optional[int]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from typing import Any, Dict, FrozenSet, Iterator, List, Optional
+from typing import Any, Dict, FrozenSet, Iterator, List, Optional, Set
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -69,6 +69,7 @@ class MemoryStore:
         self.clock = clock or clocks.Clock()
         self.contents: Dict[str, contents.Content] = {}
         self._client = next(handles.CLIENTS)
+        self.half_removed: Set[str] = set()
         self.trash: Dict[str, contents.Content] = {}
         self.trash_is_known = True
         #: see :class:`base.ImageStore`
@@ -87,8 +88,18 @@ class MemoryStore:
         return other
 
     def images(self) -> List[str]:
-        """Names of all images, sorted."""
-        return sorted(self.contents)
+        """Names of all images, sorted; those half removed are some."""
+        return sorted({*self.contents, *self.half_removed})
+
+    def remove_half(self, name: str) -> None:
+        """Do as a client that is killed while librbd removes an image.
+
+        It is in the trash then, from which librbd removes images, and has its
+        name in lists; who removes it again completes that.
+        """
+        self._content(name).detach()
+        del self.contents[name]
+        self.half_removed.add(name)
 
     def stripe_period(self, **options: Any) -> int:
         """See :class:`base.Pool`."""
@@ -131,6 +142,9 @@ class MemoryStore:
     def remove(self, name: str) -> None:
         """See :class:`base.Pool`."""
         self.steps.step("remove")
+        if name not in self.contents and name in self.half_removed:
+            self.half_removed.discard(name)
+            return
         content = self._content(name)
         self.rights.check(f"remove {name}", frees=True)
         if content.writers or content.watchers or content.snapshots:

@@ -23,6 +23,7 @@ from cinder import context
 import fixtures
 
 from os_brick_rbd_luks.tests.unit.cinder import people
+from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import rotation
 
 
@@ -99,7 +100,7 @@ class RotationTestCase(people.PeopleTestCase):
                 raise Death(name)
 
         count = self.ceph.count
-        swap = rotation.Swap.save
+        swap, free = rotation.Swap.save, deep.set_free
 
         def counted(rados, name):
             if rados.is_ours:
@@ -111,9 +112,16 @@ class RotationTestCase(people.PeopleTestCase):
             swap(this, key_id)
             called("after save")
 
+        def freed(record):
+            called("before it is free")
+            free(record)
+            called("after it is free")
+
         self.server.on_call = called
         try:
             with fixtures.MonkeyPatch(
+                    "os_brick_rbd_luks.volume.deep.set_free", freed), \
+                    fixtures.MonkeyPatch(
                     "os_brick_rbd_luks.volume.rotation.Swap.save", saved), \
                     fixtures.MockPatchObject(self.ceph, "count", counted):
                 yield seen

@@ -284,6 +284,13 @@ class BusyTest(base.DriverTestCase):
 @ddt.ddt
 class DeletionTest(base.DriverTestCase):
 
+    def test_image_is_half_removed(self):
+        """By a service that was killed: nobody else would complete it."""
+        volume = self.filled()
+        self.ceph.pools["volumes"].remove_half(volume.name)
+        self.delete(volume)
+        self.assert_nothing_left()
+
     @ddt.data("luks", "luks2")
     def test_image_is_gone_already(self, provider):
         volume = self.create(provider)

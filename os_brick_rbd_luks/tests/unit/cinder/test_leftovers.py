@@ -84,6 +84,17 @@ class LeftoversTestCase(base.DriverTestCase):
 @ddt.ddt
 class HalfMadeTest(LeftoversTestCase):
 
+    @ddt.data("rbd-luks-partial.", "rbd-luks-former.", "rbd-luks-new.",
+              "rbd-luks-partial.rbd-luks-new.")
+    def test_half_removed(self, prefix):
+        """Listed, and not there: who removed it was killed."""
+        name = self.make(prefix + self.volume().name)
+        self.ceph.pools["volumes"].remove_half(name)
+        self.look()
+        self.assertEqual([name], self.all_images())
+        self.look()
+        self.assertEqual([], self.all_images())
+
     def test_removed_when_seen_twice(self):
         name = self.make(f"rbd-luks-partial.{self.volume().name}")
         self.look()

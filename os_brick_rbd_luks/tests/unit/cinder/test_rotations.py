@@ -30,6 +30,7 @@ from os_brick_rbd_luks.cinder_cmd import backends
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.cinder_cmd import rotate
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.volume import journal
 from os_brick_rbd_luks.volume import rotation
@@ -338,6 +339,23 @@ class CommandTest(ManyTestCase):
         self.assertNotIn(plain.id, pathlib.Path(self.path).read_text())
         # Nothing is left to be done.
         self.assertEqual({}, self.command("--resume", self.path))
+
+    def test_deep(self):
+        detached, attached = self.create(), self.attached(self.create())
+        headers = [self.uuid(volume) for volume in (detached, attached)]
+        for arguments, result in ((["--dry-run"], "would rotate"),
+                                  ([], "rotated")):
+            rows = self.command("--all", "--deep", *arguments)
+            self.assertEqual(result, rows[detached.id]["result"])
+            self.assertEqual("skipped", rows[attached.id]["result"])
+            self.assertIn("detach it", rows[attached.id]["reason"])
+        self.assertNotEqual(headers[0], self.uuid(detached))
+        self.assertEqual(headers[1], self.uuid(attached))
+
+    def uuid(self, volume):
+        with self.pool() as pool, pool.open(
+                volume.name, read_only=True) as image:
+            return header_io.read_header(image).uuid
 
     def test_dry_run(self):
         volumes = [self.create(), self.create()]
