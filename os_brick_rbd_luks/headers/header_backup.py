@@ -58,6 +58,12 @@ def backup(image: base.Image) -> bytes:
 
     :raises HeaderChanged: somebody changed it while it was read
     """
+    return read(image)[1]
+
+
+@header_io.names_image
+def read(image: base.Image) -> Tuple[header_io.Header, bytes]:
+    """The header of *image*, and what :func:`backup` gives."""
     start = header_io.read_start(image)
     header = header_io.parse(start, image.size())
     data = whole.join(header, read_areas(image, header))
@@ -65,7 +71,7 @@ def backup(image: base.Image) -> bytes:
     # change writes the header before it overwrites an area that one names.
     if header_io.read_start(image) != start:
         raise exception.HeaderChanged()
-    return data.ljust(keymaterial.round_up(
+    return header, data.ljust(keymaterial.round_up(
         header.keyslots_end, luks1_layout.KEYSLOT_ALIGNMENT), b"\0")
 
 
