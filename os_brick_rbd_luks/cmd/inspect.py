@@ -162,18 +162,27 @@ class Audit(command.Lister):
     A pool's namespaces are looked at with --all-namespaces, or one by one.
     """
 
+    own_formats = "rbd_luks.formatter.audit"
+
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: pool."""
+        """Arguments: pool, report."""
         parser = super().get_parser(prog_name)
         pool_walk.add_pool(parser)
+        parser.add_argument("--html", metavar="FILE",
+                            help="write a report for people as well: one "
+                                 "file, which is replaced if it exists")
         return parser
 
     def take_action(self, args: argparse.Namespace
                     ) -> Tuple[Tuple[str, ...],
                                Generator[Tuple[Any, ...], None, None]]:
         """One row for each image, also for those that cannot be read."""
-        return (("image", "type", "encrypted", "image_size",
-                 "decrypted_size", "keyslots", "problems"), self._rows(args))
+        names = ("image", "type", "encrypted", "image_size",
+                 "decrypted_size", "keyslots", "problems")
+        if args.html is None:
+            return names, self._rows(args)
+        from os_brick_rbd_luks.cmd import html_report
+        return names, html_report.written(args, names, self._rows(args))
 
     def _rows(self, args: argparse.Namespace
               ) -> Generator[Tuple[Any, ...], None, None]:

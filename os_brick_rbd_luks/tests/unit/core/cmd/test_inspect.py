@@ -222,7 +222,8 @@ class VerifyTest(base.CommandTestCase):
         facts = self.json("verify", self.target, *self.key(passphrase))
         self.assertEqual((self.target, keyslot, {
             "encrypted": True, "reason": None, "cipher": "aes-cbc-plain64",
-            "key_bits": 128, "keyslots": 2, "tokens": 0, "below": []}),
+            "key_bits": 128, "keyslots": 2, "tokens": 0, "below": [],
+            "sector_size": 512}),
             (facts["image"], facts["keyslot"], facts["encrypted"]))
 
     def test_line(self):
