@@ -66,7 +66,7 @@ class BackupAll(command.ShowOne):
         pool_walk.add_pool(parser)
         parser.add_argument("--to", required=True, metavar="DIR",
                             help="folder that exists, best on another system")
-        parser.add_argument("--keep", type=_count, metavar="N", default=3,
+        parser.add_argument("--keep", type=_count, metavar="N",
                             help="backups of each image to keep (default: 3)")
         parser.add_argument("--parallel", type=_count, metavar="N",
                             default=pool_walk.OPEN, help="images at a time "
@@ -87,8 +87,8 @@ class BackupAll(command.ShowOne):
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read each header, and save it if it has changed."""
         from os_brick_rbd_luks.headers import backup_series
-        from os_brick_rbd_luks.image import records
-        folder = records.Folder(args.to)
+        from os_brick_rbd_luks.image import record_store
+        folder = record_store.Folder(args.to)
         with folder.lock():
             is_new = next(backup_series.listed(folder), None) is None
             key = backup_series.find_key(
@@ -100,7 +100,7 @@ class BackupAll(command.ShowOne):
             def begin(pool: base.Pool) -> Callable[[str], Any]:
                 return functools.partial(
                     _save, pool, backup_series.Series(folder, pool.name),
-                    key, time, args.keep)
+                    key, time, args.keep or backup_series.KEEP)
 
             counts = dict.fromkeys(backup_series.State, 0)
             with contextlib.closing(pool_walk.images(
@@ -154,8 +154,8 @@ class ListBackups(command.Lister):
     def _rows(self, args: argparse.Namespace
               ) -> Generator[Tuple[Any, ...], None, None]:
         from os_brick_rbd_luks.headers import backup_series
-        from os_brick_rbd_luks.image import records
-        for found in backup_series.listed(records.Folder(args.source)):
+        from os_brick_rbd_luks.image import record_store
+        for found in backup_series.listed(record_store.Folder(args.source)):
             facts = found.facts
             if facts is None:
                 yield (f"{found.pool}/?", None, None, None, None, found.name,
@@ -176,13 +176,13 @@ class Finder:
         :raises ImageNotFound: there is no such folder
         """
         from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.image import records
+        from os_brick_rbd_luks.image import record_store
         if args.target.pool is None:
             raise exception.InvalidParameter(
                 name="--from", value=args.source, reason="has backups of "
                 "images in pools; for a file there is --file")
         self._args = args
-        self._folder = records.Folder(args.source)
+        self._folder = record_store.Folder(args.source)
         self._passphrase = passphrase_options.Passphrases(args).get_backup()
 
     def of(self, image: base.Image) -> backup_series.Found:

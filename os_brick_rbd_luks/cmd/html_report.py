@@ -109,7 +109,7 @@ def write(stream: IO[str], counts: audit_counts.Counts,
     stream.write('<div class="charts">\n')
     for heading, name in (
             ("Format", lambda kind: kind.format),
-            ("Cipher", lambda kind: " ".join(filter(None, (
+            ("Cipher", lambda kind: ", ".join(filter(None, (
                 kind.cipher, kind.key_bits and f"{kind.key_bits} bits")))),
             ("Bytes in a sector", lambda kind: kind.sector_size)):
         stream.writelines(_bars(heading, _by(counts, name)))

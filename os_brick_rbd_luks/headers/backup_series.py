@@ -33,7 +33,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
-from os_brick_rbd_luks.image import records
+from os_brick_rbd_luks.image import record_store
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks import sealed_backup
 
@@ -87,7 +87,7 @@ class Listed(NamedTuple):
     problem: Optional[str]
 
 
-def listed(store: records.Records) -> Iterator[Listed]:
+def listed(store: record_store.Records) -> Iterator[Listed]:
     """All records, by pool, image and version."""
     for pool in store.groups():
         for name in store.names(pool):
@@ -98,7 +98,7 @@ def listed(store: records.Records) -> Iterator[Listed]:
                 yield Listed(pool, name, None, error.msg)
 
 
-def find_key(store: records.Records, passphrase: bytes,
+def find_key(store: record_store.Records, passphrase: bytes,
              cost: int = sealed_backup.COST) -> sealed_backup.Key:
     """The key that more backups are to be sealed with.
 
@@ -135,7 +135,7 @@ def find_key(store: records.Records, passphrase: bytes,
 class Series:
     """The backups of the images of one pool."""
 
-    def __init__(self, store: records.Records, pool: str) -> None:
+    def __init__(self, store: record_store.Records, pool: str) -> None:
         """Look which there are.
 
         :param pool: its name, or POOL/NAMESPACE
@@ -145,7 +145,7 @@ class Series:
         self._versions: Dict[str, List[int]] = {}
         for name in store.names(pool):
             image_id, _dot, number = name.rpartition(".")
-            if number.isdecimal():
+            if number.isdecimal() and name == _name(image_id, int(number)):
                 self._versions.setdefault(image_id, []).append(int(number))
         for versions in self._versions.values():
             versions.sort()
@@ -166,20 +166,23 @@ class Series:
             image_id = base.image_id(image)
             versions = self._versions.get(image_id, [])
             newest = versions[-1] if versions else None
-            header, data = _read(image)
+            read = _read(image)
         except (exception.HeaderError, exception.HeaderChanged) as error:
-            if newest is None and _is_plain(image, error):
-                return Outcome(State.PLAIN)
             return Outcome(State.NOT_SAVED, newest,
                            _with_kept(error.msg, newest))
         except exception.ImageError as error:
             return Outcome(State.NOT_SAVED, newest,
                            _with_kept(f"cannot be read: {error.msg}", newest))
+        if read is None:
+            return (Outcome(State.PLAIN) if newest is None
+                    else Outcome(State.NOT_SAVED, newest, _with_kept(
+                        exception.NotLuks().msg, newest)))
+        header, data = read
         damage = _damage(header)
         problem = damage or _ailment(header)
         if newest is not None:
             try:
-                there = self._open(image_id, newest, key)
+                there = self._open(image_id, newest, key).data
             except (exception.BackupNotReadable,
                     exception.WrongBackupPassphrase) as error:
                 problem = problem or (
@@ -232,7 +235,7 @@ class Series:
             sealed = _start(self._store, self._pool, _name(image_id, version))
             key = sealed_backup.stretch(passphrase, salt=sealed.salt,
                                         cost=sealed.cost)
-            return Found(sealed.facts, self._open(image_id, version, key))
+            return self._open(image_id, version, key)
 
     def _id_of_name(self, image: base.Image) -> str:
         """The id in the backups of an image of the same name.
@@ -260,19 +263,20 @@ class Series:
         return image_id
 
     def _open(self, image_id: str, version: int, key: sealed_backup.Key
-              ) -> bytes:
+              ) -> Found:
         """Unseal a record, and make sure that it is what its name says."""
         record = self._store.read(self._pool, _name(image_id, version),
                                   sealed_backup.MAX_BYTES)
-        data = sealed_backup.unseal(record, key)
-        facts = sealed_backup.read(record).facts
+        found = Found(sealed_backup.read(record).facts,
+                      sealed_backup.unseal(record, key))
+        facts = found.facts
         if (facts.pool, facts.image_id, facts.version) != (
                 self._pool, image_id, version):
             raise exception.BackupNotReadable(
                 reason=f"it is backup {facts.version} of {facts.pool}/"
                        f"{facts.image} with the id {facts.image_id}, and was "
                        "put in the place of this one")
-        return data
+        return found
 
     def _forget(self, image_id: str, keep: int) -> None:
         """Remove all but the newest versions."""
@@ -289,7 +293,7 @@ class Series:
         return f"backup {version} of {self._pool}, id {image_id}"
 
 
-def _start(store: records.Records, pool: str, name: str
+def _start(store: record_store.Records, pool: str, name: str
            ) -> sealed_backup.Sealed:
     return sealed_backup.read(
         store.read(pool, name, sealed_backup.MAX_START))
@@ -300,18 +304,28 @@ def _name(image_id: str, version: int) -> str:
     return f"{image_id}.{version:08}"
 
 
-def _read(image: base.Image) -> Tuple[header_io.Header, bytes]:
-    """A header and its backup, though others may change it meanwhile."""
+def _read(image: base.Image) -> Optional[Tuple[header_io.Header, bytes]]:
+    """A header and its backup, though others may change it meanwhile.
+
+    :returns: None of a plain image
+    """
     for _try in range(_TRIES - 1):
         with contextlib.suppress(exception.HeaderChanged):
-            return header_backup.read(image)
-    return header_backup.read(image)
+            return _read_once(image)
+    return _read_once(image)
 
 
-def _is_plain(image: base.Image, error: exception.RBDLuksError) -> bool:
-    """Whether *error* says no more than that *image* has no header."""
-    return (type(error) is exception.NotLuks
-            and not header_io.is_encrypted(image))
+def _read_once(image: base.Image
+               ) -> Optional[Tuple[header_io.Header, bytes]]:
+    try:
+        return header_backup.read(image)
+    except exception.OnlySecondCopy:
+        raise
+    except exception.NotLuks:
+        # Of a header that was cut off, the magic is left.
+        if header_io.is_encrypted(image):
+            raise
+        return None
 
 
 def _damage(header: header_io.Header) -> Optional[str]:

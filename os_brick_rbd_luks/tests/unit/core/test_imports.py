@@ -76,7 +76,7 @@ ALLOWED = {
     "luks.luks2": ("luks",),
     "image": ("image",),
     "headers": ("luks", "image.base", "image.capabilities", "image.partial",
-                "image.records", "headers"),
+                "image.record_store", "headers"),
     "headers.derivations": ("luks", "image.native_threads"),
     "layers": ("luks", "image.base", "headers", "layers"),
     # A mark is values only, and attachment imports none of the rooms: what

@@ -24,7 +24,7 @@ from os_brick_rbd_luks.cmd import pool_walk
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import backup_series
 from os_brick_rbd_luks.headers import keyslots
-from os_brick_rbd_luks.image import records
+from os_brick_rbd_luks.image import record_store
 from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
@@ -124,7 +124,7 @@ class BackupAllTest(FolderTestCase):
         def full(*_args):
             raise exception.FileSystemFull(action="write")
 
-        self.patch(f"{records.__name__}.Folder.write", full)
+        self.patch(f"{record_store.__name__}.Folder.write", full)
         self.assertIn("no space left", self.error(4, *self.all()))
         self.assertEqual([threading.main_thread()], threading.enumerate())
 
@@ -132,13 +132,13 @@ class BackupAllTest(FolderTestCase):
         for number in range(6):
             self.make_pool_volume(f"v{number}")
         together = threading.Barrier(3, timeout=60)
-        write = records.Folder.write
+        write = record_store.Folder.write
 
         def writes(*args):
             together.wait()
             write(*args)
 
-        self.patch(f"{records.__name__}.Folder.write", writes)
+        self.patch(f"{record_store.__name__}.Folder.write", writes)
         self.assertEqual(6, self.json(*self.all("--parallel", "3"))["saved"])
 
     @ddt.data("0", "101", "-1", "x", "1.5", "\u0662")
@@ -163,7 +163,7 @@ class BackupAllTest(FolderTestCase):
         self.assertIn("nopool", self.error(4, *self.all(pool="nopool")))
 
     def test_other_run(self):
-        with records.Folder(self.backups).lock():
+        with record_store.Folder(self.backups).lock():
             self.assertIn("another run", self.error(5, *self.all()))
 
     def test_other_passphrase(self):
@@ -210,7 +210,7 @@ class BackupAllTest(FolderTestCase):
         self.json(*self.all())
         path, = (os.path.join(folder, name)
                  for folder, _folders, names in os.walk(self.backups)
-                 for name in names if name.endswith(records.SUFFIX))
+                 for name in names if name.endswith(record_store.SUFFIX))
         data = self.content(path)
         with self.pool.open("v") as image:
             for offset in range(4096, 60000, 1024):
@@ -228,9 +228,10 @@ class BackupAllTest(FolderTestCase):
         _output, errors = self.run_command(*self.all())
         self.assertIn("\r3 of 3 images\033[K", errors)
 
-    def test_as_many_as_audit(self):
-        self.assertIn(f"(default: {pool_walk.OPEN})", self.run_command(
-            "header", "backup-all", "--help")[0])
+    def test_help(self):
+        output, _errors = self.run_command("header", "backup-all", "--help")
+        for number in (pool_walk.OPEN, backup_series.KEEP):
+            self.assertIn(f"(default: {number})", " ".join(output.split()))
 
 
 class NamespacesTest(FolderTestCase):

@@ -85,7 +85,7 @@ class ReportTest(base.CommandTestCase):
         _output, page = self.audit()
         for text in ("Encryption of volumes", "3 images", "1 encrypted",
                      "1 not encrypted", "1 not known", "1 with problems",
-                     "aes-cbc-plain64 128 bits",
+                     "aes-cbc-plain64, 128 bits",
                      "damaged header 1 Restore a header backup",
                      "volumes/damaged : damaged header: the LUKS header"):
             self.assertIn(text, page.text)

@@ -27,7 +27,7 @@ from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.luks import sealed_backup
 from os_brick_rbd_luks.tests.fakes import faults
-from os_brick_rbd_luks.tests.fakes import records as places
+from os_brick_rbd_luks.tests.fakes import record_store as places
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
@@ -209,6 +209,42 @@ class SaveTest(SeriesTestCase):
         self.assertEqual((State.NOT_SAVED, 1), outcome[:2])
         self.assertIn("no LUKS header", outcome.problem)
         self.assertIn("backup 1 of it is kept", outcome.problem)
+
+    def test_cut_off(self):
+        """Not plain: its magic is there, and nothing else."""
+        with self.pool.create("v", 100) as image:
+            image.write(0, b"LUKS\xba\xbe\0\1")
+        self.assertEqual(State.NOT_SAVED, self.save().state)
+
+    @ddt.data("identity", "size", "read")
+    def test_image_that_cannot_be_read(self, method):
+        """That is the image's fault; the folder's would end the run."""
+        self.make()
+        outcome = self.save_with(method, 1)
+        self.assertEqual((State.NOT_SAVED, None), outcome[:2])
+        self.assertIn("cannot be read: cannot read: no OSD", outcome.problem)
+
+    def save_with(self, method, number):
+        """What becomes of an image at one of whose calls no OSD is there."""
+        broken = faults.Faults(faults.Fault(
+            method, number, error=exception.ImageIOError(
+                action="read", reason="no OSD"), dies=True))
+        with self.places.lock(), self.pool.open(
+                "v", read_only=True) as image:
+            return backup_series.Series(self.places, "volumes").save(
+                broken.around(image), self.key, "2026-11-29T00:00:00Z")
+
+    def test_plain_image_that_cannot_be_read_again(self):
+        with self.pool.create("v", units.MIB):
+            pass
+        self.assertIn("no OSD", self.save_with("read", 2).problem)
+
+    @ddt.data("README", "x.1", "x.", ".00000001x", "x.0000000\u0661")
+    def test_names_of_others(self, name):
+        self.make()
+        with self.places.lock():
+            self.places.write("volumes", name, b"text")
+        self.assertEqual(backup_series.Outcome(State.SAVED, 1), self.save())
 
     def test_only_second_copy(self):
         self.make(options=LUKS2).write(0, bytes(4096))

@@ -21,7 +21,7 @@ from os_brick_rbd_luks import exception
 
 
 class MemoryRecords:
-    """As ``image.records.Records``; who writes without the lock is told."""
+    """As ``image.record_store.Records``; writing takes the lock."""
 
     name = "memory"
 

@@ -23,9 +23,9 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.image import records
-from os_brick_rbd_luks.tests.contracts import records as contract
-from os_brick_rbd_luks.tests.fakes import records as fakes
+from os_brick_rbd_luks.image import record_store
+from os_brick_rbd_luks.tests.contracts import record_store as contract
+from os_brick_rbd_luks.tests.fakes import record_store as fakes
 
 
 class MemoryContractTest(contract.RecordsContract, testtools.TestCase):
@@ -41,7 +41,7 @@ class FolderTestCase(testtools.TestCase):
         self.path = self.useFixture(fixtures.TempDir()).path
 
     def folder(self):
-        return records.Folder(self.path)
+        return record_store.Folder(self.path)
 
     def write(self, name, data):
         folder = self.folder()
@@ -58,10 +58,10 @@ class FolderContractTest(contract.RecordsContract, testtools.TestCase):
 
     def make_records(self):
         self.path = self.useFixture(fixtures.TempDir()).path
-        return records.Folder(self.path)
+        return record_store.Folder(self.path)
 
     def again(self):
-        return records.Folder(self.path)
+        return record_store.Folder(self.path)
 
 
 @ddt.ddt
@@ -76,7 +76,7 @@ class FolderTest(FolderTestCase):
         self.assertEqual([0o700, 0o600], modes)
 
     def test_no_folder(self):
-        error = self.assertRaises(exception.ImageNotFound, records.Folder,
+        error = self.assertRaises(exception.ImageNotFound, record_store.Folder,
                                   self.path + "/no")
         self.assertIn(self.path + "/no", str(error))
 
@@ -84,7 +84,7 @@ class FolderTest(FolderTestCase):
         path = os.path.join(self.path, "file")
         with open(path, "wb"):
             pass
-        self.assertRaises(exception.ImageIOError, records.Folder, path)
+        self.assertRaises(exception.ImageIOError, record_store.Folder, path)
 
     def test_what_others_put_there(self):
         """A mounted file system has such a folder, which nobody may read."""

@@ -24,7 +24,7 @@ from os_brick_rbd_luks.tests import contracts
 
 @ddt.ddt
 class RecordsContract(contracts.Contract):
-    """Tests of an ``image.records.Records``."""
+    """Tests of an ``image.record_store.Records``."""
 
     def make_records(self) -> Any:
         """Give an empty place."""
