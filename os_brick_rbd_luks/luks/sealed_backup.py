@@ -15,7 +15,8 @@
 A sealed backup is, in this order: eight letters and a version, which name the
 form; the length of the *facts*; the facts, JSON that everybody may read: which
 image's header it is, of when, and how the key is derived; a nonce; the header
-backup, encrypted with AES-256-GCM, and its tag. All that is before the nonce
+backup without the zeros at its end, which are most of one of LUKS2, encrypted
+with AES-256-GCM, and its tag. All that is before the nonce
 is bound to it, so that no backup can be passed off as that of another image,
 or of another time.
 
@@ -66,14 +67,17 @@ _MAX_FACTS = 32768
 #: Bytes that hold what :func:`read` reads.
 MAX_START = _START.size + _MAX_FACTS
 
-#: Bytes of the largest: LUKS2 has at most two headers of 4 MiB and 128 MiB of
-#: keyslots, and LUKS1 less.
-MAX_BYTES = MAX_START + 137 * 1024 * 1024
+#: Bytes of the largest header backup: LUKS2 has at most two headers of 4 MiB
+#: and 128 MiB of keyslots, and LUKS1 less.
+_MAX_SIZE = 137 * 1024 * 1024
 
 _SALT_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _CHECK_BYTES = 16
+
+#: Bytes of the largest sealed one.
+MAX_BYTES = MAX_START + _NONCE_BYTES + _MAX_SIZE + _TAG_BYTES
 
 _INFO = f"rbd-luks header backup {VERSION}"
 
@@ -95,7 +99,7 @@ class Facts:
     #: the header's format and UUID
     type: str
     uuid: str
-    #: bytes of the header backup
+    #: bytes of the header backup, zeros at its end included
     size: int
 
 
@@ -165,7 +169,8 @@ def seal(data: bytes, facts: Facts, key: Key, *,
         "salt": _base64(own_salt)}).encode("ascii")
     clear = _START.pack(MAGIC, VERSION, len(text)) + text
     return clear + nonce + aead.AESGCM(
-        _derive(key.stretched, own_salt, _INFO)).encrypt(nonce, data, clear)
+        _derive(key.stretched, own_salt, _INFO)).encrypt(
+            nonce, _without_zeros(data), clear)
 
 
 def read(data: bytes) -> Sealed:
@@ -193,11 +198,15 @@ def read(data: bytes) -> Sealed:
     if cost not in _COSTS:
         raise _unreadable(f"its scrypt_cost is {cost}, not between "
                           f"{_COSTS[0]} and {_COSTS[-1]}")
+    size = _number(found, "size")
+    if size > _MAX_SIZE:
+        raise _unreadable(f"its size is {size}, and no header is larger than "
+                          f"{_MAX_SIZE}")
     facts = Facts(
         _text(found, "pool"), _text(found, "image"),
         _text(found, "image_id"), _number(found, "version"),
         _text(found, "time"), _text(found, "type"), _text(found, "uuid"),
-        _number(found, "size"))
+        size)
     return Sealed(facts, _binary(found, "scrypt_salt", _SALT_BYTES), cost,
                   _binary(found, "check", _CHECK_BYTES),
                   _binary(found, "salt", _SALT_BYTES), clear)
@@ -215,14 +224,26 @@ def unseal(data: bytes, key: Key) -> bytes:
     if not sealed.matches(key):
         raise exception.WrongBackupPassphrase()
     rest = data[len(sealed.clear):]
-    if len(rest) != _NONCE_BYTES + sealed.facts.size + _TAG_BYTES:
-        raise _unreadable("it was cut off or changed")
+    if len(rest) < _NONCE_BYTES + _TAG_BYTES:
+        raise _unreadable("it was cut off")
     try:
         return aead.AESGCM(
             _derive(key.stretched, sealed.own_salt, _INFO)).decrypt(
-                rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], sealed.clear)
+                rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], sealed.clear).ljust(
+                    sealed.facts.size, b"\0")
     except crypto_exceptions.InvalidTag:
-        raise _unreadable("it was changed") from None
+        raise _unreadable("it was cut off or changed") from None
+
+
+def _without_zeros(data: bytes) -> bytes:
+    """*data* up to its last byte that is not zero.
+
+    By blocks: ``rstrip`` alone looks at 16 MiB a byte at a time.
+    """
+    zeros, end = bytes(65536), len(data)
+    while data[max(end - len(zeros), 0):end] == zeros:
+        end -= len(zeros)
+    return data[:end].rstrip(b"\0")
 
 
 def _derive(stretched: bytes, salt: bytes, info: str) -> bytes:

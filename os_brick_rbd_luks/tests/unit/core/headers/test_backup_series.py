@@ -375,7 +375,7 @@ class SaveTest(SeriesTestCase):
         self.change(name, record[:-1] + bytes([record[-1] ^ 1]))
         outcome = self.save()
         self.assertEqual((State.SAVED, 2), outcome[:2])
-        self.assertIn("backup 1 of it could not be used: it was changed",
+        self.assertIn("backup 1 of it could not be used: it was cut off",
                       outcome.problem)
         self.assertEqual(backup_series.Outcome(State.UNCHANGED, 2),
                          self.save())

@@ -83,8 +83,16 @@ class SealedBackupTest(testtools.TestCase):
         self.assertEqual(DATA, aead.AESGCM(key).decrypt(
             nonce, sealed, self.record[:end]))
 
+    def test_zeros_at_the_end(self):
+        """16 MiB of LUKS2 with a keyslot take no more than that keyslot."""
+        for data in (DATA + bytes(10 ** 6), bytes(100), DATA + b"\0" + DATA):
+            record = sealed_backup.seal(data, dataclasses.replace(
+                FACTS, size=len(data)), self.key)
+            self.assertEqual(data, sealed_backup.unseal(record, self.key))
+            self.assertLess(len(record), 1200 + len(DATA))
+
     def test_facts_from_the_beginning(self):
-        large = sealed_backup.seal(bytes(10 ** 6), FACTS, self.key)
+        large = sealed_backup.seal(b"x" * 10 ** 6, FACTS, self.key)
         self.assertEqual(FACTS, sealed_backup.read(
             large[:sealed_backup.MAX_START]).facts)
 
@@ -178,7 +186,7 @@ class SealedBackupTest(testtools.TestCase):
               {"scrypt_cost": True}, {"scrypt_cost": None},
               {"scrypt_salt": ""}, {"check": "AA=="}, {"salt": 7},
               {"salt": "no base64"}, {"version": 0}, {"version": "1"},
-              {"size": -1}, {"image": None}, {"pool": 1})
+              {"size": -1}, {"size": 2 ** 40}, {"image": None}, {"pool": 1})
     def test_hostile_facts(self, change):
         """None makes scrypt take what it likes, none is believed."""
         end = 14 + int.from_bytes(self.record[10:14], "big")
