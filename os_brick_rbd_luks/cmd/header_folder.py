@@ -80,7 +80,7 @@ class BackupAll(command.ShowOne):
         code = super().run(parsed_args)
         if code or not self._problems:
             return code
-        LOG.error("%d headers need a look, see the report's problems",
+        LOG.error("headers that need a look: %d, see the report's problems",
                   len(self._problems))
         return command.EXIT_DEVICE
 

@@ -90,8 +90,8 @@ class BackupAllTest(FolderTestCase):
         output, errors = self.run_command(*self.all(), code=4)
         self.assertIn("volumes/w: the LUKS header is damaged", output)
         self.assertIn("backup 1 of it is kept", output)
-        self.assertEqual("1 headers need a look, see the report's problems\n",
-                         errors)
+        self.assertEqual("headers that need a look: 1, see the report's "
+                         "problems\n", errors)
 
     def test_image_removed_meanwhile(self):
         self.make_pool_volume("good")
