@@ -162,8 +162,9 @@ class Passphrases:
         """One newline at the end is not part of it, unless that is said."""
         if not value.endswith(b"\n") or self._option(prefix, "keep_newline"):
             return value
-        if not prefix and source != "terminal":
+        if prefix != _NEW and source != "terminal":
             self._args.cut_newline = source
+            self._args.cut_prefix = prefix
         return value[:-1]
 
     def _from_key_manager(self, key_id: str) -> bytes:
@@ -179,10 +180,13 @@ class Passphrases:
 def hint(args: argparse.Namespace) -> str:
     """What else to try when the present passphrase opens nothing."""
     source = getattr(args, "cut_newline", None)
-    return "" if source is None else (
-        f". The newline at the end of {source} was not taken for a part of "
-        "it; if it is one, as to 'cryptsetup --key-file' and rbd of Ceph 18 "
-        "and newer, add --keep-newline")
+    if source is None:
+        return ""
+    others = "" if args.cut_prefix else (
+        ", as to 'cryptsetup --key-file' and rbd of Ceph 18 and newer")
+    return (f". The newline at the end of {source} was not taken for a part "
+            f"of it; if it is one{others}, add "
+            f"--{args.cut_prefix}keep-newline")
 
 
 def _ask(prefix: str, confirm: bool) -> bytes:

@@ -204,6 +204,14 @@ class BackupAllTest(FolderTestCase):
         self.assertIn("sealed with", self.error(
             2, *self.all("--backup-keep-newline")))
 
+    def test_newline_that_was_cut(self):
+        self.make_pool_volume()
+        self.key = ("--backup-passphrase-file",
+                    self.file(base.OTHER + b"\n"))
+        self.json(*self.all("--backup-keep-newline"))
+        self.assertTrue(self.error(2, *self.all()).endswith(
+            "if it is one, add --backup-keep-newline"))
+
     def test_nothing_in_plain(self):
         """What is stolen with the folder opens nothing."""
         self.make_pool_volume()
