@@ -102,6 +102,12 @@ class LayersNotReadable(HeaderError):
                "was made since it was cloned")
 
 
+class BackupNotReadable(HeaderError):
+    reason: str
+    message = ("the sealed header backup cannot be used: %(reason)s; take "
+               "another one ('rbd-luks header list' shows them)")
+
+
 class HeaderLimitExceeded(HeaderError):
     field: str
     value: int
@@ -123,6 +129,12 @@ class WrongKeyslot(WrongPassphrase):
     message = ("the passphrase does not open keyslot %(keyslot)d, and no "
                "other one was tried; check the passphrase, or leave the "
                "keyslot out")
+
+
+class WrongBackupPassphrase(WrongPassphrase):
+    message = ("the passphrase is not the one that the header backups are "
+               "sealed with; check it or the key id, and if it is right, take "
+               "another backup, for this one was changed")
 
 
 class KeyslotsNotTried(KeyslotError):

@@ -272,16 +272,21 @@ _STREAMED = ("csv", "json", "value")
 
 
 class RowsMixin(_FormatsMixin):
-    """A table, shown row by row if that can be."""
+    """A table, shown row by row if that can be.
+
+    :cvar own_formats: namespace of formats that it has besides cliff's
+    """
 
     app: Any
+    own_formats = ""
 
     def _load_formatter_plugins(self) -> plugins.Formats:
         def json_rows() -> Any:
             from os_brick_rbd_luks.cmd import json_rows
             return json_rows.JSONRows()
 
-        return plugins.Formats(self.formatter_namespace, json=json_rows)
+        return plugins.Formats(self.formatter_namespace, self.own_formats,
+                               json=json_rows)
 
     @staticmethod
     def streams(args: argparse.Namespace) -> bool:

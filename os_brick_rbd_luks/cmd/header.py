@@ -16,12 +16,17 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import logging
 import os
 from typing import Any, Iterator
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import header_folder
+from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
+
+LOG = logging.getLogger(__name__)
 
 #: No header backup is larger: LUKS2 has at most two copies of 4 MiB and
 #: 128 MiB of keyslots, and LUKS1 less.
@@ -79,29 +84,54 @@ class Restore(command.ShowOne):
     """Put a saved header and its keyslots back."""
 
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: image, file."""
+        """Arguments: image, file or folder, passphrase of that."""
         parser = super().get_parser(prog_name)
         command.add_target(parser)
-        parser.add_argument("--file", required=True, metavar="FILE",
+        source = parser.add_mutually_exclusive_group(required=True)
+        source.add_argument("--file", metavar="FILE",
                             help="file that 'header backup' or 'cryptsetup "
                                  "luksHeaderBackup' made")
+        header_folder.add_source(source)
+        parser.add_argument(
+            "--backup", metavar="N", type=int,
+            help="which one of those in DIR (default: the newest); 'header "
+                 "list' shows them")
         parser.add_argument(
             "--force", action="store_true",
             help="although the image does not hold the header of the "
                  "backup's volume, or holds one that is not damaged and has "
                  "other passphrases")
+        passphrase_options.add_options(parser, backup=True)
         return parser
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Write the header."""
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import header_backup
-        with _file_errors("read", args.file), open(
-                args.file, "rb") as stream:
-            data = stream.read(_MAX_BACKUP)
+        if args.source is None:
+            data = _read_file(args)
+            with self.image(args) as image:
+                header_backup.restore(image, data, force=args.force)
+                return rows.summary(describe.describe_image(image))
+        found = header_folder.Finder(args)
         with self.image(args) as image:
-            header_backup.restore(image, data, force=args.force)
+            backup = found.of(image)
+            header_backup.restore(image, backup.data, force=args.force)
+            LOG.warning("%s: its header is that of %s again, so it opens by "
+                        "the passphrases of then", image.name,
+                        backup.facts.time)
             return rows.summary(describe.describe_image(image))
+
+
+def _read_file(args: argparse.Namespace) -> bytes:
+    """The backup in ``--file``."""
+    from os_brick_rbd_luks import exception
+    if args.backup is not None:
+        raise exception.InvalidParameter(
+            name="--backup", value=args.backup,
+            reason="is for a folder of backups (--from), a file has one only")
+    with _file_errors("read", args.file), open(args.file, "rb") as stream:
+        return stream.read(_MAX_BACKUP)
 
 
 class Repair(command.ShowOne):

@@ -25,7 +25,7 @@ from typing import (Any, Dict, Generator, List, Optional, Sequence, Tuple,
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import passphrase_options
-from os_brick_rbd_luks.cmd import progress_bar
+from os_brick_rbd_luks.cmd import pool_walk
 from os_brick_rbd_luks.cmd import rows
 
 if TYPE_CHECKING:
@@ -36,14 +36,6 @@ if TYPE_CHECKING:
     from os_brick_rbd_luks.image import base
 
 LOG = logging.getLogger(__name__)
-
-#: Images that ``audit`` has open at a time: as many as ``rbd ls -l`` has
-#: (``rbd_concurrent_management_ops``).
-_INSPECTORS = 10
-
-#: Images that it may be ahead of the rows: one that an OSD does not answer
-#: for keeps the others waiting later.
-_INSPECTED = 64
 
 
 class Info(command.ShowOne):
@@ -170,58 +162,35 @@ class Audit(command.Lister):
     A pool's namespaces are looked at with --all-namespaces, or one by one.
     """
 
+    own_formats = "rbd_luks.formatter.audit"
+
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: pool."""
+        """Arguments: pool, report."""
         parser = super().get_parser(prog_name)
-        parser.add_argument("pool", type=command.pool,
-                            metavar="POOL[/NAMESPACE]")
-        parser.add_argument("--all-namespaces", action="store_true",
-                            help="the pool and all of its namespaces")
+        pool_walk.add_pool(parser)
+        parser.add_argument("--html", metavar="FILE",
+                            help="write a report for people as well: one "
+                                 "file, which is replaced if it exists")
         return parser
 
     def take_action(self, args: argparse.Namespace
                     ) -> Tuple[Tuple[str, ...],
                                Generator[Tuple[Any, ...], None, None]]:
         """One row for each image, also for those that cannot be read."""
-        return (("image", "type", "encrypted", "image_size",
-                 "decrypted_size", "keyslots", "problems"), self._rows(args))
+        names = ("image", "type", "encrypted", "image_size",
+                 "decrypted_size", "keyslots", "problems")
+        if args.html is None:
+            return names, self._rows(args)
+        from os_brick_rbd_luks.cmd import html_report
+        return names, html_report.written(args, names, self._rows(args))
 
     def _rows(self, args: argparse.Namespace
               ) -> Generator[Tuple[Any, ...], None, None]:
-        from os_brick_rbd_luks import exception
-        name, namespace = args.pool
-        if namespace and args.all_namespaces:
-            raise exception.InvalidParameter(
-                name="--all-namespaces", value=namespace,
-                reason="is for a pool; it has no namespaces in a namespace")
-        with self.connected(args) as connected:
-            with connected.pool(name, namespace) as pool:
-                others = [] if namespace else pool.namespaces()
-                yield from self._rows_of(pool, args)
-            if not args.all_namespaces:
-                if others:
-                    LOG.warning(
-                        "%s: namespaces that were not looked at: %s; audit "
-                        "them with --all-namespaces", name, ", ".join(others))
-                return
-            for other in others:
-                with connected.pool(name, other) as pool:
-                    yield from self._rows_of(pool, args)
-
-    def _rows_of(self, pool: base.Pool, args: argparse.Namespace
-                 ) -> Generator[Tuple[Any, ...], None, None]:
-        from os_brick_rbd_luks.copies import workers
-        names = pool.images()
-        jobs = (functools.partial(_inspected, pool, name) for name in names)
-        with contextlib.closing(workers.in_order(
-                jobs, most=_INSPECTORS,
-                window=_INSPECTED)) as reports, progress_bar.counted(
-                    self.app.stdout, self.streams(args), len(names),
-                    "images") as report:
-            for done, (name, found) in enumerate(zip(names, reports), 1):
-                report(done)
-                yield (f"{pool.name}/{name}", found.type,
-                       columns.AtRest(found.encryption),
+        with contextlib.closing(pool_walk.images(
+                self, args, lambda pool: functools.partial(_inspected, pool),
+                streams=self.streams(args))) as images:
+            for name, found in images:
+                yield (name, found.type, columns.AtRest(found.encryption),
                        columns.Size(found.image_size),
                        columns.Size(found.decrypted_size),
                        columns.Lines(found.keyslots),

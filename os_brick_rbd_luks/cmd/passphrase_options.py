@@ -24,17 +24,25 @@ from typing import Any, Dict, Optional
 _SOURCES = ("passphrase_file", "passphrase_fd", "key_id")
 
 
+#: The passphrase that header backups are sealed with: its options begin so.
+BACKUP = "backup-"
+
+_NEW = "new-"
+
+
 def add_options(parser: Any, new: bool = False, present: bool = False,
-                keyslot: str = "--keyslot",
+                keyslot: str = "--keyslot", backup: bool = False,
                 without: str = "it is asked for on the terminal") -> None:
     """Add the options that say where a passphrase comes from.
 
     :param new: for the passphrase that is to be set beside the present one
     :param present: for one that opens a keyslot: which one
     :param keyslot: the option's name for that
+    :param backup: for the one that header backups are sealed with
     :param without: what happens if none of them is given
     """
-    prefix, what = ("new-", "new ") if new else ("", "")
+    prefix = _NEW if new else BACKUP if backup else ""
+    what = prefix.replace("-", " ")
     group = parser.add_argument_group(
         f"{what}passphrase options".capitalize(),
         f"Without one of these {without}.")
@@ -77,12 +85,15 @@ class Passphrases:
 
     def is_given(self) -> bool:
         """Whether one of the options says where it is from."""
-        return any(value is not None
-                   for value in self._options(False).values())
+        return any(value is not None for value in self._options("").values())
+
+    def get_backup(self, confirm: bool = False) -> bytes:
+        """See :meth:`get`; the one that header backups are sealed with."""
+        return self._get(BACKUP, confirm)
 
     def is_random_key(self, new: bool = False) -> bool:
         """Whether it is a key manager's, which needs no stretching."""
-        return self._options(new)["key_id"] is not None
+        return self._options(_NEW if new else "")["key_id"] is not None
 
     def get(self, new: bool = False, confirm: bool = False) -> bytes:
         """Read it.
@@ -90,9 +101,12 @@ class Passphrases:
         :param confirm: ask twice if it is asked for on a terminal
         :raises PassphraseUnavailable: it cannot be read, or is empty
         """
+        return self._get(_NEW if new else "", confirm)
+
+    def _get(self, prefix: str, confirm: bool) -> bytes:
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.luks import limits
-        options = self._options(new)
+        options = self._options(prefix)
         # With a newline and one byte more, so that too many are noticed.
         limit = limits.MAX_PASSPHRASE_BYTES + 2
         if options["key_id"] is not None:
@@ -100,7 +114,7 @@ class Passphrases:
         try:
             path = options["passphrase_file"]
             if path == "-":  # noqa: S105 (a path, no passphrase)
-                source, value = "stdin", self._from_stdin(new)
+                source, value = "stdin", self._from_stdin(prefix)
             elif path is not None:
                 source = f"file {path}"
                 with open(path, "rb") as stream:
@@ -111,10 +125,9 @@ class Passphrases:
                                closefd=False) as stream:
                     value = stream.read(limit)
             else:
-                source, value = "terminal", _ask(new, confirm)
+                source, value = "terminal", _ask(prefix, confirm)
         except (OSError, ValueError, EOFError) as error:
-            name = next((f"--{'new-' if new else ''}"
-                         f"{key.replace('_', '-')} {options[key]}"
+            name = next((f"--{prefix}{key.replace('_', '-')} {options[key]}"
                          for key in _SOURCES if options[key] is not None),
                         "the terminal")
             # Not the text of a decoding error, which quotes a byte.
@@ -123,18 +136,19 @@ class Passphrases:
                       or "the input ended")
             raise exception.PassphraseUnavailable(source=name,
                                                   reason=reason) from None
-        value = self._without_newline(value, source, new)
+        value = self._without_newline(value, source, prefix)
         if not value:
             raise exception.PassphraseUnavailable(source=source,
                                                   reason="it is empty")
         return value
 
-    def _options(self, new: bool) -> Dict[str, Any]:
-        prefix = "new_" if new else ""
-        return {name: getattr(self._args, prefix + name)
-                for name in _SOURCES}
+    def _options(self, prefix: str) -> Dict[str, Any]:
+        return {name: self._option(prefix, name) for name in _SOURCES}
 
-    def _from_stdin(self, new: bool) -> bytes:
+    def _option(self, prefix: str, name: str) -> Any:
+        return getattr(self._args, prefix.replace("-", "_") + name)
+
+    def _from_stdin(self, prefix: str) -> bytes:
         """All of stdin, or its first or second line if it has both."""
         from os_brick_rbd_luks.luks import limits
         if self._stdin is None:
@@ -146,17 +160,17 @@ class Passphrases:
         if getattr(self._args, "passphrase_file", None) == "-" == getattr(
                 self._args, "new_passphrase_file", None):
             first, _newline, second = self._stdin.partition(b"\n")
-            return second if new else first
+            return second if prefix == _NEW else first
         return self._stdin
 
-    def _without_newline(self, value: bytes, source: str, new: bool
+    def _without_newline(self, value: bytes, source: str, prefix: str
                          ) -> bytes:
         """One newline at the end is not part of it, unless that is said."""
-        if not value.endswith(b"\n") or getattr(
-                self._args, f"{'new_' if new else ''}keep_newline"):
+        if not value.endswith(b"\n") or self._option(prefix, "keep_newline"):
             return value
-        if not new and source != "terminal":
+        if prefix != _NEW and source != "terminal":
             self._args.cut_newline = source
+            self._args.cut_prefix = prefix
         return value[:-1]
 
     def _from_key_manager(self, key_id: str) -> bytes:
@@ -172,21 +186,26 @@ class Passphrases:
 def hint(args: argparse.Namespace) -> str:
     """What else to try when the present passphrase opens nothing."""
     source = getattr(args, "cut_newline", None)
-    return "" if source is None else (
-        f". The newline at the end of {source} was not taken for a part of "
-        "it; if it is one, as to 'cryptsetup --key-file' and rbd of Ceph 18 "
-        "and newer, add --keep-newline")
+    if source is None:
+        return ""
+    others = "" if args.cut_prefix else (
+        ", as to 'cryptsetup --key-file' and rbd of Ceph 18 and newer")
+    return (f". The newline at the end of {source} was not taken for a part "
+            f"of it; if it is one{others}, add "
+            f"--{args.cut_prefix}keep-newline")
 
 
-def _ask(new: bool, confirm: bool) -> bytes:
+def _ask(prefix: str, confirm: bool) -> bytes:
     import getpass
 
     from os_brick_rbd_luks import exception
-    option = "--new-passphrase-file" if new else "--passphrase-file"
     if sys.stdin is None or not sys.stdin.isatty():
         raise exception.PassphraseUnavailable(
-            source="the terminal", reason=f"there is none; use {option}")
-    prompt = "New passphrase: " if new or confirm else "Passphrase: "
+            source="the terminal", reason="there is none; use "
+                                         f"--{prefix}passphrase-file")
+    prompt = ("Passphrase of the backups: " if prefix == BACKUP
+              else "New passphrase: " if prefix == _NEW or confirm
+              else "Passphrase: ")
     value = getpass.getpass(prompt)
     if confirm and getpass.getpass("Once more: ") != value:
         raise exception.PassphraseUnavailable(

@@ -14,7 +14,7 @@
 cliff asks stevedore, which reads the metadata of everything that is installed
 (and keeps what it found in the user's home), loads every format, looks for
 hooks of every command and asks which package a command is from. All of ours
-are in this package, and all formats in cliff.
+are in this package, and all formats in cliff or here.
 
 Source: ``cliff.commandmanager``, ``cliff.display``, ``cliff.command``, 3.8 to
 4.17.
@@ -62,12 +62,15 @@ class Format(NamedTuple):
 class Formats:
     """The output formats of one kind of command, in place of stevedore's."""
 
-    def __init__(self, namespace: str, **ours: Callable[[], Any]) -> None:
+    def __init__(self, namespace: str, own: str = "",
+                 **ours: Callable[[], Any]) -> None:
         """Take a namespace of cliff's.
 
+        :param own: a namespace of this package's with more formats
         :param ours: in place of formats of those names: give them, loaded
         """
-        self._points = _entry_points("cliff", namespace)
+        self._points = {**_entry_points("cliff", namespace),
+                        **_entry_points(PACKAGE, own)}
         self._ours = ours
         self._formats: Dict[str, Format] = {}
 

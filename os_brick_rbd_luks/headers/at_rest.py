@@ -44,6 +44,8 @@ class AtRest:
     #: what the layers below it are, the nearest first: ``plain``,
     #: ``encrypted`` or ``not known``; None where nobody has looked
     below: Optional[Sequence[str]] = None
+    #: bytes that are encrypted with one IV
+    sector_size: Optional[int] = None
 
     def __str__(self) -> str:
         """One line for people."""
@@ -98,7 +100,7 @@ def judge(header: header_io.Header, below: Optional[Sequence[str]] = None,
         encrypted, next(iter(reasons + unsure), None), header.cipher_spec,
         header.key_bits,
         sum(not slot.damage and slot.bound for slot in header.keyslots),
-        tokens, below)
+        tokens, below, header.sector_size)
 
 
 def is_null(spec: str) -> bool:

@@ -10,7 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What is wrong, or soon will be, with one volume."""
+"""What is wrong, or soon will be, with one volume.
+
+Each sentence begins with one of the kinds in
+:mod:`~os_brick_rbd_luks.headers.problem_kinds`.
+"""
 
 from __future__ import annotations
 

@@ -55,10 +55,23 @@ def backup(image: base.Image) -> bytes:
     """The header, its keyslot areas, and zeros between them.
 
     Zeros: what lies between may be the remains of something else.
+
+    :raises HeaderChanged: somebody changed it while it was read
     """
-    header = header_io.read_header(image)
+    return read(image)[1]
+
+
+@header_io.names_image
+def read(image: base.Image) -> Tuple[header_io.Header, bytes]:
+    """The header of *image*, and what :func:`backup` gives."""
+    start = header_io.read_start(image)
+    header = header_io.parse(start, image.size())
     data = whole.join(header, read_areas(image, header))
-    return data.ljust(keymaterial.round_up(
+    # An old header with the new bytes of its areas would open nothing. Each
+    # change writes the header before it overwrites an area that one names.
+    if header_io.read_start(image) != start:
+        raise exception.HeaderChanged()
+    return header, data.ljust(keymaterial.round_up(
         header.keyslots_end, luks1_layout.KEYSLOT_ALIGNMENT), b"\0")
 
 

@@ -26,6 +26,7 @@ from typing import Any, Dict, FrozenSet, Iterator, List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.image import file_errors
 from os_brick_rbd_luks.image import partial
 
 #: Seconds to wait for another header operation on the same file.
@@ -33,42 +34,6 @@ LOCK_WAIT = 10.0
 
 #: What a file system without hard links says of one.
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
-
-
-@contextlib.contextmanager
-def _translated(action: str, name: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, OverflowError) as problem:
-        raise _translation(problem, action, name) from problem
-
-
-def _translation(problem: Exception, action: str, name: str
-                 ) -> exception.ImageError:
-    """Ours for an error of the system."""
-    number = getattr(problem, "errno", None)
-    error: exception.ImageError
-    if number == errno.ENOENT:
-        return exception.ImageNotFound(what=f"file {name}")
-    if number == errno.EEXIST:
-        return exception.ImageExists(what=f"file {name}")
-    if number in (errno.EPERM, errno.EACCES):
-        error = exception.FileAccessDenied(action=action,
-                                           user=f"uid {os.geteuid()}")
-    elif number in (errno.ENOSPC, errno.EDQUOT):
-        error = exception.FileSystemFull(action=action)
-    elif number == errno.EROFS:
-        error = exception.ImageIOError(
-            action=action, reason="it is on a file system, or a device, that "
-            "is mounted or set read-only")
-    elif isinstance(problem, OverflowError):
-        error = exception.ImageIOError(action=action,
-                                       reason="no file can be that large")
-    else:
-        error = exception.ImageIOError(action=action, reason=os.strerror(
-            number) if number else str(problem))
-    error.image = f"file:{name}"
-    return error
 
 
 class FileLock:
@@ -124,7 +89,7 @@ class RawFile:
     def read(self, offset: int, length: int) -> bytes:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         parts = []
-        with _translated("read", self._path):
+        with file_errors.translated("read", self._path):
             while length > 0:
                 part = os.pread(self._descriptor, length, offset)
                 if not part:
@@ -144,7 +109,7 @@ class RawFile:
             raise exception.ImageTooSmall(size=self.size(),
                                           needed=offset + len(data))
         view = memoryview(data)
-        with _translated("write", self._path):
+        with file_errors.translated("write", self._path):
             while view:
                 written = os.pwrite(self._descriptor, view, offset)
                 offset += written
@@ -152,14 +117,14 @@ class RawFile:
 
     def flush(self) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
-        with _translated("flush", self._path):
+        with file_errors.translated("flush", self._path):
             os.fsync(self._descriptor)
 
     def resize(self, size: int) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.Image`."""
         if not self._writable:
             raise exception.ImageReadOnly()
-        with _translated("resize", self._path):
+        with file_errors.translated("resize", self._path):
             os.ftruncate(self._descriptor, size)
 
     def has_data(self, offset: int = 0) -> bool:
@@ -178,7 +143,7 @@ class RawFile:
 
     def _next_data(self, position: int) -> int:
         """Where the next data extent begins; the size if there is none."""
-        with _translated("look for data", self._path):
+        with file_errors.translated("look for data", self._path):
             try:
                 return os.lseek(self._descriptor, position, os.SEEK_DATA)
             except OSError as error:
@@ -253,7 +218,7 @@ class FileStore:
         self.made.pop(name, None)
         opened: List[int] = []
         try:
-            with _translated("create", name):
+            with file_errors.translated("create", name):
                 # No handler of a signal comes between the two, see Pool.
                 opened.extend(itertools.starmap(functools.partial(
                     os.open, name, os.O_RDWR | os.O_CREAT | os.O_EXCL
@@ -272,7 +237,7 @@ class FileStore:
     def open(self, name: str, read_only: bool = False) -> RawFile:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
         flags = os.O_RDONLY if read_only else os.O_RDWR
-        with _translated("open", name):
+        with file_errors.translated("open", name):
             descriptor = os.open(name, flags | os.O_CLOEXEC)
         mode = os.fstat(descriptor).st_mode
         if not (stat.S_ISREG(mode) or stat.S_ISBLK(mode)):
@@ -284,7 +249,7 @@ class FileStore:
 
     def remove(self, name: str) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`."""
-        with _translated("remove", name):
+        with file_errors.translated("remove", name):
             os.unlink(name)
 
     def rename(self, name: str, new_name: str) -> None:
@@ -292,7 +257,7 @@ class FileStore:
 
         A rename would put the file in another one's place, a link does not.
         """
-        with _translated("rename", new_name):
+        with file_errors.translated("rename", new_name):
             try:
                 os.link(name, new_name, follow_symlinks=False)
             except OSError as error:
@@ -316,7 +281,7 @@ class FileStore:
         """See :class:`~os_brick_rbd_luks.image.base.ImageStore`; who makes
         a file holds a lock.
         """
-        with _translated("open", name):
+        with file_errors.translated("open", name):
             descriptor = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)

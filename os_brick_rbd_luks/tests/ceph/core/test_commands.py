@@ -191,8 +191,8 @@ class Luks2Test(base.FunctionalTestCase):
         self.assertEqual([], self.rbd_luks("info", target)["keyslots"])
 
 
-class AuditTest(base.FunctionalTestCase):
-    """One row for each image of a pool, with what is wrong with it."""
+class NamespaceTestCase(base.FunctionalTestCase):
+    """A namespace, in which no other test makes images."""
 
     def setUp(self):
         super().setUp()
@@ -210,6 +210,69 @@ class AuditTest(base.FunctionalTestCase):
     def create(self, name, size=units.GIB, **options):
         creating.create(self.inner, name, size, base.KEY,
                         formatting.Options(), **options)
+
+
+class BackupAllTest(NamespaceTestCase):
+    """Headers of many volumes, saved and put back."""
+
+    def run_all(self, folder, code=0):
+        return self.rbd_luks(
+            "header", "backup-all", f"volumes/{self.space}", "--to", folder,
+            "--backup-passphrase-file", self.key, code=code)
+
+    def test_saved_and_put_back(self):
+        self.key = self.file(b"of the operator", "backup-passphrase")
+        folder = os.path.join(self.temp, "backups")
+        os.mkdir(folder)
+        self.create("v1")
+        creating.create(self.inner, "v2", units.GIB, base.KEY,
+                        formatting.Options(type="luks2"))
+        self.inner.create("plain", units.GIB).__exit__()
+        starts = {}
+        for name in ("v1", "v2"):
+            with self.inner.open(name, read_only=True) as image:
+                starts[name] = image.read(0, 16 * units.MIB)
+        report = self.run_all(folder)
+        self.assertEqual((2, 1, []), (report["saved"], report["plain"],
+                                      report["problems"]))
+        self.assertEqual(2, self.run_all(folder)["unchanged"])
+        for name in ("v1", "v2"):
+            with self.inner.open(name) as image:
+                image.write(0, bytes(16 * units.MIB))
+        self.assertIn("headers that need a look: 2",
+                      self.run_all(folder, code=4))
+        self.assertEqual(
+            [(f"volumes/{self.space}/{name}", 1) for name in ("v1", "v2")],
+            sorted((row["image"], row["backup"]) for row in self.rbd_luks(
+                "header", "list", "--from", folder)))
+        for name in ("v1", "v2"):
+            # Nothing is left that would tell whose header it was.
+            restore = ("header", "restore", f"volumes/{self.space}/{name}",
+                       "--from", folder, "--backup-passphrase-file", self.key)
+            self.assertIn("--force", self.rbd_luks(*restore, code=5))
+            self.rbd_luks(*restore, "--force")
+            with self.inner.open(name, read_only=True) as image:
+                found = image.read(0, 16 * units.MIB)
+            # Zeros where there was no keyslot.
+            self.assertTrue(found == starts[name], name)
+        self.assertEqual(2, self.run_all(folder)["unchanged"])
+
+
+class AuditTest(NamespaceTestCase):
+    """One row for each image of a pool, with what is wrong with it."""
+
+    def test_metrics_and_report(self):
+        self.create("good")
+        report = os.path.join(self.temp, "report.html")
+        done = base.run(*self.command(
+            "audit", f"volumes/{self.space}", "-f", "prometheus", "--html",
+            report), env=self.environment())
+        self.assertIn(
+            f'rbd_luks_images{{pool="volumes",namespace="{self.space}",'
+            'format="luks1",encrypted="yes",cipher="aes-xts-plain64",'
+            'key_bits="512",sector_size="512"} 1\n', done.stdout.decode())
+        with open(report, encoding="utf-8") as stream:
+            self.assertIn("<b>1</b>encrypted", stream.read())
 
     def test_rows(self):
         self.create("good")

@@ -76,7 +76,7 @@ ALLOWED = {
     "luks.luks2": ("luks",),
     "image": ("image",),
     "headers": ("luks", "image.base", "image.capabilities", "image.partial",
-                "headers"),
+                "image.record_store", "headers"),
     "headers.derivations": ("luks", "image.native_threads"),
     # Made while librbd waits for the cluster.
     "headers.formatting": ("luks", "image.base", "image.native_threads",

@@ -23,9 +23,9 @@ import ddt
 import fixtures
 
 from os_brick_rbd_luks.clones import cloning
-from os_brick_rbd_luks.cmd import inspect
 from os_brick_rbd_luks.cmd import json_rows
 from os_brick_rbd_luks.cmd import plugins
+from os_brick_rbd_luks.cmd import pool_walk
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import audit
 from os_brick_rbd_luks.headers import derivations
@@ -222,7 +222,8 @@ class VerifyTest(base.CommandTestCase):
         facts = self.json("verify", self.target, *self.key(passphrase))
         self.assertEqual((self.target, keyslot, {
             "encrypted": True, "reason": None, "cipher": "aes-cbc-plain64",
-            "key_bits": 128, "keyslots": 2, "tokens": 0, "below": []}),
+            "key_bits": 128, "keyslots": 2, "tokens": 0, "below": [],
+            "sector_size": 512}),
             (facts["image"], facts["keyslot"], facts["encrypted"]))
 
     def test_line(self):
@@ -320,8 +321,8 @@ class Argon2Test(base.CommandTestCase):
 
 class AuditTest(base.CommandTestCase):
 
-    warnings = ("volumes: namespaces that were not looked at: space; audit "
-                "them with --all-namespaces\n")
+    warnings = ("volumes: namespaces that were not looked at: space; add "
+                "--all-namespaces\n")
 
     def setUp(self):
         super().setUp()
@@ -445,7 +446,7 @@ class LargeAuditTest(base.CommandTestCase):
         self.patch(f"{audit.__name__}.audit", audited)
 
     def test_at_the_same_time(self):
-        together = threading.Barrier(inspect._INSPECTORS, timeout=60)
+        together = threading.Barrier(pool_walk.OPEN, timeout=60)
         self.let_audit(lambda _image: together.wait())
         rows = self.json("audit", "volumes")
         self.assertEqual(sorted(self.pool.contents),
@@ -468,7 +469,7 @@ class LargeAuditTest(base.CommandTestCase):
                                            formatter)
         self.assertEqual(200, output.count("volumes/"))
         self.assertLessEqual(200, len(ahead))
-        self.assertLessEqual(max(ahead), inspect._INSPECTED)
+        self.assertLessEqual(max(ahead), pool_walk.AHEAD)
 
     @ddt.data(KeyboardInterrupt, SystemExit)
     def test_interrupted(self, kind):

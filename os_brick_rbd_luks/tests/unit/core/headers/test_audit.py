@@ -23,6 +23,7 @@ from os_brick_rbd_luks.headers import at_rest
 from os_brick_rbd_luks.headers import audit
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import problem_kinds
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.tests.fakes import faults
 from os_brick_rbd_luks.tests.fakes import store as stores
@@ -41,6 +42,8 @@ class AuditTest(base.OperationsTestCase):
     def assert_problems(self, image, *starts):
         """One problem that begins with each of *starts*, and no other."""
         report = audit.audit(image)
+        self.assertNotIn(problem_kinds.OTHER, map(problem_kinds.of,
+                                                  report.problems))
         self.assertEqual(list(starts), [
             problem.split(":")[0] for problem in report.problems])
         return report
@@ -50,7 +53,8 @@ class AuditTest(base.OperationsTestCase):
         self.assertEqual(
             audit.Report(
                 "luks1", units.GIB + 4 * units.MIB, units.GIB, [0], [],
-                at_rest.AtRest(True, None, "aes-cbc-plain64", 128, 1)),
+                at_rest.AtRest(True, None, "aes-cbc-plain64", 128, 1,
+                               sector_size=512)),
             report)
 
     def test_nothing_is_written(self):

@@ -27,6 +27,7 @@ from os_brick_rbd_luks.tests.unit.core.headers import base
 from os_brick_rbd_luks.tests import units
 
 
+@ddt.ddt
 class BackupTest(base.OperationsTestCase):
 
     def test_length_is_the_end_of_the_keyslots(self):
@@ -72,6 +73,21 @@ class BackupTest(base.OperationsTestCase):
         image = self.make_image()
         self.assert_untouched(image, lambda: header_backup.backup(image),
                               exception.NotLuks)
+
+    @ddt.data("luks1", "luks2")
+    def test_changed_meanwhile(self, header_type):
+        """The old header with what overwrote its keyslot opens nothing."""
+        image = self.make_volume(
+            size=20 * units.MIB,
+            options=dataclasses.replace(base.QUICK, type=header_type))
+        watched = self.disturbed(image, "read", lambda: keyslots.replace(
+            image, base.OLD, base.NEW), number=2)
+        self.assertRaises(exception.HeaderChanged, header_backup.backup,
+                          watched)
+        restored = self.make_image(20 * units.MIB)
+        header_backup.restore(restored, header_backup.backup(image),
+                              force=True)
+        self.assertTrue(self.opens(restored, base.NEW))
 
     def test_damaged_keyslot_is_saved_as_it_is(self):
         image = self.make_volume(base.OLD, base.NEW)

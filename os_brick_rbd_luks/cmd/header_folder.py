@@ -1,0 +1,195 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""The commands for a folder of sealed header backups."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import datetime
+import functools
+import logging
+from typing import Any, Callable, Dict, Generator, List, Tuple, TYPE_CHECKING
+
+from os_brick_rbd_luks.cmd import columns
+from os_brick_rbd_luks.cmd import command
+from os_brick_rbd_luks.cmd import passphrase_options
+from os_brick_rbd_luks.cmd import pool_walk
+from os_brick_rbd_luks.cmd import rows
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.headers import backup_series
+    from os_brick_rbd_luks.image import base
+    from os_brick_rbd_luks.luks import sealed_backup
+
+LOG = logging.getLogger(__name__)
+
+#: More images at a time than any cluster answers quicker for.
+_MOST = 100
+
+
+def add_source(parser: Any, **options: Any) -> None:
+    """Add the option that names the folder to read from."""
+    parser.add_argument("--from", dest="source", metavar="DIR", help="folder "
+                        "that 'header backup-all' has filled", **options)
+
+
+def _count(text: str) -> int:
+    """Parse a number from 1 to :data:`_MOST`."""
+    if not text.isascii() or not text.isdigit() or not (
+            1 <= int(text) <= _MOST):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no number from 1 to {_MOST}")
+    return int(text)
+
+
+class BackupAll(command.ShowOne):
+    """Save the headers of all images of a pool, sealed, to a folder.
+
+    Only headers that have changed are saved. It exits with 4 if a header
+    could not be saved or is damaged; the last good backup of it is kept.
+    """
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: pool, folder, passphrase of that."""
+        parser = super().get_parser(prog_name)
+        pool_walk.add_pool(parser)
+        parser.add_argument("--to", required=True, metavar="DIR",
+                            help="folder that exists, best on another system")
+        parser.add_argument("--keep", type=_count, metavar="N",
+                            help="backups of each image to keep (default: 3)")
+        parser.add_argument("--parallel", type=_count, metavar="N",
+                            default=pool_walk.OPEN, help="images at a time "
+                            f"(default: {pool_walk.OPEN})")
+        passphrase_options.add_options(parser, backup=True)
+        return parser
+
+    def run(self, parsed_args: argparse.Namespace) -> int:
+        """Show the report in any case, and exit by it."""
+        self._problems: List[str] = []
+        code = super().run(parsed_args)
+        if code or not self._problems:
+            return code
+        LOG.error("headers that need a look: %d, see the report's problems",
+                  len(self._problems))
+        return command.EXIT_DEVICE
+
+    def take_action(self, args: argparse.Namespace) -> rows.Row:
+        """Read each header, and save it if it has changed."""
+        from os_brick_rbd_luks.headers import backup_series
+        from os_brick_rbd_luks.image import record_store
+        folder = record_store.Folder(args.to)
+        with folder.lock():
+            is_new = next(backup_series.listed(folder), None) is None
+            key = backup_series.find_key(
+                folder, passphrase_options.Passphrases(args).get_backup(
+                    confirm=is_new))
+            time = datetime.datetime.now(datetime.timezone.utc).strftime(
+                "%Y-%m-%dT%H:%M:%SZ")
+
+            def begin(pool: base.Pool) -> Callable[[str], Any]:
+                return functools.partial(
+                    _save, pool, backup_series.Series(folder, pool.name),
+                    key, time, args.keep or backup_series.KEEP)
+
+            counts = dict.fromkeys(backup_series.State, 0)
+            with contextlib.closing(pool_walk.images(
+                    self, args, begin, most=args.parallel)) as images:
+                for name, outcome in images:
+                    counts[outcome.state] += 1
+                    if outcome.problem:
+                        self._problems.append(f"{name}: {outcome.problem}")
+        facts: Dict[str, Any] = {
+            "folder": args.to, "images": sum(counts.values()), **{
+                state.value.replace(" ", "_"): count
+                for state, count in counts.items()}}
+        return ((*facts, "problems"),
+                (*facts.values(), columns.Lines(self._problems)))
+
+
+def _save(pool: base.Pool, series: backup_series.Series,
+          key: sealed_backup.Key, time: str, keep: int, name: str
+          ) -> backup_series.Outcome:
+    """What has become of one image's header; a failing folder is an error."""
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.headers import backup_series
+    try:
+        image = pool.open(name, read_only=True)
+    except exception.ImageNotFound:
+        # Between the listing and now: in a living pool that is no problem.
+        return backup_series.Outcome(backup_series.State.REMOVED)
+    except exception.ImageError as error:
+        return backup_series.Outcome(backup_series.State.NOT_SAVED,
+                                     problem=f"cannot be read: {error.msg}")
+    with image:
+        return series.save(image, key, time, keep)
+
+
+class ListBackups(command.Lister):
+    """List the header backups in a folder; that takes no passphrase."""
+
+    def get_parser(self, prog_name: str) -> Any:
+        """Arguments: folder."""
+        parser = super().get_parser(prog_name)
+        add_source(parser, required=True)
+        return parser
+
+    def take_action(self, args: argparse.Namespace
+                    ) -> Tuple[Tuple[str, ...],
+                               Generator[Tuple[Any, ...], None, None]]:
+        """One row for each backup, also for those that cannot be read."""
+        return (("image", "backup", "time", "type", "uuid", "image_id",
+                 "size", "problem"), self._rows(args))
+
+    def _rows(self, args: argparse.Namespace
+              ) -> Generator[Tuple[Any, ...], None, None]:
+        from os_brick_rbd_luks.headers import backup_series
+        from os_brick_rbd_luks.image import record_store
+        for found in backup_series.listed(record_store.Folder(args.source)):
+            facts = found.facts
+            if facts is None:
+                yield (f"{found.pool}/?", None, None, None, None, found.name,
+                       columns.Size(None), found.problem)
+            else:
+                yield (f"{found.pool}/{facts.image}", facts.version,
+                       facts.time, facts.type, facts.uuid, facts.image_id,
+                       columns.Size(facts.size), None)
+
+
+class Finder:
+    """Finds the backup that the arguments name."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        """Read its passphrase.
+
+        :raises InvalidParameter: the target is not in a pool
+        :raises ImageNotFound: there is no such folder
+        """
+        from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.image import record_store
+        if args.target.pool is None:
+            raise exception.InvalidParameter(
+                name="--from", value=args.source, reason="has backups of "
+                "images in pools; for a file there is --file")
+        self._args = args
+        self._folder = record_store.Folder(args.source)
+        self._passphrase = passphrase_options.Passphrases(args).get_backup()
+
+    def of(self, image: base.Image) -> backup_series.Found:
+        """The backup for *image*, see :meth:`.backup_series.Series.find`."""
+        from os_brick_rbd_luks.headers import backup_series
+        target = self._args.target
+        pool = "/".join(part for part in (target.pool, target.namespace)
+                        if part)
+        return backup_series.Series(self._folder, pool).find(
+            image, self._passphrase, self._args.backup)
