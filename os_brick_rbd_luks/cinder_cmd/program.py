@@ -54,6 +54,8 @@ class CinderMixin(command.ErrorsMixin):
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Also what Cinder and its database say is one line."""
+        from os_brick_rbd_luks.cinder_cmd import configuring
+        configuring.prepare()
         try:
             return super().run(parsed_args)
         except Exception as error:  # of Cinder, Keystone, or a database
@@ -67,10 +69,11 @@ class CinderMixin(command.ErrorsMixin):
         :raises InvalidParameter: there is none, or no such configuration
         :returns: see :func:`~os_brick_rbd_luks.cinder_cmd.backends.load`
         """
-        from os_brick_rbd_luks.cinder_cmd import backends
         from os_brick_rbd_luks.cinder_cmd import configuring
         options = self.app.options
         configuring.configure(options.config_file, options.config_dir)
+        # Registers options that only count from then on.
+        from os_brick_rbd_luks.cinder_cmd import backends
         return backends.load()
 
 
