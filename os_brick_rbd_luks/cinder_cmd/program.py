@@ -24,6 +24,9 @@ from os_brick_rbd_luks.cmd import command
 
 LOG = logging.getLogger(__name__)
 
+#: Loggers that tell of each step of each volume.
+_CHATTY = ("os_brick_rbd_luks", "cinder", "oslo_service")
+
 
 class CinderApp(application.Program):
     """What works on the volumes of Cinder's backends."""
@@ -45,6 +48,14 @@ class CinderApp(application.Program):
             "--config-dir", metavar="DIR", action="append", default=[],
             help="a folder of such files; may be repeated")
         return parser
+
+
+    def configure_logging(self) -> None:
+        """Leave to the rows what goes well, unless more is asked for."""
+        super().configure_logging()
+        if self.options.verbose_level < 2 and not self.options.debug:
+            for name in _CHATTY:
+                logging.getLogger(name).setLevel(logging.WARNING)
 
 
 class CinderMixin(command.ErrorsMixin):
