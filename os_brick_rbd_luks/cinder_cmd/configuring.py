@@ -27,6 +27,15 @@ from os_brick_rbd_luks import exception
 _PROGRAM = "cinder-volume"
 
 
+def prepare() -> None:
+    """Let Cinder's modules be loaded, which name its objects.
+
+    Before any other of them.
+    """
+    from cinder import objects
+    objects.register_all()
+
+
 def configure(files: Sequence[str] = (), folders: Sequence[str] = ()
               ) -> None:
     """Read the configuration, for this process.
@@ -36,11 +45,9 @@ def configure(files: Sequence[str] = (), folders: Sequence[str] = ()
     """
     # Registers the options that all of Cinder's services have.
     from cinder.common import config  # noqa: F401
-    from cinder import objects
     from cinder import version
     import os_brick
 
-    objects.register_all()
     arguments = [argument for name, values in (
         ("--config-file", files), ("--config-dir", folders))
         for value in values for argument in (name, value)]

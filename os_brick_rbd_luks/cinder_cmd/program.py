@@ -24,6 +24,9 @@ from os_brick_rbd_luks.cmd import command
 
 LOG = logging.getLogger(__name__)
 
+#: Loggers that tell of each step of each volume.
+_CHATTY = ("os_brick_rbd_luks", "cinder", "oslo_service")
+
 
 class CinderApp(application.Program):
     """What works on the volumes of Cinder's backends."""
@@ -47,30 +50,23 @@ class CinderApp(application.Program):
         return parser
 
 
-class _Configured:
-    """Has the configuration before it does anything.
+    def configure_logging(self) -> None:
+        """Leave to the rows what goes well, unless more is asked for."""
+        super().configure_logging()
+        if self.options.verbose_level < 2 and not self.options.debug:
+            for name in _CHATTY:
+                logging.getLogger(name).setLevel(logging.WARNING)
 
-    Much of Cinder cannot be imported before its objects are registered.
-    """
+
+class CinderMixin(command.ErrorsMixin):
+    """A command that works with Cinder's configuration and database."""
 
     app: Any
 
     def run(self, parsed_args: argparse.Namespace) -> int:
-        """Read the configuration, and run the command.
-
-        :raises InvalidParameter: it cannot be read
-        """
-        from os_brick_rbd_luks.cinder_cmd import configuring
-        options = self.app.options
-        configuring.configure(options.config_file, options.config_dir)
-        return int(super().run(parsed_args))  # type: ignore[misc]
-
-
-class CinderMixin(command.ErrorsMixin, _Configured):
-    """A command that works with Cinder's configuration and database."""
-
-    def run(self, parsed_args: argparse.Namespace) -> int:
         """Also what Cinder and its database say is one line."""
+        from os_brick_rbd_luks.cinder_cmd import configuring
+        configuring.prepare()
         try:
             return super().run(parsed_args)
         except Exception as error:  # of Cinder, Keystone, or a database
@@ -81,9 +77,13 @@ class CinderMixin(command.ErrorsMixin, _Configured):
     def backends(self) -> List[Any]:
         """Those of this host that have our driver, each with its driver.
 
-        :raises InvalidParameter: there is none
+        :raises InvalidParameter: there is none, or no such configuration
         :returns: see :func:`~os_brick_rbd_luks.cinder_cmd.backends.load`
         """
+        from os_brick_rbd_luks.cinder_cmd import configuring
+        options = self.app.options
+        configuring.configure(options.config_file, options.config_dir)
+        # Registers options that only count from then on.
         from os_brick_rbd_luks.cinder_cmd import backends
         return backends.load()
 

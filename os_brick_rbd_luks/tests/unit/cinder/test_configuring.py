@@ -24,46 +24,42 @@ import testtools
 
 CODE = """
 import sys
-from oslo_config import cfg
-from os_brick_rbd_luks.cinder_cmd import backends
-from os_brick_rbd_luks.cinder_cmd import configuring
-from os_brick_rbd_luks import exception
-try:
-    configuring.configure(sys.argv[1:])
-    print("read", cfg.CONF.enabled_backends)
-    backends.load()
-except exception.RBDLuksError as error:
-    print(type(error).__name__, error)
+from os_brick_rbd_luks.cinder_cmd import program
+sys.exit(program.main())
 """
 
 
 @ddt.ddt
 class ConfiguringTest(testtools.TestCase):
 
-    def read(self, text):
-        """What is said of a configuration of that text; None: of no file."""
+    def refused(self, text):
+        """What the command says to a configuration, which it cannot use.
+
+        :param text: of its file; None: there is none
+        """
         path = os.path.join(self.useFixture(fixtures.TempDir()).path,
                             "cinder.conf")
         if text is not None:
             pathlib.Path(path).write_text(text)
-        done = subprocess.run([sys.executable, "-c", CODE, path],
-                              capture_output=True, text=True, timeout=600)
-        self.assertEqual(0, done.returncode, done.stderr)
-        self.assertNotIn("s3cret", done.stdout)
-        return done.stdout, path
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", CODE, "--config-file",
+             path, "rotate", "--all"],
+            capture_output=True, text=True, timeout=600)
+        self.assertEqual((1, ""), (done.returncode, done.stdout), done.stderr)
+        self.assertNotIn("s3cret", done.stderr)
+        self.assertNotIn("Traceback", done.stderr)
+        return done.stderr, path
 
     @ddt.data(None, "no section = s3cret", "[DEFAULT\npassword = s3cret")
     def test_cannot_be_read(self, text):
-        said, path = self.read(text)
-        self.assertIn("InvalidParameter", said)
+        said, path = self.refused(text)
         self.assertIn(path, said)
-        self.assertNotIn("read [", said)
+        self.assertIn("Cinder's configuration", said)
 
     def test_no_backend_of_ours(self):
-        said, _path = self.read(
+        said, _path = self.refused(
             "[DEFAULT]\nenabled_backends = one\n"
             "[one]\nvolume_driver = cinder.volume.drivers.lvm."
             "LVMVolumeDriver\n")
-        self.assertIn("read ['one']", said)
         self.assertIn("names no backend whose volume_driver is "
                       "RBDLuksDriver", said)

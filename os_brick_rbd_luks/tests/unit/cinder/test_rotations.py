@@ -16,8 +16,10 @@ from __future__ import annotations
 import argparse
 import io
 import json
+import logging
 import os
 import pathlib
+import signal
 import threading
 
 from cinder.db import api as db
@@ -289,6 +291,7 @@ class CommandTest(ManyTestCase):
             config, volume_driver="os_brick_rbd_luks.volume.driver."
                                   "RBDLuksDriver")
         self.override_config("host", "here")
+        self._keep_logging_and_signals()
         self.patch("os_brick_rbd_luks.cinder_cmd.configuring.configure")
         self.patch("os_brick_rbd_luks.cinder_cmd.service_user.context",
                    rotating.service)
@@ -306,6 +309,16 @@ class CommandTest(ManyTestCase):
         # A driver that is made asks for the addresses of monitors.
         self.patch("os_brick_rbd_luks.volume.leftovers.Leftovers."
                    "look_now_and_then", side_effect=AssertionError)
+
+    def _keep_logging_and_signals(self):
+        root = logging.getLogger()
+        self.addCleanup(setattr, root, "handlers", list(root.handlers))
+        for name in ("", "os_brick_rbd_luks", "cinder", "oslo_service",
+                     "keystoneauth", "barbicanclient", "urllib3"):
+            logger = logging.getLogger(name)
+            self.addCleanup(logger.setLevel, logger.level)
+        self.addCleanup(signal.signal, signal.SIGTERM,
+                        signal.getsignal(signal.SIGTERM))
 
     def command(self, *arguments, code=0):
         """Run it; its rows."""

@@ -43,6 +43,7 @@ COMMANDS = {
     "reencrypt": ("reencrypt", "volumes/v", "volumes/w"),
     "import": ("import", "-", "volumes/v", "--existing"),
     "export": ("export", "volumes/v", "OUT"),
+    "reachable": ("reachable", "volumes/v"),
 }
 
 
@@ -102,7 +103,9 @@ class PresentKeyslotTest(base.CommandTestCase):
             self.assertIn(said, error)
         self.assert_same_bytes(before, self.pool.contents["v"].whole())
         self.assertEqual(["v"], self.pool.images())
-        self.run_command("-q", *self.argv(name, 0), stdin=b"data")
+        # It is right, and the volume key is in the volume and its snapshot.
+        self.run_command("-q", *self.argv(name, 0), stdin=b"data",
+                         code=5 if name == "reachable" else 0)
 
     @ddt.data("reencrypt", "export", "import")
     def test_one_that_librbd_would_not_try(self, name):
