@@ -43,10 +43,8 @@ PROGRAMS = {
 def commands():
     """Pairs of a command and what it does, in one line."""
     for name, point in sorted(plugins.Commands("rbd_luks.cli")):
-        # Those of cliff itself are classes: help and complete.
-        if hasattr(point, "load"):
-            lines = point.load().__doc__.strip().split("\n")
-            yield name, lines[0].rstrip(".")
+        lines = point.load().__doc__.strip().split("\n")
+        yield name, lines[0].rstrip(".")
 
 
 def page(name):
