@@ -5,12 +5,15 @@ import sys
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "ext"))
 
+import manual  # noqa: E402
+
 project = "os-brick-rbd-luks"
 author = "os-brick-rbd-luks developers"
 copyright = author
 extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "openstackdocstheme",
-              "oslo_config.sphinxext", "header_cells", "house", "see_others",
-              "suites_table"]
+              "oslo_config.sphinxext", "header_cells", "house", "manual",
+              "see_others", "suites_table"]
+man_pages = manual.man_pages(author)
 html_theme = "openstackdocs"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]

@@ -1,0 +1,90 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+
+"""What distributions' packages need is what ``setup.cfg`` says.
+
+That they can be built and used is tried by ``tools/packages deb``.
+"""
+
+from __future__ import annotations
+
+import configparser
+import pathlib
+import re
+import subprocess
+
+import ddt
+import testtools
+
+import os_brick_rbd_luks
+
+ROOT = pathlib.Path(os_brick_rbd_luks.__file__).parent.parent
+
+#: What a service is packaged as, by Debian and by RDO, for those who run it.
+SERVICES = {"cinder": ("python3-cinder", "openstack-cinder"),
+            "nova": ("nova-compute", "openstack-nova-compute")}
+
+
+def wanted(extra):
+    """What an extra of ours asks for: names and least releases."""
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    return dict(re.findall(r"^([\w.-]+)>=([\d.]+)", config["extras"][extra],
+                           re.M))
+
+
+def number(release):
+    """A release without its epoch, and without zeros at its end."""
+    return re.sub(r"(\.0)+$", "", release.rpartition(":")[2])
+
+
+def paragraph(path, start):
+    """The lines of a file from one on, up to an empty one."""
+    text = (ROOT / path).read_text()
+    return text[text.index(start):].split("\n\n")[0]
+
+
+@ddt.ddt
+class PackagesTest(testtools.TestCase):
+
+    @ddt.data(("cinder", "cinder-rbd-luks"), ("nova", "nova-compute-rbd-luks"))
+    @ddt.unpack
+    def test_debian_asks_for_the_same(self, service, package):
+        text = paragraph("debian/control", f"Package: {package}\n")
+        for name, least in wanted(service).items():
+            name = SERVICES.get(name, [f"python3-{name}"])[0]
+            found = re.search(
+                rf"^ {re.escape(name)} \(>= ([\d.:]+)\),$", text, re.M)
+            self.assertIsNotNone(found, f"{package} needs {name}")
+            self.assertEqual(number(least), number(found[1]), name)
+
+    @ddt.data(("cinder", "openstack-cinder-rbd-luks"),
+              ("nova", "openstack-nova-compute-rbd-luks"))
+    @ddt.unpack
+    def test_rdo_asks_for_the_same(self, service, package):
+        text = paragraph("rpm/python-os-brick-rbd-luks.spec",
+                         f"%package -n {package}\n")
+        for name, least in wanted(service).items():
+            name = SERVICES.get(name, ["", f"python3-{name}"])[1].replace(
+                ".", "-")
+            found = re.search(
+                rf"^Requires: +{re.escape(name)} >= ([\d.:]+)$", text, re.M)
+            self.assertIsNotNone(found, f"{package} needs {name}")
+            self.assertEqual(number(least), number(found[1]), name)
+
+    @ddt.data((), ("nonsense",), ("dist", "more"), ("deb", "--suite"),
+              ("deb", "--suite", "sid"))
+    def test_arguments_that_are_none(self, arguments):
+        done = subprocess.run([ROOT / "tools/packages", *arguments],
+                              capture_output=True, text=True, timeout=60)
+        self.assertEqual((2, ""), (done.returncode, done.stdout))
+        self.assertIn("usage: tools/packages", done.stderr)
