@@ -35,6 +35,8 @@ FOLDER = Path(__file__).resolve().parents[1] / "source/man"
 #: Programs -> what they are, and their section of the manual.
 PROGRAMS = {
     "rbd-luks": ("native LUKS encryption of Ceph RBD images", 1),
+    "cinder-rbd-luks": (
+        "encrypted RBD volumes of a cinder-volume host", 8),
     "rbd-luks-nova-compute": (
         "nova-compute with native encryption of RBD volumes", 8),
 }
