@@ -45,8 +45,10 @@ _TOLD: Dict[Type[exception.RBDLuksError], str] = {
         "the key manager refuses %(source)s to the user in whose name Cinder "
         "asks for the move; the operator can let that user read it "
         "(rbd_luks_key_readers), or detach the volume first",
-    exception.KeyForbidden: "the key manager refuses %(source)s to whoever "
-                            "asks; ask as the owner of the volume",
+    exception.KeyForbidden:
+        "the key manager refuses %(source)s to whoever asks; ask as the owner "
+        "of the volume; who moves somebody's server needs a role in that "
+        "project, or the operator's key_access_by_service_user",
     exception.KeyManagerUnreachable: "the key manager does not answer; try "
                                      "again later",
     exception.ImageLocked: "it is in use elsewhere; detach it there, or try "

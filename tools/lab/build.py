@@ -99,7 +99,7 @@ def build(lab: Lab) -> None:
             nova.make_tables(lab)
             for step in [*below, above[0]]:
                 step.result()
-            launch(lab, *nova.SERVICES)
+            launch(lab, *wanted(lab, nova.SERVICES))
 
         below = [pool.submit(database), pool.submit(messages),
                  pool.submit(ceph.start, lab)]

@@ -19,7 +19,7 @@ from pathlib import Path
 import signal
 
 from lab import build, catalog, cinder, install, process
-from lab import nova as nova_lab
+from lab import compute as hosts
 from lab.folder import claim, empty, Failed, lock, note
 from lab.services import ABOVE, again, BELOW, launch, wait, wanted, wrong
 from lab.site import Lab, MARKER
@@ -40,14 +40,14 @@ def open_lab(root: Path, deadline: float) -> Lab:
 
 def up(root: Path, deadline: float, venv: str | None, driver: str | None,
        objectstore: str, ceph_size: str, volumes: int,
-       native_threads: bool, nova: str | None) -> int:
+       native_threads: bool, nova: str | None, computes: int) -> int:
     lock(root, deadline)
     lab = Lab(root, claim(root / MARKER), deadline)
     lab.state.update(venv=venv or lab.state.get('venv', str(root / 'venv')),
                      objectstore=objectstore, ceph_size=ceph_size)
     if not lab.state.get('ready'):
         lab.state.update(volumes=volumes, native_threads=native_threads,
-                         nova=nova)
+                         nova=nova, kinds={}, computes=computes)
     install.install(lab)
     if lab.state.get('ready') and not wrong(lab, 'ceph'):
         repair(lab, driver)
@@ -71,7 +71,7 @@ def up(root: Path, deadline: float, venv: str | None, driver: str | None,
 def end_all(root: Path) -> None:
     process.stop(root, signals=[signal.SIGKILL])
     # Guests are no services.
-    nova_lab.end_guests(root)
+    hosts.end_guests(root)
 
 
 def repair(lab: Lab, driver: str | None) -> None:
@@ -157,21 +157,29 @@ def volumes(root: Path, deadline: float, number: int) -> None:
     wait(lab, *names)
 
 
-def compute(root: Path, deadline: float, to: str) -> None:
+def compute(root: Path, deadline: float, to: str, host: str | None) -> None:
     """Do what an operator does to leave the unmodified nova-compute."""
     lab = open_lab(root, deadline)
-    lab.state['nova'] = to
+    changed = [hosts.find(lab, host)] if host else hosts.hosts(lab)
+    lab.state['kinds'].update({each.name: to for each in changed})
     note(root / MARKER, lab.state)
     catalog.tell(lab)
-    again(lab, 'nova-compute')
+    for each in changed:
+        again(lab, each.service)
 
 
-def host(root: Path, deadline: float, verb: str) -> None:
-    """Restart the compute host's libvirtd, or let the host be rebooted."""
+def host(root: Path, deadline: float, verb: str, host: str) -> None:
+    """Restart a compute host's libvirtd, reboot the host, or switch it off."""
     lab = open_lab(root, deadline)
-    nova_lab.host(lab, verb)
+    there = hosts.find(lab, host)
+    if verb == 'off':
+        process.stop(root, there.service, signals=[signal.SIGKILL])
+        hosts.libvirt(lab, there, 'off')
+        return
+    hosts.libvirt(lab, there, verb)
+    hosts.check_libvirt(lab, there)
     if verb == 'reboot':
-        again(lab, 'nova-compute', signal.SIGKILL)
+        again(lab, there.service, signal.SIGKILL)
 
 
 def backup(root: Path, deadline: float, driver: str) -> None:

@@ -19,13 +19,13 @@ import signal
 import time
 from typing import Callable, Iterable
 
-from lab import barbican, ceph, cinder, glance, keystone, mariadb, nova
-from lab import process, rabbitmq
+from lab import barbican, ceph, cinder, compute, glance, keystone, mariadb
+from lab import nova, process, rabbitmq
 from lab.site import Lab
 
 THREADS = 4
 # Seconds for one service to answer; it may run and never do so.
-PATIENCE = 180
+PATIENCE = 600
 
 
 def start_keystone(lab: Lab) -> None:
@@ -61,12 +61,16 @@ SERVICES: dict[str, tuple[Callable[[Lab], None], Callable[[Lab], None]]] = {
     'cinder-backup': (cinder.start_backup, cinder.check_backup),
     'placement': (nova.start_placement, nova.check_placement),
     'network': (nova.start_network, nova.check_network),
-    'libvirt': (nova.start_libvirt, nova.check_libvirt),
     'nova-api': (nova.start_api, nova.check_api),
     'nova-conductor': (nova.start_conductor, nova.check_conductor),
     'nova-scheduler': (nova.start_scheduler, nova.check_scheduler),
-    'nova-compute': (nova.start_compute, nova.check_compute),
 }
+for _host in compute.HOSTS.values():
+    SERVICES[_host.libvirt], SERVICES[_host.service] = (
+        (functools.partial(start, host=_host),
+         functools.partial(check, host=_host)) for start, check in [
+            (compute.start_libvirt, compute.check_libvirt),
+            (compute.start_compute, compute.check_compute)])
 # What the others need when they start.
 BELOW = ['mariadb', 'rabbitmq']
 ABOVE = [name for name in SERVICES if name not in BELOW]
@@ -74,9 +78,14 @@ ABOVE = [name for name in SERVICES if name not in BELOW]
 
 def wanted(lab: Lab, names: Iterable[str] = SERVICES) -> list[str]:
     """Return those of the services that this lab has."""
-    return [name for name in names
-            if (name != cinder.SECOND or lab.state.get('volumes') == 2)
-            and (name not in nova.SERVICES or lab.state.get('nova'))]
+    missing = set()
+    if lab.state.get('volumes') != 2:
+        missing.add(cinder.SECOND)
+    if not lab.state.get('nova'):
+        missing.update(nova.SERVICES)
+    for host in set(compute.HOSTS.values()) - {*compute.hosts(lab)}:
+        missing.update([host.libvirt, host.service])
+    return [name for name in names if name not in missing]
 
 
 def launch(lab: Lab, *names: str) -> None:

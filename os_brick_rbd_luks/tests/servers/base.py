@@ -12,18 +12,16 @@
 
 """Servers of real Nova services, with volumes of real Cinder services.
 
-A server boots a kernel and busybox from Glance. It counts its seconds in
-memory, writes them to its second disk, and says on its console what it reads
-there: so a test sees whether it is the same run of the guest, and whether the
-disk is the right one.
+A server boots a kernel and busybox from Glance, and works on a volume: its
+second disk, or its first if it boots from volume.
 """
 
 from __future__ import annotations
 
 import configparser
 import contextlib
+import functools
 import os
-import re
 import time
 
 import fixtures
@@ -31,41 +29,13 @@ import libvirt
 from openstack import exceptions
 
 from os_brick_rbd_luks.tests.ceph.attach import guest
+from os_brick_rbd_luks.tests.servers import console
 from os_brick_rbd_luks.tests.services import base
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
 
-#: What the guest does: a sector at 1 MiB is its own.
-SCRIPT = """
-mount -t sysfs sys /sys
-run=$(head -c 4 /dev/urandom | od -An -tx1 | tr -d ' ')
-tick=0
-while :; do
-  tick=$((tick + 1))
-  if [ -b /dev/vdb ]; then
-    old=$(dd if=/dev/vdb bs=512 skip=2048 count=1 2>/dev/null \\
-      | tr -dc 'a-z0-9. ' | head -c 40)
-    printf '%-512s' "wrote $run $tick." | \\
-      dd of=/dev/vdb bs=512 seek=2048 conv=notrunc,fsync 2>/dev/null
-    echo 3 > /proc/sys/vm/drop_caches
-    echo "run $run tick $tick size $(cat /sys/block/vdb/size) old $old end"
-  else
-    echo "run $run tick $tick size 0 old - end"
-  fi
-  sleep 1
-done
-"""
-
-_TICK = re.compile(r"^run (\w+) tick (\d+) size (\d+) old (.*) end\r?$",
-                   re.MULTILINE)
-
-
-class Tick:
-    """What a guest has said: which run of it, when, and of its disk."""
-
-    def __init__(self, run, tick, size, old):
-        self.run, self.tick, self.size = run, int(tick), int(size) * 512
-        self.old = old
+#: The host that servers are put on, unless a test says otherwise.
+HOST = "lab"
 
 
 class ServerTestCase(base.IntegrationTestCase):
@@ -74,13 +44,14 @@ class ServerTestCase(base.IntegrationTestCase):
     def setUp(self):
         super().setUp()
         self.nova = self.lab.about["nova"]
-        self.libvirt = self.nova["libvirt"]
+        self.hosts = self.nova["hosts"]
         self.compute = self.user.compute
+        self.let_have_servers(HOST)
         self.addCleanup(self._expect_no_secrets)
 
-    def secrets_of_libvirt(self):
-        """Usage ids of the volumes' secrets that the host has."""
-        connection = libvirt.open(self.libvirt)
+    def secrets_of_libvirt(self, host=HOST):
+        """Usage ids of the volumes' secrets that a host has."""
+        connection = libvirt.open(self.hosts[host]["libvirt"])
         try:
             return sorted(secret.usageID()
                           for secret in connection.listAllSecrets()
@@ -90,30 +61,68 @@ class ServerTestCase(base.IntegrationTestCase):
             connection.close()
 
     def _expect_no_secrets(self):
-        self.eventually([], self.secrets_of_libvirt)
+        for host in self.hosts:
+            self.eventually(
+                [], functools.partial(self.secrets_of_libvirt, host))
 
     # The host
 
-    def happens(self, verb):
+    def let_have_servers(self, *hosts):
+        """Let the scheduler give new servers to these hosts only."""
+        proxy = self.admin.compute
+        for service in proxy.services(binary="nova-compute"):
+            wanted = "enabled" if service.host in hosts else "disabled"
+            if service.status != wanted:
+                proxy.put(f"/os-services/{service.id}",
+                          json={"status": wanted})
+        waiting.until(
+            lambda: {host for host in self.hosts if self.gets_servers(host)},
+            "the scheduler to know", lambda found: found == {*hosts},
+            base.PATIENCE, pause=0.5)
+
+    def gets_servers(self, host):
+        """Whether Placement, which the scheduler asks, names it."""
+        node = next(each for each in
+                    self.admin.compute.hypervisors(details=True)
+                    if each.service_details["host"] == host)
+        answer = self.admin.placement.get(
+            f"/resource_providers/{node.id}/traits", microversion="1.6")
+        exceptions.raise_from_response(answer)
+        return "COMPUTE_STATUS_DISABLED" not in answer.json()["traits"]
+
+    def happens(self, verb, host=HOST):
         """Restart libvirtd, or reboot the host with all that runs on it."""
-        self.lab.tool("host", verb)
+        self.lab.tool("host", verb, "--host", host)
+        self.is_in_service(host)
+
+    def is_in_service(self, host):
+        """Wait until Nova takes the host for one that runs."""
         waiting.until(
             lambda: [(each.state, each.status) for each in
-                     self.admin.compute.services(binary="nova-compute")],
+                     self.admin.compute.services(binary="nova-compute")
+                     if each.host == host],
             "nova-compute to be in service",
             lambda found: found == [("up", "enabled")], base.PATIENCE, 0.5)
+        waiting.until(
+            lambda: self.gets_servers(host), "the scheduler to know",
+            seconds=base.PATIENCE, pause=0.5)
 
     def configure(self, **options):
         """Let nova-compute have options of [rbd_luks], for this test."""
-        self._configure(options)
+        self.configure_nova({"rbd_luks": options})
+
+    def configure_nova(self, sections):
+        """Let it have any options, for this test or up to the next call."""
+        self._configure(sections)
         self.addCleanup(self._configure, {})
 
-    def _configure(self, options):
+    def _configure(self, sections):
         parser = configparser.ConfigParser()
-        parser["rbd_luks"] = options
+        parser.read_dict(sections)
         with open(self.nova["extra_conf"], "w") as stream:
             parser.write(stream)
-        self.lab.tool("restart", "nova-compute")
+        for host in self.hosts.values():
+            self.lab.tool("restart", host["service"])
 
     def let_read(self, user_id):
         """Let Cinder's driver give a user access to keys, for this test."""
@@ -143,38 +152,52 @@ class ServerTestCase(base.IntegrationTestCase):
     # Servers
 
     def image(self):
-        """Glance's image of the guest; it goes with the test."""
+        """Glance's image of a guest with an empty disk of its own."""
+        return self._guest("vdb", b"\0" * units.MIB, "ami", "ami")
+
+    def bootable(self, data):
+        """Glance's image of a guest whose first disk begins with *data*."""
+        return self._guest("vda", data, "raw", "bare")
+
+    def _guest(self, disk, data, *formats):
+        """Both go with the test."""
         folder = self.useFixture(fixtures.TempDir()).path
-        kernel, initrd = guest.initrd(folder, SCRIPT, end="")
+        kernel, initrd = guest.initrd(folder, console.script(disk), end="")
         found = {}
         for name, path, kind in (("kernel", kernel, "aki"),
                                  ("ramdisk", initrd, "ari")):
-            found[f"{name}_id"] = self._upload(name, kind, path).id
-        empty = os.path.join(folder, "disk")
-        with open(empty, "wb") as stream:
-            stream.truncate(units.MIB)
-        return self._upload("guest", "ami", empty, **found)
+            found[f"{name}_id"] = self._upload(name, path, kind, kind).id
+        path = os.path.join(folder, "disk")
+        with open(path, "wb") as stream:
+            stream.write(data)
+        return self._upload("guest", path, *formats, **found)
 
-    def _upload(self, name, kind, path, **more):
+    def _upload(self, name, path, disk_format, container_format, **more):
         image = self.user.image.create_image(
-            name, filename=path, disk_format=kind, container_format=kind,
-            visibility="private", validate_checksum=False, **more)
+            name, filename=path, disk_format=disk_format,
+            container_format=container_format, visibility="private",
+            validate_checksum=False, allow_duplicates=True, **more)
         self.addCleanup(self.user.image.delete_image, image)
         return image
 
-    def flavor(self):
+    def flavor(self, ram=192):
         proxy = self.admin.compute
         made = proxy.create_flavor(name=f"tiny-{time.monotonic_ns()}",
-                                   ram=192, vcpus=1, disk=1)
+                                   ram=ram, vcpus=1, disk=1)
         self.addCleanup(proxy.delete_flavor, made)
         return made
 
-    def boot(self):
-        """A server without volumes, which runs; it goes with the test."""
+    def boot(self, **source):
+        """A server, which runs; it goes with the test.
+
+        :param source: Nova's options for what it boots from; an image with
+            an empty disk of its own if none is given
+        """
+        if not source:
+            source = {"image_id": self.image().id}
         server = self.compute.create_server(
-            name="server", image_id=self.image().id,
-            flavor_id=self.flavor().id, networks="none",
-            config_drive=False)
+            name="server", flavor_id=self.flavor().id, networks="none",
+            config_drive=False, **source)
         self.addCleanup(self.remove, server)
         return self.is_now(server, "ACTIVE")
 
@@ -207,13 +230,8 @@ class ServerTestCase(base.IntegrationTestCase):
 
     def ticks(self, server):
         """All that its guest has said so far; the console is one file."""
-        path = os.path.join(self.nova["instances"], server.id, "console.log")
-        try:
-            with open(path, errors="replace") as stream:
-                return [Tick(*found) for found in
-                        _TICK.findall(stream.read())]
-        except FileNotFoundError:
-            return []
+        return console.ticks(
+            [host["instances"] for host in self.hosts.values()], server.id)
 
     def says(self, server, what, wanted):
         """Wait until the guest says something new that is *wanted*."""
@@ -235,8 +253,12 @@ class ServerTestCase(base.IntegrationTestCase):
             lambda tick: tick.size == size and tick.old.startswith("wrote"))
 
     def serve(self, volume_type):
-        """A server with a volume, whose guest writes to it."""
+        """A server with a new volume, whose guest writes to it."""
         volume = self.create(volume_type)
+        return self.serve_with(volume), volume
+
+    def serve_with(self, volume):
+        """A server whose guest writes to a volume."""
         server = self.boot()
         self.says(server, "a guest", lambda tick: True)
         # libvirt 9.0 gives a LUKS2 volume to no server that runs.
@@ -244,7 +266,7 @@ class ServerTestCase(base.IntegrationTestCase):
         self.attach(server, volume)
         self.act(server, "start", "ACTIVE")
         self.runs(server)
-        return server, volume
+        return server
 
     def check_starts_by_itself(self, volume_type):
         """Reboot the host of a server: nobody has to ask for its start."""
@@ -281,9 +303,17 @@ class ServerTestCase(base.IntegrationTestCase):
         getattr(proxy, f"{verb}_server")(server, **options)
         return self.is_now(server, status)
 
+    def definition(self, server, host=HOST):
+        """The XML of its guest."""
+        connection = libvirt.open(self.hosts[host]["libvirt"])
+        try:
+            return connection.lookupByUUIDString(server.id).XMLDesc()
+        finally:
+            connection.close()
+
     def plugs_luks2(self):
         """Whether libvirt gives a LUKS2 volume to a server that runs."""
-        connection = libvirt.open(self.libvirt)
+        connection = libvirt.open(self.hosts[HOST]["libvirt"])
         try:
             # 9.0 does not, 11.3 does.
             return connection.getLibVersion() >= 11_000_000

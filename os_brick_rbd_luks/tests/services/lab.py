@@ -31,9 +31,9 @@ TOOL = pathlib.Path(__file__).parents[3] / "tools/cinder-lab"
 #: encrypted volume.
 MICROVERSION = "3.70"
 
-#: Nova's: 2.37 makes servers without networks, 2.84 tells what went wrong in
-#: an action.
-COMPUTE_MICROVERSION = "2.90"
+#: Nova's: 2.37 makes servers without networks, 2.67 names a volume's type,
+#: 2.84 tells what went wrong in an action, 2.93 rebuilds a server's volume.
+COMPUTE_MICROVERSION = "2.93"
 
 
 class Lab:
@@ -75,6 +75,7 @@ class Lab:
             config_files=[self.about["clouds"]],
             load_envvars=False).get_one(
                 "admin", block_storage_default_microversion=MICROVERSION,
+                compute_default_microversion=COMPUTE_MICROVERSION,
                 auth={"project_name": name})
         return connection.Connection(config=found)
 
