@@ -232,7 +232,7 @@ class RevertTest(base.DriverTestCase):
     @ddt.data(("luks", False, {"open": 1, "verify": 1, "read_start": 1}),
               # The snapshot's passphrase is another: both are tried, and the
               # header is put back.
-              ("luks", True, {"open": 2, "verify": 2, "read_start": 4}))
+              ("luks", True, {"open": 2, "verify": 2, "read_start": 5}))
     @ddt.unpack
     def test_cost(self, provider, rekeyed, expected):
         volume, snapshot = self.changed(provider)
