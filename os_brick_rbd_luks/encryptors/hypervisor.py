@@ -21,6 +21,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import re
 from typing import Any, Dict, List, Optional, Tuple
 
 from os_brick_rbd_luks import attachment
@@ -38,8 +39,10 @@ from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
 
-#: What is said of a secret, before the fingerprint of its keyslot.
-_SAID = "LUKS passphrase of keyslot "
+#: What is said of a secret: the fingerprint of its keyslot, and the UUID of
+#: the header that has it.
+_SAID = "LUKS passphrase of keyslot {} of {}"
+_SAYS = re.compile("^" + _SAID.format("([0-9a-f]+)", "([0-9a-f-]+)") + "$")
 
 
 class Hypervisor:
@@ -71,7 +74,7 @@ class Hypervisor:
         """
         usage = self._usage()
         former = attachment.other_ids(self._connection_info)
-        facts, below, keyslot = threads.call(
+        facts, below, said = threads.call(
             self._prepare, usage, passphrase, format_options)
         values = [passphrase, *below][:len(facts.secrets)]
         # The volume's own last: what it is attached by is complete then.
@@ -79,8 +82,7 @@ class Hypervisor:
             name: value for volume in (*former, usage) for name, value
             in reversed([*zip(attachment.usages(volume, len(values)),
                               values)])},
-            dict.fromkeys((*former, usage), _SAID + keyslot)
-            if keyslot else {})
+            dict.fromkeys((*former, usage), said) if said else {})
         attachment.mark(self._connection_info,
                         dataclasses.replace(facts, former=former))
 
@@ -115,15 +117,19 @@ class Hypervisor:
 
     def is_stale(self, usage: str) -> bool:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
-        said = threads.call(self._secrets.description, usage)
-        return bool(said and said.startswith(_SAID)) and threads.call(
-            self._lacks, str(said)[len(_SAID):])
+        found = _SAYS.match(
+            threads.call(self._secrets.description, usage) or "")
+        return bool(found and threads.call(self._lacks, *found.groups()))
 
-    def _lacks(self, keyslot: str) -> bool:
-        """Whether the volume has no such keyslot."""
+    def _lacks(self, keyslot: str, uuid: str) -> bool:
+        """Whether the volume has that header, and no such keyslot.
+
+        With another header it may be a copy, to which a guest was moved.
+        """
         with self._image(True) as image:
-            return keyslot not in fingerprints.all_of(
-                header_io.read_header(image))
+            header = header_io.read_header(image)
+        return (header.uuid == uuid
+                and keyslot not in fingerprints.all_of(header))
 
     def _marked_usage(self) -> str:
         marked = attachment.secrets(self._connection_info)
@@ -154,9 +160,9 @@ class Hypervisor:
     def _prepare(self, usage: str, passphrase: bytes,
                  format_options: preparing.FormatOptions
                  ) -> Tuple[attachment.Native, List[bytes], Optional[str]]:
-        """The facts, the passphrases of the layers below, and the keyslot.
+        """The facts, the passphrases of the layers below, and what to say.
 
-        Of that the fingerprint, where it was cheap to know.
+        That is where it was cheap to know which keyslot it is.
         """
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
@@ -166,8 +172,9 @@ class Hypervisor:
                                     self._luks1_engine)
             below = (decryption.below(image, header, passphrase, opened)
                      if len(facts.secrets) > 1 else [])
-            return facts, below, (
-                fingerprints.of(header, opened.keyslot) if opened else None)
+            return facts, below, (_SAID.format(
+                fingerprints.of(header, opened.keyslot), header.uuid)
+                if opened else None)
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:

@@ -75,7 +75,7 @@ class Swap:
         present = self._job.size()
         driver = self._driver
         if not (same_key and of_old and of_new
-                and self._shares(old, new, of_new)):
+                and self._shares(old, new, of_old, of_new)):
             self._connect(new)
         try:
             volume = target.Target(new, max(
@@ -103,6 +103,7 @@ class Swap:
             raise forbidden from error
 
     def _shares(self, old: Dict[str, Any], new: Dict[str, Any],
+                of_old: attachment.NativeEncryptor,
                 of_new: attachment.NativeEncryptor) -> bool:
         """Let the new volume have the old one's secret, if that opens it.
 
@@ -112,7 +113,8 @@ class Swap:
         """
         host = self._driver._host
         usage = host_secrets.present_id(host, old)
-        if usage is None or of_new.is_stale(usage):
+        # It says which keyslot of the old volume it opens.
+        if usage is None or of_old.is_stale(usage):
             return False
         self._driver._get_volume_driver(new).connect_volume(new,
                                                             self._instance)

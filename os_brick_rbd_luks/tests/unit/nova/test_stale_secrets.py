@@ -90,5 +90,7 @@ class StaleTest(base.NovaTestCase):
         volume = self.served("luks2")
         found = [kept.description for kept in self.host.secrets.values()
                  if kept.usage == volume.id]
-        self.assertRegex(found[0], "^LUKS passphrase of keyslot [0-9a-f]{32}$")
+        self.assertRegex(
+            found[0],
+            "^LUKS passphrase of keyslot [0-9a-f]{32} of [0-9a-f-]{36}$")
         self.assertNotIn(volume.passphrase[:8].decode(), found[0])

@@ -50,7 +50,8 @@ class CommandsTest(base.CommandTestCase):
     def test_completion(self):
         output, _errors = self.run_command("complete")
         self.assertIn("rbd-luks", output)
-        self.assertIn("cmds_header='backup backup-all list repair restore'", output)
+        self.assertIn("cmds_header='backup backup-all list repair restore'",
+                      output)
         self.assertIn("--passphrase-file", output)
 
 

@@ -85,8 +85,8 @@ class HeaderTest(base.OperationsTestCase):
         self.assertEqual(base.SIZE - 1, image.content.whole().count(0))
 
     def test_read_only(self):
-        blank = self.make_image()
-        image = fakes.MemoryImage(blank.content, read_only=True)
+        with self.make_image() as blank:
+            image = fakes.MemoryImage(blank.content, read_only=True)
         self.assert_untouched(image, lambda: self.header(image),
                               exception.ImageReadOnly)
 
@@ -107,8 +107,9 @@ class HeaderTest(base.OperationsTestCase):
         image = self.make_image()
 
         def other():
-            formatting.format_image(fakes.MemoryImage(image.content),
-                                    base.NEW, base.QUICK)
+            # A program that does not ask who has it open.
+            formatting.format_new(fakes.MemoryImage(image.content),
+                                  base.NEW, base.QUICK)
 
         self.assertRaises(exception.HeaderChanged, self.header,
                           self.disturbed(image, "lock", other))
