@@ -130,6 +130,9 @@ class Rotation:
                 _refuse_attached(volume.record)
                 deep.encrypt_anew(driver, volume)
             old = volume.record.encryption_key_id
+            if self._anew and volume.keys.one_for_all:
+                # There is no other passphrase to give.
+                return Begun(volume_id, old, old)
             new = rekey.begin(
                 volume, Swap(volume.record),
                 volume.keys.grant if self._of_service else _granted)

@@ -70,10 +70,11 @@ class Keys:
         with key_manager.translated("the key manager"):
             self._manager = barbican.api(cfg.CONF)
         self._registers = barbican.registers(self._manager)
-        # Cinder's own, which has one key, is known by that name everywhere.
-        self._by_key_manager = (
-            by_key_manager
-            or cfg.CONF.key_manager.backend.endswith("ConfKeyManager"))
+        #: whether there is one key for all volumes: Cinder's own manager,
+        #: which is known by that name everywhere
+        self.one_for_all = cfg.CONF.key_manager.backend.endswith(
+            "ConfKeyManager")
+        self._by_key_manager = by_key_manager or self.one_for_all
 
     def passphrase(self, key_id: str) -> bytes:
         """The passphrase that a key stands for.

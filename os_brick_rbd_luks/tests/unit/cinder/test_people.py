@@ -18,6 +18,8 @@ from cinder import exception as cinder_exception
 from cinder.keymgr import conf_key_mgr
 import ddt
 
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -26,6 +28,7 @@ from os_brick_rbd_luks.tests.unit.cinder import people
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import pending_keys
+from os_brick_rbd_luks.volume import rotation
 
 FIXED_KEY = "5a" * 32
 
@@ -52,6 +55,9 @@ class FixedKeyTest(base.DriverTestCase):
     key_manager = (f"{conf_key_mgr.__name__}."
                    f"{conf_key_mgr.ConfKeyManager.__name__}")
 
+    #: Cinder's own base: locks are those of the coordination.
+    MOCK_TOOZ = False
+
     def make_keys(self):
         made = FixedKeys(self.context)  # which knows the option
         self.override_config("fixed_key", FIXED_KEY, "key_manager")
@@ -72,6 +78,28 @@ class FixedKeyTest(base.DriverTestCase):
         self.assertNotIn(ownership.NOTE, self.content(volume).notes)
         self.assertEqual(key_id, volume.encryption_key_id)
         self.check(volume)
+
+    def test_rotation(self):
+        """A volume key of its own is all that a volume can get."""
+        volume = self.filled("luks2")
+        before = self.header(volume).uuid
+        self.assertRaises(
+            exception.NotRotated, rotation.Rotation(self.in_project).begin,
+            self.driver, volume.id)
+        self.assertEqual(before, self.header(volume).uuid)
+        how = rotation.Rotation(self.in_project, anew=True)
+        begun = how.begin(self.driver, volume.id)
+        how.settle(self.driver, volume.id, begun.old_key)
+        self.assertNotEqual(before, self.header(volume).uuid)
+        self.check(volume)
+
+    def in_project(self, _project_id):
+        return self.context
+
+    def header(self, volume):
+        with self.pool() as pool, pool.open(
+                volume.name, read_only=True) as image:
+            return header_io.read_header(image)
 
 
 @ddt.ddt
