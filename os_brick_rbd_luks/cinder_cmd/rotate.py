@@ -17,14 +17,12 @@ import argparse
 import contextlib
 import functools
 import logging
-import re
-import time
 from typing import Any, Dict, Generator, List, Optional, Tuple, TYPE_CHECKING
 
+from os_brick_rbd_luks.cinder_cmd import choosing
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import progress_bar
-from os_brick_rbd_luks.volume import durations
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.volume import journal
@@ -40,21 +38,6 @@ _KEPT = ("older_than", "with_snapshots", "key_owner", "deep")
 
 #: What a dry run says of a volume.
 _WOULD = "would rotate"
-
-
-def duration(text: str) -> int:
-    """Parse ``90d``, ``12h`` and the like: seconds."""
-    try:
-        return durations.seconds(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _count(text: str) -> int:
-    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 "
-                                         "to 999")
-    return int(text)
 
 
 class Rotate(program.Lister):
@@ -74,20 +57,9 @@ class Rotate(program.Lister):
     def get_parser(self, prog_name: str) -> Any:
         """Arguments: which volumes, when, and how."""
         parser = super().get_parser(prog_name)
-        which = parser.add_argument_group("which volumes of this host's "
-                                          "backends")
-        which.add_argument("--all", action="store_true", help="all of them")
-        which.add_argument("--volume", metavar="ID", action="append",
-                           default=[], help="this one; may be repeated")
-        which.add_argument("--project", metavar="ID",
-                           help="those of a project")
-        which.add_argument("--type", metavar="NAME",
-                           help="those of a volume type (its name or id)")
+        which = choosing.add(parser)
         which.add_argument(
-            "--backend", metavar="HOST",
-            help="those of a backend, as host@backend or its name")
-        which.add_argument(
-            "--older-than", metavar="TIME", type=duration,
+            "--older-than", metavar="TIME", type=choosing.duration,
             help="only where the key is that old, as 90d; where the key "
                  "manager does not tell, a volume is skipped")
         which.add_argument(
@@ -103,10 +75,10 @@ class Rotate(program.Lister):
                  "detached volumes without snapshots only")
         how.add_argument("--dry-run", action="store_true",
                          help="show what would be done, and change nothing")
-        how.add_argument("--parallel", metavar="N", type=_count, default=4,
-                         help="volumes at a time (default: 4)")
+        how.add_argument("--parallel", metavar="N", type=choosing.count,
+                         default=4, help="volumes at a time (default: 4)")
         how.add_argument(
-            "--grace", metavar="TIME", type=duration, default=60,
+            "--grace", metavar="TIME", type=choosing.duration, default=60,
             help="for how long the former passphrase opens a volume as well, "
                  "for who has just read the database (default: 60s)")
         how.add_argument(
@@ -182,12 +154,12 @@ class Rotate(program.Lister):
         """Records and drivers of the volumes, by their ids."""
         from os_brick_rbd_luks.volume import fleet
         from os_brick_rbd_luks.volume import rotations
-        backends = _matching(self.backends(), args.backend)
+        backends = choosing.matching(self.backends(), args.backend)
         found: Dict[str, Tuple[Any, Any]] = {}
         for backend in backends:
             for record in fleet.select(
                     backend.filters, project=args.project,
-                    type_id=_type_id(args.type)):
+                    type_id=choosing.type_id(args.type)):
                 found[record.id] = record, backend.driver
         if kept is not None:
             # What was deleted since needs nothing more.
@@ -207,9 +179,7 @@ def _check(args: argparse.Namespace) -> None:
     :raises InvalidParameter: naming the option
     """
     from os_brick_rbd_luks import exception
-    named = [name for name in ("volume", "project", "type", "backend")
-             if getattr(args, name)]
-    if args.resume and (named or args.all or args.dry_run):
+    if args.resume and (choosing.named(args) or args.all or args.dry_run):
         raise exception.InvalidParameter(
             name="--resume", value=args.resume,
             reason="goes on with the volumes of the journal; leave the "
@@ -218,12 +188,8 @@ def _check(args: argparse.Namespace) -> None:
         raise exception.InvalidParameter(
             name="--journal", value=args.journal,
             reason="notes what is done; with --dry-run nothing is")
-    if args.all == bool(named) and not args.resume:
-        raise exception.InvalidParameter(
-            name="the selection", value=", ".join(
-                f"--{name}" for name in ["all"] * args.all + named),
-            reason="is to be either --all, or some of --volume, --project, "
-                   "--type and --backend")
+    if not args.resume:
+        choosing.require(args)
 
 
 def _rotation(args: argparse.Namespace) -> rotation.Rotation:
@@ -234,11 +200,7 @@ def _rotation(args: argparse.Namespace) -> rotation.Rotation:
         of_service=args.key_owner == "service",
         with_snapshots=args.with_snapshots,
         older_than=args.older_than is not None and functools.partial(
-            _is_older, args.older_than) or None)
-
-
-def _is_older(seconds: int, made: int) -> bool:
-    return time.time() - made >= seconds
+            choosing.is_older, args.older_than) or None)
 
 
 def _looked(rotated: rotation.Rotation, drivers: Dict[str, Any]
@@ -257,35 +219,3 @@ def _looked(rotated: rotation.Rotation, drivers: Dict[str, Any]
                                    reason=str(error), error=error)
         else:
             yield rotations.Result(volume_id, _WOULD)
-
-
-def _matching(backends: List[Any], name: Optional[str]) -> List[Any]:
-    """Those of that name, or of that host."""
-    from os_brick_rbd_luks import exception
-    found = [backend for backend in backends
-             if name in (None, backend.name, backend.host, backend.cluster)]
-    if not found:
-        raise exception.InvalidParameter(
-            name="backend", value=name,
-            reason="is none of this host's with encrypted volumes: "
-                   + ", ".join(backend.host for backend in backends))
-    return found
-
-
-def _type_id(name: Optional[str]) -> Optional[str]:
-    """The id of a volume type."""
-    if name is None:
-        return None
-    from cinder import context
-    from cinder import exception as cinder_exception
-    from cinder import objects
-
-    from os_brick_rbd_luks import exception
-    try:
-        found: str = objects.VolumeType.get_by_name_or_id(
-            context.get_admin_context(), name).id
-    except cinder_exception.NotFound as error:
-        raise exception.InvalidParameter(
-            name="volume type", value=name,
-            reason="is not there") from error
-    return found

@@ -49,7 +49,7 @@ def add_pools(parser: Any) -> None:
 class Search:
     """A search for the volume key of one image."""
 
-    def __init__(self, cmd: command.CephMixin, args: argparse.Namespace,
+    def __init__(self, cmd: command.ErrorsMixin, args: argparse.Namespace,
                  store: Any) -> None:
         """Refuse pools that are not there.
 

@@ -49,6 +49,11 @@ class Report:
     #: whether every byte that a guest writes is encrypted
     encryption: at_rest.AtRest = at_rest.unknown("it was not looked at")
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is no header, or but a second copy of one."""
+        return self.type == detect.Format.NONE.value
+
 
 @header_io.names_image
 def audit(image: base.Image, below: Optional[Below] = None) -> Report:

@@ -29,10 +29,10 @@ from typing import Any, Iterator, List, Optional, Sequence, Tuple, Type
 from os_brick_rbd_luks import exception
 
 
-def passphrase(managed: Any) -> bytes:
+def passphrase(secret: Any) -> bytes:
     """The passphrase that a castellan managed object stands for."""
-    encoded = managed.get_encoded()
-    if managed.managed_type() == "passphrase":
+    encoded = secret.get_encoded()
+    if secret.managed_type() == "passphrase":
         # Text from some of castellan's backends, bytes from others.
         return (encoded.encode() if isinstance(encoded, str)
                 else bytes(encoded))
@@ -46,16 +46,21 @@ def get(manager: Any, context: Any, key_id: Optional[str]) -> bytes:
     :raises PassphraseUnavailable: no key id, an empty secret, or what
         :func:`translated` makes of an error
     """
+    return passphrase(managed(manager, context, key_id))
+
+
+def managed(manager: Any, context: Any, key_id: Optional[str]) -> Any:
+    """The managed object that :func:`get` makes a passphrase of, likewise."""
     if not key_id:
         raise exception.PassphraseUnavailable(
             source="the key manager", reason="the volume has no key id")
     source = f"key {key_id}"
     with translated(source):
-        managed = manager.get(context, key_id)
-    if not managed.get_encoded():
+        found = manager.get(context, key_id)
+    if not found.get_encoded():
         raise exception.PassphraseUnavailable(
             source=source, reason="the key manager gave an empty secret")
-    return passphrase(managed)
+    return found
 
 
 @contextlib.contextmanager

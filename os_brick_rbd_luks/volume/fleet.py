@@ -17,9 +17,11 @@ volume's status to, and with which conditions, 21 to 29.
 
 from __future__ import annotations
 
-from typing import Any, Container, Dict, Iterable, List, Optional
+from typing import (Any, Container, Dict, Iterable, Iterator, List,
+                    Optional)
 
 from cinder import context as cinder_context
+from cinder import exception as cinder_exception
 from cinder import objects
 from cinder.objects import fields
 
@@ -33,9 +35,12 @@ STEADY = (fields.VolumeStatus.AVAILABLE, fields.VolumeStatus.IN_USE)
 BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
                   fields.VolumeStatus.ATTACHING)
 
+#: Volumes that are asked for at a time.
+_PAGE = 200
+
 #: Values of ``migration_status`` when none is under way, as Cinder's API has
 #: them; ``deleting`` is of a copy that goes.
-_NOT_MIGRATING = (None, "none", "success", "error")
+NOT_MIGRATING = (None, "none", "success", "error")
 
 
 def select(filters: Dict[str, str], *, project: Optional[str] = None,
@@ -53,17 +58,56 @@ def select(filters: Dict[str, str], *, project: Optional[str] = None,
         if record.encryption_key_id]
 
 
-def require(ids: Iterable[str], found: Container[str]) -> None:
+def pages(filters: Dict[str, Any], *, project: Optional[str] = None,
+          type_id: Optional[str] = None) -> Iterator[List[Any]]:
+    """All volumes of a backend, encrypted or not, by their ids.
+
+    Each page is asked for when it is needed. What is made or deleted
+    meanwhile may be in one, or not.
+
+    :param filters: see :func:`select`, as the others
+    """
+    more = {name: value for name, value in (
+        ("project_id", project), ("volume_type_id", type_id)) if value}
+    page: List[Any] = []
+    while True:
+        last = page[-1].id if page else ""
+        page = [record for record in _after(page, {**filters, **more})
+                if record.id > last]
+        if not page:
+            return
+        yield page
+
+
+def _after(page: List[Any], filters: Dict[str, Any]) -> Iterable[Any]:
+    """The volumes behind a page, and maybe some of it once more."""
+    # The database does not go on behind what was deleted meanwhile.
+    markers = [record.id for record in reversed(page)]
+    for marker in (*markers, None):
+        try:
+            found: Iterable[Any] = objects.VolumeList.get_all(
+                cinder_context.get_admin_context(), filters=filters,
+                marker=marker, limit=_PAGE, sort_keys=["id"],
+                sort_dirs=["asc"])
+        except cinder_exception.VolumeNotFound:
+            continue
+        return found
+    return ()
+
+
+def require(ids: Iterable[str], found: Container[str],
+            what: str = "encrypted volume") -> None:
     """Make sure that all volumes that somebody has named are there.
 
+    :param what: they have to be
     :raises InvalidParameter: naming the first that is not
     """
     for volume_id in ids:
         if volume_id not in found:
             raise exception.InvalidParameter(
                 name="volume", value=volume_id,
-                reason="is no encrypted volume of this host's backends, or "
-                       "none of those that the other options select")
+                reason=f"is no {what} of this host's backends, or none of "
+                       "those that the other options select")
 
 
 def key_of(volume_id: str) -> Optional[str]:
@@ -90,7 +134,7 @@ def obstacle(record: Any, with_snapshots: bool = False,
     if record.status not in statuses:
         return (f"its status is {record.status}, so that something else "
                 "works on it, or has failed")
-    if record.migration_status not in _NOT_MIGRATING:
+    if record.migration_status not in NOT_MIGRATING:
         return f"it is being migrated ({record.migration_status})"
     return _of_others(record, with_snapshots)
 

@@ -139,7 +139,7 @@ def _candidates(pool: rbd_pool.Pool) -> Iterator[Tuple[str, _Remove]]:
     for name in pool.images():
         if name.startswith(bases.PREFIX):
             yield name, bases.remove_unused
-        elif _is_half_made(name):
+        elif is_half_made(name):
             yield name, _remove_half_made
         elif replacing.volume_name(name) != name:
             yield name, _settle
@@ -147,7 +147,7 @@ def _candidates(pool: rbd_pool.Pool) -> Iterator[Tuple[str, _Remove]]:
             yield name, _remove_kept
 
 
-def _is_half_made(name: str) -> bool:
+def is_half_made(name: str) -> bool:
     """Whether it was to become a volume of Cinder's."""
     return partial.final_name(name) != name and uuidutils.is_uuid_like(
         volume_utils.extract_id_from_volume_name(replacing.volume_name(name)))

@@ -116,7 +116,7 @@ class Rotation:
         :raises RBDLuksError: the image; its passphrases are as before, or a
             warning in the log says what is left
         """
-        with _locked(volume_id), self._recovered(
+        with locked(volume_id), self._recovered(
                 driver, volume_id, self._with_snapshots) as volume:
             if settling.noted(volume):
                 if settling.is_new(volume, GRACE):
@@ -148,7 +148,7 @@ class Rotation:
         :raises WrongPassphrase: the database's key does not open it
         :raises RBDLuksError: the key manager, or the image
         """
-        with _locked(volume_id), self._recovered(
+        with locked(volume_id), self._recovered(
                 driver, volume_id, True) as volume:
             return settling.settle(volume, [former] if former else ())
 
@@ -275,7 +275,7 @@ class Swap:
 
 
 @contextlib.contextmanager
-def _locked(volume_id: str) -> Iterator[None]:
+def locked(volume_id: str) -> Iterator[None]:
     """Be the only one who rotates a volume; nobody clones or deletes it.
 
     :raises NotRotated: somebody does

@@ -83,6 +83,17 @@ class Keys:
         """
         return key_manager.get(self._manager, self._context, key_id)
 
+    def look(self, key_id: str) -> Tuple[bytes, Optional[int]]:
+        """What a key stands for, and when it was made, by one question.
+
+        :returns: the passphrase, and seconds since 1970 if anybody knows
+        :raises PassphraseUnavailable: naming the key id
+        """
+        found = key_manager.managed(self._manager, self._context, key_id)
+        made = found.created
+        return (key_manager.passphrase(found),
+                None if made is None else int(made))
+
     def make(self, record: Any) -> Made:
         """A new key for a volume, as the encryption of its type asks for.
 

@@ -15,11 +15,8 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
-import logging
 import os
 import pathlib
-import signal
 import threading
 
 from cinder.db import api as db
@@ -28,11 +25,11 @@ import fixtures
 from oslo_db import exception as db_exception
 import testtools
 
-from os_brick_rbd_luks.cinder_cmd import backends
+from os_brick_rbd_luks.cinder_cmd import choosing
 from os_brick_rbd_luks.cinder_cmd import program
-from os_brick_rbd_luks.cinder_cmd import rotate
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.tests.unit.cinder import commanding
 from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.volume import journal
 from os_brick_rbd_luks.volume import rotation
@@ -281,59 +278,12 @@ class JournalTest(testtools.TestCase):
 
 
 @ddt.ddt
-class CommandTest(ManyTestCase):
-
-    def setUp(self):
-        super().setUp()
-        config = self.driver.configuration.config_group
-        self.override_config("enabled_backends", [config])
-        self.set_options(
-            config, volume_driver="os_brick_rbd_luks.volume.driver."
-                                  "RBDLuksDriver")
-        self.override_config("host", "here")
-        self._keep_logging_and_signals()
-        self.patch("os_brick_rbd_luks.cinder_cmd.configuring.configure")
-        self.patch("os_brick_rbd_luks.cinder_cmd.service_user.context",
-                   rotating.service)
-        real = backends.load
-
-        def load():
-            found = real()
-            for backend in found:
-                backend.driver.keyring_data = self.keyring("cinder")
-                self.mock_object(backend.driver, "_execute",
-                                 side_effect=self.execute)
-            return found
-
-        self.patch("os_brick_rbd_luks.cinder_cmd.backends.load", load)
-        # A driver that is made asks for the addresses of monitors.
-        self.patch("os_brick_rbd_luks.volume.leftovers.Leftovers."
-                   "look_now_and_then", side_effect=AssertionError)
-
-    def _keep_logging_and_signals(self):
-        root = logging.getLogger()
-        self.addCleanup(setattr, root, "handlers", list(root.handlers))
-        for name in ("", "os_brick_rbd_luks", "cinder", "oslo_service",
-                     "keystoneauth", "barbicanclient", "urllib3"):
-            logger = logging.getLogger(name)
-            self.addCleanup(logger.setLevel, logger.level)
-        self.addCleanup(signal.signal, signal.SIGTERM,
-                        signal.getsignal(signal.SIGTERM))
+class CommandTest(commanding.CommandTestCase, ManyTestCase):
 
     def command(self, *arguments, code=0):
-        """Run it; its rows."""
-        output, errors = io.StringIO(), io.StringIO()
-        self.patch("sys.stdout", output)
-        self.patch("sys.stderr", errors)
-        found = program.main([
-            "rotate", "-f", "json", "--grace", "0s", *arguments])
-        self.stderr = errors.getvalue()
-        self.assertEqual(code, found, self.stderr)
-        for key_id in self.keys.known():
-            self.assertNotIn(self.keys.passphrase(key_id).decode(),
-                             output.getvalue() + self.stderr)
-        return {row["volume"]: row for row in json.loads(
-            output.getvalue() or "[]")}
+        """Run it; its rows by their volumes."""
+        return {row["volume"]: row for row in self.run_program(
+            "rotate", "--grace", "0s", *arguments, code=code)}
 
     def test_all(self):
         volumes = [self.create(), self.attached(self.create("luks2"))]
@@ -447,11 +397,11 @@ class CommandTest(ManyTestCase):
     @ddt.data(("90d", 7776000), ("1w", 604800), ("0s", 0), ("5m", 300))
     @ddt.unpack
     def test_duration(self, text, seconds):
-        self.assertEqual(seconds, rotate.duration(text))
+        self.assertEqual(seconds, choosing.duration(text))
 
     @ddt.data("", "90", "d", "-1d", "1.5d", "1y", "1 d", "\u0661d")
     def test_no_duration(self, text):
-        self.assertRaises(argparse.ArgumentTypeError, rotate.duration, text)
+        self.assertRaises(argparse.ArgumentTypeError, choosing.duration, text)
 
     def test_help(self):
         output = io.StringIO()

@@ -1,0 +1,144 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Images of a backend's pool that belong to no volume of Cinder's."""
+
+from __future__ import annotations
+
+from typing import Callable, Iterator, List, Optional
+
+from cinder import context as cinder_context
+from cinder import objects
+from cinder.volume import volume_utils
+from oslo_utils import uuidutils
+
+from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.clones import clone_snapshot
+from os_brick_rbd_luks.copies import replacing
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import deep
+from os_brick_rbd_luks.volume import findings
+from os_brick_rbd_luks.volume import leftovers
+
+#: Says why an open image is left over, None if it is not.
+_Judge = Callable[[base.RBDImage], Optional[str]]
+
+
+def is_of_interest(name: str) -> bool:
+    """Whether it is an image that a volume should have, or needed once.
+
+    Asks the database, and no image.
+
+    :param name: of one that no record named
+    """
+    volume_id = _volume_id(name)
+    if volume_id:
+        return not _has_record(volume_id)
+    return _helper(name) is not None and not _is_interrupted(name)
+
+
+@threads.native
+def look(pool: base.Pool, name: str) -> List[findings.Finding]:
+    """What is to be said of an image, asking the pool only.
+
+    :param name: see :func:`is_of_interest`
+    """
+    full = f"{pool.name}/{name}"
+    try:
+        return [*_judged(pool, name, full)]
+    except exception.ImageNotFound:
+        # It was removed meanwhile.
+        return []
+    except exception.RBDLuksError as error:
+        return [findings.of_image(full, findings.NOT_LOOKED_AT, error.msg,
+                                  error)]
+
+
+def _volume_id(name: str) -> Optional[str]:
+    """The id in the name of a volume's image, if it is called like one."""
+    found = volume_utils.extract_id_from_volume_name(name)
+    return found if found and uuidutils.is_uuid_like(found) else None
+
+
+def _judged(pool: base.Pool, name: str, full: str
+            ) -> Iterator[findings.Finding]:
+    if _volume_id(name):
+        with pool.open(name, read_only=True):
+            yield findings.of_image(
+                full, findings.NO_RECORD, "it is called like a volume, and "
+                "Cinder has none of that name")
+        return
+    judge = _helper(name)
+    if judge is not None:
+        with pool.open(name, read_only=True) as image:
+            why = None if image.watchers() else judge(image)
+        if why:
+            yield findings.of_image(full, findings.LEFT_OVER, why)
+
+
+def _has_record(volume_id: str) -> bool:
+    """Whether there is a volume whose image has this id in its name.
+
+    That of a migrated volume has another one than itself.
+    """
+    admin = cinder_context.get_admin_context()
+    return any(len(objects.VolumeList.get_all(admin, filters={
+        column: volume_id})) for column in ("id", "_name_id"))
+
+
+def _helper(name: str) -> Optional[_Judge]:
+    """How an image is judged that is named as one of our own helpers."""
+    if name.startswith(bases.PREFIX):
+        return _of_base
+    if leftovers.is_half_made(name):
+        return _of_half_made
+    if replacing.volume_name(name) != name:
+        return _of_replacing
+    if name.endswith(clone_snapshot.KEPT):
+        return _of_kept
+    return None
+
+
+def _is_interrupted(name: str) -> bool:
+    """Whether it is of a deep rotation, which is told of the volume."""
+    volume_id = _volume_id(replacing.volume_name(name))
+    return volume_id is not None and any(map(
+        deep.is_interrupted, objects.VolumeList.get_all(
+            cinder_context.get_admin_context(), filters={"id": volume_id})))
+
+
+def _of_half_made(_image: base.RBDImage) -> str:
+    return "a volume that was never complete, and nobody is making it"
+
+
+def _of_replacing(_image: base.RBDImage) -> str:
+    return "what a volume was to be, or was, before it was encrypted anew"
+
+
+def _of_base(image: base.RBDImage) -> Optional[str]:
+    return None if _has_clones(image) else "a padded base without clones"
+
+
+def _of_kept(image: base.RBDImage) -> Optional[str]:
+    # A plain one is upstream's.
+    if not header_io.is_encrypted(image) or _has_clones(image):
+        return None
+    return "a deleted volume that was kept for its clones, and has none"
+
+
+def _has_clones(image: base.RBDImage) -> bool:
+    there = image.snapshots()
+    # Those that were removed are there for their clones only.
+    return (len(image.history()) > len(there)
+            or any(image.children(snapshot) for snapshot in there))
