@@ -33,6 +33,7 @@ from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.fakes import faults
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -218,7 +219,7 @@ class ReencryptTest(ReplacingTestCase):
 @ddt.ddt
 class FaultsTest(ReplacingTestCase):
 
-    @ddt.data("luks1", "own header")
+    @ddt.data(*selection.cases("luks1", full=("own header",)))
     def test_error_or_signal(self, kind):
         """It is as before, or complete; the next run settles the rest."""
         for method, nth, after in self.calls(kind):
@@ -235,7 +236,7 @@ class FaultsTest(ReplacingTestCase):
                     if content.handles], fault)
                 self.settled()
 
-    @ddt.data("luks1", "own header")
+    @ddt.data(*selection.cases("luks1", full=("own header",)))
     def test_killed(self, kind):
         for method, nth, after in self.calls(kind):
             self.world(kind)
@@ -261,7 +262,7 @@ class FaultsTest(ReplacingTestCase):
         if not was_new:
             self.assertTrue(self.is_new())
 
-    @ddt.data("luks1", "own header")
+    @ddt.data(*selection.cases("luks1", full=("own header",)))
     def test_somebody_opens_it_meanwhile(self, kind):
         """Whoever has the volume open, has the volume."""
         for method, nth, after in self.calls(kind):
@@ -285,7 +286,7 @@ class FaultsTest(ReplacingTestCase):
                 image.__exit__(None, None, None)
             self.settled()
 
-    @ddt.data("luks1", "own header")
+    @ddt.data(*selection.cases("luks1", full=("own header",)))
     def test_two_at_once(self, kind):
         for method, nth, after in self.calls(kind):
             if after:

@@ -21,10 +21,11 @@ import testtools
 
 from os_brick_rbd_luks.headers import same_key
 from os_brick_rbd_luks.layers import reachable
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.stress import cheap
 from os_brick_rbd_luks.tests.unit.core.layers import histories
 
-HISTORIES = 200
+HISTORIES = 60 if selection.QUICK else 200
 STEPS = 20
 
 #: The first history's; to replay one, count from the number that is printed.
