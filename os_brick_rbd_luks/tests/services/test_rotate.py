@@ -9,11 +9,10 @@
 #    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
 #    License for the specific language governing permissions and limitations
 #    under the License.
-"""The operator's command, beside the services whose volumes it rotates."""
+"""Volumes of real services get new passphrases and volume keys."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
@@ -24,50 +23,21 @@ from testtools import content
 
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.tests import selection
-from os_brick_rbd_luks.tests.services import attaching
+from os_brick_rbd_luks.tests.services import commanding
 
 TYPES = ("ours-luks", "ours-luks2")
 
-#: Seconds that a run may take on a busy machine.
-LIMIT = 600
 
-
-class RotateTestCase(attaching.AttachTestCase):
-    """Cinder's user may do in the users' project what its members may."""
+class RotateTestCase(commanding.CommandTestCase):
 
     def setUp(self):
         super().setUp()
         self.journal = os.path.join(self.temp, "journal")
-        admin = self.admin.identity
-        grant = (admin.find_project("user"), admin.find_user("cinder"),
-                 admin.find_role("member"))
-        admin.assign_project_role_to_user(*grant)
-        self.addCleanup(admin.unassign_project_role_from_user, *grant)
-
-    def program(self, *arguments):
-        """What starts the command as the volume service is started."""
-        folder = self.lab.folder
-        files = [f"{folder}/cinder/{name}.conf"
-                 for name in ("cinder", "cinder-volume")]
-        return [
-            "unshare", "--mount", "sh", "-ec",
-            'mount --bind "$0" /etc/ceph; exec "$@"', f"{folder}/cinder/ceph",
-            os.path.join(os.path.dirname(self.lab.about["python"]),
-                         "cinder-rbd-luks"),
-            *[f"--config-file={file}" for file in files], *arguments]
 
     def command(self, *arguments, code=0):
         """Run ``rotate``; its rows, by volume."""
-        done = subprocess.run(
-            self.program("rotate", "-f", "json", "--grace", "0s", *arguments),
-            capture_output=True, text=True, timeout=LIMIT)
-        self.assertEqual(code, done.returncode, done.stderr)
-        self.assert_no_passphrase(done.stdout + done.stderr)
-        return {row["volume"]: row for row in json.loads(done.stdout or "[]")}
-
-    def assert_no_passphrase(self, text):
-        for passphrase in self.passphrases.values():
-            self.assertNotIn(passphrase.decode(), text)
+        return {row["volume"]: row for row in self.run_program(
+            "rotate", "-f", "json", "--grace", "0s", *arguments, code=code)}
 
     def uuid(self, volume):
         with self.image(volume) as image:
