@@ -21,6 +21,7 @@ import ddt
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import leftovers
@@ -169,6 +170,7 @@ class DeepTest(rotating.RotationTestCase):
                 volume.encryption_key_id for volume in volumes}:
             self.keys.delete(key_id)
 
+    @selection.full
     def test_killed_and_settled_by_the_service(self):
         """Its image is found again, by whoever looks for what is left."""
         for number, volume in self.each_kill():
@@ -188,6 +190,7 @@ class DeepTest(rotating.RotationTestCase):
             self.assert_complete(volume)
             self.delete(volume)
 
+    @selection.full
     def test_killed_and_deleted(self):
         """After an administrator has reset its status."""
         for _number, volume in self.each_kill():
