@@ -329,7 +329,10 @@ class RBDImage(Image, Protocol):
         """The value of an image's metadata, None without one."""
 
     def notes(self) -> Dict[str, str]:
-        """All of an image's metadata."""
+        """All of an image's metadata.
+
+        If values are empty, as many of the last keys may be missing.
+        """
 
     def set_note(self, key: str, value: Optional[str]) -> None:
         """Set or, with None, remove a value of the image's metadata."""

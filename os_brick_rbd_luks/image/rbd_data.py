@@ -272,7 +272,11 @@ class RBDData:
     def notes(self) -> Dict[str, str]:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""
         with self._translated("read the metadata"):
-            return dict(self._image.metadata_list())
+            listed = [key for key, _value in self._image.metadata_list()]
+        # The bindings leave empty values out before they give each key one, so
+        # that the list is shorter, and has the values of others.
+        found = ((key, self.note(key)) for key in listed)
+        return {key: value for key, value in found if value is not None}
 
     def set_note(self, key: str, value: Optional[str]) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""

@@ -537,8 +537,13 @@ class Image:
         return self._value("metadata_get", key)
 
     def metadata_list(self) -> Iterator[Tuple[str, str]]:
-        """Keys and values of the metadata."""
-        return iter(sorted(self._usable("metadata_list").notes().items()))
+        """Keys and values of the metadata, as ``rbd.pyx`` puts them together.
+
+        Each key gets the next value that is not empty.
+        """
+        notes = self._usable("metadata_list").notes()
+        keys = sorted(notes)
+        return iter(list(zip(keys, filter(None, map(notes.get, keys)))))
 
     def _value(self, call: str, key: str) -> str:
         value = self._usable(call).note(key)
