@@ -512,6 +512,7 @@ class EndsTest(rotating.RotationTestCase):
         self.assertEqual(before, volume.encryption_key_id)
         self.assert_keys(volume)
 
+    @selection.full
     @properties.examples(10)
     @hypothesis.given(strategies.lists(strategies.tuples(
         strategies.sampled_from(["kill", "away", "cluster", "work"]),
