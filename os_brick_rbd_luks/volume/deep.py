@@ -68,7 +68,7 @@ def encrypt_anew(driver: Any, volume: encrypted.Volume) -> None:
     :raises RBDLuksError: the image; it is as it was
     """
     passphrase, options = volume.passphrase(), volume.options()
-    with _maintained(volume.record):
+    with _maintained(volume):
         _reencrypt(volume, passphrase, options)
         # What upstream gives to each new image.
         driver._setup_volume(volume.record)
@@ -86,8 +86,13 @@ def recover(volume: encrypted.Volume) -> None:
 
 
 @contextlib.contextmanager
-def _maintained(record: Any) -> Iterator[None]:
-    """Let nobody begin to work on a volume meanwhile."""
+def _maintained(volume: encrypted.Volume) -> Iterator[None]:
+    """Let nobody begin to work on a volume meanwhile.
+
+    Nor afterwards, if it is not known which image has its name: then it waits
+    for :func:`recover`.
+    """
+    record = volume.record
     if not record.conditional_update(
             {"status": _BUSY, "previous_status": MARK},
             {"status": _FREE, "migration_status": record.migration_status,
@@ -97,8 +102,16 @@ def _maintained(record: Any) -> Iterator[None]:
     record.refresh()
     try:
         yield
-    finally:
-        set_free(record)
+    except BaseException:
+        # The error may be the connection's.
+        volume.session.reset()
+        try:
+            recover(volume)
+        except Exception as error:  # of the database, too
+            LOG.error("volume %s: it stays in maintenance until it is rotated "
+                      "once more: %s", record.id, error)
+        raise
+    set_free(record)
 
 
 def set_free(record: Any) -> None:

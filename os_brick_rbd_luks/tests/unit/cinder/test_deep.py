@@ -17,6 +17,7 @@ import itertools
 
 from cinder.db import api as db
 import ddt
+import fixtures
 
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
@@ -136,6 +137,27 @@ class DeepTest(rotating.RotationTestCase):
         self.ceph.count = counted
         self.rotated(volume)
         self.assertIn("maintenance", seen)
+
+    @ddt.data(2, 3)
+    def test_cluster_goes_away_and_stays_away(self, rename):
+        """Nobody attaches a volume whose image may have no name."""
+        volume = self.filled()
+        count, renames = self.ceph.count, []
+
+        def counted(rados, name):
+            if rados.is_ours:
+                renames.extend([name] if name == "rename" else [])
+                if len(renames) >= rename:
+                    self.ceph.fail_at = len(self.ceph.calls)
+            count(rados, name)
+
+        with self.ceph.fail(None), fixtures.MockPatchObject(
+                self.ceph, "count", counted):
+            self.assertRaises(exception.ImageError, self.rotation.begin,
+                              self.driver, volume.id)
+        self.assertTrue(self.is_interrupted(volume))
+        self.rotated_again(volume)
+        self.assert_complete(volume)
 
     def killed(self, number):
         """A volume, and whether a rotation of it was killed at that call."""
