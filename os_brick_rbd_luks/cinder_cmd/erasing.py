@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import logging
 from typing import Any, Generator, List, Optional, Tuple, TYPE_CHECKING
 
@@ -153,7 +154,9 @@ class Erase(_Places):
                 header_io.read_header(image, second_copy=True, backup=True)
             with exception.about(self._name):
                 confirming.confirm(self._name)
-        with erasure.withdrawn(record, args.force):
+        with erasure.withdrawn(
+                record, functools.partial(erasure.header_of, pool,
+                                          record.name), args.force):
             numbers = erasure.destroy(pool, record.name, args.force)
         LOG.warning("%s: erased keyslots: %s; volume %s is in status error, "
                     "delete it", self._name,

@@ -19,7 +19,8 @@ leaves it so, and may be asked again.
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Iterator, List
+import logging
+from typing import Any, Callable, Iterator, List, Optional
 
 from cinder import context as cinder_context
 from cinder import objects
@@ -27,14 +28,13 @@ from cinder.objects import fields
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import rotation
 
-#: Raised before a byte is written.
-_UNTOUCHED = (exception.OperationRefused, exception.ImageLocked,
-              exception.ImageNotFound, exception.NotLuks)
+LOG = logging.getLogger(__name__)
 
 #: In which nobody uses a volume.
 _UNUSED = (fields.VolumeStatus.AVAILABLE, fields.VolumeStatus.ERROR)
@@ -64,9 +64,13 @@ def _refused(record: Any, reason: str) -> exception.OperationRefused:
 
 
 @contextlib.contextmanager
-def withdrawn(record: Any, force: bool = False) -> Iterator[None]:
-    """Let nobody use a volume any more, unless this fails.
+def withdrawn(record: Any, header: Callable[[], Optional[bytes]],
+              force: bool = False) -> Iterator[None]:
+    """Let nobody use a volume any more, unless its header is as it was.
 
+    An error does not tell: the lock may be lost between two writes.
+
+    :param header: see :func:`header_of`
     :param force: see :func:`require_unused`
     :raises OperationRefused: somebody uses it
     """
@@ -77,7 +81,7 @@ def withdrawn(record: Any, force: bool = False) -> Iterator[None]:
             raise _refused(record, str(error)) from error
         record.refresh()
         require_unused(record, force)
-        before = record.status
+        before, untouched = record.status, header()
         if not record.conditional_update(
                 {"status": fields.VolumeStatus.ERROR},
                 {"status": before, "host": record.host,
@@ -85,15 +89,25 @@ def withdrawn(record: Any, force: bool = False) -> Iterator[None]:
             raise _refused(record, "something else began to work on it")
         try:
             yield
-        except _UNTOUCHED:
-            _give_back(record, before)
+        except BaseException:
+            if untouched is not None and header() == untouched:
+                record.conditional_update(
+                    {"status": before}, {"status": fields.VolumeStatus.ERROR})
+            else:
+                LOG.error("volume %s: it stays in status error, for some of "
+                          "its keyslots may be destroyed", record.id)
             raise
 
 
-def _give_back(record: Any, status: str) -> None:
-    """Let a volume that was not touched be what it was."""
-    record.conditional_update({"status": status},
-                              {"status": fields.VolumeStatus.ERROR})
+@threads.native
+def header_of(pool: base.Pool, name: str) -> Optional[bytes]:
+    """The header of an image and its keyslots; None if nobody can tell."""
+    try:
+        with pool.open(name, read_only=True) as image:
+            return header_backup.backup(image)
+    except exception.RBDLuksError as error:
+        LOG.debug("%s: %s", name, error)
+        return None
 
 
 @threads.native

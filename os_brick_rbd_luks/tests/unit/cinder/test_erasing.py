@@ -18,6 +18,7 @@ import uuid
 from cinder.db import api as db
 import ddt
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import commanding
@@ -98,6 +99,16 @@ class EraseTest(ErasingTestCase):
         self.erase(volume, code=BUSY)
         self.ceph.watchers.clear()
         self.assert_untouched(volume)
+
+    def test_breaks_off_when_something_is_destroyed(self):
+        """The lock is lost then, which is told as if nothing was done."""
+        volume = self.create()
+        self.patch("os_brick_rbd_luks.image.header_lock.ObjectLock.renew",
+                   side_effect=exception.ImageLocked(holders="another"))
+        self.run_program("erase", "--volume", volume.id, "--force", code=BUSY)
+        volume.refresh()
+        self.assertEqual("error", volume.status)
+        self.assertIn("stays in status error", self.stderr)
 
     def test_begins_to_be_used(self):
         """Between the look and the change."""
