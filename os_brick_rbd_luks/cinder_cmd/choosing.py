@@ -14,11 +14,14 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
 from typing import Any, List, Optional
 
+from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.volume import durations
+
+#: Parses how many volumes are worked on at a time.
+count = command.number(999)
 
 #: Those that select; all that are given have to hold.
 _SELECTING = ("volume", "project", "type", "backend")
@@ -30,14 +33,6 @@ def duration(text: str) -> int:
         return durations.seconds(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def count(text: str) -> int:
-    """Parse a number from 1 to 999."""
-    if not re.fullmatch(r"[1-9]\d{0,2}", text, re.ASCII):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 "
-                                         "to 999")
-    return int(text)
 
 
 def is_older(seconds: int, made: int) -> bool:

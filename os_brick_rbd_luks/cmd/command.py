@@ -25,8 +25,8 @@ import math
 import os
 import re
 import sys
-from typing import (Any, Generator, Iterable, Iterator, NamedTuple, Optional,
-                    Tuple, TYPE_CHECKING)
+from typing import (Any, Callable, Generator, Iterable, Iterator, NamedTuple,
+                    Optional, Tuple, TYPE_CHECKING)
 
 from cliff import command
 from cliff import lister
@@ -110,6 +110,18 @@ def size(text: str) -> int:
     number, unit = match.groups()
     power = "KMGTPE".index(unit) + 1 if unit else 0
     return math.ceil(decimal.Decimal(number) * decimal.Decimal(1024) ** power)
+
+
+def number(most: int) -> Callable[[str], int]:
+    """What parses a number from 1 to *most*."""
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not (
+                1 <= int(text) <= most):
+            raise argparse.ArgumentTypeError(
+                f"{text!r} is no number from 1 to {most}")
+        return int(text)
+
+    return parse
 
 
 def exit_1_on_error(parser: Any) -> Any:

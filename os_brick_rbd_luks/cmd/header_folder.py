@@ -35,22 +35,13 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 
 #: More images at a time than any cluster answers quicker for.
-_MOST = 100
+_COUNT = command.number(100)
 
 
 def add_source(parser: Any, **options: Any) -> None:
     """Add the option that names the folder to read from."""
     parser.add_argument("--from", dest="source", metavar="DIR", help="folder "
                         "that 'header backup-all' has filled", **options)
-
-
-def _count(text: str) -> int:
-    """Parse a number from 1 to :data:`_MOST`."""
-    if not text.isascii() or not text.isdigit() or not (
-            1 <= int(text) <= _MOST):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is no number from 1 to {_MOST}")
-    return int(text)
 
 
 class BackupAll(command.ShowOne):
@@ -66,9 +57,9 @@ class BackupAll(command.ShowOne):
         pool_walk.add_pool(parser)
         parser.add_argument("--to", required=True, metavar="DIR",
                             help="folder that exists, best on another system")
-        parser.add_argument("--keep", type=_count, metavar="N",
+        parser.add_argument("--keep", type=_COUNT, metavar="N",
                             help="backups of each image to keep (default: 3)")
-        parser.add_argument("--parallel", type=_count, metavar="N",
+        parser.add_argument("--parallel", type=_COUNT, metavar="N",
                             default=pool_walk.OPEN, help="images at a time "
                             f"(default: {pool_walk.OPEN})")
         passphrase_options.add_options(parser, backup=True)

@@ -23,9 +23,12 @@ import contextlib
 import fcntl
 import json
 import os
+import tempfile
 from typing import Any, Dict, Iterator, List
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.image import rawfile
 
 VERSION = 1
 
@@ -81,21 +84,27 @@ def create(path: str, work: Dict[str, Any]) -> Iterator[Journal]:
     :param work: what is to be done, as JSON has it
     :raises InvalidParameter: there is such a file, or it cannot be made
     """
+    folder, name = os.path.split(path)
     try:
-        descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600)
-    except FileExistsError as error:
-        raise exception.InvalidParameter(
-            name="journal", value=path,
-            reason="exists already; go on with it by --resume, or name "
-                   "another file") from error
+        descriptor, half = tempfile.mkstemp(
+            partial.SUFFIX, f"{name}.", folder or ".")
     except OSError as error:
-        raise exception.InvalidParameter(
-            name="journal", value=path,
-            reason=f"cannot be made: {error.strerror}") from error
+        raise _invalid(path, f"cannot be made: {error.strerror}") from error
     try:
         _lock(descriptor, path)
         first = {"journal": VERSION, "work": work}
-        _append(descriptor, first)
+        try:
+            _append(descriptor, first)
+            # One that has its name can be gone on with.
+            rawfile.FileStore().rename(half, path)
+        except BaseException as error:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(half)
+            if isinstance(error, exception.ImageExists):
+                raise _invalid(
+                    path, "exists already; go on with it by --resume, or name "
+                    "another file") from error
+            raise
         _sync_folder(path)
         yield Journal(descriptor, [first])
     finally:
@@ -111,9 +120,7 @@ def resume(path: str) -> Iterator[Journal]:
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError as error:
-        raise exception.InvalidParameter(
-            name="journal", value=path,
-            reason=f"cannot be opened: {error.strerror}") from error
+        raise _invalid(path, f"cannot be opened: {error.strerror}") from error
     try:
         _lock(descriptor, path)
         with open(descriptor, "rb", closefd=False) as stream:
@@ -132,9 +139,7 @@ def _lock(descriptor: int, path: str) -> None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        raise exception.InvalidParameter(
-            name="journal", value=path,
-            reason="is being written by another process") from error
+        raise _invalid(path, "is being written by another process") from error
 
 
 def _parsed(whole: bytes, path: str) -> List[Dict[str, Any]]:
@@ -149,10 +154,14 @@ def _parsed(whole: bytes, path: str) -> List[Dict[str, Any]]:
             and all(isinstance(line.get("volume"), str)
                     and isinstance(line.get("step"), str)
                     for line in lines[1:])):
-        raise exception.InvalidParameter(
-            name="journal", value=path,
-            reason="is no journal of this command, or of a newer release")
+        raise _invalid(
+            path, "is no journal of this command, or of a newer release")
     return lines
+
+
+def _invalid(path: str, reason: str) -> exception.InvalidParameter:
+    return exception.InvalidParameter(name="journal", value=path,
+                                      reason=reason)
 
 
 def _sync_folder(path: str) -> None:

@@ -249,6 +249,15 @@ class JournalTest(testtools.TestCase):
             with journal.resume(self.path) as kept:
                 self.assertEqual(journal.DONE, kept.steps()["c"]["step"])
 
+    def test_killed_while_it_is_made(self):
+        """There is none then: neither a new run nor a resumed one is stuck."""
+        for name in ("_lock", "_append"):
+            with fixtures.MockPatch(f"{journal.__name__}.{name}",
+                                    side_effect=rotating.Death):
+                self.assertRaises(rotating.Death, self.write)
+            self.assertFalse(os.path.exists(self.path))
+        self.write()
+
     def test_exists(self):
         self.write()
         before = pathlib.Path(self.path).read_bytes()
