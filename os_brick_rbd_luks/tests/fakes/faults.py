@@ -31,7 +31,8 @@ import functools
 import os
 import signal
 import time
-from typing import Any, Callable, Dict, FrozenSet, List, Optional
+from typing import (Any, Callable, Dict, FrozenSet, List, Optional,
+                    Tuple)
 
 from os_brick_rbd_luks.image import native_threads
 
@@ -124,6 +125,18 @@ class Faults:
         if missing:
             raise AssertionError(
                 f"never happened: {missing}; calls: {self.calls}")
+
+    def moments(self) -> List[Tuple[str, int, bool]]:
+        """Where a fault could happen: method, number, and whether after it.
+
+        Of all calls that there were. Not after an image is given out, where it
+        would never be closed by its user; nor before it is closed.
+        """
+        return [(name, nth + 1, after)
+                for name, count in self.calls.items() if name != "__enter__"
+                for nth in range(count)
+                for after in ((True,) if name == "__exit__"
+                              else (False, True))]
 
     def call(self, name: str, function: Callable[..., Any], *args: Any,
              **kwargs: Any) -> Any:

@@ -61,12 +61,9 @@ class LiveTest(two_hosts.HostsTestCase):
         before = self.runs_with(server)
         self.assertNotEqual("completed", self.move(
             server, two_hosts.THERE, self.admin))
-        self.is_now(server, "ACTIVE")
-        self.assertEqual(two_hosts.HERE, self.place(server))
+        self.assert_stayed(server, volume, before)
         self.assertIn("a role in that project",
                       self.error_of(server, "live-migration"))
-        self.assertEqual(before.run, self.runs_with(server).run)
-        self.assert_secrets([volume.id], [])
 
     @ddt.data(*booting.TYPES)
     def test_extended_there(self, volume_type):
@@ -91,17 +88,9 @@ class LiveTest(two_hosts.HostsTestCase):
     @ddt.data(*booting.TYPES)
     def test_destination_reboots_meanwhile(self, volume_type):
         """The guest runs on where it was, and can go there afterwards."""
-        self.slow()
-        server, volume = self.start_here(volume_type)
-        before = self.runs_with(server)
-        self.operator.compute.live_migrate_server(
-            server, host=two_hosts.THERE, block_migration="auto")
-        self.is_copied(server)
+        server, volume, before = self.under_way(volume_type)
         self.happens("reboot", two_hosts.THERE)
-        self.is_now(server, "ACTIVE")
-        self.assertEqual(two_hosts.HERE, self.place(server))
-        self.assertEqual(before.run, self.runs_with(server).run)
-        self.assert_secrets([volume.id], [])
+        self.assert_stayed(server, volume, before)
         self.configure()
         self.moved(server, two_hosts.THERE)
         self.assertEqual(before.run, self.runs_with(server).run)
@@ -109,22 +98,30 @@ class LiveTest(two_hosts.HostsTestCase):
 
     @ddt.data(*booting.TYPES)
     def test_cancelled(self, volume_type):
-        self.slow()
+        server, volume, before = self.under_way(volume_type)
+        running, = self.operator.compute.server_migrations(server)
+        self.operator.compute.abort_server_migration(running, server)
+        self.assert_stayed(server, volume, before)
+
+    def under_way(self, volume_type):
+        """A server whose memory is being copied, by 1 MiB/s.
+
+        :returns: with its volume, and what it said when it ran alone
+        """
+        self.configure_nova({"libvirt": {"live_migration_bandwidth": 1}})
         server, volume = self.start_here(volume_type)
         before = self.runs_with(server)
         self.operator.compute.live_migrate_server(
             server, host=two_hosts.THERE, block_migration="auto")
         self.is_copied(server)
-        running, = self.operator.compute.server_migrations(server)
-        self.operator.compute.abort_server_migration(running, server)
+        return server, volume, before
+
+    def assert_stayed(self, server, volume, before):
+        """It runs where it was, and only that host has its secret."""
         self.is_now(server, "ACTIVE")
         self.assertEqual(two_hosts.HERE, self.place(server))
         self.assertEqual(before.run, self.runs_with(server).run)
         self.assert_secrets([volume.id], [])
-
-    def slow(self):
-        """Let a migration take long: 1 MiB/s."""
-        self.configure_nova({"libvirt": {"live_migration_bandwidth": 1}})
 
     def is_copied(self, server):
         """Wait until its memory is being copied."""

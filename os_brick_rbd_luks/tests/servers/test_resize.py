@@ -31,16 +31,20 @@ class ResizeTest(two_hosts.HostsTestCase):
         self.assertEqual(to, self.place(server))
         self.let_have_servers(two_hosts.HERE, two_hosts.THERE)
 
-    @ddt.data(*booting.TYPES)
-    def test_here_and_confirmed(self, volume_type):
-        server, volume = self.start_here(volume_type)
-        before = self.runs_with(server)
-        self.resize(server, two_hosts.HERE)
+    def check_confirms(self, server, before):
+        """It has what the run before has written, and goes on to run."""
         self.runs_with(server)
         self.assertIn(before.run, self.ticks(server)[0].old)
         self.compute.confirm_server_resize(server)
         self.is_now(server, "ACTIVE")
         self.runs_with(server)
+
+    @ddt.data(*booting.TYPES)
+    def test_here_and_confirmed(self, volume_type):
+        server, volume = self.start_here(volume_type)
+        before = self.runs_with(server)
+        self.resize(server, two_hosts.HERE)
+        self.check_confirms(server, before)
         self.assert_secrets([volume.id], [])
         self.act(server, "reboot", "ACTIVE")
         self.runs_with(server)
@@ -50,11 +54,7 @@ class ResizeTest(two_hosts.HostsTestCase):
         server, volume = self.start_here(volume_type)
         before = self.runs_with(server)
         self.resize(server, two_hosts.THERE)
-        self.runs_with(server)
-        self.assertIn(before.run, self.ticks(server)[0].old)
-        self.compute.confirm_server_resize(server)
-        self.is_now(server, "ACTIVE")
-        self.runs_with(server)
+        self.check_confirms(server, before)
         self.assert_secrets([], [volume.id])
 
     @ddt.data(*booting.TYPES)

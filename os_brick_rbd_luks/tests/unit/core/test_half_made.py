@@ -248,13 +248,7 @@ class PoolTest(base.OperationsTestCase):
         watched = faults.Faults()
         verb.run(watched.around(self.world(verb)))
         self.assert_complete(verb)
-        return [(name, nth + 1, after)
-                for name, count in watched.calls.items()
-                # There, an image would never be closed by its user.
-                if name != "__enter__"
-                for nth in range(count)
-                for after in ((True,) if name == "__exit__"
-                              else (False, True))]
+        return watched.moments()
 
     def assert_complete(self, verb):
         with self.store.open("new", read_only=True) as image:

@@ -118,12 +118,7 @@ class ReplacingTestCase(clones.CloneTestCase):
         self.run_on(watched.around(self.store))
         self.assertTrue(self.is_new())
         self.assert_tidy()
-        return [(name, nth + 1, after)
-                for name, count in watched.calls.items()
-                if name != "__enter__"
-                for nth in range(count)
-                for after in ((True,) if name == "__exit__"
-                              else (False, True))]
+        return watched.moments()
 
     def dead(self):
         """Let Ceph close what a dead client had open."""
