@@ -26,6 +26,7 @@ import fixtures
 import testtools
 
 from os_brick_rbd_luks.cmd import main
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import formatting
@@ -35,6 +36,7 @@ from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rawfile
 from os_brick_rbd_luks.tests.fakes import cluster as fakes
+from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests import opened
 from os_brick_rbd_luks.tests import units
 
@@ -184,6 +186,17 @@ class CommandTestCase(testtools.TestCase):
     binary = b""
     #: what commands warn of, however quiet they are asked to be
     warnings = ""
+
+    def make_unreadable(self, name):
+        """Let no OSD answer for an image."""
+        read = images.MemoryImage.read
+
+        def no_osd(image, offset, length):
+            if image.name == name:
+                raise exception.ImageIOError(action="read", reason="no OSD")
+            return read(image, offset, length)
+
+        self.patch(f"{images.__name__}.MemoryImage.read", no_osd)
 
     def run_command(self, *argv, stdin=b"", code=0):
         """Run the command; give its output and its errors."""

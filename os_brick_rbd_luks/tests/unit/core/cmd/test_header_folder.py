@@ -25,7 +25,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import backup_series
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.image import record_store
-from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
@@ -104,14 +103,7 @@ class BackupAllTest(FolderTestCase):
     def test_image_that_cannot_be_read(self):
         for name in "vw":
             self.make_pool_volume(name)
-        read = images.MemoryImage.read
-
-        def no_osd(image, offset, length):
-            if image.name == "volumes/v":
-                raise exception.ImageIOError(action="read", reason="no OSD")
-            return read(image, offset, length)
-
-        self.patch(f"{images.__name__}.MemoryImage.read", no_osd)
+        self.make_unreadable("volumes/v")
         output, _errors = self.run_command(*self.all(), code=4)
         self.assertIn("volumes/v: cannot be read: cannot read: no OSD; there "
                       "is no backup of it", output)

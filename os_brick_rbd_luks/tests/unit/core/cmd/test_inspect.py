@@ -36,7 +36,6 @@ from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks.luks1 import ondisk
-from os_brick_rbd_luks.tests.fakes import image as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests.unit.core.cmd import base
 from os_brick_rbd_luks.tests import units
@@ -384,14 +383,7 @@ class AuditTest(base.CommandTestCase):
             1, "audit", "volumes/space", "--all-namespaces"))
 
     def test_image_that_cannot_be_read(self):
-        read = images.MemoryImage.read
-
-        def no_osd(image, offset, length):
-            if image.name == "volumes/good":
-                raise exception.ImageIOError(action="read", reason="no OSD")
-            return read(image, offset, length)
-
-        self.patch(f"{images.__name__}.MemoryImage.read", no_osd)
+        self.make_unreadable("volumes/good")
         rows = {row["image"]: row for row in self.json("audit", "volumes")}
         self.assertEqual(4, len(rows))
         self.assertEqual(["cannot be read: cannot read: no OSD"],
