@@ -28,10 +28,15 @@ def replaced(path: str) -> Iterator[IO[str]]:
     """
     from os_brick_rbd_luks.image import file_errors
     from os_brick_rbd_luks.image import partial
+    # A link goes on to be one.
+    path = os.path.realpath(path)
     half = path + partial.SUFFIX
     with file_errors.translated("write", path):
         if os.path.isdir(path):
             raise IsADirectoryError(21, "Is a directory")
+        if os.path.exists(path) and not os.path.isfile(path):
+            # A device would be a file afterwards.
+            raise OSError("it is no regular file")
         # What a killed run left.
         with contextlib.suppress(FileNotFoundError):
             os.unlink(half)

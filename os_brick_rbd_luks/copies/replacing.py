@@ -75,7 +75,8 @@ def reencrypt(pool: base.Pool, name: str, passphrase: bytes,
     """Put a copy of a volume in its place; see the module.
 
     The same passphrase opens the copy, and no other one. Metadata of others
-    than us goes along.
+    than us goes along, see
+    :meth:`~os_brick_rbd_luks.image.base.RBDImage.notes` for what may not.
 
     :param options: of the new header
     :param remove: removes the former image, with all that is only for it
@@ -91,9 +92,7 @@ def reencrypt(pool: base.Pool, name: str, passphrase: bytes,
     settle(pool, name, remove=remove)
     with sources.opened(pool, name, passphrase=passphrase) as volume:
         original = volume.image
-        kept = original.history()
-        if kept:
-            raise exception.SnapshotsKeepVolumeKey(snapshots=", ".join(kept))
+        _refuse_snapshots(original)
         identity = original.identity()
 
         def completed(copy: base.RBDImage) -> None:
@@ -129,12 +128,21 @@ def _exchange(pool: base.Pool, name: str, identity: str) -> None:
         try:
             _refuse(volume.others(), volume)
             pool.rename(name, FORMER + name)
+            # From now on nobody finds it by its name. The copy took its time.
+            _refuse_snapshots(volume)
             _refuse(volume.others(), volume)
             pool.rename(NEW + name, name)
             _refuse(volume.others(), volume)
         except BaseException:
             _put_back(pool, name, identity)
             raise
+
+
+def _refuse_snapshots(image: base.RBDImage) -> None:
+    kept = image.history()
+    if kept:
+        with exception.about(image.name):
+            raise exception.SnapshotsKeepVolumeKey(snapshots=", ".join(kept))
 
 
 def _refuse(holders: List[str], image: base.RBDImage) -> None:

@@ -94,7 +94,11 @@ def listed(store: record_store.Records) -> Iterator[Listed]:
             try:
                 yield Listed(pool, name, _start(store, pool, name).facts,
                              None)
-            except exception.BackupNotReadable as error:
+            except exception.ImageNotFound:
+                # A run that makes new ones has just removed it.
+                continue
+            except (exception.BackupNotReadable,
+                    exception.ImageError) as error:
                 yield Listed(pool, name, None, error.msg)
 
 
@@ -108,6 +112,7 @@ def find_key(store: record_store.Records, passphrase: bytes,
     :param cost: of a new one, see :func:`.sealed_backup.stretch`
     :raises WrongBackupPassphrase: those have another passphrase
     :raises BackupNotReadable: all that were looked at are damaged
+    :raises ImageError: or cannot be read
     """
     keys: Dict[Tuple[bytes, int], sealed_backup.Key] = {}
     failure: Optional[exception.RBDLuksError] = None
@@ -116,7 +121,7 @@ def find_key(store: record_store.Records, passphrase: bytes,
     for (pool, name), _number in zip(names, range(_TRIED)):
         try:
             sealed = _start(store, pool, name)
-        except exception.BackupNotReadable as error:
+        except (exception.BackupNotReadable, exception.ImageError) as error:
             failure = failure or error
             continue
         salted = sealed.salt, sealed.cost
@@ -161,41 +166,37 @@ class Series:
         :raises ImageError: the place for records does not do; of an image
             that cannot be read the outcome says so
         """
-        newest: Optional[int] = None
         try:
             image_id = base.image_id(image)
-            versions = self._versions.get(image_id, [])
-            newest = versions[-1] if versions else None
+        except exception.ImageError as error:
+            return Outcome(State.NOT_SAVED, None,
+                           f"cannot be read: {error.msg}")
+        versions = self._versions.get(image_id, [])
+        newest = versions[-1] if versions else None
+        usable, there, unusable = self._usable(image_id, key)
+
+        def not_saved(problem: str) -> Outcome:
+            return Outcome(State.NOT_SAVED, newest, "; ".join((
+                problem, *unusable, f"backup {usable} of it is kept"
+                if usable else "there is no backup of it")))
+
+        try:
             read = _read(image)
         except (exception.HeaderError, exception.HeaderChanged) as error:
-            return Outcome(State.NOT_SAVED, newest,
-                           _with_kept(error.msg, newest))
+            return not_saved(error.msg)
         except exception.ImageError as error:
-            return Outcome(State.NOT_SAVED, newest,
-                           _with_kept(f"cannot be read: {error.msg}", newest))
+            return not_saved(f"cannot be read: {error.msg}")
         if read is None:
             return (Outcome(State.PLAIN) if newest is None
-                    else Outcome(State.NOT_SAVED, newest, _with_kept(
-                        exception.NotLuks().msg, newest)))
+                    else not_saved(exception.NotLuks().msg))
         header, data = read
         damage = _damage(header)
         problem = damage or _ailment(header)
-        if newest is not None:
-            try:
-                there = self._open(image_id, newest, key).data
-            except (exception.BackupNotReadable,
-                    exception.WrongBackupPassphrase) as error:
-                problem = problem or (
-                    f"backup {newest} of it could not be used: "
-                    + getattr(error, "reason", "it is sealed with another "
-                              "passphrase, or was changed"))
-            else:
-                if there == data:
-                    self._forget(image_id, keep)
-                    return Outcome(State.UNCHANGED, newest, problem)
-            if damage is not None:
-                return Outcome(State.NOT_SAVED, newest,
-                               _with_kept(damage, newest))
+        if there == data and usable == newest:
+            self._forget(image_id, keep)
+            return Outcome(State.UNCHANGED, newest, problem)
+        if damage is not None and there is not None and not _is_damaged(there):
+            return not_saved(damage)
         version = (newest or 0) + 1
         self._store.write(self._pool, _name(image_id, version),
                           sealed_backup.seal(data, sealed_backup.Facts(
@@ -204,7 +205,29 @@ class Series:
                               len(data)), key))
         self._versions[image_id] = [*versions, version]
         self._forget(image_id, keep)
-        return Outcome(State.SAVED, version, problem)
+        return Outcome(State.SAVED, version, "; ".join(filter(
+            None, (problem, *unusable))) or None)
+
+    def _usable(self, image_id: str, key: sealed_backup.Key
+                ) -> Tuple[Optional[int], Optional[bytes], List[str]]:
+        """The newest backup that can be unsealed, and why newer ones cannot.
+
+        :returns: its version and the header in it, None without one; problems
+        """
+        problems: List[str] = []
+        for version in reversed(self._versions.get(image_id, [])):
+            try:
+                return version, self._open(image_id, version, key).data, (
+                    problems)
+            except exception.BackupNotReadable as error:
+                reason = error.reason
+            except exception.WrongBackupPassphrase:
+                reason = "it is sealed with another passphrase, or was changed"
+            except exception.ImageError as error:
+                reason = error.msg
+            problems.append(f"backup {version} of it could not be used: "
+                            f"{reason}")
+        return None, None, problems
 
     def find(self, image: base.Image, passphrase: bytes,
              version: Optional[int] = None) -> Found:
@@ -247,7 +270,8 @@ class Series:
             try:
                 facts = _start(self._store, self._pool,
                                _name(image_id, versions[-1])).facts
-            except exception.BackupNotReadable as error:
+            except (exception.BackupNotReadable,
+                    exception.ImageError) as error:
                 LOG.warning("%s: %s", self._about(image_id, versions[-1]),
                             error.msg)
                 continue
@@ -336,6 +360,15 @@ def _damage(header: header_io.Header) -> Optional[str]:
                  for slot in header.keyslots if slot.damage), None)
 
 
+def _is_damaged(backup: bytes) -> bool:
+    """Whether a header's backup has a damaged keyslot as well."""
+    try:
+        header = header_io.parse(backup, len(backup), backup=True)
+    except exception.HeaderError:
+        return True
+    return _damage(header) is not None
+
+
 def _ailment(header: header_io.Header) -> Optional[str]:
     """Which copy of a LUKS2 header is damaged, of which a backup has none.
 
@@ -347,8 +380,3 @@ def _ailment(header: header_io.Header) -> Optional[str]:
                 f"{header.ailment.damage}; 'rbd-luks header repair' puts it "
                 "right")
     return None
-
-
-def _with_kept(problem: str, newest: Optional[int]) -> str:
-    return problem + (f"; backup {newest} of it is kept" if newest else
-                      "; there is no backup of it")

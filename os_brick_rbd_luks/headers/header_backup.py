@@ -67,8 +67,9 @@ def read(image: base.Image) -> Tuple[header_io.Header, bytes]:
     start = header_io.read_start(image)
     header = header_io.parse(start, image.size())
     data = whole.join(header, read_areas(image, header))
-    # An old header with the new bytes of its areas would open nothing. Each
-    # change writes the header before it overwrites an area that one names.
+    # An old header with the new bytes of its areas would open nothing. No
+    # header that stays names an area that is overwritten; one whose keyslot is
+    # being destroyed may name noise, which was not to open it any more.
     if header_io.read_start(image) != start:
         raise exception.HeaderChanged()
     return header, data.ljust(keymaterial.round_up(

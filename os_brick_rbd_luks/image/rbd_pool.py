@@ -135,8 +135,12 @@ class Pool:
 
     def _may_have_images(self, name: str) -> bool:
         """Whether a pool is for RBD, or for nothing in particular."""
-        with self._handle.open_ioctx(name) as ioctx:
-            applications = ioctx.application_list()
+        try:
+            with self._handle.open_ioctx(name) as ioctx:
+                applications = ioctx.application_list()
+        except librbd.rados_bindings().ObjectNotFound:
+            # It was removed since it was listed.
+            return False
         return not applications or "rbd" in applications
 
     def elsewhere(self, name: str, namespace: str = ""

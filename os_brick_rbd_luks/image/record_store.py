@@ -22,6 +22,7 @@ import urllib.parse
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import file_errors
+from os_brick_rbd_luks.image import native_threads
 from os_brick_rbd_luks.image import partial
 
 #: What the file of a record ends with.
@@ -82,6 +83,7 @@ class Folder:
         """
         self.name = f"folder {path}"
         self._path = path
+        self._making = native_threads.original("threading").Lock()
         with file_errors.translated("open", path):
             os.close(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
 
@@ -110,7 +112,8 @@ class Folder:
         folder, path = self._folder(group), self._file(group, name)
         half = path + partial.SUFFIX
         with file_errors.translated("write", path):
-            with contextlib.suppress(FileExistsError):
+            # Another thread that finds it waits until it is on the disk.
+            with self._making, contextlib.suppress(FileExistsError):
                 os.mkdir(folder, 0o700)
                 _sync(self._path)
             try:
@@ -158,7 +161,12 @@ class Folder:
 
     def _remove_half_made(self) -> None:
         for group in self.groups():
-            for name in self._files(group):
+            names = self._files(group)
+            if not names:
+                # Whoever made it was killed, perhaps before this.
+                with file_errors.translated("lock", self._path):
+                    _sync(self._path)
+            for name in names:
                 if name.endswith(SUFFIX + partial.SUFFIX):
                     path = os.path.join(self._folder(group), name)
                     with file_errors.translated("remove", path):
@@ -186,7 +194,7 @@ def _quoted(name: str) -> str:
 
 def _is_quoted(name: str) -> bool:
     """Whether a file's name is one that :func:`_quoted` gives."""
-    return _quoted(urllib.parse.unquote(name)) == name
+    return name.isascii() and _quoted(urllib.parse.unquote(name)) == name
 
 
 def _sync(folder: str) -> None:

@@ -282,6 +282,22 @@ class FaultsTest(ReplacingTestCase):
             self.settled()
 
     @ddt.data(*selection.cases("luks1", full=("own header",)))
+    def test_snapshot_is_taken_meanwhile(self, kind):
+        """It keeps the volume key, and needs the volume's image."""
+        for method, nth, after in self.calls(kind):
+            self.world(kind)
+            content = self.store.contents["volume"]
+            fault = faults.Fault(method, nth, after, meanwhile=(
+                lambda content=content: content.freeze("s")
+                if content is self.store.contents.get("volume") else None))
+            with contextlib.suppress(exception.SnapshotsKeepVolumeKey,
+                                     exception.ImageLocked):
+                self.run_on(faults.Faults(fault).around(self.store))
+            self.is_new()
+            if "s" in content.snapshots:
+                self.assertIs(content, self.store.contents["volume"], fault)
+
+    @ddt.data(*selection.cases("luks1", full=("own header",)))
     def test_two_at_once(self, kind):
         for method, nth, after in self.calls(kind):
             if after:

@@ -380,6 +380,71 @@ class SaveTest(SeriesTestCase):
         self.assertEqual(backup_series.Outcome(State.UNCHANGED, 2),
                          self.save())
 
+    def test_damaged_record_of_a_damaged_header(self):
+        """Neither problem hides the other, and an older backup is kept."""
+        self.make()
+        self.save()
+        self.rekey(base.OLD, base.NEW)
+        self.save()
+        good = self.record(0)
+        name, record = self.record()
+        self.change(name, record[:-1])
+        self.damage()
+        for _run in range(2 * backup_series.KEEP):
+            outcome = self.save()
+            self.assertEqual((State.NOT_SAVED, 2), outcome[:2])
+            self.assertIn("backup 2 of it could not be used", outcome.problem)
+            self.assertIn("backup 1 of it is kept", outcome.problem)
+        self.assertEqual(good, self.record(0))
+
+    def test_no_backup_can_be_used(self):
+        self.make()
+        self.save()
+        name, record = self.record()
+        self.change(name, record[:-1])
+        self.pool.contents["v"].write(0, bytes(4096))
+        outcome = self.save()
+        self.assertEqual((State.NOT_SAVED, 1), outcome[:2])
+        self.assertIn("backup 1 of it could not be used", outcome.problem)
+        self.assertIn("there is no backup of it", outcome.problem)
+
+    def test_damaged_as_before(self):
+        """A backup that is no better does not keep a newer one away."""
+        self.make()
+        with self.pool.open("v") as image:
+            keyslots.add(image, base.OLD, base.OTHER)
+            self.patch_keyslot(image, 1, "active", b"\1\2\3\4")
+        self.assertEqual((State.SAVED, 1), self.save()[:2])
+        self.rekey(base.OLD, base.NEW)
+        self.assertEqual((State.SAVED, 2), self.save()[:2])
+        self.assertIn("keyslot 1 is damaged", self.save().problem)
+
+    def test_record_that_cannot_be_read(self):
+        """It is one record's problem, and not all others'."""
+        for name in "vw":
+            self.make(name)
+            self.save(name)
+        broken = exception.ImageIOError(action="read", reason="EIO")
+        outcome = self.save(around=faults.Faults(faults.Fault(
+            "read", error=broken)).around(self.places))
+        self.assertEqual((State.SAVED, 2), outcome[:2])
+        self.assertIn("backup 1 of it could not be used: cannot read: EIO",
+                      outcome.problem)
+        for nth in (1, 2):
+            found = [*backup_series.listed(faults.Faults(faults.Fault(
+                "read", nth, error=broken)).around(self.places))]
+            self.assertEqual(3, len(found))
+            self.assertEqual(1, sum(bool(one.problem) for one in found))
+
+    def test_listed_while_one_is_removed(self):
+        for name in "vw":
+            self.make(name)
+            self.save(name)
+        gone = exception.ImageNotFound(what="record")
+        found = [*backup_series.listed(faults.Faults(faults.Fault(
+            "read", error=gone)).around(self.places))]
+        self.assertEqual([None], [one.problem for one in found])
+
     def test_two_pools(self):
         """Ids are a pool's own."""
         other = stores.MemoryStore(name="volumes/space")

@@ -89,8 +89,10 @@ class FolderTest(FolderTestCase):
     def test_what_others_put_there(self):
         """A mounted file system has such a folder, which nobody may read."""
         self.write("a", b"data")
-        for name in ("lost+found", "pool/README", "pool/b c.rbd-luks-header"):
-            os.makedirs(os.path.join(self.path, name))
+        for name in (b"lost+found", b"pool/README",
+                     b"pool/b c.rbd-luks-header", b"\xff\xfe",
+                     b"pool/\xff.rbd-luks-header"):
+            os.makedirs(os.path.join(os.fsencode(self.path), name))
         folder = self.folder()
         self.assertEqual(["pool"], folder.groups())
         self.assertEqual(["a"], folder.names("pool"))
