@@ -10,12 +10,13 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""A text file that is there complete, or as it was before."""
+"""A file that is there complete, or not, or as it was before."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from typing import IO, Iterator
 
 
@@ -50,6 +51,38 @@ def replaced(path: str) -> Iterator[IO[str]]:
                 os.fsync(stream.fileno())
         with file_errors.translated("write", path):
             os.replace(half, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(half)
+        raise
+
+
+@contextlib.contextmanager
+def new(path: str) -> Iterator[IO[bytes]]:
+    """What is written becomes a new file at the end, unless something fails.
+
+    Only its owner may read it.
+
+    :raises ImageExists: there is such a file
+    :raises ImageError: it cannot be written, see
+        :func:`~os_brick_rbd_luks.image.file_errors.translated`
+    """
+    from os_brick_rbd_luks.image import file_errors
+    from os_brick_rbd_luks.image import partial
+    from os_brick_rbd_luks.image import rawfile
+    store = rawfile.FileStore()
+    store.require_free(path)
+    folder, name = os.path.split(path)
+    with file_errors.translated("write", path):
+        descriptor, half = tempfile.mkstemp(
+            partial.SUFFIX, f"{name}.", folder or ".")
+    try:
+        with file_errors.translated("write", path), \
+                open(descriptor, "wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(descriptor)
+        store.rename(half, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(half)

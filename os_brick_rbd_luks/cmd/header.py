@@ -15,11 +15,10 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import os
-from typing import Any, Iterator
+from typing import Any
 
+from os_brick_rbd_luks.cmd import atomic_file
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import header_folder
@@ -27,23 +26,6 @@ from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import rows
 
 LOG = logging.getLogger(__name__)
-
-#: No header backup is larger: LUKS2 has at most two copies of 4 MiB and
-#: 128 MiB of keyslots, and LUKS1 less.
-_MAX_BACKUP = 136 * 1024 * 1024
-
-
-@contextlib.contextmanager
-def _file_errors(action: str, path: str) -> Iterator[None]:
-    from os_brick_rbd_luks import exception
-    try:
-        yield
-    except FileExistsError as error:
-        raise exception.ImageExists(what=f"file {path}") from error
-    except OSError as error:
-        raise exception.ImageIOError(
-            action=f"{action} file {path}",
-            reason=error.strerror or str(error)) from error
 
 
 class Backup(command.ShowOne):
@@ -65,17 +47,8 @@ class Backup(command.ShowOne):
         from os_brick_rbd_luks.headers import header_backup
         with self.image(args, read_only=True) as image:
             data = header_backup.backup(image)
-        with _file_errors("write", args.file):
-            descriptor = os.open(
-                args.file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            try:
-                with open(descriptor, "wb") as stream:
-                    stream.write(data)
-                    stream.flush()
-                    os.fsync(descriptor)
-            except OSError:
-                os.unlink(args.file)
-                raise
+        with atomic_file.new(args.file) as stream:
+            stream.write(data)
         return (("image", "file", "size"),
                 (image.name, args.file, columns.Size(len(data))))
 
@@ -126,12 +99,15 @@ class Restore(command.ShowOne):
 def _read_file(args: argparse.Namespace) -> bytes:
     """The backup in ``--file``."""
     from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.image import file_errors
+    from os_brick_rbd_luks.luks import limits
     if args.backup is not None:
         raise exception.InvalidParameter(
             name="--backup", value=args.backup,
             reason="is for a folder of backups (--from), a file has one only")
-    with _file_errors("read", args.file), open(args.file, "rb") as stream:
-        return stream.read(_MAX_BACKUP)
+    with file_errors.translated("read", args.file), open(
+            args.file, "rb") as stream:
+        return stream.read(limits.MAX_BACKUP_BYTES)
 
 
 class Repair(command.ShowOne):

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
-#: More images at a time than any cluster answers quicker for.
+#: Parses images at a time, more of which no cluster answers quicker for, and
+#: backups of one.
 _COUNT = command.number(100)
 
 
@@ -58,7 +59,8 @@ class BackupAll(command.ShowOne):
         parser.add_argument("--to", required=True, metavar="DIR",
                             help="folder that exists, best on another system")
         parser.add_argument("--keep", type=_COUNT, metavar="N",
-                            help="backups of each image to keep (default: 3)")
+                            help="backups of each image to keep, at most 100 "
+                            "(default: 3)")
         parser.add_argument("--parallel", type=_COUNT, metavar="N",
                             default=pool_walk.OPEN, help="images at a time "
                             f"(default: {pool_walk.OPEN})")

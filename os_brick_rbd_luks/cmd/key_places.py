@@ -22,7 +22,7 @@ from typing import (Any, cast, Generator, Iterator, List, Optional, Tuple,
 
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import passphrase_options
-from os_brick_rbd_luks.cmd import progress_bar
+from os_brick_rbd_luks.cmd import pool_walk
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.headers import same_key
@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from os_brick_rbd_luks.layers import reachable
 
 LOG = logging.getLogger(__name__)
-
-#: Images that are open at a time, and how many may be ahead: as ``audit``.
-_OPEN = 10
-_AHEAD = 64
 
 
 def add_pools(parser: Any) -> None:
@@ -73,14 +69,9 @@ class Search:
                                     pools=self._where, run=self._run)
 
     def _run(self, jobs: Any) -> Iterator[reachable.Looked]:
-        from os_brick_rbd_luks.copies import workers
-        with contextlib.closing(workers.in_order(
-                jobs, most=_OPEN, window=_AHEAD)) as results, \
-                progress_bar.counted(self._app.stdout, False, len(jobs),
-                                     "images") as report:
-            for done, result in enumerate(results, 1):
-                report(done)
-                yield result
+        with contextlib.closing(pool_walk.counted(
+                self._app, jobs, len(jobs))) as results:
+            yield from results
 
 
 def exit_code(name: str, places: int) -> int:

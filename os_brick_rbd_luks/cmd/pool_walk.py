@@ -18,7 +18,8 @@ import argparse
 import contextlib
 import functools
 import logging
-from typing import (Any, Callable, Generator, Tuple, TYPE_CHECKING, TypeVar)
+from typing import (Any, Callable, Generator, Iterable, Tuple, TYPE_CHECKING,
+                    TypeVar)
 
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import progress_bar
@@ -60,21 +61,36 @@ def images(asked: command.CephMixin, args: argparse.Namespace,
         :func:`.progress_bar.counted`
     :param most: images at a time
     """
-    from os_brick_rbd_luks.copies import workers
     with asked.connected(args) as connected, contextlib.closing(
             _pools(connected, args)) as pools:
         for pool in pools:
             names, work = pool.images(), begin(pool)
             jobs = (functools.partial(work, name) for name in names)
-            with contextlib.closing(workers.in_order(
-                    jobs, most=most, window=max(AHEAD, most))) as results, \
-                    progress_bar.counted(
-                        asked.app.stdout,  # type: ignore[attr-defined]
-                        streams, len(names), "images") as report:
-                for done, (name, result) in enumerate(
-                        zip(names, results), 1):
-                    report(done)
+            with contextlib.closing(counted(
+                    asked.app,  # type: ignore[attr-defined]
+                    jobs, len(names), streams=streams, most=most)) as results:
+                for name, result in zip(names, results):
                     yield f"{pool.name}/{name}", result
+
+
+def counted(app: Any, jobs: Iterable[Callable[[], Result]], total: int, *,
+            streams: bool = False, most: int = OPEN
+            ) -> Generator[Result, None, None]:
+    """Results of work on images, several at a time; a terminal counts them.
+
+    :param app: cliff's
+    :param total: how many there are
+    :param streams: see :func:`images`
+    :param most: likewise
+    """
+    from os_brick_rbd_luks.copies import workers
+    with contextlib.closing(workers.in_order(
+            jobs, most=most, window=max(AHEAD, most))) as results, \
+            progress_bar.counted(app.stdout, streams, total,
+                                 "images") as report:
+        for done, result in enumerate(results, 1):
+            report(done)
+            yield result
 
 
 def _pools(connected: cluster.Cluster, args: argparse.Namespace

@@ -46,8 +46,6 @@ _ANY_SIZE = 2 ** 64
 
 LOG = logging.getLogger(__name__)
 
-# Where both formats have the UUID.
-_UUID = (ondisk.OFFSETS["uuid"], ondisk.OFFSETS["uuid"] + 40)
 
 
 @header_io.names_image
@@ -207,7 +205,7 @@ def _refuse_foreign(header: header_io.Header, start: bytes,
     what we cannot use is somebody's.
     """
     packed = header.pack()
-    version, place = slice(6, 8), slice(*_UUID)
+    version, place = slice(6, 8), ondisk.UUID
     other_format = start[version] in {b"\0\1", b"\0\2"} - {packed[version]}
     if (start[:6] != packed[:6] or start[place] != packed[place]
             or other_format):

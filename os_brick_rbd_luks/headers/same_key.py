@@ -36,8 +36,6 @@ from os_brick_rbd_luks.luks import kdfs
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 
-# Where both formats have the UUID.
-_UUID = slice(ondisk.OFFSETS["uuid"], ondisk.OFFSETS["uuid"] + 40)
 
 
 class Digest(NamedTuple):
@@ -125,7 +123,7 @@ class Sought:
                or base64.b64encode(digest.value) in start
                for digest in self._digests):
             return Finding(True, note=note)
-        if self._uuid and start[_UUID].strip(b"\0") == self._uuid:
+        if self._uuid and start[ondisk.UUID].strip(b"\0") == self._uuid:
             return Finding(False, note=note)
         return None
 
@@ -162,7 +160,7 @@ def sought(image: base.Image, volume_key: Optional[bytes] = None) -> Sought:
     except exception.NotLuks:
         raise
     except exception.HeaderError:
-        return Sought(start[_UUID], volume_key=volume_key)
+        return Sought(start[ondisk.UUID], volume_key=volume_key)
     found = [digest for digest, _in_use in _digests(header)]
     return Sought(header.uuid.encode(), frozenset(found),
                   frozenset(slot.kdf for slot in header.keyslots if slot.kdf),

@@ -70,23 +70,31 @@ def missing(ioctx: rados.Ioctx, place: str, name: str
         f"'rbd trash restore {place}/{image_id}'" for image_id in ids))
 
 
+def _entries(ioctx: rados.Ioctx) -> Tuple[List[Dict[str, Any]], bool]:
+    """What librbd tells of the images in the trash, and whether it is all.
+
+    :raises rbd.Error: nobody can tell
+    """
+    found: List[Dict[str, Any]] = []
+    try:
+        found.extend(librbd.bindings().RBD().trash_list(ioctx))
+    except IndexError:
+        # The bindings have no word for some sources, that of a migration
+        # among them: what comes behind such an entry cannot be listed.
+        return found, False
+    return found, True
+
+
 def _in_trash(ioctx: rados.Ioctx, name: str) -> Tuple[List[str], bool]:
     """The ids of all images *name* that can be brought back.
 
     :returns: and whether it may be the source of a migration
     """
-    ids = []
-    try:
-        for entry in librbd.bindings().RBD().trash_list(ioctx):
-            if entry["name"] != name:
-                continue
-            if entry["source"] == _MIGRATION:
-                return [], True
-            ids.append(entry["id"])
-    except IndexError:
-        # The bindings have no word for some sources, this one among them.
-        return ids, True
-    return ids, False
+    entries, complete = _entries(ioctx)
+    named = [entry for entry in entries if entry["name"] == name]
+    if any(entry["source"] == _MIGRATION for entry in named):
+        return [], True
+    return [entry["id"] for entry in named], not complete
 
 
 def in_trash(ioctx: rados.Ioctx) -> Dict[str, str]:
@@ -94,13 +102,8 @@ def in_trash(ioctx: rados.Ioctx) -> Dict[str, str]:
 
     :raises rbd.Error: nobody can tell
     """
-    found: Dict[str, str] = {}
-    # See above: what comes behind such an entry cannot be listed.
-    with contextlib.suppress(IndexError):
-        for entry in librbd.bindings().RBD().trash_list(ioctx):
-            if entry["source"] == _BY_USER:
-                found[entry["id"]] = entry["name"]
-    return found
+    return {entry["id"]: entry["name"] for entry in _entries(ioctx)[0]
+            if entry["source"] == _BY_USER}
 
 
 def whole_trash(ioctx: rados.Ioctx) -> Tuple[Dict[str, str], bool]:
@@ -109,14 +112,8 @@ def whole_trash(ioctx: rados.Ioctx) -> Tuple[Dict[str, str], bool]:
     :returns: their names by id, and whether these are all
     :raises rbd.Error: nobody can tell
     """
-    found: Dict[str, str] = {}
-    try:
-        for entry in librbd.bindings().RBD().trash_list(ioctx):
-            found[entry["id"]] = entry["name"]
-    except IndexError:
-        # See above.
-        return found, False
-    return found, True
+    entries, complete = _entries(ioctx)
+    return {entry["id"]: entry["name"] for entry in entries}, complete
 
 
 def namespace_missing(ioctx: rados.Ioctx, place: str

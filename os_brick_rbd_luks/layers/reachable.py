@@ -156,8 +156,10 @@ def require_pools(pool: census.Pool, pools: Iterable[Where]) -> None:
     :raises ImageNotFound: one of them
     """
     for name, namespace in pools:
-        with pool.elsewhere(name, namespace or "") as there:
-            there.entries()
+        with pool.elsewhere(name) as there:
+            if namespace and namespace not in there.namespaces():
+                raise exception.ImageNotFound(
+                    what=f"namespace {name}/{namespace}")
 
 
 def _entry(pool: census.Pool, name: str) -> census.Entry:

@@ -59,6 +59,10 @@ MAX_OBJECTS = 32
 #: (``LUKS2_MAX_KEYSLOTS_SIZE``).
 MAX_KEYSLOTS_SIZE = 128 * 1024 * 1024
 
+#: Bytes of a header backup: two headers of 4 MiB and the keyslots; LUKS1 has
+#: less.
+MAX_BACKUP_BYTES = 2 * 4 * 1024 * 1024 + MAX_KEYSLOTS_SIZE
+
 #: Number of a LUKS2 header's version, with room to count on: each change
 #: takes a few, and one beyond 64 bits would look old.
 MAX_SEQID = 2 ** 63

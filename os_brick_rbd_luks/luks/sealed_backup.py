@@ -67,17 +67,13 @@ _MAX_FACTS = 32768
 #: Bytes that hold what :func:`read` reads.
 MAX_START = _START.size + _MAX_FACTS
 
-#: Bytes of the largest header backup: LUKS2 has at most two headers of 4 MiB
-#: and 128 MiB of keyslots, and LUKS1 less.
-_MAX_SIZE = 137 * 1024 * 1024
-
 _SALT_BYTES = 32
 _NONCE_BYTES = 12
 _TAG_BYTES = 16
 _CHECK_BYTES = 16
 
 #: Bytes of the largest sealed one.
-MAX_BYTES = MAX_START + _NONCE_BYTES + _MAX_SIZE + _TAG_BYTES
+MAX_BYTES = MAX_START + _NONCE_BYTES + limits.MAX_BACKUP_BYTES + _TAG_BYTES
 
 _INFO = f"rbd-luks header backup {VERSION}"
 
@@ -199,9 +195,9 @@ def read(data: bytes) -> Sealed:
         raise _unreadable(f"its scrypt_cost is {cost}, not between "
                           f"{_COSTS[0]} and {_COSTS[-1]}")
     size = _number(found, "size")
-    if size > _MAX_SIZE:
+    if size > limits.MAX_BACKUP_BYTES:
         raise _unreadable(f"its size is {size}, and no header is larger than "
-                          f"{_MAX_SIZE}")
+                          f"{limits.MAX_BACKUP_BYTES}")
     facts = Facts(
         _text(found, "pool"), _text(found, "image"),
         _text(found, "image_id"), _number(found, "version"),

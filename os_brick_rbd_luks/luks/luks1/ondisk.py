@@ -42,6 +42,10 @@ OFFSETS = {
     "mk_digest": 112, "mk_digest_salt": 132, "mk_digest_iter": 164,
     "uuid": 168,
 }
+
+#: Where the UUID is, of LUKS2 as well.
+UUID = slice(OFFSETS["uuid"], OFFSETS["uuid"] + 40)
+
 _KEY_BLOCK_OFFSETS = {
     "active": 0, "iterations": 4, "salt": 8, "key_material_offset": 40,
     "stripes": 44,

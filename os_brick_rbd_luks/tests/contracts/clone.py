@@ -552,6 +552,16 @@ class CloneContract(contracts.Contract):
 
     # notes
 
+    def test_notes_beside_an_empty_one(self) -> None:
+        """Some may be missing, but none has the value of another."""
+        image = self.open()
+        expected = {"a": "", "b": "of b", "c": "of c"}
+        for key, value in expected.items():
+            image.set_note(key, value)
+        found = image.notes()
+        self.assertEqual({key: expected[key] for key in found}, found)
+        self.assertIn("b", found)
+
     def test_all_notes(self) -> None:
         image = self.open()
         expected = {f"key {number}": f"value {number}" for number in range(3)}

@@ -68,8 +68,18 @@ class BackupTest(HeaderTestCase):
     def test_full_disk_leaves_no_file(self):
         self.patch("os.fsync", mock.Mock(side_effect=OSError(
             28, "No space left on device")))
-        self.assertIn("No space left", self.error(
-            4, "header", "backup", self.target, "--file", self.saved))
+        before = os.listdir(self.folder)
+        self.assertIn("no space left to write; free space in the file system",
+                      self.error(4, "header", "backup", self.target, "--file",
+                                 self.saved))
+        self.assertEqual(before, os.listdir(self.folder))
+
+    def test_killed_while_it_is_written(self):
+        """Half a backup has no name that somebody would take for one."""
+        self.patch("os.fsync", mock.Mock(side_effect=KeyboardInterrupt))
+        self.patch("os.unlink", mock.Mock(side_effect=OSError))
+        self.run_command("header", "backup", self.target, "--file",
+                         self.saved, code=130)
         self.assertFalse(os.path.exists(self.saved))
 
     def test_plain_file(self):

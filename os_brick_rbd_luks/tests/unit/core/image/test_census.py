@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 
 import ddt
+import fixtures
 import testtools
 
 from os_brick_rbd_luks import exception
@@ -44,6 +45,14 @@ class CensusTest(testtools.TestCase):
     def hidden(self):
         with self.pool.open_entry(self.entry) as image:
             return [kind for kind, _what in image.hidden()]
+
+    def test_pool_is_removed_when_it_was_listed(self):
+        """The others have to be searched all the same."""
+        listed = self.pool.cluster_pools()
+        self.useFixture(fixtures.MonkeyPatch(
+            "os_brick_rbd_luks.tests.fakes.rados.Rados.list_pools",
+            lambda _self: ["gone", *listed]))
+        self.assertEqual(listed, self.pool.cluster_pools())
 
     def test_names(self):
         entry = census.Entry("volumes", "space", "v", "1")
