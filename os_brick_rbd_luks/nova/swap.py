@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 import libvirt
 from nova import conf
@@ -74,9 +74,9 @@ class Swap:
         """
         present = self._job.size()
         driver = self._driver
-        if not (same_key and of_old and of_new
-                and self._shares(old, new, of_old, of_new)):
-            self._connect(new)
+        self._connect(old, new, lambda: bool(
+            same_key and of_old and of_new
+            and self._shares(old, new, of_old, of_new)))
         try:
             volume = target.Target(new, max(
                 self._size(new, of_new is not None), resize_to * _GIB))
@@ -94,10 +94,24 @@ class Swap:
         self._finish(volume, present)
         self._let_go(old, new)
 
-    def _connect(self, new: Dict[str, Any]) -> None:
+    def _connect(self, old: Dict[str, Any], new: Dict[str, Any],
+                 shares: Callable[[], bool]) -> None:
+        """Connect the new volume by its key, or by what the host has.
+
+        Its key first, also where it is the old volume's as well: the host's
+        secret may be of a time before that was rotated, and the new volume
+        has the present passphrase only.
+        """
         try:
             self._driver._connect_volume(self._context, new, self._instance)
-        except exception.KeyForbidden as error:
+        except exception.PassphraseUnavailable as error:
+            if shares():
+                LOG.warning("%s; the libvirt secret of volume %s is used, "
+                            "which has the same key", error,
+                            attachment.volume_id(old))
+                return
+            if not isinstance(error, exception.KeyForbidden):
+                raise
             forbidden = exception.MoveForbidden(**error.values)
             forbidden.image = error.image
             raise forbidden from error
@@ -107,13 +121,15 @@ class Swap:
                 of_new: attachment.NativeEncryptor) -> bool:
         """Let the new volume have the old one's secret, if that opens it.
 
-        As after a migration without a new key, which Cinder asks for as a
-        user of its own, who may not read it. The id is the right one as soon
-        as Cinder has given the new volume the name of the old.
+        As in a migration without a new key, which Cinder asks for as a user
+        of its own, who may not read it. The id is the right one as soon as
+        Cinder has given the new volume the name of the old.
         """
         host = self._driver._host
         usage = host_secrets.present_id(host, old)
-        # It says which keyslot of the old volume it opens.
+        # It may say which keyslot of the old volume it opens. A passphrase
+        # that opens that volume still may be a former one nevertheless; then
+        # QEMU does not open the new one, and the guest stays where it is.
         if usage is None or of_old.is_stale(usage):
             return False
         self._driver._get_volume_driver(new).connect_volume(new,

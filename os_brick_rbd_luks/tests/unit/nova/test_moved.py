@@ -171,6 +171,55 @@ class SameKeyTest(MovedTestCase):
         self.assertEqual({}, self.host.volumes())
 
 
+@ddt.ddt
+class FormerPassphraseTest(MovedTestCase):
+    """The key was rotated while the server ran, and its host does not know.
+
+    The new volume was made with the present one.
+    """
+
+    def rotated(self, change, description=True):
+        """The old volume, by ``keyslots``' function."""
+        self.prepare("luks2", "luks2")
+        if not description:
+            # An unmodified Nova has made it.
+            for kept in self.host.secrets.values():
+                kept.description = None
+        with self.pool.open(self.old.id) as image:
+            change(image, self.old.passphrase, self.new.passphrase)
+        self.old.key_id = self.new.key_id
+
+    @ddt.data((keyslots.replace, True), (keyslots.replace, False),
+              (keyslots.add, True), (keyslots.add, False))
+    @ddt.unpack
+    def test_who_asks_may_read_the_key(self, change, description):
+        self.rotated(change, description)
+        self.swap()
+        self.assert_on_new()
+        self.boot(self.renamed(self.new_info, self.old.id))
+
+    def test_who_asks_may_not(self):
+        """It is known before the copy begins."""
+        self.rotated(keyslots.replace)
+        self.break_keys()
+        self.assertRaises(exception.MoveForbidden, self.swap)
+        self.assert_on_old()
+        self.assertNotIn("blockCopy", self.host.calls)
+
+    @ddt.data((keyslots.replace, False), (keyslots.add, True),
+              (keyslots.add, False))
+    @ddt.unpack
+    def test_nobody_knows_that_it_is_of_a_former_one(self, change,
+                                                     description):
+        """QEMU does, and the log has what was relied on."""
+        self.rotated(change, description)
+        self.break_keys()
+        self.assertRaises(nova_exception.VolumeRebaseFailed, self.swap)
+        self.assert_on_old()
+        self.assertIn(f"the libvirt secret of volume {self.old.id} is used",
+                      self.log.output)
+
+
 class NewKeyTest(MovedTestCase):
     """A retype with a new key, asked for by somebody who may not read it."""
 
