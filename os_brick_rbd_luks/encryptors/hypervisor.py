@@ -29,6 +29,7 @@ from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import fingerprints
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.layers import attaching
@@ -43,6 +44,19 @@ LOG = logging.getLogger(__name__)
 #: the header that has it.
 _SAID = "LUKS passphrase of keyslot {} of {}"
 _SAYS = re.compile("^" + _SAID.format("([0-9a-f]+)", "([0-9a-f-]+)") + "$")
+
+
+def _said(header: header_io.Header, opened: Optional[unlocking.Unlocked]
+          ) -> Optional[str]:
+    """What to say of a volume's secret; None if it may be any keyslot's.
+
+    Where there is one keyslot only, it is that: nothing has to be tried.
+    """
+    found = ([opened.keyslot] if opened
+             else [slot.number for slot in header.keyslots])
+    if len(found) != 1:
+        return None
+    return _SAID.format(fingerprints.of(header, found[0]), header.uuid)
 
 
 class Hypervisor:
@@ -160,10 +174,7 @@ class Hypervisor:
     def _prepare(self, usage: str, passphrase: bytes,
                  format_options: preparing.FormatOptions
                  ) -> Tuple[attachment.Native, List[bytes], Optional[str]]:
-        """The facts, the passphrases of the layers below, and what to say.
-
-        That is where it was cheap to know which keyslot it is.
-        """
+        """The facts, the passphrases of the layers below, and what to say."""
         read_only = self._data.get("access_mode") == "ro"
         with self._image(read_only) as image:
             header, opened = preparing.opened(image, passphrase,
@@ -172,9 +183,7 @@ class Hypervisor:
                                     self._luks1_engine)
             below = (decryption.below(image, header, passphrase, opened)
                      if len(facts.secrets) > 1 else [])
-            return facts, below, (_SAID.format(
-                fingerprints.of(header, opened.keyslot), header.uuid)
-                if opened else None)
+            return facts, below, _said(header, opened)
 
     def _inspect(self, usage: str) -> attachment.Native:
         with self._image(True) as image:

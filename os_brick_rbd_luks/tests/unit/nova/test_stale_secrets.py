@@ -18,8 +18,10 @@ that when they connect the volume the next time.
 from __future__ import annotations
 
 import ddt
+import fixtures
 
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.encryptors import preparing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.unit.nova import base
@@ -67,6 +69,45 @@ class StaleTest(base.NovaTestCase):
         self.assertNotIn(attachment.KEY, info["data"])
         # The server that runs needs it no more, but who migrates it looks.
         self.assertEqual({volume.id: self.before}, self.host.volumes())
+
+    def nothing_is_cheap(self):
+        """Keyslots with Argon2id, say."""
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{preparing.__name__}.CHEAP", 0))
+
+    @ddt.data("luks", "luks2")
+    def test_of_a_keyslot_that_is_dear_to_try(self, provider):
+        """With no other it is known which one it is, untried."""
+        self.nothing_is_cheap()
+        volume = self.served(provider)
+        self.rotate(volume)
+        self.break_keys()
+        self.assertRaises(exception.PassphraseUnavailable, self.connect,
+                          volume)
+
+    def test_of_one_of_two_that_are_dear_to_try(self):
+        """Then it is not known, and the secret is used."""
+        self.nothing_is_cheap()
+        volume = self.make("luks2")
+        self.before = volume.passphrase
+        with self.pool.open(volume.id) as image:
+            keyslots.add(image, self.before, b"another")
+        self.connect(volume)
+        self.rotate(volume)
+        self.break_keys()
+        self.connect(volume)
+        self.assertEqual({volume.id: self.before}, self.host.volumes())
+
+    def test_of_a_volume_that_was_formatted_for_it(self):
+        """A blank image gets its header here, with one keyslot."""
+        volume = self.make()
+        self.pool.contents[volume.id].objects.clear()
+        self.before = volume.passphrase
+        self.connect(volume)
+        self.rotate(volume)
+        self.break_keys()
+        self.assertRaises(exception.PassphraseUnavailable, self.connect,
+                          volume)
 
     @ddt.data("luks", "luks2")
     def test_an_outage_stops_no_start(self, provider):
