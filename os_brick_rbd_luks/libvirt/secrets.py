@@ -164,9 +164,13 @@ class Secrets:
             # behind (libvirt 9.0).
             undo.lost[usage] = uuid_, _value(found, passphrase)
             found.undefine()
-        connection.secretDefineXML(self._xml(
-            usage, uuid_, description)).setValue(passphrase)
+        # Whoever ends in between leaves nothing that is said of the former
+        # value and true of the new one.
+        connection.secretDefineXML(self._xml(usage, uuid_, "")).setValue(
+            passphrase)
         undo.lost.pop(usage, None)
+        if description:
+            connection.secretDefineXML(self._xml(usage, uuid_, description))
 
     def _undo(self, undo: _Undo) -> None:
         # By a connection of its own: the other may be what has failed.

@@ -15,6 +15,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 
 import ddt
@@ -48,6 +49,10 @@ class SecretTestCase(base.EncryptorsTestCase):
         self.assertIn(URI, str(error))
         self.assertIn("libvirt_uri", str(error))
         return error
+
+    def said(self):
+        """What the only secret holds, and what is said of it."""
+        return self.kept().value, self.kept().description
 
     def kept(self):
         """The only secret there is."""
@@ -199,6 +204,26 @@ class PublishTest(SecretTestCase):
             self.assertEqual({}, self.daemon.secrets)
         else:
             self.assert_published(base.HEX)
+        self.daemon.connections = 0
+
+    @ddt.data(False, True)
+    def test_a_former_value_never_has_the_new_description(self, persistent):
+        """Whoever publishes may be killed at any call."""
+        published = secrets.Secrets(URI, persistent=persistent)
+        published.publish({base.VOLUME: base.HEX}, {base.VOLUME: "former"})
+        seen = {self.said()}
+        for call in itertools.count():
+            self.daemon.fail(len(self.daemon.calls) + call)
+            with contextlib.suppress(exception.LibvirtError):
+                published.publish({base.VOLUME: base.NEW_HEX},
+                                  {base.VOLUME: "present"})
+            seen.add(self.said())
+            if self.said()[1] == "present":
+                break
+        self.assertEqual({
+            (base.HEX, "former"), (base.HEX, None), (base.NEW_HEX, None),
+            (base.NEW_HEX, "present")}, seen)
+        # The last call that failed was to close the connection.
         self.daemon.connections = 0
 
     def test_text_is_no_passphrase(self):
