@@ -81,6 +81,41 @@ class PackagesTest(testtools.TestCase):
             self.assertIsNotNone(found, f"{package} needs {name}")
             self.assertEqual(number(least), number(found[1]), name)
 
+    @ddt.data(["0.9.9", "1.0.0.dev3", "1.0.0", "1.0.1.dev1", "1.0.1"],
+              ["0.9.9", "1.0.0.0a1", "1.0.0.0b2.dev1", "1.0.0.0b2",
+               "1.0.0.0rc1", "1.0.0.0rc2.dev5", "1.0.0.0rc2", "1.0.0.0rc10",
+               "1.0.0", "1.10.0"])
+    def test_debian_sorts_versions_as_pbr_does(self, upstream):
+        found = [self.debian(one) for one in upstream]
+        for first, second in zip(found, found[1:]):
+            subprocess.run(["dpkg", "--compare-versions", first, "lt",
+                            second], check=True, timeout=60)
+        self.assertEqual(upstream, [self.debian("--back", one)
+                                    for one in found])
+
+    def test_rules_know_the_version_of_the_sdist(self):
+        """A build that has no git to ask."""
+        done = subprocess.run(
+            ["make", "-f", "-", "--no-print-directory", "show"], cwd=ROOT,
+            input=self.makefile("1.0.0~rc1"), check=True,
+            capture_output=True, text=True, timeout=60)
+        self.assertEqual("1.0.0.0rc1\n", done.stdout)
+
+    @staticmethod
+    def makefile(version):
+        """What ``debian/rules`` says of a version, and prints."""
+        line = re.search("^export PBR_VERSION.*$",
+                         (ROOT / "debian/rules").read_text(), re.M)
+        return (f"DEB_VERSION_UPSTREAM = {version}\n{line[0]}\n"
+                "show:\n\t@echo $(PBR_VERSION)\n")
+
+    @staticmethod
+    def debian(*arguments):
+        """What ``tools/debian-version`` makes of a version."""
+        return subprocess.run(
+            [ROOT / "tools/debian-version", *arguments], check=True,
+            capture_output=True, text=True, timeout=60).stdout.rstrip("\n")
+
     @ddt.data((), ("nonsense",), ("dist", "more"), ("deb", "--suite"),
               ("deb", "--suite", "sid"))
     def test_arguments_that_are_none(self, arguments):
