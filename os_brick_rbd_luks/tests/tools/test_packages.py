@@ -23,6 +23,7 @@ import re
 import subprocess
 
 import ddt
+import fixtures
 import testtools
 
 import os_brick_rbd_luks
@@ -123,3 +124,56 @@ class PackagesTest(testtools.TestCase):
                               capture_output=True, text=True, timeout=60)
         self.assertEqual((2, ""), (done.returncode, done.stdout))
         self.assertIn("usage: tools/packages", done.stderr)
+
+
+class DebianTest(testtools.TestCase):
+    """Parts of ``tools/package-deb``, without the root folders."""
+
+    def setUp(self):
+        super().setUp()
+        self.folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+
+    def shell(self, names, script):
+        """Run these functions of the tool's; what they print."""
+        text = (ROOT / "tools/package-deb").read_text()
+        functions = [re.search(rf"^{name}\(\) {{$.*?^}}$", text,
+                               re.M | re.S)[0] for name in names]
+        return subprocess.run(
+            ["bash", "-eu", "-c", "\n".join([*functions, script])],
+            cwd=self.folder, check=True, capture_output=True, text=True,
+            timeout=60).stdout
+
+    def write(self, path, text):
+        path = self.folder / path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    def test_changelog_is_that_of_the_sdist(self):
+        """What is not committed is not in the packages."""
+        for folder, who in (("committed/", "Committed"), ("", "Edited")):
+            self.write(f"{folder}debian/control", f"Maintainer: {who}\n")
+            self.write(f"{folder}debian/changelog", f"p (1-1)\n\n  * {who}\n")
+        found = self.shell(["entry"], """\
+            committed=committed name=p version=2 SOURCE_DATE_EPOCH=0
+            entry""")
+        self.assertIn("p (2-1) UNRELEASED", found)
+        self.assertIn(" -- Committed  Thu, 01 Jan 1970", found)
+        self.assertIn("* Committed", found)
+        self.assertNotIn("Edited", found)
+
+    def test_root_folder_is_made_of_what_the_tool_says(self):
+        """A kept one is made anew when that is something else."""
+        (self.folder / "fresh/etc").mkdir(parents=True)
+        found = self.shell(["kept"], """\
+            roots=.
+            say() { :; }
+            mount_root() { :; }
+            logged() { "${@:2}"; }
+            with_some() { echo "some of $1"; }
+            kept some stamp with_some
+            kept some stamp with_some
+            kept some other with_some
+            with_some() { echo "more of $1"; }
+            kept some other with_some""")
+        self.assertEqual(["some of ./some", "some of ./some",
+                          "more of ./some"], found.splitlines())
