@@ -49,16 +49,22 @@ class ServerTestCase(base.IntegrationTestCase):
         self.let_have_servers(HOST)
         self.addCleanup(self._expect_no_secrets)
 
-    def secrets_of_libvirt(self, host=HOST):
-        """Usage ids of the volumes' secrets that a host has."""
+    @contextlib.contextmanager
+    def libvirt(self, host=HOST):
+        """A connection to the libvirtd of a host, closed at the end."""
         connection = libvirt.open(self.hosts[host]["libvirt"])
         try:
+            yield connection
+        finally:
+            connection.close()
+
+    def secrets_of_libvirt(self, host=HOST):
+        """Usage ids of the volumes' secrets that a host has."""
+        with self.libvirt(host) as connection:
             return sorted(secret.usageID()
                           for secret in connection.listAllSecrets()
                           if secret.usageType()
                           == libvirt.VIR_SECRET_USAGE_TYPE_VOLUME)
-        finally:
-            connection.close()
 
     def _expect_no_secrets(self):
         for host in self.hosts:
@@ -305,20 +311,14 @@ class ServerTestCase(base.IntegrationTestCase):
 
     def definition(self, server, host=HOST):
         """The XML of its guest."""
-        connection = libvirt.open(self.hosts[host]["libvirt"])
-        try:
+        with self.libvirt(host) as connection:
             return connection.lookupByUUIDString(server.id).XMLDesc()
-        finally:
-            connection.close()
 
     def plugs_luks2(self):
         """Whether libvirt gives a LUKS2 volume to a server that runs."""
-        connection = libvirt.open(self.hosts[HOST]["libvirt"])
-        try:
+        with self.libvirt() as connection:
             # 9.0 does not, 11.3 does.
             return connection.getLibVersion() >= 11_000_000
-        finally:
-            connection.close()
 
     def error_of(self, server, action):
         """What an action's last event says of its failure."""

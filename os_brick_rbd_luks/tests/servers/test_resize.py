@@ -80,6 +80,8 @@ class ResizeTest(two_hosts.HostsTestCase):
         server, volume = self.start_here(volume_type)
         self.resize(server, two_hosts.THERE)
         self.happens("reboot", two_hosts.THERE)
+        # It has that status already before the reboot.
+        self.runs_with(server)
         self.is_now(server, "VERIFY_RESIZE")
         self.check_reverts(server, volume)
 

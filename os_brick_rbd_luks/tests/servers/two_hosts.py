@@ -14,8 +14,6 @@
 
 from __future__ import annotations
 
-import libvirt
-
 from os_brick_rbd_luks.tests.servers import booting
 from os_brick_rbd_luks.tests.services import base as services
 from os_brick_rbd_luks.tests import waiting
@@ -75,9 +73,6 @@ class HostsTestCase(booting.BootTestCase):
 
     def job(self, server):
         """Whether libvirt has a job for its guest."""
-        connection = libvirt.open(self.hosts[HERE]["libvirt"])
-        try:
+        with self.libvirt(HERE) as connection:
             return bool(connection.lookupByUUIDString(
                 server.id).jobInfo()[0])
-        finally:
-            connection.close()
