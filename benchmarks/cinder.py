@@ -251,11 +251,11 @@ def main():
     parser = common.parser(__doc__)
     parser.add_argument("lab", help="folder of a lab that is up")
     parser.add_argument("--only", default="",
-                        help="only operations with that in their names")
+                        help="only operations with that in their names; the "
+                             "results are shown and not saved")
     options = parser.parse_args()
     lab = Lab(options.lab)
-    results = {"environment": {**common.environment(),
-                               **lab.facts["versions"]}, "cinder": {}}
+    results = {}
     with contextlib.ExitStack() as stack:
         pictures = {name: stack.enter_context(image(lab, *about))
                     for name, about in IMAGES.items()}
@@ -272,13 +272,18 @@ def main():
                     found = {"times": times,
                              "median": statistics.median(times)}
                     text = f"{found['median']:8.2f} s"
-                results["cinder"].setdefault(kind, {})[name] = found
+                results.setdefault(kind, {})[name] = found
                 print(f"{TYPES[kind]:16} {name:16} {text}", flush=True)
-    print("saved", common.save(options.results, "cinder", results))
+    if options.only:
+        # The saved ones are of one run, whole.
+        return
+    print("saved", common.save(options.results, "cinder", {
+        "environment": {**common.environment(), **lab.facts["versions"]},
+        "cinder": results}))
     common.bars(
         options.plots, "cinder",
         {label: {name: found["median"]
-                 for name, found in results["cinder"][kind].items()
+                 for name, found in results[kind].items()
                  if "median" in found}
          for kind, label in TYPES.items()},
         title="Operations through Cinder's API", xlabel="operation",
