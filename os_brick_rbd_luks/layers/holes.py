@@ -95,8 +95,8 @@ def stay_zeros(image: base.RBDImage, header: header_io.Header,
         # before the last sector there is one however data is striped. A
         # period of two grains would be read up to its middle only.
         view.write(period - sector, bytes(sector))
-        kept = not any(view.read(0, length).strip(b"\0")
-                       for length in (sector, period - base.GRAIN))
+        kept = all(base.is_zero(view.read(0, length))
+                   for length in (sector, period - base.GRAIN))
     finally:
         image.zero(header.data_offset, period)
     LOG.debug("%s: holes %s", image.name, "are kept" if kept else "are noise")

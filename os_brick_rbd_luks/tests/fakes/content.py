@@ -277,7 +277,7 @@ class Content:
             offset = number * self.object_size
             data = self.read(offset, min(self.object_size,
                                          self.size - offset))
-            if data.strip(b"\0"):
+            if not base.is_zero(data):
                 other.write(offset, data)
 
     def freeze(self, snapshot: str) -> None:

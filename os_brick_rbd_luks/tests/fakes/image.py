@@ -65,7 +65,7 @@ def flatten_encrypted(content: contents.Content,
     content.write(0, content.read(0, content.size - plain.size()))
     for offset in range(0, plain.size(), content.object_size):
         data = plain.read(offset, content.object_size)
-        if data.strip(b"\0"):
+        if not base.is_zero(data):
             plain.write(offset, data)
     before = bytearray(content.read(0, content.size - plain.size()))
     for offset in (0, *detect.secondaries(bytes(before))):

@@ -225,6 +225,6 @@ def image_of(data: bytes, name: str = "vector") -> handles.MemoryImage:
     image = stores.MemoryStore().create(name, len(data))
     step = base.DEFAULT_OBJECT_SIZE
     for at in range(0, len(data), step):
-        if data[at:at + step].strip(b"\0"):
+        if not base.is_zero(data[at:at + step]):
             image.content.write(at, data[at:at + step])
     return image
