@@ -43,8 +43,8 @@ def read(image: base.RBDImage) -> List[str]:
 def keyslots(image: base.RBDImage) -> Dict[str, str]:
     """Keyslots that noted keys open, or opened, by those.
 
-    Who begins to erase a keyslot says so before: half erased, no passphrase
-    finds it.
+    Who adds a keyslot says so, and who begins to erase one says so before:
+    half erased, or when its key is gone, no passphrase finds it.
 
     :returns: their :mod:`~os_brick_rbd_luks.headers.fingerprints`
     :raises OperationRefused: likewise

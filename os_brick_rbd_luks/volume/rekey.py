@@ -26,10 +26,12 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any, Callable, List, Mapping, Optional, Protocol
+from typing import (Any, Callable, Container, List, Mapping, Optional,
+                    Protocol)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import fingerprints
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
@@ -164,7 +166,8 @@ class _Change:
         _note(volume, [self.new_id, self._old_id])
         self._new = self._new or volume.keys.passphrase(self.new_id)
         self._adding = True
-        self._keyslot = _add(volume, old, self._new)
+        self._keyslot = _add(volume, {self._old_id: old,
+                                      self.new_id: self._new})
         self._saving = True
         self._stored.save(self.new_id)
         self._saved = True
@@ -265,11 +268,28 @@ def _forget(volume: encrypted.Volume, key_ids: List[str]) -> None:
 
 
 @threads.native
-def _add(volume: encrypted.Volume, old: bytes, new: bytes) -> Optional[int]:
+def _add(volume: encrypted.Volume, keys: Mapping[str, bytes]
+         ) -> Optional[int]:
+    """Let a second passphrase open the image besides the first one.
+
+    The keyslots of both are noted with their keys: whoever owns a key may
+    delete it meanwhile, and then no passphrase finds its keyslot.
+
+    :param keys: the two passphrases by their keys, in that order
+    :returns: the new keyslot
+    """
+    (old_id, old), (new_id, new) = keys.items()
     with volume.image() as image:
-        return passphrases.add(
-            image, old, new,
+        opened = unlocking.unlock(image, old)
+        added = passphrases.add(
+            image, old, new, opened=opened,
             iterations=opts.options().pbkdf2_iterations).added
+        assert added is not None  # noqa: S101
+        pending_keys.write(image, pending_keys.read(image), {
+            **pending_keys.keyslots(image),
+            old_id: fingerprints.of(opened.header, opened.keyslot),
+            new_id: fingerprints.of(header_io.read_header(image), added)})
+    return added
 
 
 @threads.native
@@ -303,14 +323,17 @@ def keep_holes(pool: rbd_pool.Pool, image: base.RBDImage) -> None:
 
 
 def shut_out(image: base.RBDImage, present: bytes,
-             others: Mapping[str, bytes]) -> None:
+             others: Mapping[str, bytes], spared: Container[str] = ()
+             ) -> None:
     """Let the passphrases of keys open an image no more.
 
     Their keyslots are noted before they are erased, and those that were noted
-    before are erased as well: whoever was at it may have been killed.
+    before are erased as well: whoever was at it may have been killed, and
+    the key deleted since.
 
     :param present: opens it, and goes on to do so
     :param others: passphrases of noted keys, by their ids
+    :param spared: noted keys whose keyslots stay for now
     :raises WrongPassphrase: *present* does not open it; nothing was changed
     """
     opened = unlocking.unlock(image, present)
@@ -323,9 +346,10 @@ def shut_out(image: base.RBDImage, present: bytes,
     if marks != before:
         pending_keys.write(image, list(dict.fromkeys(
             [*pending_keys.read(image), *marks])), marks)
+    erased = {mark for key_id, mark in marks.items() if key_id not in spared}
     for slot in opened.header.keyslots:
         if slot.number != opened.keyslot and fingerprints.of(
-                opened.header, slot.number) in marks.values():
+                opened.header, slot.number) in erased:
             keyslots.remove_number(image, slot.number, present,
                                    opened.keyslot)
 

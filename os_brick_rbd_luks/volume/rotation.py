@@ -124,7 +124,11 @@ class Rotation:
                         reason="another rotation has it, between its steps; "
                                "try again in a minute")
                 # Of who was killed, or for a snapshot that may be gone.
-                settling.settle(volume)
+                lost = settling.settle(volume).lost
+                if lost:
+                    LOG.warning("%s: keys %s are gone, and their passphrases "
+                                "may open it still: see 'rbd-luks info', and "
+                                "'key remove'", volume.name, ", ".join(lost))
             self._check_age(volume)
             if self._anew:
                 _refuse_attached(volume.record)

@@ -233,7 +233,7 @@ def _told(settled: settling.Settled) -> str:
                      "again with the next rotation and when the volume is "
                      "deleted: " + ", ".join(settled.left))
     if settled.lost:
-        parts.append("it has keyslots of unknown passphrases, and something "
+        parts.append("it has keyslots of unknown passphrases, and somebody "
                      "else deleted the former key, so one may be that one's; "
                      "see 'rbd-luks info', and 'key remove'")
     return "; ".join(parts)

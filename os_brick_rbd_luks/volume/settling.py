@@ -20,7 +20,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from typing import Dict, List, Sequence
+from typing import Container, Dict, List, Sequence
 
 from cinder import context as cinder_context
 from cinder import objects
@@ -49,9 +49,10 @@ class Settled:
     :ivar left: keys that could not be deleted, and stay noted
     :ivar unread: keys that could not be read, so that they may open it still;
         they stay noted as well
-    :ivar lost: former keys that are gone, and were not noted; something else
-        may have moved the volume meanwhile, and their passphrases with it, if
-        the header has keyslots that the present key does not open
+    :ivar lost: former keys that are gone, and nothing notes their keyslots:
+        their owner may have deleted them, or something else moved the volume
+        meanwhile, and their passphrases open it still, if the header has
+        keyslots that the present key does not open
     """
 
     present: str
@@ -94,7 +95,8 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
     :raises RBDLuksError: the image
     """
     present = volume.record.encryption_key_id
-    there, opening = noted(volume), volume.passphrase()
+    there, marked = noted(volume), _marked(volume)
+    opening = volume.passphrase()
     others = [key_id for key_id in dict.fromkeys([*there, *former])
               if key_id != present]
     found, gone = Settled(present), []
@@ -103,16 +105,17 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
         try:
             known[key_id] = volume.keys.passphrase(key_id)
         except exception.KeyNotFound:
-            # It was deleted, and what was to forget it was killed.
+            # What was to forget it was killed, or its owner has deleted it.
             found.removed.append(key_id)
-            if key_id not in there:
+            if key_id not in marked:
                 gone.append(key_id)
         except exception.PassphraseUnavailable as error:
             LOG.warning("%s: key %s may open it still, and stays noted on "
                         "it, for it cannot be read: %s", volume.name, key_id,
                         error.reason)
             found.unread.append(key_id)
-    needed = {*_remove_noted(volume, opening, known), *_named(volume)}
+    needed = {*_remove_noted(volume, opening, known, found.unread),
+              *_named(volume)}
     if gone and _has_others(volume):
         found.lost.extend(gone)
     for key_id in known:
@@ -148,6 +151,13 @@ def _noted(volume: encrypted.Volume) -> List[str]:
 
 
 @threads.native
+def _marked(volume: encrypted.Volume) -> Container[str]:
+    """Noted keys whose keyslots are known without their passphrases."""
+    with volume.image(read_only=True) as image:
+        return pending_keys.keyslots(image)
+
+
+@threads.native
 def _since(volume: encrypted.Volume) -> int:
     with volume.image(read_only=True) as image:
         return pending_keys.since(image)
@@ -162,15 +172,16 @@ def _has_others(volume: encrypted.Volume) -> bool:
 
 @threads.native
 def _remove_noted(volume: encrypted.Volume, present: bytes,
-                  others: Dict[str, bytes]) -> List[str]:
+                  others: Dict[str, bytes], unread: List[str]) -> List[str]:
     """Let the passphrases of noted keys open the image no more.
 
     :param present: opens it, and goes on to do so
     :param others: passphrases by their keys
+    :param unread: noted keys that stay, for a snapshot may need them
     :returns: keys that a snapshot needs
     """
     with volume.pool() as pool, pool.open(volume.name) as image:
-        rekey.shut_out(image, present, others)
+        rekey.shut_out(image, present, others, unread)
         if others:
             rekey.keep_holes(pool, image)
         needed: List[str] = []

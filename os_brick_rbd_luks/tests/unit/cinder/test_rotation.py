@@ -345,6 +345,37 @@ class RotationTest(rotating.RotationTestCase):
         volume.refresh()
         self.assert_keys(volume)
 
+    @ddt.data("luks", "luks2")
+    def test_its_owner_has_deleted_the_former_key(self, provider):
+        """The keyslot is known without its passphrase."""
+        volume = self.filled(provider)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            passphrases.add(image, self.passphrase(volume), b"operator's")
+        begun = self.rotation.begin(self.driver, volume.id)
+        self.keys.delete(begun.old_key)
+        settled = self.rotation.settle(self.driver, volume.id, begun.old_key)
+        self.assertEqual(([begun.old_key], []),
+                         (settled.removed, settled.lost))
+        self.assertEqual(
+            {None, self.keys.passphrase(begun.new_key)},
+            {*self.openers(volume.name)})
+        self.assertEqual(2, len(self.openers(volume.name)))
+        self.assertEqual(set(), self.keys_of_images())
+
+    @ddt.data("settle", "begin")
+    def test_which_keyslot_that_was_is_not_noted(self, step):
+        """It is told that it may open the volume still."""
+        volume = self.filled()
+        begun = self.rotation.begin(self.driver, volume.id)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            pending_keys.write(image, pending_keys.read(image), {})
+        self.keys.delete(begun.old_key)
+        settled = getattr(self.rotation, step)(self.driver, volume.id)
+        if step == "settle":
+            self.assertEqual([begun.old_key], settled.lost)
+        else:
+            self.assertIn(begun.old_key, self.warnings.output)
+
     # Age
 
     @ddt.data((0, True), (1000, False))
@@ -424,6 +455,21 @@ class EndsTest(rotating.RotationTestCase):
         volume.refresh()
         self.assertEqual(when == "before save",
                          before == volume.encryption_key_id)
+        self.recover(volume)
+        self.assert_keys(volume)
+
+    def test_killed_before_the_database_and_the_new_key_is_deleted(self):
+        """By its owner, to whom it is of no use."""
+        volume = self.filled()
+        with self.killed_at(10 ** 6) as seen:
+            self.rotation.begin(self.driver, volume.id)
+        self.recover(volume)
+        before = volume.encryption_key_id
+        with self.killed_at(seen.index("before save")):
+            self.rotation.begin(self.driver, volume.id)
+        self.assertEqual(2, len(self.openers(volume.name)))
+        for key_id in self.keys_of_images() - {before}:
+            self.keys.delete(key_id)
         self.recover(volume)
         self.assert_keys(volume)
 
