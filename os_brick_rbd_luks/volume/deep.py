@@ -32,10 +32,12 @@ from cinder.objects import fields
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
@@ -65,28 +67,36 @@ def encrypt_anew(driver: Any, volume: encrypted.Volume) -> None:
     :raises PassphraseUnavailable: its key
     :raises SnapshotsKeepVolumeKey: Ceph has snapshots of it that Cinder does
         not know
-    :raises RBDLuksError: the image; it is as it was
+    :raises RBDLuksError: the image. It is as it was, or encrypted anew if
+        only the end has failed; and in maintenance if neither is certain
     """
     passphrase, options = volume.passphrase(), volume.options()
-    with _maintained(volume):
+    with _maintained(driver, volume):
         _reencrypt(volume, passphrase, options)
-        # What upstream gives to each new image.
-        driver._setup_volume(volume.record)
+        _set_up(driver, volume)
 
 
-def recover(volume: encrypted.Volume) -> None:
+def recover(driver: Any, volume: encrypted.Volume) -> None:
     """Put right what a killed run has left of a volume.
 
     Who calls this has the rotation's locks, so that run is no more.
 
+    :param driver: of the volume's backend
     :raises ImageLocked: its image is open still, for half a minute
     """
     _settle(volume)
+    # That run may have been killed before it did so; once more does no harm.
+    _set_up(driver, volume)
     set_free(volume.record)
 
 
+def _set_up(driver: Any, volume: encrypted.Volume) -> None:
+    """Give an image what upstream gives to each new one."""
+    driver._setup_volume(volume.record)
+
+
 @contextlib.contextmanager
-def _maintained(volume: encrypted.Volume) -> Iterator[None]:
+def _maintained(driver: Any, volume: encrypted.Volume) -> Iterator[None]:
     """Let nobody begin to work on a volume meanwhile.
 
     Nor afterwards, if it is not known which image has its name: then it waits
@@ -106,7 +116,7 @@ def _maintained(volume: encrypted.Volume) -> Iterator[None]:
         # The error may be the connection's.
         volume.session.reset()
         try:
-            recover(volume)
+            recover(driver, volume)
         except Exception as error:  # of the database, too
             LOG.error("volume %s: it stays in maintenance until it is rotated "
                       "once more: %s", record.id, error)
@@ -131,6 +141,14 @@ def _reencrypt(volume: encrypted.Volume, passphrase: bytes,
     def complete(image: base.RBDImage, copy: base.RBDImage) -> None:
         # Keys that could not be deleted then go with the volume, as before.
         pending_keys.write(copy, pending_keys.read(image))
+        # A former owner knows the passphrase, which is the same. All other
+        # notes of ours are of one image.
+        copy.set_note(ownership.NOTE, image.note(ownership.NOTE))
+        others = len(header_io.read_header(image).keyslots) - 1
+        if others:
+            LOG.warning("%s: %d passphrases that Cinder does not know do not "
+                        "open it any more: the new image has the volume's "
+                        "key only", volume.name, others)
 
     with volume.pool() as pool:
         # A client that was killed counts for half a minute.

@@ -167,7 +167,7 @@ class Rotation:
             cinder_context.get_admin_context(), filters={"id": volume_id})
         for record in filter(deep.is_interrupted, found):
             with session.Session(driver) as opened:
-                deep.recover(encrypted.Volume(record, opened))
+                deep.recover(driver, encrypted.Volume(record, opened))
         with self._volume(driver, volume_id, with_snapshots) as volume:
             yield volume
 

@@ -22,10 +22,13 @@ import fixtures
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import unlocking
+from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import leftovers
+from os_brick_rbd_luks.volume import moving
+from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import rotation
 from os_brick_rbd_luks.volume import session
 
@@ -79,6 +82,54 @@ class DeepTest(rotating.RotationTestCase):
         self.delete(source)
         self.check(clone)
         self.assertEqual({clone.name}, self.names())
+
+    def test_what_is_noted_of_the_volume(self):
+        """Its former owner knows the passphrase of the new image, too."""
+        volume = self.filled()
+        with self.pool() as pool, pool.open(volume.name) as image:
+            image.set_note(ownership.NOTE, "1")
+            image.set_note(moving.NOTE, "another image")
+        self.rotated(volume)
+        notes = self.content(volume).notes
+        self.assertEqual("1", notes.get(ownership.NOTE))
+        self.assertNotIn(moving.NOTE, notes)
+
+    def test_an_operator_s_passphrase_is_lost(self):
+        volume = self.filled()
+        with self.pool() as pool, pool.open(volume.name) as image:
+            passphrases.add(image, self.passphrase(volume), b"operator's")
+        self.rotated(volume)
+        self.assert_complete(volume)
+        self.assertIn("1 passphrases that Cinder does not know",
+                      self.warnings.output)
+
+    def multiattach(self):
+        """A volume whose image may be written to by several clients."""
+        volume = self.filled()
+        db.volume_type_extra_specs_update_or_create(
+            self.context, volume.volume_type_id, {"multiattach": "<is> True"})
+        volume.refresh()
+        return volume
+
+    def test_of_several_servers(self):
+        """Its new image is as upstream sets one up, killed or not."""
+        set_up = self.patch(
+            "cinder.volume.drivers.rbd.RBDDriver._enable_multiattach",
+            return_value={})
+        volume = self.multiattach()
+        self.rotated(volume)
+        self.assertEqual(1, set_up.call_count)
+        set_up.side_effect = rotating.Death
+        self.assertRaises(rotating.Death, self.rotation.begin, self.driver,
+                          volume.id)
+        self.ceph.locks.clear()
+        set_up.side_effect = None
+        set_up.reset_mock()
+        self.rotation = rotation.Rotation(rotating.service)
+        self.rotated_again(volume)
+        self.assertEqual([volume.id], [
+            call.args[0].id for call in set_up.call_args_list])
+        self.assert_complete(volume)
 
     def test_attached(self):
         volume = self.attached(self.filled())
