@@ -48,6 +48,9 @@ def require_unused(record: Any, force: bool = False) -> None:
     :raises OperationRefused: saying why
     """
     reason = fleet.obstacle(record, True, _UNUSED)
+    if reason is None and fleet.is_attached(record):
+        # As Cinder's own deletion has it.
+        reason = "it is attached: detach it"
     if reason is None and not force:
         snapshots = objects.SnapshotList.get_all_for_volume(
             cinder_context.get_admin_context(), record.id)
@@ -85,6 +88,7 @@ def withdrawn(record: Any, header: Callable[[], Optional[bytes]],
         if not record.conditional_update(
                 {"status": fields.VolumeStatus.ERROR},
                 {"status": before, "host": record.host,
+                 "attach_status": record.attach_status,
                  "migration_status": record.migration_status}):
             raise _refused(record, "something else began to work on it")
         try:

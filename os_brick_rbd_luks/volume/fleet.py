@@ -118,6 +118,14 @@ def key_of(volume_id: str) -> Optional[str]:
     return key_id
 
 
+def is_attached(record: Any) -> bool:
+    """Whether somebody has it, whatever its status.
+
+    A failover, or who resets a status, leaves attachments as they are.
+    """
+    return bool(record.attach_status == fields.VolumeAttachStatus.ATTACHED)
+
+
 def obstacle(record: Any, with_snapshots: bool = False,
              statuses: Container[str] = STEADY) -> Optional[str]:
     """What speaks against work on a volume's passphrases; None if nothing.

@@ -220,7 +220,8 @@ def _refuse_attached(record: Any) -> None:
 
     :raises NotRotated: it is attached
     """
-    if record.status != fields.VolumeStatus.AVAILABLE:
+    if (record.status != fields.VolumeStatus.AVAILABLE
+            or fleet.is_attached(record)):
         raise exception.NotRotated(
             reason="it is attached: detach it, or rotate its passphrase only")
 

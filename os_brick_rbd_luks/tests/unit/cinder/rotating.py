@@ -77,7 +77,7 @@ class RotationTestCase(people.PeopleTestCase):
         volume.begin_attach("rw")
         volume.refresh()
         self.assertEqual(1, len(volume.volume_attachment))
-        volume.status = "in-use"
+        volume.status, volume.attach_status = "in-use", "attached"
         volume.save()
         return volume
 

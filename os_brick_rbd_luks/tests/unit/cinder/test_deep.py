@@ -141,6 +141,14 @@ class DeepTest(rotating.RotationTestCase):
         self.assertEqual(key, self.volume_key(volume))
         self.check(volume)
 
+    def test_attached_whatever_its_status(self):
+        """An administrator has set it."""
+        volume = self.attached(self.filled())
+        volume.status = "available"
+        volume.save()
+        self.assertRaises(exception.NotRotated, self.rotation.begin,
+                          self.driver, volume.id)
+
     def test_snapshots(self):
         volume = self.filled()
         self.snapshot(volume)

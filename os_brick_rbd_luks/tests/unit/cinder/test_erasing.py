@@ -76,6 +76,16 @@ class EraseTest(ErasingTestCase):
         self.assert_untouched(volume, status)
         self.assertIn(status, self.stderr)
 
+    @ddt.data("error", "available")
+    def test_somebody_has_it_whatever_its_status(self, status):
+        """After a failover, or when an administrator has set it."""
+        volume = self.attached(self.create())
+        volume.status = status
+        volume.save()
+        self.erase(volume, code=BUSY)
+        self.assert_untouched(volume, status)
+        self.assertIn("attached", self.stderr)
+
     def assert_untouched(self, volume, status="available"):
         volume.refresh()
         self.assertEqual(status, volume.status)
