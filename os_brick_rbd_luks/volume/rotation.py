@@ -102,9 +102,7 @@ class Rotation:
         """
         with self._volume(driver, volume_id,
                           self._with_snapshots) as volume:
-            self._check_age(volume)
-            if self._anew:
-                _refuse_attached(volume.record)
+            self._check(volume)
             volume.passphrase()
 
     def begin(self, driver: Any, volume_id: str) -> Begun:
@@ -129,9 +127,8 @@ class Rotation:
                     LOG.warning("%s: keys %s are gone, and their passphrases "
                                 "may open it still: see 'rbd-luks info', and "
                                 "'key remove'", volume.name, ", ".join(lost))
-            self._check_age(volume)
+            self._check(volume)
             if self._anew:
-                _refuse_attached(volume.record)
                 deep.encrypt_anew(driver, volume)
             old = volume.record.encryption_key_id
             if self._anew and volume.keys.one_for_all:
@@ -203,7 +200,17 @@ class Rotation:
             raise exception.NotRotated(reason=reason)
         return record
 
-    def _check_age(self, volume: encrypted.Volume) -> None:
+    def _check(self, volume: encrypted.Volume) -> None:
+        """Refuse a free volume that is not to be rotated.
+
+        :raises NotRotated: saying why
+        :raises PassphraseUnavailable: the key manager
+        """
+        if self._anew:
+            _refuse_attached(volume.record)
+        elif volume.keys.one_for_all:
+            raise exception.NotRotated(
+                reason="the key manager has one key for all volumes")
         if self._older_than is None:
             return
         made = age(volume)

@@ -158,7 +158,13 @@ class Rotations:
 
     def _begin(self, volume_id: str) -> _Step:
         try:
-            return self._rotation.begin(self._drivers[volume_id], volume_id)
+            begun = self._rotation.begin(self._drivers[volume_id], volume_id)
+            if begun.new_key == begun.old_key:
+                # The only key there is: nobody has read another one, and
+                # the keys would not tell whoever goes on that it is done.
+                return Result(volume_id, ROTATED, begun.new_key,
+                              begun.old_key)
+            return begun
         except exception.NotRotated as error:
             return Result(volume_id, SKIPPED, reason=str(error))
         except Exception as error:  # of Cinder, its database, or librbd

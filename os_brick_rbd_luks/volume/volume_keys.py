@@ -123,6 +123,9 @@ class Keys:
 
         :raises PassphraseUnavailable: the key manager does not tell
         """
+        if self.one_for_all:
+            # Its manager cannot be asked for what is no secret only.
+            return None
         with key_manager.translated(f"key {key_id}"):
             found = self._manager.get(self._context, key_id,
                                       metadata_only=True).created

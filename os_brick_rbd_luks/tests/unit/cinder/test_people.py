@@ -14,6 +14,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+from unittest import mock
+
 from cinder import exception as cinder_exception
 from cinder.keymgr import conf_key_mgr
 import ddt
@@ -25,10 +29,13 @@ from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import moving
 from os_brick_rbd_luks.tests.unit.cinder import people
+from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.tests import units
+from os_brick_rbd_luks.volume import journal
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import rotation
+from os_brick_rbd_luks.volume import rotations
 
 FIXED_KEY = "5a" * 32
 
@@ -48,6 +55,7 @@ class FixedKeys(base.Keys):
     left = known
 
 
+@ddt.ddt
 class FixedKeyTest(base.DriverTestCase):
     """All volumes have one key: there is no other to give."""
 
@@ -92,6 +100,46 @@ class FixedKeyTest(base.DriverTestCase):
         how.settle(self.driver, volume.id, begun.old_key)
         self.assertNotEqual(before, self.header(volume).uuid)
         self.check(volume)
+
+    def test_rotation_is_looked_at(self):
+        """As it would be done."""
+        volume = self.create("luks2")
+        self.assertRaises(
+            exception.NotRotated, rotation.Rotation(self.in_project).look,
+            self.driver, volume.id)
+        rotation.Rotation(self.in_project, anew=True).look(
+            self.driver, volume.id)
+
+    @ddt.data(False, True)
+    def test_rotation_by_age(self, anew):
+        """That key has none."""
+        volume = self.create("luks2")
+        how = rotation.Rotation(self.in_project, anew=anew,
+                                older_than=lambda _made: True)
+        for step in (how.look, how.begin):
+            self.assertRaises(exception.NotRotated, step, self.driver,
+                              volume.id)
+
+    def test_deep_rotation_is_done_once(self):
+        """The key tells of no step, for it is the same before and after."""
+        volume = self.create("luks2")
+        path = os.path.join(self.temp, "journal")
+        how = rotation.Rotation(self.in_project, anew=True)
+
+        def run(kept, sleep):
+            return [*rotations.Rotations(
+                how, dict.fromkeys(
+                    rotations.left([volume.id], kept), self.driver),
+                rotations.Pace(1, 60), kept, sleep=sleep).run()]
+
+        with journal.create(path, {}) as kept, contextlib.suppress(
+                rotating.Death):
+            run(kept, mock.Mock(side_effect=rotating.Death))
+        done = self.header(volume).uuid
+        with journal.resume(path) as kept:
+            run(kept, lambda seconds: None)
+            self.assertEqual([], rotations.left([volume.id], kept))
+        self.assertEqual(done, self.header(volume).uuid)
 
     def in_project(self, _project_id):
         return self.context
