@@ -17,8 +17,7 @@ volume's status to, and with which conditions, 21 to 29.
 
 from __future__ import annotations
 
-from typing import (Any, Container, Dict, Iterable, Iterator, List,
-                    Optional)
+from typing import Any, Container, Dict, Iterable, Iterator, List, Optional
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -69,30 +68,25 @@ def pages(filters: Dict[str, Any], *, project: Optional[str] = None,
     """
     more = {name: value for name, value in (
         ("project_id", project), ("volume_type_id", type_id)) if value}
-    page: List[Any] = []
+    marker, last = None, ""
     while True:
-        last = page[-1].id if page else ""
-        page = [record for record in _after(page, {**filters, **more})
-                if record.id > last]
-        if not page:
-            return
-        yield page
-
-
-def _after(page: List[Any], filters: Dict[str, Any]) -> Iterable[Any]:
-    """The volumes behind a page, and maybe some of it once more."""
-    # The database does not go on behind what was deleted meanwhile.
-    markers = [record.id for record in reversed(page)]
-    for marker in (*markers, None):
         try:
-            found: Iterable[Any] = objects.VolumeList.get_all(
-                cinder_context.get_admin_context(), filters=filters,
-                marker=marker, limit=_PAGE, sort_keys=["id"],
-                sort_dirs=["asc"])
+            found = objects.VolumeList.get_all(
+                cinder_context.get_admin_context(),
+                filters={**filters, **more}, marker=marker, limit=_PAGE,
+                sort_keys=["id"], sort_dirs=["asc"])
         except cinder_exception.VolumeNotFound:
+            # The database does not go on behind what was deleted meanwhile:
+            # once more from the first, up to where we were.
+            marker = None
             continue
-        return found
-    return ()
+        if not found:
+            return
+        marker = found[-1].id
+        page = [record for record in found if record.id > last]
+        if page:
+            last = marker
+            yield page
 
 
 def require(ids: Iterable[str], found: Container[str],

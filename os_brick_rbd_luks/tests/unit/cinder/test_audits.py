@@ -416,6 +416,19 @@ class HealthyTest(AuditTestCase):
             db.volume_destroy(self.context, page[-1].id)
         self.assertEqual(ids, seen)
 
+    def test_whole_page_is_deleted(self):
+        """Before the next one is asked for: what is behind it is found."""
+        self.patch("os_brick_rbd_luks.volume.fleet._PAGE", 2)
+        ids = sorted(self.volume().id for _number in range(7))
+        seen = []
+        for number, page in enumerate(fleet.pages(
+                {"host": self.backend.host})):
+            seen += [record.id for record in page]
+            if number == 1:
+                for record in page:
+                    db.volume_destroy(self.context, record.id)
+        self.assertEqual(ids, seen)
+
     def test_image_of_a_migrated_volume(self):
         """Its name has another id than the volume."""
         volume, name_id = self.create(), str(uuid.uuid4())
