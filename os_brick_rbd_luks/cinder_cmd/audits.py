@@ -17,14 +17,14 @@ import argparse
 import contextlib
 import functools
 import logging
-from typing import Any, Generator, List, Optional, Tuple, TYPE_CHECKING
+from typing import Any, Generator, List, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cinder_cmd import choosing
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.cmd import command
 
 if TYPE_CHECKING:
-    from os_brick_rbd_luks.volume import fleet_audit
+    from os_brick_rbd_luks.volume import fleet
     from os_brick_rbd_luks.volume import volume_audit
 
 LOG = logging.getLogger(__name__)
@@ -121,20 +121,15 @@ class Audit(program.Lister):
             "%d volumes; keys of Glance's images, and of other hosts' "
             "backends, are none of these", counted.volumes)
 
-    def _which(self, args: argparse.Namespace) -> List[fleet_audit.Which]:
+    def _which(self, args: argparse.Namespace) -> List[fleet.Which]:
         from os_brick_rbd_luks.volume import fleet
-        from os_brick_rbd_luks.volume import fleet_audit
-        backends = choosing.matching(self.backends(), args.backend)
-        type_id: Optional[str] = choosing.type_id(args.type)
-        which = [fleet_audit.Which(
-            backend.driver, backend.filters,
-            tuple(dict.fromkeys(args.volume)), args.project, type_id)
-            for backend in backends]
-        if args.volume:
-            fleet.require(args.volume, {
-                record.id for one in which for record in one.records()},
-                "volume")
-        return which
+        which = choosing.which(args, self.backends())
+        if not args.volume:
+            return which
+        found = [{record.id for record in one.records()} for one in which]
+        fleet.require(args.volume, set().union(*found), "volume")
+        # The cluster of a backend that has none of them may be away.
+        return [one for one, ids in zip(which, found) if ids]
 
 
 def _audit(args: argparse.Namespace) -> volume_audit.VolumeAudit:

@@ -22,8 +22,9 @@ Source: ``cinder.cmd.volume`` (``_launch_service``) and
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-from typing import Any, Dict, List, Optional
+from typing import Any, Callable, Dict, List, Optional
 
 from cinder import context as cinder_context
 from cinder import coordination
@@ -50,12 +51,13 @@ class Backend:
     :ivar name: of its section in the configuration
     :ivar host: as Cinder's database has it, without a pool
     :ivar cluster: likewise, where several hosts share it
+    :ivar make: makes a driver of it
     """
 
     name: str
     host: str
     cluster: Optional[str]
-    driver: Any
+    make: Callable[..., Any] = dataclasses.field(repr=False)
 
     @property
     def filters(self) -> Dict[str, str]:
@@ -63,12 +65,24 @@ class Backend:
         return ({"cluster_name": self.cluster} if self.cluster
                 else {"host": self.host})
 
+    @functools.cached_property
+    def driver(self) -> Any:
+        """Made when it is asked for: the cluster of another may be away.
+
+        :raises VolumeBackendAPIException: Cinder's, as all that its set-up
+            raises; the cluster cannot be reached
+        """
+        made = self.make(host=self.host, cluster_name=self.cluster,
+                         is_vol_db_empty=False,
+                         active_backend_id=_active(self.host))
+        made.do_setup(cinder_context.get_admin_context())
+        return made
+
 
 def load() -> List[Backend]:
-    """All of this host's, connected to their clusters.
+    """All of this host's; no cluster is asked.
 
     :raises InvalidParameter: there is none
-    :raises VolumeBackendAPIException: Cinder's; a cluster cannot be reached
     """
     conf = cfg.CONF
     _register(_CLUSTER, None)
@@ -107,12 +121,8 @@ def _backend(name: str) -> Optional[Backend]:
     _register(_HOST, name)
     host = f"{conf[name].backend_host or conf.host}@{name}"
     cluster = (conf.cluster or "").strip()
-    made = chosen(configuration=settings, host=host,
-                  cluster_name=f"{cluster}@{name}" if cluster else None,
-                  is_vol_db_empty=False, active_backend_id=_active(host))
-    made.do_setup(cinder_context.get_admin_context())
     return Backend(name, host, f"{cluster}@{name}" if cluster else None,
-                   made)
+                   functools.partial(chosen, configuration=settings))
 
 
 def _active(host: str) -> Optional[str]:

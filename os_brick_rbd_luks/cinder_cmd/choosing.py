@@ -15,10 +15,13 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any, List, Optional
+from typing import Any, List, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.volume import durations
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.volume import fleet
 
 #: Parses how many volumes are worked on at a time.
 count = command.number(999)
@@ -80,7 +83,20 @@ def require(args: argparse.Namespace) -> None:
                    "--type and --backend")
 
 
-def matching(backends: List[Any], name: Optional[str]) -> List[Any]:
+def which(args: argparse.Namespace, backends: List[Any]
+          ) -> List[fleet.Which]:
+    """Volumes of each of these backends, by the options.
+
+    :raises InvalidParameter: there is no such backend, or volume type
+    """
+    from os_brick_rbd_luks.volume import fleet
+    of_type = _type_id(args.type)
+    return [fleet.Which(backend, tuple(dict.fromkeys(args.volume)),
+                        args.project, of_type)
+            for backend in _matching(backends, args.backend)]
+
+
+def _matching(backends: List[Any], name: Optional[str]) -> List[Any]:
     """Those of that name, or of that host.
 
     :raises InvalidParameter: there is none
@@ -96,7 +112,7 @@ def matching(backends: List[Any], name: Optional[str]) -> List[Any]:
     return found
 
 
-def type_id(name: Optional[str]) -> Optional[str]:
+def _type_id(name: Optional[str]) -> Optional[str]:
     """The id of a volume type.
 
     :raises InvalidParameter: there is none of that name

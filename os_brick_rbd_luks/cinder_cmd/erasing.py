@@ -78,8 +78,7 @@ class _Places(program.Lister):
         """Its record, and the driver of its backend."""
         from os_brick_rbd_luks.volume import fleet
         found = [(record, backend.driver) for backend in self.backends()
-                 for page in fleet.pages({**backend.filters, "id": volume_id})
-                 for record in page]
+                 for record in fleet.Which(backend, [volume_id]).records()]
         fleet.require([volume_id], {record.id for record, _driver in found},
                       "volume")
         return found[0]

@@ -156,23 +156,22 @@ class Rotate(program.Lister):
         """Records and drivers of the volumes, by their ids."""
         from os_brick_rbd_luks.volume import fleet
         from os_brick_rbd_luks.volume import rotations
-        backends = choosing.matching(self.backends(), args.backend)
-        found: Dict[str, Tuple[Any, Any]] = {}
-        for backend in backends:
-            for record in fleet.select(
-                    backend.filters, project=args.project,
-                    type_id=choosing.type_id(args.type)):
-                found[record.id] = record, backend.driver
+        wanted: List[str] = args.volume
         if kept is not None:
-            # What was deleted since needs nothing more.
-            return {volume_id: found[volume_id] for volume_id
-                    in rotations.left(kept.work.get("volumes", []), kept)
-                    if volume_id in found}
-        if args.volume:
-            fleet.require(args.volume, found)
-            return {volume_id: found[volume_id]
-                    for volume_id in dict.fromkeys(args.volume)}
-        return found
+            wanted = rotations.left(kept.work.get("volumes", []), kept)
+        left = frozenset(wanted)
+        found: Dict[str, Tuple[Any, Any]] = {}
+        for one in choosing.which(args, self.backends()):
+            for record in one.records():
+                if record.encryption_key_id and (
+                        kept is None or record.id in left):
+                    found[record.id] = record, one.backend.driver
+        if kept is None:
+            fleet.require(wanted, found)
+        # What was deleted since a journal names it needs nothing more.
+        return {volume_id: found[volume_id]
+                for volume_id in dict.fromkeys(wanted or found)
+                if volume_id in found}
 
 
 def _check(args: argparse.Namespace) -> None:

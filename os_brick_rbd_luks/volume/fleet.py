@@ -17,7 +17,9 @@ volume's status to, and with which conditions, 21 to 29.
 
 from __future__ import annotations
 
-from typing import Any, Container, Dict, Iterable, Iterator, List, Optional
+import dataclasses
+from typing import (Any, Container, Dict, Iterable, Iterator, List, Optional,
+                    Sequence)
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -42,38 +44,51 @@ _PAGE = 200
 NOT_MIGRATING = (None, "none", "success", "error")
 
 
-def select(filters: Dict[str, str], *, project: Optional[str] = None,
-           type_id: Optional[str] = None) -> List[Any]:
-    """Encrypted volumes of a backend, as Cinder's database has them now.
+@dataclasses.dataclass(frozen=True)
+class Which:
+    """Volumes of a backend, encrypted or not.
 
-    :param filters: of the backend
-    :param project: only of this one
-    :param type_id: only of this volume type
+    :ivar backend: its ``filters`` are what its volumes have in the database;
+        its ``driver`` is connected when it is asked for
+    :ivar ids: only these, if any are named
+    :ivar project: only of this one
+    :ivar type_id: only of this volume type
     """
-    more = {name: value for name, value in (
-        ("project_id", project), ("volume_type_id", type_id)) if value}
-    return [record for record in objects.VolumeList.get_all(
-        cinder_context.get_admin_context(), filters={**filters, **more})
-        if record.encryption_key_id]
+
+    backend: Any
+    ids: Sequence[str] = ()
+    project: Optional[str] = None
+    type_id: Optional[str] = None
+
+    def records(self) -> Iterator[Any]:
+        """Their records, one page after the other."""
+        filters = {**self.backend.filters, **{
+            name: value for name, value in (
+                ("project_id", self.project),
+                ("volume_type_id", self.type_id)) if value}}
+        for one in ([{**filters, "id": volume_id} for volume_id in self.ids]
+                    or [filters]):
+            for page in pages(one):
+                yield from page
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether these are all of the backend."""
+        return not (self.ids or self.project or self.type_id)
 
 
-def pages(filters: Dict[str, Any], *, project: Optional[str] = None,
-          type_id: Optional[str] = None) -> Iterator[List[Any]]:
-    """All volumes of a backend, encrypted or not, by their ids.
+def pages(filters: Dict[str, Any]) -> Iterator[List[Any]]:
+    """All volumes that have these values in the database, by their ids.
 
     Each page is asked for when it is needed. What is made or deleted
     meanwhile may be in one, or not.
-
-    :param filters: see :func:`select`, as the others
     """
-    more = {name: value for name, value in (
-        ("project_id", project), ("volume_type_id", type_id)) if value}
     marker, last = None, ""
     while True:
         try:
             found = objects.VolumeList.get_all(
                 cinder_context.get_admin_context(),
-                filters={**filters, **more}, marker=marker, limit=_PAGE,
+                filters=filters, marker=marker, limit=_PAGE,
                 sort_keys=["id"], sort_dirs=["asc"])
         except cinder_exception.VolumeNotFound:
             # The database does not go on behind what was deleted meanwhile:

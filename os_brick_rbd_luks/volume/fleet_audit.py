@@ -22,8 +22,8 @@ import collections
 import contextlib
 import dataclasses
 import functools
-from typing import (Any, Callable, Deque, Dict, Generator, Iterable, Iterator,
-                    Optional, Sequence, Set, Tuple, TypeVar)
+from typing import (Callable, Deque, Generator, Iterable, Iterator, Set,
+                    Tuple, TypeVar)
 
 from os_brick_rbd_luks.copies import workers
 from os_brick_rbd_luks.image import base
@@ -40,35 +40,6 @@ _Subject = TypeVar("_Subject")
 _Result = TypeVar("_Result")
 
 
-@dataclasses.dataclass(frozen=True)
-class Which:
-    """Volumes of a backend.
-
-    :ivar filters: of it, in the database
-    :ivar ids: only these, if any are named
-    """
-
-    driver: Any
-    filters: Dict[str, str]
-    ids: Sequence[str] = ()
-    project: Optional[str] = None
-    type_id: Optional[str] = None
-
-    def records(self) -> Iterator[Any]:
-        """Their records, one page after the other."""
-        for filters in ({**self.filters, "id": volume_id}
-                        for volume_id in self.ids) if self.ids else (
-                self.filters,):
-            for page in fleet.pages(filters, project=self.project,
-                                    type_id=self.type_id):
-                yield from page
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether these are all of the backend."""
-        return not (self.ids or self.project or self.type_id)
-
-
 @dataclasses.dataclass
 class Counted:
     """How much was looked at.
@@ -83,7 +54,7 @@ class Counted:
     busy: int = 0
 
 
-def audit(which: Iterable[Which], audited: volume_audit.VolumeAudit,
+def audit(which: Iterable[fleet.Which], audited: volume_audit.VolumeAudit,
           parallel: int, counted: Counted
           ) -> Generator[findings.Finding, None, None]:
     """What is found, in the order of the volumes.
@@ -93,11 +64,11 @@ def audit(which: Iterable[Which], audited: volume_audit.VolumeAudit,
     :raises ClusterUnreachable: a backend's
     """
     for one in which:
-        with session.Session(one.driver) as here, here.pool() as pool:
+        with session.Session(one.backend.driver) as here, here.pool() as pool:
             yield from _of_backend(one, pool, audited, parallel, counted)
 
 
-def _of_backend(which: Which, pool: base.Pool,
+def _of_backend(which: fleet.Which, pool: base.Pool,
                 audited: volume_audit.VolumeAudit, parallel: int,
                 counted: Counted
                 ) -> Generator[findings.Finding, None, None]:

@@ -24,6 +24,7 @@ from cinder import context as cinder_context
 from cinder import objects
 
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import fleet_audit
 from os_brick_rbd_luks.volume import session
 from os_brick_rbd_luks.volume import volume_audit
@@ -44,7 +45,7 @@ class Needed:
     project: Optional[str]
 
 
-def keys(which: Iterable[fleet_audit.Which], counted: fleet_audit.Counted
+def keys(which: Iterable[fleet.Which], counted: fleet_audit.Counted
          ) -> Generator[Needed, None, None]:
     """Every key that these volumes need, their snapshots, and backups.
 
@@ -54,7 +55,7 @@ def keys(which: Iterable[fleet_audit.Which], counted: fleet_audit.Counted
     :raises ImageError: an image cannot be read, so that some are not known
     """
     for one in which:
-        with session.Session(one.driver) as here, here.pool() as pool:
+        with session.Session(one.backend.driver) as here, here.pool() as pool:
             for record in one.records():
                 counted.volumes += 1
                 yield from _of_record(record)

@@ -16,11 +16,20 @@ from __future__ import annotations
 import io
 import json
 import logging
+import pathlib
 import signal
 
-from os_brick_rbd_luks.cinder_cmd import backends
+from cinder.volume import configuration
+from cinder.volume.drivers import rbd
+from cinder.volume import manager
+from oslo_config import cfg
+
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.tests.unit.cinder import rotating
+from os_brick_rbd_luks.volume import driver as ours
+
+#: As an operator's configuration has it.
+_DRIVER = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
 
 
 class CommandTestCase(rotating.RotationTestCase):
@@ -33,25 +42,20 @@ class CommandTestCase(rotating.RotationTestCase):
         super().setUp()
         config = self.driver.configuration.config_group
         self.override_config("enabled_backends", [config])
-        self.set_options(
-            config, volume_driver="os_brick_rbd_luks.volume.driver."
-                                  "RBDLuksDriver")
+        self.set_options(config, volume_driver=_DRIVER)
         self.override_config("host", "here")
         self._keep_logging_and_signals()
         self.patch("os_brick_rbd_luks.cinder_cmd.configuring.configure")
         self.patch("os_brick_rbd_luks.cinder_cmd.service_user.context",
                    rotating.service)
-        real = backends.load
+        do_setup = ours.RBDLuksDriver.do_setup
 
-        def load():
-            found = real()
-            for backend in found:
-                backend.driver.keyring_data = self.keyring("cinder")
-                self.mock_object(backend.driver, "_execute",
-                                 side_effect=self.execute)
-            return found
+        def set_up(driver, context):
+            driver.keyring_data = self.keyring("cinder")
+            self.mock_object(driver, "_execute", side_effect=self.execute)
+            do_setup(driver, context)
 
-        self.patch("os_brick_rbd_luks.cinder_cmd.backends.load", load)
+        self.patch(f"{_DRIVER}.do_setup", set_up)
         # A driver that is made asks for the addresses of monitors.
         self.patch("os_brick_rbd_luks.volume.leftovers.Leftovers."
                    "look_now_and_then", side_effect=AssertionError)
@@ -65,6 +69,23 @@ class CommandTestCase(rotating.RotationTestCase):
             self.addCleanup(logger.setLevel, logger.level)
         self.addCleanup(signal.signal, signal.SIGTERM,
                         signal.getsignal(signal.SIGTERM))
+
+    def other_backend_is_away(self):
+        """One that this host has besides, whose cluster does not answer."""
+        configuration.Configuration(
+            [*manager.volume_backend_opts, *rbd.RBD_OPTS],
+            config_group="away")
+        conf = pathlib.Path(self.temp, "away.conf")
+        conf.write_text("mon_host = 10.0.0.9\n")
+        self.ceph.silent.add("10.0.0.9")
+        self.set_options(
+            "away", volume_driver=_DRIVER, rbd_ceph_conf=str(conf),
+            rados_connection_retries=1, rados_connection_interval=0)
+        # Upstream asks the first backend of a process, and keeps it for all.
+        cfg.CONF.clear_default("rbd_secret_uuid",
+                               configuration.SHARED_CONF_GROUP)
+        self.override_config("enabled_backends", [
+            "away", self.driver.configuration.config_group])
 
     def run_program(self, name, *arguments, code=0):
         """Run one of its commands, which has to exit so; its rows."""

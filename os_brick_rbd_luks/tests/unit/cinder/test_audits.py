@@ -397,6 +397,13 @@ class HealthyTest(AuditTestCase):
             self.assert_found(self.audit(*arguments, code=BUSY), *(
                 (volume, findings.NO_IMAGE) for volume in expected))
 
+    def test_other_backend_is_away(self):
+        volume = self.create()
+        self.other_backend_is_away()
+        for arguments in (("--volume", volume.id),
+                          ("--backend", self.backend.host)):
+            self.assertEqual([], self.audit(*arguments))
+
     def test_several_pages(self):
         self.patch("os_brick_rbd_luks.volume.fleet._PAGE", 2)
         volumes = [self.create() for _number in range(5)]

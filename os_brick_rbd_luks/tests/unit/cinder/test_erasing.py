@@ -66,6 +66,11 @@ class EraseTest(ErasingTestCase):
         volume.save()
         self.assertEqual([], self.erase(volume))
 
+    def test_other_backend_is_away(self):
+        volume = self.create()
+        self.other_backend_is_away()
+        self.assertEqual([], self.erase(volume))
+
     @ddt.data("in-use", "attaching", "reserved", "maintenance", "deleting",
               "awaiting-transfer")
     def test_somebody_has_it(self, status):

@@ -388,6 +388,23 @@ class CommandTest(commanding.CommandTestCase, ManyTestCase):
         self.command("--all", code=1)
         self.assertIn("enabled_backends", self.stderr)
 
+    @ddt.data("--backend", "--volume")
+    def test_other_backend_is_away(self, option):
+        """It keeps nobody from the volumes of this one."""
+        volume = self.create()
+        former = volume.encryption_key_id
+        self.other_backend_is_away()
+        self.command(option, self.backend.host if option == "--backend"
+                     else volume.id)
+        self.assert_rotated(volume, former)
+
+    def test_backend_is_away(self):
+        self.other_backend_is_away()
+        db.volume_update(self.context, self.create().id,
+                         {"host": "here@away#away"})
+        self.command("--backend", "away", code=1)
+        self.assertIn("VolumeBackendAPIException", self.stderr)
+
     def test_database_is_away(self):
         self.patch("cinder.objects.VolumeList.get_all",
                    side_effect=db_exception.DBConnectionError())
