@@ -64,8 +64,8 @@ _REMEDIES = {
     KEYSLOTS:
         "if they are none of yours, remove them by 'rbd-luks key remove'",
     NOTED:
-        "if no rotation is at it, 'cinder-rbd-luks rotate --volume {volume}' "
-        "settles it",
+        "if no rotation is at it, 'cinder-rbd-luks rotate{options} --volume "
+        "{volume}' settles it",
     NOTED_QUIETLY:
         "nothing: it goes with the next rotation, or with the volume",
     HEADER:
@@ -91,7 +91,7 @@ _REMEDIES = {
     INTERRUPTED:
         "'cinder-rbd-luks rotate --deep --volume {volume}' puts it right",
     OLD_KEY:
-        "'cinder-rbd-luks rotate --volume {volume}'",
+        "'cinder-rbd-luks rotate{options} --volume {volume}'",
     AGE_NOT_KNOWN:
         "nothing: this key manager does not say when a key was made",
     NOT_LOOKED_AT:

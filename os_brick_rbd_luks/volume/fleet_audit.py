@@ -76,12 +76,15 @@ def _of_backend(which: fleet.Which, pool: base.Pool,
     images = pool.images() if which.is_whole else []
     known: Set[str] = set()
 
+    rotates = bool(
+        which.backend.driver.configuration.rbd_luks_rotate_after)
+
     def subjects() -> Iterator[volume_audit.Subject]:
         for record in which.records():
             counted.volumes += 1
             if which.is_whole:
                 known.add(record.name)
-            yield audited.subject(record)
+            yield audited.subject(record, rotates)
 
     def others() -> Iterator[str]:
         for name in images:

@@ -38,6 +38,9 @@ class Volume(NamedTuple):
     :ivar marks: fingerprints of keyslots by noted keys that have opened them
     :ivar is_new: whether that was noted so short a time ago that a rotation
         may be between its steps
+    :ivar options: of the command that rotates it
+    :ivar rotates: whether that is done when it is attached, and completed
+        when it is attached the next time
     """
 
     image: base.RBDImage
@@ -46,11 +49,15 @@ class Volume(NamedTuple):
     noted: List[str]
     marks: Mapping[str, str]
     is_new: bool
+    options: str
+    rotates: bool
 
 
-def of(image: base.RBDImage, record: Any) -> Volume:
+def of(image: base.RBDImage, record: Any, options: str, rotates: bool
+       ) -> Volume:
     """Read what there is.
 
+    :param options: see :class:`Volume`, as ``rotates``
     :raises OperationRefused: the note is not one of ours
     :raises ImageError: the image cannot be read
     """
@@ -62,7 +69,8 @@ def of(image: base.RBDImage, record: Any) -> Volume:
             key_id for key_id in pending_keys.read(image)
             if key_id != record.encryption_key_id],
         pending_keys.keyslots(image),
-        0 <= time.time() - pending_keys.since(image) < rotation.GRACE)
+        0 <= time.time() - pending_keys.since(image) < rotation.GRACE,
+        options, rotates)
 
 
 def not_read(record: Any, key_id: str,
@@ -174,10 +182,14 @@ def _of_noted(volume: Volume, key_id: str, read: key_reading.Read,
         return findings.of_volume(
             record, findings.NOTED_QUIETLY, f"key {key_id} opens it as well: "
             "its key is being changed")
+    if opens and volume.rotates:
+        return findings.of_volume(
+            record, findings.NOTED_QUIETLY, f"key {key_id} opens it as well, "
+            "until it is attached the next time (rbd_luks_rotate_after)")
     if opens:
         return findings.of_volume(
             record, findings.NOTED, f"key {key_id} opens it as well: a "
-            "change of its key is not complete")
+            "change of its key is not complete", options=volume.options)
     why = "opens nothing any more, and could not be deleted"
     if snapshots:
         why = "is for snapshots: " + ", ".join(snapshots)

@@ -67,15 +67,24 @@ class Subject(NamedTuple):
 
     :ivar is_encrypted: whether its type asks for that
     :ivar snapshots: records of those that are complete, and stay
+    :ivar has_snapshots: whether there are any, complete or not
+    :ivar rotates: whether its backend rotates volumes when they are attached
     """
 
     record: Any
     is_encrypted: bool
     snapshots: List[Any]
+    has_snapshots: bool
+    rotates: bool
+
+    @property
+    def options(self) -> str:
+        """Of the command that rotates it."""
+        return " --with-snapshots" if self.has_snapshots else ""
 
     def facts(self) -> Any:
         """What findings depend on."""
-        return ([getattr(self.record, name) for name in _FACTS],
+        return ([getattr(self.record, name) for name in _FACTS], self.options,
                 [(snapshot.id, snapshot.encryption_key_id)
                  for snapshot in self.snapshots])
 
@@ -108,13 +117,18 @@ class VolumeAudit:
         self._reader, self._older_than = reader, older_than
         self._types: Dict[Optional[str], bool] = {None: False}
 
-    def subject(self, record: Any) -> Subject:
-        """Ask the database for what else there is of a volume."""
+    def subject(self, record: Any, rotates: bool) -> Subject:
+        """Ask the database for what else there is of a volume.
+
+        :param rotates: see :class:`Subject`
+        """
+        snapshots = objects.SnapshotList.get_all_for_volume(
+            cinder_context.get_admin_context(), record.id)
         return Subject(
             record, self._is_encrypted(record.volume_type_id),
-            [snapshot for snapshot in objects.SnapshotList.get_all_for_volume(
-                cinder_context.get_admin_context(), record.id)
-             if snapshot.status == fields.SnapshotStatus.AVAILABLE])
+            [snapshot for snapshot in snapshots
+             if snapshot.status == fields.SnapshotStatus.AVAILABLE],
+            bool(snapshots), rotates)
 
     @threads.native
     def look(self, pool: base.Pool, subject: Subject
@@ -162,7 +176,8 @@ class VolumeAudit:
                 filters={"id": subject.record.id})
             if not now:
                 return []
-            before, subject = subject.facts(), self.subject(now[0])
+            before = subject.facts()
+            subject = self.subject(now[0], subject.rotates)
             if before == subject.facts():
                 return found
             found = self.look(pool, subject)
@@ -206,8 +221,10 @@ class VolumeAudit:
                 record, findings.HEADER_USABLE
                 if problem.startswith(_USABLE[report.type == "luks1"])
                 else findings.HEADER, problem)
-        yield from self._of_keys(pool, keyslot_audit.of(image, record),
-                                 subject)
+        yield from self._of_keys(pool, keyslot_audit.of(
+            image, record, subject.options,
+            # That leaves out what has snapshots.
+            subject.rotates and not subject.has_snapshots), subject)
 
     def _of_keys(self, pool: base.Pool, volume: keyslot_audit.Volume,
                  subject: Subject) -> Iterator[findings.Finding]:
@@ -221,15 +238,16 @@ class VolumeAudit:
             if present.error:
                 yield keyslot_audit.not_read(record, key_id, present.error)
             else:
-                yield from self._of_age(record, present.created)
+                yield from self._of_age(subject, present.created)
         snapshots = snapshot_audit.of_encrypted(
             pool, volume.image, record, subject.snapshots, self._reader,
             {**read, **({key_id: present} if key_id else {})})
         yield from keyslot_audit.look(volume, present, read, snapshots.keys)
         yield from snapshots.found
 
-    def _of_age(self, record: Any, created: Optional[int]
+    def _of_age(self, subject: Subject, created: Optional[int]
                 ) -> Iterator[findings.Finding]:
+        record = subject.record
         if self._older_than is None:
             return
         if created is None:
@@ -241,7 +259,7 @@ class VolumeAudit:
                 created, datetime.timezone.utc)
             yield findings.of_volume(
                 record, findings.OLD_KEY, f"key {record.encryption_key_id} "
-                f"was made on {made:%Y-%m-%d}")
+                f"was made on {made:%Y-%m-%d}", options=subject.options)
 
 
 def _is_held(pool: base.Pool, name: str) -> bool:

@@ -280,6 +280,44 @@ class WorldsTest(AuditTestCase):
         self.assert_found(rows, (volume, findings.NOTED_QUIETLY))
         self.assertIn("is being changed", rows[0]["what"])
 
+    def test_rotated_when_it_was_attached(self):
+        """Its former key goes when it is attached the next time."""
+        self.option(rbd_luks_rotate_after="90d")
+        volume = self.attached(self.create())
+        self.rotation.begin(self.driver, volume.id)
+        rows = self.audit()
+        self.assert_found(rows, (volume, findings.NOTED_QUIETLY))
+        self.assertIn("attached the next time", rows[0]["what"])
+
+    @ddt.data("available", "error")
+    def test_what_is_advised_is_not_skipped(self, status):
+        """A volume with a snapshot is rotated only if that is said.
+
+        Nor is it when it is attached.
+        """
+        self.option(rbd_luks_rotate_after="90d")
+        volume = self.create("luks2")
+        snapshot = self.snapshot(volume)
+        snapshot.status = status
+        snapshot.save()
+        rotation.Rotation(rotating.service, with_snapshots=True).begin(
+            self.driver, volume.id)
+        row, = self.audit("--volume", volume.id, code=BUSY)
+        self.assertEqual(findings.NOTED, row["finding"])
+        self.follow(row)
+        row, = self.audit("--volume", volume.id, "--older-than", "0s",
+                          code=BUSY)[:1]
+        self.assertEqual(findings.OLD_KEY, row["finding"])
+        self.follow(row)
+
+    def follow(self, row):
+        """Give the command that an audit advises."""
+        _before, command, _after = row["what_to_do"].split("'")
+        program, *arguments = command.split()
+        self.assertEqual("cinder-rbd-luks", program)
+        done, = self.run_program(*arguments, "--grace", "0s")
+        self.assertEqual("rotated", done["result"], done["reason"])
+
     def test_keyslot_that_is_half_erased(self):
         """Nothing opens it, and the note says whose it was."""
         volume = self.create()
