@@ -49,6 +49,10 @@ LOG = logging.getLogger(__name__)
 #: In the place of an identity.
 _HALF_REMOVED = "half removed"
 
+#: Of our helpers: a padded base; what was to become a volume of Cinder's; what
+#: takes the place of a volume, or had it; and a deleted volume with clones.
+BASE, HALF_MADE, REPLACING, KEPT = "base", "half-made", "replacing", "kept"
+
 #: Removes an image of a pool, if nobody needs it.
 _Remove = Callable[[rbd_pool.Pool, str], object]
 
@@ -137,20 +141,23 @@ def _one(name: str) -> Iterator[None]:
 
 def _candidates(pool: rbd_pool.Pool) -> Iterator[Tuple[str, _Remove]]:
     for name in pool.images():
-        if name.startswith(bases.PREFIX):
-            yield name, bases.remove_unused
-        elif is_half_made(name):
-            yield name, _remove_half_made
-        elif replacing.volume_name(name) != name:
-            yield name, _settle
-        elif name.endswith(clone_snapshot.KEPT):
-            yield name, _remove_kept
+        found = kind(name)
+        if found:
+            yield name, _REMOVES[found]
 
 
-def is_half_made(name: str) -> bool:
-    """Whether it was to become a volume of Cinder's."""
-    return partial.final_name(name) != name and uuidutils.is_uuid_like(
-        volume_utils.extract_id_from_volume_name(replacing.volume_name(name)))
+def kind(name: str) -> Optional[str]:
+    """What an image is that is named as a helper of ours; None: it is none."""
+    if name.startswith(bases.PREFIX):
+        return BASE
+    if partial.final_name(name) != name:
+        # What is to be no volume of Cinder's is for whoever makes it.
+        return HALF_MADE if uuidutils.is_uuid_like(
+            volume_utils.extract_id_from_volume_name(
+                replacing.volume_name(name))) else None
+    if replacing.volume_name(name) != name:
+        return REPLACING
+    return KEPT if name.endswith(clone_snapshot.KEPT) else None
 
 
 def _abandoned(pool: rbd_pool.Pool, name: str) -> Optional[str]:
@@ -194,3 +201,8 @@ def _remove_kept(pool: rbd_pool.Pool, name: str) -> None:
             return
     LOG.info("%s: removing it, for its last clone is gone", name)
     deletion.remove(pool, name, name[:-len(clone_snapshot.KEPT)])
+
+
+_REMOVES: Dict[str, _Remove] = {
+    BASE: bases.remove_unused, HALF_MADE: _remove_half_made,
+    REPLACING: _settle, KEPT: _remove_kept}

@@ -13,15 +13,13 @@
 
 from __future__ import annotations
 
-from typing import Callable, Iterator, List, Optional
+from typing import Callable, Dict, Iterator, List, Optional
 
 from cinder import context as cinder_context
 from cinder import objects
 from cinder.volume import volume_utils
 from oslo_utils import uuidutils
 
-from os_brick_rbd_luks.clones import bases
-from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -45,7 +43,7 @@ def is_of_interest(name: str) -> bool:
     volume_id = _volume_id(name)
     if volume_id:
         return not _has_record(volume_id)
-    return _helper(name) is not None and not _is_interrupted(name)
+    return leftovers.kind(name) is not None and not _is_interrupted(name)
 
 
 @threads.native
@@ -79,10 +77,10 @@ def _judged(pool: base.Pool, name: str, full: str
                 full, findings.NO_RECORD, "it is called like a volume, and "
                 "Cinder has none of that name")
         return
-    judge = _helper(name)
-    if judge is not None:
+    kind = leftovers.kind(name)
+    if kind is not None:
         with pool.open(name, read_only=True) as image:
-            why = None if image.watchers() else judge(image)
+            why = None if image.watchers() else _JUDGES[kind](image)
         if why:
             yield findings.of_image(full, findings.LEFT_OVER, why)
 
@@ -95,19 +93,6 @@ def _has_record(volume_id: str) -> bool:
     admin = cinder_context.get_admin_context()
     return any(len(objects.VolumeList.get_all(admin, filters={
         column: volume_id})) for column in ("id", "_name_id"))
-
-
-def _helper(name: str) -> Optional[_Judge]:
-    """How an image is judged that is named as one of our own helpers."""
-    if name.startswith(bases.PREFIX):
-        return _of_base
-    if leftovers.is_half_made(name):
-        return _of_half_made
-    if replacing.volume_name(name) != name:
-        return _of_replacing
-    if name.endswith(clone_snapshot.KEPT):
-        return _of_kept
-    return None
 
 
 def _is_interrupted(name: str) -> bool:
@@ -142,3 +127,9 @@ def _has_clones(image: base.RBDImage) -> bool:
     # Those that were removed are there for their clones only.
     return (len(image.history()) > len(there)
             or any(image.children(snapshot) for snapshot in there))
+
+
+#: How an image is judged that is named as one of our own helpers.
+_JUDGES: Dict[str, _Judge] = {
+    leftovers.BASE: _of_base, leftovers.HALF_MADE: _of_half_made,
+    leftovers.REPLACING: _of_replacing, leftovers.KEPT: _of_kept}

@@ -381,6 +381,12 @@ class HealthyTest(AuditTestCase):
         self.assertEqual([], self.audit())
         self.assertIn("0 findings", self.stderr)
 
+    def test_half_made_image_of_others(self):
+        """Which no service makes, or removes."""
+        for name in ("mine", "rbd-luks-new.mine", "mine.deleted"):
+            self.make(f"rbd-luks-partial.{name}")
+        self.assertEqual([], self.audit())
+
     def test_somebody_works_on_it(self):
         """What is not complete is no finding."""
         made = self.volume()

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import logging
 from unittest import mock
 
 import ddt
@@ -128,6 +129,16 @@ class HalfMadeTest(LeftoversTestCase):
     def test_no_volume_of_cinders(self, name):
         self.make(name)
         self.assert_stays(name)
+
+    @ddt.data("rbd-luks-partial.mine", "rbd-luks-partial.rbd-luks-new.mine",
+              "rbd-luks-partial.mine.deleted")
+    def test_nothing_is_said_of_others(self, name):
+        """Who makes it may want it, and goes on some time."""
+        log = self.useFixture(fixtures.FakeLogger(
+            "os_brick_rbd_luks", level=logging.INFO))
+        self.make(name)
+        self.assert_stays(name)
+        self.assertEqual("", log.output)
 
     def test_whole_volume(self):
         self.assert_stays(self.create().name)
