@@ -34,6 +34,7 @@ from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
@@ -76,12 +77,14 @@ def delete(volume: encrypted.Volume, upstream: Callable[[Any], None],
             _release_snapshots(volume)
         if found.flattened_by is not None:
             _end_flatten(volume, found.flattened_by)
+        places: List[reachable.Place] = []
         try:
             if erase_first:
-                _erase(volume)
+                places = _erase(volume)
             _delete_image(volume, upstream, found.identity)
         except cinder_exception.VolumeIsBusy as error:
             _refuse(volume, error)
+        still_reachable.warn(volume, places)
         if found.identity is None:
             _remove_rest(volume)
         # At once, for nothing but the image has named them.
@@ -146,11 +149,13 @@ def _end_flatten(volume: encrypted.Volume, client: int) -> None:
 
 
 @threads.native
-def _erase(volume: encrypted.Volume) -> None:
+def _erase(volume: encrypted.Volume) -> List[reachable.Place]:
     """Overwrite the keyslots, unless clones or a user of it need them.
 
     Also those of a header that cannot be used: Cinder's API has deleted the
     key, so there is no way back, and nobody could repair it first.
+
+    :returns: where its volume key can still be had from
     """
     sought = None
     try:
@@ -172,7 +177,7 @@ def _erase(volume: encrypted.Volume) -> None:
         LOG.debug("%s: not erased: %s", volume.name, error)
     except exception.ImageLocked as error:
         raise cinder_exception.VolumeIsBusy(str(error)) from error
-    still_reachable.warn(volume, sought)
+    return still_reachable.look(volume, sought)
 
 
 def _delete_image(volume: encrypted.Volume,

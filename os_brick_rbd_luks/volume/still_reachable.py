@@ -19,7 +19,7 @@ deletion is to be quick. It is never a reason not to delete.
 from __future__ import annotations
 
 import logging
-from typing import Optional
+from typing import List, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import same_key
@@ -45,23 +45,27 @@ def known_by(image: base.Image) -> Optional[same_key.Sought]:
         return None
 
 
-def warn(volume: encrypted.Volume, sought: Optional[same_key.Sought]) -> None:
-    """Look for it, and name the places in the log; whatever fails, only that.
+def look(volume: encrypted.Volume, sought: Optional[same_key.Sought]
+         ) -> List[reachable.Place]:
+    """Look for it while the image is there; whatever fails, that is logged.
 
     Blocks: to be called in a native thread.
     """
     if sought is None:
-        return
+        return []
     try:
         with volume.pool() as pool:
-            places = reachable.nearby(pool, volume.name, sought)
+            return reachable.nearby(pool, volume.name, sought)
     except exception.ImageNotFound as error:
         LOG.debug("%s: not looked at: %s", volume.name, error)
-        return
     except exception.RBDLuksError as error:
         LOG.warning("%s: whether its snapshots, clones or parents still have "
                     "its volume key is not known: %s", volume.name, error)
-        return
+    return []
+
+
+def warn(volume: encrypted.Volume, places: List[reachable.Place]) -> None:
+    """Name the places in the log, now that the volume is deleted."""
     if places:
         named = [f"{place.place} {place.name} ({place.why})"
                  for place in places[:_NAMED]]

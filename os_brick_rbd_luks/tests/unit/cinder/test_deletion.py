@@ -154,6 +154,22 @@ class EraseTest(base.DriverTestCase):
             self.assertIn(place, told)
         self.check(clone)
 
+    def test_deletion_is_refused(self):
+        """It is not told that a volume is deleted that is not."""
+        source = self.filled()
+        self.clone(source)
+        log = self.useFixture(fixtures.FakeLogger(
+            still_reachable.__name__, level=logging.WARNING))
+        with fixtures.MockPatch(
+                "cinder.volume.drivers.rbd.RBDDriver.delete_volume",
+                side_effect=cinder_exception.VolumeIsBusy(
+                    volume_name=source.name)):
+            self.assertRaises(cinder_exception.VolumeIsBusy,
+                              self.driver.delete_volume, source)
+        self.assertEqual("", log.output)
+        self.driver.delete_volume(source)
+        self.assertIn("is deleted", log.output)
+
     def test_mirrored(self):
         volume = self.filled()
         self.ceph.mirrored[f"volumes/{volume.name}"] = {
