@@ -84,7 +84,7 @@ class Rotate(program.Lister):
             help="for how long the former passphrase opens a volume as well, "
                  "for who has just read the database (default: 60s)")
         how.add_argument(
-            "--key-owner", choices=("project", "service"), default="project",
+            "--key-owner", choices=("project", "service"),
             help="whose new keys are in Barbican: the volume's project, in "
                  "which Cinder's user has to have a role (default), or "
                  "Cinder's own, with an access list of the volume's user and "
@@ -95,8 +95,8 @@ class Rotate(program.Lister):
                           help="note each step in a new file")
         kept.add_argument(
             "--resume", metavar="FILE",
-            help="go on with what this journal has left; no option of which "
-                 "volumes is needed")
+            help="go on with what this journal has left, as it says; "
+                 "--with-snapshots and --key-owner may be given besides")
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
@@ -125,7 +125,9 @@ class Rotate(program.Lister):
             if args.resume:
                 kept = stack.enter_context(journal.resume(args.resume))
                 for name in _KEPT:
-                    setattr(args, name, kept.work.get(name))
+                    # What may be given besides is for what was left out.
+                    if not getattr(args, name):
+                        setattr(args, name, kept.work.get(name))
             chosen = self._chosen(args, kept)
             if args.journal:
                 kept = stack.enter_context(journal.create(args.journal, {
@@ -180,11 +182,15 @@ def _check(args: argparse.Namespace) -> None:
     :raises InvalidParameter: naming the option
     """
     from os_brick_rbd_luks import exception
-    if args.resume and (choosing.named(args) or args.all or args.dry_run):
+    others = [*choosing.named(args), *(
+        name for name in ("all", "dry_run", "deep") if getattr(args, name))]
+    if args.older_than is not None:
+        others.append("older_than")
+    if args.resume and others:
         raise exception.InvalidParameter(
             name="--resume", value=args.resume,
-            reason="goes on with the volumes of the journal; leave the "
-                   "options of which volumes, and --dry-run, out")
+            reason="goes on as its journal says; leave out " + ", ".join(
+                "--" + name.replace("_", "-") for name in others))
     if args.dry_run and args.journal:
         raise exception.InvalidParameter(
             name="--journal", value=args.journal,

@@ -372,6 +372,40 @@ class CommandTest(commanding.CommandTestCase, ManyTestCase):
         self.assertEqual(before, volume.encryption_key_id)
         self.assertFalse(os.path.exists("j"))
 
+    def skipped_by(self, volume):
+        """A journal of a run that has left a volume out."""
+        snapshot = self.snapshot(volume)
+        rows = self.command("--volume", volume.id, "--journal", self.path)
+        self.assertEqual("skipped", rows[volume.id]["result"])
+        return snapshot
+
+    @ddt.data(("--deep",), ("--older-than", "90d"), ("--older-than", "0s"),
+              ("--dry-run",), ("--all",))
+    def test_resumed_otherwise(self, arguments):
+        """It is not taken for what the journal says."""
+        volume = self.create()
+        before = volume.encryption_key_id
+        self.skipped_by(volume).destroy()
+        self.command("--resume", self.path, *arguments, code=1)
+        self.assertIn(arguments[0], self.stderr)
+        volume.refresh()
+        self.assertEqual(before, volume.encryption_key_id)
+
+    def test_resumed_with_what_was_advised(self):
+        """What skipped or refused volumes were said to need."""
+        self.option(rbd_luks_key_readers=["service"])
+        volume = self.create()
+        self.skipped_by(volume)
+        rows = self.command("--resume", self.path)
+        self.assertIn("--with-snapshots", rows[volume.id]["reason"])
+        self.server.secrets[volume.encryption_key_id].readers.add("service")
+        rows = self.command("--resume", self.path, "--with-snapshots",
+                            "--key-owner", "service")
+        self.assertEqual("rotated", rows[volume.id]["result"])
+        self.assertEqual(
+            "project-service",
+            self.server.secrets[rows[volume.id]["key"]].project_id)
+
     def test_failures_have_a_code(self):
         volume, other = self.create(), self.create()
         del self.server.secrets[volume.encryption_key_id]
