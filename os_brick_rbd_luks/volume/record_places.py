@@ -44,7 +44,6 @@ def look(pool: census.Pool, record: Any) -> List[reachable.Place]:
     """Places by the records of a volume, and of those that are its relatives.
 
     :param pool: of the volume's image
-    :raises ImageError: the cluster does not say which pools it has
     """
     found = [*_backups(record, "")]
     for relative in _relatives(record):
@@ -98,13 +97,18 @@ def _relatives(record: Any) -> List[Any]:
 @threads.native
 def _is_here(pool: census.Pool, name: str) -> bool:
     """Whether this cluster has the image, whose header was looked at then."""
-    for other in pool.cluster_pools():
+    try:
+        pools = pool.cluster_pools()
+    except exception.ImageError:
+        # Who may not look there has a place for that already.
+        return False
+    for other in pools:
         try:
             with pool.elsewhere(other) as there:
                 there.require_free(name)
         except exception.ImageExists:
             return True
         except exception.ImageError:
-            # Who may not look there has a place for that already.
+            # Likewise.
             continue
     return False

@@ -212,3 +212,16 @@ class ReachableTest(ErasingTestCase):
         self.assertIn((record_places.VOLUME, far.id), self.reachable(volume))
         self.assertIn((record_places.VOLUME, far.id),
                       self.reachable(between))
+
+    def test_pools_may_not_be_listed(self):
+        """What the records tell of is told all the same."""
+        volume = self.filled()
+        backup = self.backup(volume)
+        far = self.volume(source_volid=volume.id, host="there@other#pool")
+        self.patch("os_brick_rbd_luks.image.rbd_pool.Pool.cluster_pools",
+                   side_effect=exception.ImageAccessDenied(
+                       action="list the pools", user="client.cinder"))
+        found = self.reachable(volume)
+        for place in ((record_places.BACKUP, backup.id),
+                      (record_places.VOLUME, far.id)):
+            self.assertIn(place, found)
