@@ -91,10 +91,14 @@ class Volume:
             self.record.obj_context, settings.rbd_luks_keys_by_key_manager,
             (*self._readers, *settings.rbd_luks_key_readers))
 
-    def announce_key(self) -> None:
-        """Tell the key manager whose its key is, and who may read it."""
+    def announce_key(self, is_shared: bool = False) -> None:
+        """Tell the key manager whose its key is, and who may read it.
+
+        :param is_shared: that knows already who may
+        """
         key_id = self.record.encryption_key_id
-        self.keys.share(key_id, self.record)
+        if not is_shared:
+            self.keys.share(key_id, self.record)
         self.keys.register(key_id, self.record)
 
     def passphrase(self) -> bytes:

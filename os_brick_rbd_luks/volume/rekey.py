@@ -113,14 +113,15 @@ def own_key(volume: encrypted.Volume, in_place: bool = False) -> None:
 
 
 def begin(volume: encrypted.Volume, stored: Stored,
-          granted: Callable[[str], None]) -> str:
+          grant: Optional[Callable[[str], None]] = None) -> str:
     """Let a new passphrase open *volume* besides, and the database name it.
 
     The old key is noted on the image, and opens it until that is settled. If
     anything fails, all is as before, as far as that can be.
 
-    :param granted: called with the new key's id before anything names it:
-        lets those read it who have to
+    :param grant: called with the new key's id before anything names it: lets
+        those read it who have to, or fails. None: who may read it is no
+        reason to fail, as of a new volume
     :returns: the new key's id
     :raises NotRotated: the key manager has one key for all volumes
     :raises PassphraseUnavailable: the key manager
@@ -135,12 +136,13 @@ def begin(volume: encrypted.Volume, stored: Stored,
             reason="the key manager has one key for all volumes")
     change = _Change(volume, old_id, new, True, stored)
     try:
-        granted(new.key_id)
+        if grant:
+            grant(new.key_id)
         change.begin(old)
     except BaseException:
         change.undo()
         raise
-    volume.announce_key()
+    volume.announce_key(is_shared=grant is not None)
     return change.new_id
 
 

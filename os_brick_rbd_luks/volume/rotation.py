@@ -136,7 +136,7 @@ class Rotation:
                 return Begun(volume_id, old, old)
             new = rekey.begin(
                 volume, Swap(volume.record),
-                volume.keys.grant if self._of_service else _granted)
+                volume.keys.grant if self._of_service else None)
             return Begun(volume_id, old, new)
 
     def settle(self, driver: Any, volume_id: str, former: str = ""
@@ -246,10 +246,6 @@ def age(volume: encrypted.Volume) -> Optional[int]:
 
 def _readers(record: Any) -> Sequence[str]:
     return [record.user_id] if record.user_id else []
-
-
-def _granted(_key_id: str) -> None:
-    """Who is in the project of a key may read it."""
 
 
 class Swap:

@@ -112,12 +112,14 @@ class RotationTest(rotating.RotationTestCase):
         """As Cinder's own key migration does, where it may read the key."""
         self.option(rbd_luks_key_readers=["service", "nova"])
         volume = self.filled()
+        shared = self.server.calls.count("share")
         old, new = self.rotated(volume, rotation.Rotation(
             rotating.service, of_service=True))
         self.assertEqual("project-service",
                          self.server.secrets[new].project_id)
         self.assertEqual({"tenant", "service", "nova"},
                          self.server.secrets[new].readers)
+        self.assertEqual(shared + 1, self.server.calls.count("share"))
         self.check(volume)
         # The tenant attaches it; he may not delete the key of the service,
         # for which Cinder's API asks as that.
