@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import logging
 from typing import Any, Generator, List, Tuple, TYPE_CHECKING
 
@@ -138,5 +137,4 @@ def _audit(args: argparse.Namespace) -> volume_audit.VolumeAudit:
     from os_brick_rbd_luks.volume import volume_audit
     return volume_audit.VolumeAudit(
         key_reading.Reader(service_user.context),
-        args.older_than is not None and functools.partial(
-            choosing.is_older, args.older_than) or None)
+        choosing.older_than(args.older_than))

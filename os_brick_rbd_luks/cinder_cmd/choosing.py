@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import argparse
 import time
-from typing import Any, List, Optional, TYPE_CHECKING
+from typing import Any, Callable, List, Optional, TYPE_CHECKING
 
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.volume import durations
@@ -38,12 +38,14 @@ def duration(text: str) -> int:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
-def is_older(seconds: int, made: int) -> bool:
-    """Whether what was made then is that old.
+def older_than(seconds: Optional[int]) -> Optional[Callable[[int], bool]]:
+    """Whether what was made at a time, in seconds since 1970, is that old.
 
-    :param made: seconds since 1970
+    :returns: None where nobody asks for an age
     """
-    return time.time() - made >= seconds
+    if seconds is None:
+        return None
+    return lambda made: time.time() - made >= seconds
 
 
 def add(parser: Any) -> Any:

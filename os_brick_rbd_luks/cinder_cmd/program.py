@@ -70,7 +70,8 @@ class CinderMixin(command.ErrorsMixin):
         try:
             return super().run(parsed_args)
         except Exception as error:  # of Cinder, Keystone, or a database
-            LOG.error("%s: %s", type(error).__name__, _line(error),
+            from os_brick_rbd_luks.volume import errors
+            LOG.error("%s: %s", type(error).__name__, errors.line(error),
                       exc_info=self.app.options.debug)
             return command.EXIT_PARAMETERS
 
@@ -91,11 +92,6 @@ class CinderMixin(command.ErrorsMixin):
 class Lister(command.RowsMixin, CinderMixin,
              lister.Lister):  # type: ignore[misc]
     """A command of these whose result is a table."""
-
-
-def _line(error: Exception) -> str:
-    """An error of others on one line; SQL and its values stay out."""
-    return str(error).partition("\n")[0].strip() or "it says no more"
 
 
 def main(argv: Optional[List[str]] = None) -> int:

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import logging
 from typing import Any, Dict, Generator, List, Optional, Tuple, TYPE_CHECKING
 
@@ -206,8 +205,7 @@ def _rotation(args: argparse.Namespace) -> rotation.Rotation:
         service_user.context, anew=args.deep,
         of_service=args.key_owner == "service",
         with_snapshots=args.with_snapshots,
-        older_than=args.older_than is not None and functools.partial(
-            choosing.is_older, args.older_than) or None)
+        older_than=choosing.older_than(args.older_than))
 
 
 def _looked(rotated: rotation.Rotation, drivers: Dict[str, Any]

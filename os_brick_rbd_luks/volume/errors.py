@@ -37,6 +37,12 @@ class KeyManagerFailed(
     """
 
 
+def line(error: Exception) -> str:
+    """What an error of others says, on one line; SQL and values stay out."""
+    return (str(error).partition("\n")[0].strip()
+            or f"{type(error).__name__}, which says no more")
+
+
 @contextlib.contextmanager
 def translated() -> Iterator[None]:
     """Turn this package's errors into one that Cinder's manager expects.

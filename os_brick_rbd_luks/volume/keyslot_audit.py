@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from typing import Any, Dict, Iterator, List, Mapping, NamedTuple, Optional
 
 from os_brick_rbd_luks import exception
@@ -65,12 +64,10 @@ def of(image: base.RBDImage, record: Any, options: str, rotates: bool
     with contextlib.suppress(exception.HeaderError):
         header = header_io.read_header(image)
     return Volume(
-        image, record, header, [
-            key_id for key_id in pending_keys.read(image)
-            if key_id != record.encryption_key_id],
+        image, record, header,
+        pending_keys.others(image, record.encryption_key_id),
         pending_keys.keyslots(image),
-        0 <= time.time() - pending_keys.since(image) < rotation.GRACE,
-        options, rotates)
+        pending_keys.is_new(image, rotation.GRACE), options, rotates)
 
 
 def not_read(record: Any, key_id: str,

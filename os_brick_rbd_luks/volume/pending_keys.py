@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import time
 from typing import Any, Dict, List, Optional
 
 from os_brick_rbd_luks import exception
@@ -38,6 +39,14 @@ def read(image: base.RBDImage) -> List[str]:
     """
     keys: List[str] = _note(image)["keys"]
     return keys
+
+
+def others(image: base.RBDImage, key_id: Optional[str]) -> List[str]:
+    """Key ids that are noted besides the one that the database names.
+
+    :raises OperationRefused: likewise
+    """
+    return [noted for noted in read(image) if noted != key_id]
 
 
 def keyslots(image: base.RBDImage) -> Dict[str, str]:
@@ -60,6 +69,14 @@ def since(image: base.RBDImage) -> int:
     """
     found = _note(image).get("since")
     return found if isinstance(found, int) else 0
+
+
+def is_new(image: base.RBDImage, seconds: float) -> bool:
+    """Whether a key was noted less than so many seconds ago.
+
+    :raises OperationRefused: likewise
+    """
+    return 0 <= time.time() - since(image) < seconds
 
 
 def _note(image: base.RBDImage) -> Dict[str, Any]:

@@ -25,6 +25,7 @@ from typing import (Any, Callable, Deque, Dict, Generator, List, Mapping,
                     Optional, Set, Tuple, Union)
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import journal
 from os_brick_rbd_luks.volume import rotation
@@ -225,8 +226,7 @@ def _failed(volume_id: str, error: Exception,
             begun: Optional[rotation.Begun] = None) -> Result:
     return Result(volume_id, FAILED, begun.new_key if begun else None,
                   begun.old_key if begun else None,
-                  str(error).partition("\n")[0] or type(error).__name__,
-                  error)
+                  errors.line(error), error)
 
 
 def _told(settled: settling.Settled) -> str:

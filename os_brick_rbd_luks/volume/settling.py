@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import time
 from typing import Container, Dict, List, Sequence
 
 from cinder import context as cinder_context
@@ -63,21 +62,24 @@ class Settled:
     lost: List[str] = dataclasses.field(default_factory=list)
 
 
+@threads.native
 def noted(volume: encrypted.Volume) -> List[str]:
     """Keys noted on the image besides the one that the database names.
 
     :raises RBDLuksError: it cannot be read
     """
-    return [key_id for key_id in _noted(volume)
-            if key_id != volume.record.encryption_key_id]
+    with volume.image(read_only=True) as image:
+        return pending_keys.others(image, volume.record.encryption_key_id)
 
 
+@threads.native
 def is_new(volume: encrypted.Volume, seconds: float) -> bool:
     """Whether its keys were noted less than so many seconds ago.
 
     :raises RBDLuksError: it cannot be read
     """
-    return 0 <= time.time() - _since(volume) < seconds
+    with volume.image(read_only=True) as image:
+        return pending_keys.is_new(image, seconds)
 
 
 def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
@@ -145,22 +147,10 @@ def _named(volume: encrypted.Volume) -> List[str]:
 
 
 @threads.native
-def _noted(volume: encrypted.Volume) -> List[str]:
-    with volume.image(read_only=True) as image:
-        return pending_keys.read(image)
-
-
-@threads.native
 def _marked(volume: encrypted.Volume) -> Container[str]:
     """Noted keys whose keyslots are known without their passphrases."""
     with volume.image(read_only=True) as image:
         return pending_keys.keyslots(image)
-
-
-@threads.native
-def _since(volume: encrypted.Volume) -> int:
-    with volume.image(read_only=True) as image:
-        return pending_keys.since(image)
 
 
 @threads.native
