@@ -136,5 +136,5 @@ def _audit(args: argparse.Namespace) -> volume_audit.VolumeAudit:
     from os_brick_rbd_luks.volume import key_reading
     from os_brick_rbd_luks.volume import volume_audit
     return volume_audit.VolumeAudit(
-        key_reading.Reader(service_user.context),
+        key_reading.Reader(service_user.Contexts()),
         choosing.older_than(args.older_than))

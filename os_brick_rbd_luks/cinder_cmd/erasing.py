@@ -93,7 +93,7 @@ class _Places(program.Lister):
         volume_key: Optional[bytes] = None
         with pool.open(record.name, read_only=True) as image:
             try:
-                read = key_reading.Reader(service_user.context).read(
+                read = key_reading.Reader(service_user.Contexts()).read(
                     record.encryption_key_id or "", record.project_id)
                 if read.error:
                     raise read.error

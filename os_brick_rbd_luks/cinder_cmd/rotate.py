@@ -202,7 +202,7 @@ def _rotation(args: argparse.Namespace) -> rotation.Rotation:
     from os_brick_rbd_luks.cinder_cmd import service_user
     from os_brick_rbd_luks.volume import rotation
     return rotation.Rotation(
-        service_user.context, anew=args.deep,
+        service_user.Contexts(), anew=args.deep,
         of_service=args.key_owner == "service",
         with_snapshots=args.with_snapshots,
         older_than=choosing.older_than(args.older_than))

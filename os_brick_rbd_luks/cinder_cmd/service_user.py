@@ -22,8 +22,10 @@ those of ``[keystone_authtoken]``), 21 to 29.
 
 from __future__ import annotations
 
+import copy
 import logging
-from typing import Any, Optional
+import time
+from typing import Any, Callable, Dict, Optional, Tuple
 
 from cinder import context as cinder_context
 from keystoneauth1 import exceptions as keystone_exceptions
@@ -32,6 +34,7 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import barbican
+from os_brick_rbd_luks.services import threads
 
 LOG = logging.getLogger(__name__)
 
@@ -41,6 +44,38 @@ _GROUP = "keystone_authtoken"
 _SCOPE = ("project_id", "project_name", "project_domain_id",
           "project_domain_name", "domain_id", "domain_name", "system_scope",
           "trust_id", "default_domain_id", "default_domain_name")
+
+
+#: Seconds for which a token is used: less than any that Keystone gives.
+_TOKEN = 300
+
+
+class Contexts:
+    """His requests, with one token for each project, however many ask."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Ask for nothing yet."""
+        self._clock, self._lock = clock, threads.lock()
+        self._known: Dict[Optional[str], Tuple[float, Any]] = {}
+
+    def __call__(self, project_id: Optional[str] = None) -> Any:
+        """A request for whoever asks; a refusal is kept, too.
+
+        :raises KeyForbidden: see :func:`context`, as for the others
+        """
+        with self._lock:
+            until, found = self._known.get(project_id, (0.0, None))
+            if found is None or until < self._clock():
+                try:
+                    found = context(project_id)
+                except exception.KeyForbidden as error:
+                    found = error
+                self._known[project_id] = self._clock() + _TOKEN, found
+        if isinstance(found, exception.KeyForbidden):
+            raise exception.KeyForbidden(
+                source=found.source, reason=found.reason) from found
+        # The database keeps in each what it is about just then.
+        return copy.copy(found)
 
 
 def context(project_id: Optional[str] = None) -> Any:

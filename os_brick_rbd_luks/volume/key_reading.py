@@ -19,15 +19,11 @@ Cinder's user has a role there, and else in the service's own name.
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import Any, Callable, Dict, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import volume_keys
-
-#: Seconds for which a token is used: less than any that Keystone gives.
-_TOKEN = 300
 
 
 class Read(NamedTuple):
@@ -58,18 +54,18 @@ class _Entry:
 class Reader:
     """The key manager; several threads may ask it at the same time."""
 
-    def __init__(self, context: Callable[[Optional[str]], Any],
-                 clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, context: Callable[[Optional[str]], Any]) -> None:
         """Ask for nothing yet.
 
         :param context: gives that of a request by Cinder's user, in a project
-            or, of None, in its own
+            or, of None, in its own; it is asked for each key, and so keeps
+            the tokens
         """
-        self._context, self._clock = context, clock
+        self._context = context
         # Native threads wait for these, also where a process has green ones.
         self._mutex, self._signing = threads.lock(), threads.lock()
         self._entries: Dict[str, _Entry] = {}
-        self._keys: Dict[Optional[str], Tuple[float, volume_keys.Keys]] = {}
+        self._keys: Dict[Optional[str], Tuple[Any, volume_keys.Keys]] = {}
 
     def read(self, key_id: str, project_id: Optional[str]) -> Read:
         """Ask for a key, unless somebody has; nothing of it is raised.
@@ -91,19 +87,19 @@ class Reader:
 
     def _of(self, project_id: Optional[str]) -> volume_keys.Keys:
         """The keys that a project has, or that the service may read."""
-        # One token for each project, however many ask.
         with self._signing:
-            until, keys = self._keys.get(project_id, (0.0, None))
-            if keys is None or until < self._clock():
-                keys = self._sign_in(project_id)
-                self._keys[project_id] = self._clock() + _TOKEN, keys
+            context = self._signed_in(project_id)
+            token, keys = self._keys.get(project_id, (None, None))
+            if keys is None or token != context.auth_token:
+                keys = volume_keys.Keys(context)
+                self._keys[project_id] = context.auth_token, keys
             return keys
 
-    def _sign_in(self, project_id: Optional[str]) -> volume_keys.Keys:
+    def _signed_in(self, project_id: Optional[str]) -> Any:
         try:
-            return volume_keys.Keys(self._context(project_id))
+            return self._context(project_id)
         except exception.KeyForbidden:
             if project_id is None:
                 raise
             # An access list may name him all the same.
-            return volume_keys.Keys(self._context(None))
+            return self._context(None)

@@ -36,6 +36,7 @@ class Keystone(http.server.ThreadingHTTPServer):
     def __init__(self, *projects):
         super().__init__(("127.0.0.1", 0), Handler)
         self.projects = projects
+        self.asked = []
         self.url = f"http://127.0.0.1:{self.server_port}/v3"
 
 
@@ -60,6 +61,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         user = asked["identity"]["password"]["user"]
         project = asked.get("scope", {}).get("project", {})
         name = project.get("id") or f"of {project.get('name')}"
+        self.server.asked.append(name)
         if user["password"] != PASSWORD or name not in self.server.projects:
             self.answer(401, {"error": {"message": "no", "code": 401,
                                         "title": "Unauthorized"}})
@@ -134,3 +136,21 @@ class ServiceUserTest(test.TestCase):
         self.override_config("backend", "vault", "key_manager")
         self.keystone.projects = ()
         self.assertTrue(service_user.context("tenant").is_admin)
+
+    def test_one_token_for_each_project(self):
+        """However many ask, and for a while; a refusal is remembered, too."""
+        now = [0.0]
+        contexts = service_user.Contexts(lambda: now[0])
+        for _time in range(2):
+            for project in ("tenant", None):
+                self.assertEqual(project or "of service",
+                                 contexts(project).project_id)
+            error = self.assertRaises(exception.KeyForbidden, contexts,
+                                      "another")
+            self.assertIn("another", str(error))
+        self.assertIsNot(contexts("tenant"), contexts("tenant"))
+        self.assertEqual(["tenant", "of service", "another"],
+                         self.keystone.asked)
+        now[0] = 301.0
+        self.assertEqual("tenant", contexts("tenant").project_id)
+        self.assertEqual("tenant", self.keystone.asked[3])
