@@ -381,6 +381,11 @@ class NoKeyring(ClusterUnreachable):
                "check the conf file's mon_host and where the keyring is")
 
 
+class BackendUnavailable(ImageError):
+    message = ("backend %(name)s of Cinder: %(reason)s; check that its "
+               "cluster runs, or choose other volumes, as by --backend")
+
+
 class LibvirtError(RBDLuksError):
     message = ("libvirt at %(uri)s cannot %(action)s: %(reason)s; check that "
                "the daemon runs and the option libvirt_uri")

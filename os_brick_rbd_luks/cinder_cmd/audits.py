@@ -66,7 +66,8 @@ class Audit(program.Lister):
         if code:
             return code
         if self._failures:
-            LOG.error("volumes or images that could not be looked at: %d",
+            LOG.error("backends, volumes or images that could not be looked "
+                      "at: %d",
                       len(self._failures))
             return command.exit_code(self._failures[0])
         return command.EXIT_BUSY if self._found else 0

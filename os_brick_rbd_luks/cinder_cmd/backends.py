@@ -37,6 +37,7 @@ from oslo_utils import importutils
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.volume import driver
+from os_brick_rbd_luks.volume import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -69,13 +70,16 @@ class Backend:
     def driver(self) -> Any:
         """Made when it is asked for: the cluster of another may be away.
 
-        :raises VolumeBackendAPIException: Cinder's, as all that its set-up
-            raises; the cluster cannot be reached
+        :raises BackendUnavailable: the cluster cannot be reached
         """
         made = self.make(host=self.host, cluster_name=self.cluster,
                          is_vol_db_empty=False,
                          active_backend_id=_active(self.host))
-        made.do_setup(cinder_context.get_admin_context())
+        try:
+            made.do_setup(cinder_context.get_admin_context())
+        except cinder_exception.VolumeBackendAPIException as error:
+            raise exception.BackendUnavailable(
+                name=self.name, reason=errors.line(error)) from error
         return made
 
 

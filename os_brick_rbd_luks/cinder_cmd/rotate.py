@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import logging
 from typing import Any, Dict, Generator, List, Optional, Tuple, TYPE_CHECKING
 
@@ -127,22 +128,22 @@ class Rotate(program.Lister):
                     # What may be given besides is for what was left out.
                     if not getattr(args, name):
                         setattr(args, name, kept.work.get(name))
+            rotated = _rotation(args)
             chosen = self._chosen(args, kept)
             if args.journal:
                 kept = stack.enter_context(journal.create(args.journal, {
                     "volumes": [*chosen],
                     **{name: getattr(args, name) for name in _KEPT}}))
-            drivers = {volume_id: driver
-                       for volume_id, (_record, driver) in chosen.items()}
+            drivers, away = _drivers(chosen)
             results = stack.enter_context(contextlib.closing(
-                _looked(_rotation(args), drivers) if args.dry_run
+                _looked(rotated, drivers) if args.dry_run
                 else rotations.Rotations(
-                    _rotation(args), drivers,
+                    rotated, drivers,
                     rotations.Pace(args.parallel, args.grace), kept).run()))
             report = stack.enter_context(progress_bar.counted(
-                self.app.stdout, self.streams(args), len(drivers),
+                self.app.stdout, self.streams(args), len(chosen),
                 "volumes", timed=True))
-            for done, result in enumerate(results, 1):
+            for done, result in enumerate(itertools.chain(away, results), 1):
                 report(done)
                 if result.error is not None:
                     self._failures.append(result.error)
@@ -154,7 +155,7 @@ class Rotate(program.Lister):
     def _chosen(self, args: argparse.Namespace,
                 kept: Optional[journal.Journal]
                 ) -> Dict[str, Tuple[Any, Any]]:
-        """Records and drivers of the volumes, by their ids."""
+        """Records and backends of the volumes, by their ids."""
         from os_brick_rbd_luks.volume import fleet
         from os_brick_rbd_luks.volume import rotations
         wanted: List[str] = args.volume
@@ -166,13 +167,35 @@ class Rotate(program.Lister):
             for record in one.records():
                 if record.encryption_key_id and (
                         kept is None or record.id in left):
-                    found[record.id] = record, one.backend.driver
+                    found[record.id] = record, one.backend
         if kept is None:
             fleet.require(wanted, found)
         # What was deleted since a journal names it needs nothing more.
         return {volume_id: found[volume_id]
                 for volume_id in dict.fromkeys(wanted or found)
                 if volume_id in found}
+
+
+def _drivers(chosen: Dict[str, Tuple[Any, Any]]
+             ) -> Tuple[Dict[str, Any], List[rotations.Result]]:
+    """Drivers of volumes, and what becomes of those whose backend is away."""
+    from os_brick_rbd_luks import exception
+    from os_brick_rbd_luks.volume import rotations
+    drivers: Dict[str, Any] = {}
+    away: List[rotations.Result] = []
+    # Each is tried once: that takes as long as its cluster may take.
+    errors: Dict[str, exception.BackendUnavailable] = {}
+    for volume_id, (_record, backend) in chosen.items():
+        if backend.name not in errors:
+            try:
+                drivers[volume_id] = backend.driver
+                continue
+            except exception.BackendUnavailable as error:
+                errors[backend.name] = error
+        away.append(rotations.Result(
+            volume_id, rotations.FAILED, reason=str(errors[backend.name]),
+            error=errors[backend.name]))
+    return drivers, away
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -200,7 +223,13 @@ def _check(args: argparse.Namespace) -> None:
 
 def _rotation(args: argparse.Namespace) -> rotation.Rotation:
     from os_brick_rbd_luks.cinder_cmd import service_user
+    from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.volume import rotation
+    if args.deep and args.with_snapshots:
+        raise exception.InvalidParameter(
+            name="--with-snapshots with", value="--deep",
+            reason="cannot be: snapshots need the former image and its volume "
+                   "key; delete them before")
     return rotation.Rotation(
         service_user.Contexts(), anew=args.deep,
         of_service=args.key_owner == "service",

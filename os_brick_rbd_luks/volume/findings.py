@@ -16,6 +16,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, Optional
 
+from os_brick_rbd_luks import exception
+
 # What is found, in the words of the column ``finding``.
 PLAIN_IMAGE = "plain image"
 ENCRYPTED_IMAGE = "encrypted image"
@@ -106,7 +108,7 @@ _IN_ORDER = frozenset((NOTED_QUIETLY, HEADER_USABLE, AGE_NOT_KNOWN))
 class Finding:
     """Something that was found.
 
-    :ivar subject: id of the volume, or name of the image
+    :ivar subject: id of the volume, or name of the image or the backend
     :ivar project: of the volume, if there is one
     :ivar kind: one of the above
     :ivar error: why it could not be looked at
@@ -135,6 +137,12 @@ def of_volume(record: Any, kind: str, what: str, *,
                    _REMEDIES[kind].format(
                        volume=record.id, project=record.project_id, **values),
                    error)
+
+
+def of_backend(name: str, error: exception.RBDLuksError) -> Finding:
+    """A backend of which nothing was looked at."""
+    return Finding(name, None, NOT_LOOKED_AT, error.msg,
+                   _REMEDIES[NOT_LOOKED_AT], error)
 
 
 def of_image(name: str, kind: str, what: str,

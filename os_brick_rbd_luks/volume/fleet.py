@@ -38,6 +38,8 @@ BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
 
 #: Volumes that are asked for at a time.
 _PAGE = 200
+#: How many snapshots a reason has the names of.
+_NAMED = 5
 
 #: Values of ``migration_status`` when none is under way, as Cinder's API has
 #: them; ``deleting`` is of a copy that goes.
@@ -136,13 +138,15 @@ def is_attached(record: Any) -> bool:
 
 
 def obstacle(record: Any, with_snapshots: bool = False,
-             statuses: Container[str] = STEADY) -> Optional[str]:
+             statuses: Container[str] = STEADY, instead: str = ""
+             ) -> Optional[str]:
     """What speaks against work on a volume's passphrases; None if nothing.
 
     :param record: Cinder's, just read
     :param with_snapshots: whether it may have snapshots, with the headers of
         their time
     :param statuses: in which it is free
+    :param instead: what can be done about snapshots but to delete them
     """
     if not record.encryption_key_id:
         return "it is not encrypted"
@@ -153,10 +157,11 @@ def obstacle(record: Any, with_snapshots: bool = False,
                 "works on it, or has failed")
     if record.migration_status not in NOT_MIGRATING:
         return f"it is being migrated ({record.migration_status})"
-    return _of_others(record, with_snapshots)
+    return _of_others(record, with_snapshots, instead)
 
 
-def _of_others(record: Any, with_snapshots: bool) -> Optional[str]:
+def _of_others(record: Any, with_snapshots: bool, instead: str
+               ) -> Optional[str]:
     """What is made of it just now, or was.
 
     Neither changes its status. Cinder's API copies the key for a clone when
@@ -173,6 +178,9 @@ def _of_others(record: Any, with_snapshots: bool) -> Optional[str]:
         if snapshot.status == fields.SnapshotStatus.CREATING:
             return f"snapshot {snapshot.id} is being made of it"
     if snapshots and not with_snapshots:
-        return (f"it has {len(snapshots)} snapshots, which only its present "
-                "key opens; delete them, or see --with-snapshots")
+        named = ", ".join(snapshot.id for snapshot in snapshots[:_NAMED])
+        if len(snapshots) > _NAMED:
+            named += f" and {len(snapshots) - _NAMED} more"
+        return ("only its present key opens its snapshots; delete them"
+                f"{instead}: {named}")
     return None

@@ -26,6 +26,7 @@ from typing import (Callable, Deque, Generator, Iterable, Iterator, Set,
                     Tuple, TypeVar)
 
 from os_brick_rbd_luks.copies import workers
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.volume import findings
 from os_brick_rbd_luks.volume import fleet
@@ -61,10 +62,17 @@ def audit(which: Iterable[fleet.Which], audited: volume_audit.VolumeAudit,
 
     :param parallel: volumes at a time
     :param counted: is counted up
-    :raises ClusterUnreachable: a backend's
     """
     for one in which:
-        with session.Session(one.backend.driver) as here, here.pool() as pool:
+        with contextlib.ExitStack() as stack:
+            try:
+                here = stack.enter_context(session.Session(
+                    one.backend.driver))
+                pool = stack.enter_context(here.pool())
+            except (exception.BackendUnavailable,
+                    exception.ClusterUnreachable) as error:
+                yield findings.of_backend(one.backend.name, error)
+                continue
             yield from _of_backend(one, pool, audited, parallel, counted)
 
 

@@ -195,7 +195,9 @@ class Rotation:
             record = objects.Volume.get_by_id(context, volume_id)
         except cinder_exception.VolumeNotFound as error:
             raise exception.NotRotated(reason="it is deleted") from error
-        reason = fleet.obstacle(record, with_snapshots, self._statuses)
+        reason = fleet.obstacle(
+            record, with_snapshots, self._statuses,
+            "" if self._anew else ", or see --with-snapshots")
         if reason:
             raise exception.NotRotated(reason=reason)
         return record

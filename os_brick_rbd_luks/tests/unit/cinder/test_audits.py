@@ -448,6 +448,18 @@ class HealthyTest(AuditTestCase):
                           ("--backend", self.backend.host)):
             self.assertEqual([], self.audit(*arguments))
 
+    def test_backend_is_away(self):
+        """What is of others is looked at."""
+        volume = self.create()
+        del self.server.secrets[volume.encryption_key_id]
+        self.other_backend_is_away()
+        rows = self.audit("--all", code=4)
+        self.assertEqual(
+            {(volume.id, findings.KEY_GONE),
+             ("away", findings.NOT_LOOKED_AT)},
+            {(row["volume"], row["finding"]) for row in rows})
+        self.assertIn("could not be looked at: 1", self.stderr)
+
     def test_several_pages(self):
         self.patch("os_brick_rbd_luks.volume.fleet._PAGE", 2)
         volumes = [self.create() for _number in range(5)]
@@ -503,7 +515,9 @@ class FailuresTest(AuditTestCase):
     def test_cluster_is_away(self):
         self.create()
         with self.ceph.fail(0):
-            self.assertEqual([], self.run_program("audit", "--all", code=4))
+            rows = self.run_program("audit", "--all", code=4)
+        self.assertEqual([findings.NOT_LOOKED_AT],
+                         [row["finding"] for row in rows])
 
     def test_image_cannot_be_read(self):
         volume, other = self.create(), self.create()

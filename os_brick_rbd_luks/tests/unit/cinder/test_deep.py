@@ -151,9 +151,13 @@ class DeepTest(rotating.RotationTestCase):
 
     def test_snapshots(self):
         volume = self.filled()
-        self.snapshot(volume)
-        self.assertRaises(exception.NotRotated, self.rotation.begin,
-                          self.driver, volume.id)
+        ids = {self.snapshot(volume).id for _number in range(7)}
+        error = self.assertRaises(exception.NotRotated, self.rotation.begin,
+                                  self.driver, volume.id)
+        named = {found for found in ids if found in str(error)}
+        self.assertEqual(5, len(named))
+        self.assertIn("2 more", str(error))
+        self.assertNotIn("--with-snapshots", str(error))
         self.check(volume)
 
     def test_snapshots_that_cinder_does_not_know(self):

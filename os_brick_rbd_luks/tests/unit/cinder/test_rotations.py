@@ -363,6 +363,7 @@ class CommandTest(commanding.CommandTestCase, ManyTestCase):
     @ddt.data((), ("--all", "--volume", "x"), ("--volume", "x"),
               ("--type", "no"), ("--backend", "no"),
               ("--all", "--dry-run", "--journal", "j"),
+              ("--all", "--deep", "--with-snapshots"),
               ("--resume", "no/such"), ("--resume", "j", "--all"))
     def test_bad_arguments(self, arguments):
         volume = self.create()
@@ -432,12 +433,37 @@ class CommandTest(commanding.CommandTestCase, ManyTestCase):
                      else volume.id)
         self.assert_rotated(volume, former)
 
-    def test_backend_is_away(self):
+    @ddt.data((), ("--dry-run",))
+    def test_backend_is_away(self, options):
+        """Its volumes fail, and say so; those of others do not."""
         self.other_backend_is_away()
-        db.volume_update(self.context, self.create().id,
-                         {"host": "here@away#away"})
-        self.command("--backend", "away", code=1)
-        self.assertIn("VolumeBackendAPIException", self.stderr)
+        volume = self.create()
+        lost = [self.create().id for _number in range(2)]
+        for volume_id in lost:
+            db.volume_update(self.context, volume_id,
+                             {"host": "here@away#away"})
+        former = volume.encryption_key_id
+        rows = self.command("--all", *options, code=4)
+        for volume_id in lost:
+            self.assertEqual("failed", rows[volume_id]["result"])
+            self.assertIn("backend away", rows[volume_id]["reason"])
+        self.assertIn("volumes that failed: 2", self.stderr)
+        if options:
+            self.assertEqual("would rotate", rows[volume.id]["result"])
+        else:
+            self.assert_rotated(volume, former)
+
+    def test_backend_comes_back(self):
+        """A journal has left what could not be done."""
+        self.other_backend_is_away()
+        volume = self.create()
+        host, former = volume.host, volume.encryption_key_id
+        db.volume_update(self.context, volume.id, {"host": "here@away#away"})
+        self.command("--all", "--journal", self.path, code=4)
+        db.volume_update(self.context, volume.id, {"host": host})
+        rows = self.command("--resume", self.path)
+        self.assertEqual("rotated", rows[volume.id]["result"])
+        self.assert_rotated(volume, former)
 
     def test_database_is_away(self):
         self.patch("cinder.objects.VolumeList.get_all",

@@ -77,6 +77,7 @@ VALUES = {
     "CopyFailed": {"reason": "r"},
     "SourceChanged": {"source": "s"},
     "ClusterUnreachable": {"conf": "/etc/c", "seconds": 15, "reason": "r"},
+    "BackendUnavailable": {"name": "n", "reason": "r"},
     "NoKeyring": {"conf": "/etc/c", "user": "client.u"},
     "LibvirtError": {"uri": "qemu:///system", "action": "a", "reason": "r"},
     "MissingSecret": {"usage": "u"},

@@ -116,7 +116,8 @@ class FamilyTest(testtools.TestCase):
                               "ImageTimedOut", "ImageBlocklisted",
                               "CopyFailed",
                               "SourceChanged",
-                              "ClusterUnreachable", "NoKeyring"]))
+                              "ClusterUnreachable", "NoKeyring",
+                              "BackendUnavailable"]))
     @ddt.unpack
     def test_members(self, family, members):
         found = classes()
