@@ -37,7 +37,7 @@ import functools
 import os
 import pathlib
 import sys
-from typing import Any, Callable, Iterator, TypeVar
+from typing import Any, Callable, Iterable, Iterator, TypeVar
 import unittest
 
 #: Whether everything runs. The tier is read once: tables of cases depend on
@@ -59,6 +59,15 @@ def full(test: Marked) -> Marked:
 def cases(*quick: Any, full: Any = ()) -> tuple[Any, ...]:
     """Values for ``ddt.data``: *quick*, and *full* as well if all runs."""
     return quick if QUICK else (*quick, *full)
+
+
+def some(found: Iterable[Any], step: int) -> tuple[Any, ...]:
+    """Values for ``ddt.data``: every *step*-th; all of them if all runs.
+
+    Of a product, with a *step* that no factor's length has a divisor of, each
+    value of each factor is among them.
+    """
+    return tuple(found)[::step if QUICK else 1]
 
 
 def needs(*names: str) -> Callable[[Marked], Marked]:

@@ -35,6 +35,7 @@ from typing import (Any, Callable, Dict, FrozenSet, List, Optional,
                     Tuple)
 
 from os_brick_rbd_luks.image import native_threads
+from os_brick_rbd_luks.tests import selection
 
 #: Native threads wait for its lock, in any process.
 _THREADING = native_threads.original("threading")
@@ -44,6 +45,12 @@ _THREADING = native_threads.original("threading")
 OPENING = frozenset((
     "__enter__", "clone", "connect", "create", "lock", "open",
     "open_snapshot", "open_source", "pool"))
+
+#: Methods that leave a store as it was.
+READING = frozenset((
+    "children", "extents", "features", "flush", "identity", "images",
+    "interleaves", "is_deep_clone", "note", "parent", "partial_name", "read",
+    "require_free", "size", "snapshots", "stripe_period", "watchers"))
 
 
 @dataclasses.dataclass
@@ -137,6 +144,18 @@ class Faults:
                 for nth in range(count)
                 for after in ((True,) if name == "__exit__"
                               else (False, True))]
+
+    def deaths(self) -> List[Tuple[str, int, bool]]:
+        """Where a death could happen, and leave something of its own.
+
+        After a call that reads, a store is as it was before it. That this is
+        so is seen if all runs, for then these are all moments.
+        """
+        found = self.moments()
+        if not selection.QUICK:
+            return found
+        return found[:1] + [(name, nth, after) for name, nth, after in found
+                            if after and name not in READING]
 
     def call(self, name: str, function: Callable[..., Any], *args: Any,
              **kwargs: Any) -> Any:

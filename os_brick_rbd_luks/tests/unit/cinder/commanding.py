@@ -26,7 +26,7 @@ from oslo_config import cfg
 
 from os_brick_rbd_luks.cinder_cmd import program
 from os_brick_rbd_luks.tests.unit.cinder import rotating
-from os_brick_rbd_luks.volume import driver as ours
+from os_brick_rbd_luks.volume import driver
 
 #: As an operator's configuration has it.
 _DRIVER = "os_brick_rbd_luks.volume.driver.RBDLuksDriver"
@@ -48,12 +48,12 @@ class CommandTestCase(rotating.RotationTestCase):
         self.patch("os_brick_rbd_luks.cinder_cmd.configuring.configure")
         self.patch("os_brick_rbd_luks.cinder_cmd.service_user.context",
                    rotating.service)
-        do_setup = ours.RBDLuksDriver.do_setup
+        do_setup = driver.RBDLuksDriver.do_setup
 
-        def set_up(driver, context):
-            driver.keyring_data = self.keyring("cinder")
-            self.mock_object(driver, "_execute", side_effect=self.execute)
-            do_setup(driver, context)
+        def set_up(made, context):
+            made.keyring_data = self.keyring("cinder")
+            self.mock_object(made, "_execute", side_effect=self.execute)
+            do_setup(made, context)
 
         self.patch(f"{_DRIVER}.do_setup", set_up)
         # A driver that is made asks for the addresses of monitors.

@@ -243,12 +243,15 @@ class PoolTest(base.OperationsTestCase):
                        list(content.snapshots), dict(content.notes))
                 for name, content in self.store.contents.items()}
 
-    def calls(self, verb):
-        """Which methods are called how often, when all goes well."""
+    def watched(self, verb):
+        """What is called when all goes well."""
         watched = faults.Faults()
         verb.run(watched.around(self.world(verb)))
         self.assert_complete(verb)
-        return watched.moments()
+        return watched
+
+    def calls(self, verb):
+        return self.watched(verb).moments()
 
     def assert_complete(self, verb):
         with self.store.open("new", read_only=True) as image:
@@ -296,7 +299,7 @@ class PoolTest(base.OperationsTestCase):
     @ddt.unpack
     def test_killed(self, name, verb):
         """What is left the next run names, and removes when told to."""
-        for method, nth, after in self.calls(verb):
+        for method, nth, after in self.watched(verb).deaths():
             fault = faults.Fault(method, nth, after, error=Killed(),
                                  dies=True)
             before = self.stopped(verb, fault)

@@ -112,13 +112,17 @@ class ReplacingTestCase(clones.CloneTestCase):
         with self.store.open("volume", read_only=True) as image:
             self.assertIsNone(image.note(replacing.NOTE))
 
-    def calls(self, kind):
+    def watched(self, kind):
+        """What is called when all goes well."""
         watched = faults.Faults()
         self.world(kind)
         self.run_on(watched.around(self.store))
         self.assertTrue(self.is_new())
         self.assert_tidy()
-        return watched.moments()
+        return watched
+
+    def calls(self, kind):
+        return self.watched(kind).moments()
 
     def dead(self):
         """Let Ceph close what a dead client had open."""
@@ -233,7 +237,7 @@ class FaultsTest(ReplacingTestCase):
 
     @ddt.data(*selection.cases("luks1", full=("own header",)))
     def test_killed(self, kind):
-        for method, nth, after in self.calls(kind):
+        for method, nth, after in self.watched(kind).deaths():
             self.world(kind)
             fault = faults.Fault(method, nth, after, error=Killed(),
                                  dies=True)

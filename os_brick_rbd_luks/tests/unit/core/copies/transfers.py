@@ -24,7 +24,6 @@ from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.image import base as image_base
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
 
@@ -57,8 +56,7 @@ class Source:
         with target.view() as view:
             for offset in range(0, len(self.data), clones.OBJECT):
                 part = self.data[offset:offset + clones.OBJECT]
-                if (not image_base.is_zero(part)
-                        or not target.policy.grain):
+                if part.strip(b"\0") or not target.policy.grain:
                     view.write(offset, part)
         self._late(target)
         if report:

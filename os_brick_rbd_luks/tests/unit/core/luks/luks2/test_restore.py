@@ -24,6 +24,7 @@ from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.tests import cuts
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import disk as disks
 from os_brick_rbd_luks.tests.unit.core.luks.luks2 import keyring as rings
@@ -103,7 +104,8 @@ class RestoreTest(RestoreTestCase):
         self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
-    @ddt.data("two of each", "areas exchanged", "one on two")
+    @ddt.data(*selection.cases("areas exchanged",
+                               full=("two of each", "one on two")))
     def test_cuts_at_every_byte(self, name):
         now, then = both(name)
         self.check_cuts(now, then, self.plan(now, then))
@@ -113,7 +115,8 @@ class RestoreTest(RestoreTestCase):
         self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
-    @ddt.data("two of each", "areas exchanged", "one on two")
+    @ddt.data(*selection.cases("areas exchanged",
+                               full=("two of each", "one on two")))
     def test_cut_and_begun_anew(self, name):
         now, then = both(name)
         disk = disks.Disk.of(now.header, now.areas)
