@@ -168,8 +168,8 @@ class _Change:
         _note(volume, [self.new_id, self._old_id])
         self._new = self._new or volume.keys.passphrase(self.new_id)
         self._adding = True
-        self._keyslot = _add(volume, {self._old_id: old,
-                                      self.new_id: self._new})
+        self._keyslot = _add(volume, {
+            self._old_id: old, self.new_id: self._new}, self._in_place)
         self._saving = True
         self._stored.save(self.new_id)
         self._saved = True
@@ -270,12 +270,13 @@ def _forget(volume: encrypted.Volume, key_ids: List[str]) -> None:
 
 
 @threads.native
-def _add(volume: encrypted.Volume, keys: Mapping[str, bytes]
-         ) -> Optional[int]:
+def _add(volume: encrypted.Volume, keys: Mapping[str, bytes],
+         in_place: bool) -> Optional[int]:
     """Let a second passphrase open the image besides the first one.
 
-    The keyslots of both are noted with their keys: whoever owns a key may
-    delete it meanwhile, and then no passphrase finds its keyslot.
+    The keyslots of both are noted with their keys, unless the image is new
+    and goes if this is not completed: whoever owns a key may delete it
+    meanwhile, and then no passphrase finds its keyslot.
 
     :param keys: the two passphrases by their keys, in that order
     :returns: the new keyslot
@@ -287,10 +288,12 @@ def _add(volume: encrypted.Volume, keys: Mapping[str, bytes]
             image, old, new, opened=opened,
             iterations=opts.options().pbkdf2_iterations).added
         assert added is not None  # noqa: S101
-        pending_keys.write(image, pending_keys.read(image), {
-            **pending_keys.keyslots(image),
-            old_id: fingerprints.of(opened.header, opened.keyslot),
-            new_id: fingerprints.of(header_io.read_header(image), added)})
+        if in_place:
+            pending_keys.write(image, pending_keys.read(image), {
+                **pending_keys.keyslots(image),
+                old_id: fingerprints.of(opened.header, opened.keyslot),
+                new_id: fingerprints.of(header_io.read_header(image),
+                                        added)})
     return added
 
 
