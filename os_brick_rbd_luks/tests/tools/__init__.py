@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The tools that run the tests."""
+"""The tools that run the tests, and what packagers and deployers read."""
 
 from os_brick_rbd_luks.tests import selection
 
