@@ -240,7 +240,8 @@ class Parsed(docutils.SphinxDirective):
         return holder.children
 
 
-def _table(header, rows, widths):
+def table(header, rows, widths):
+    """The lines of a ``list-table``."""
     yield from (".. list-table::", "   :header-rows: 1",
                 f"   :widths: {widths}", "")
     for row in (header, *rows):
@@ -260,7 +261,7 @@ class Rooms(Parsed):
                 text = [f".. _room-{room}:", "",
                         room, "~" * len(room), "", first_line(room), ""]
                 if inner:
-                    text += _table(("Module", "What it knows"), (
+                    text += table(("Module", "What it knows"), (
                         (f":mod:`{name.partition('.')[2]} <{PACKAGE}.{name}>`",
                          first_line(name)) for name in inner), "30 70")
                 for line in text:
@@ -272,7 +273,7 @@ class Imports(Parsed):
 
     def lines(self):
         """See :class:`Parsed`."""
-        for line in _table(("Part", "May import, beside exception"), (
+        for line in table(("Part", "May import, beside exception"), (
                 (f"``{part}``", ", ".join(f"``{other}``" for other in sorted(
                     set(others) - {part})) or "nothing of ours")
                 for part, others in allowed().items()), "25 75"):
@@ -374,7 +375,7 @@ class Promises(Parsed):
                 if bracket and rest != ")":
                     role += f" ``({rest}``"
                 rows.append((role, _promise(name)))
-            text += _table(("Name", "What it is"), rows, "50 50")
+            text += table(("Name", "What it is"), rows, "50 50")
             for line in text:
                 yield line, PROMISES
 
