@@ -25,6 +25,7 @@ they do not belong together, the build ends: see :mod:`error_table`.
 
 from __future__ import annotations
 
+import functools
 import re
 
 from sphinx import errors
@@ -39,6 +40,7 @@ MODULE = "os_brick_rbd_luks.exception"
 LABELS = (("Cause", "cause"), ("Look at", "look"), ("Remedy", "remedy"))
 
 
+@functools.lru_cache(maxsize=1)
 def _table():
     by_class, by_text = error_table.load()
     return by_class, error_table.entries(
