@@ -217,6 +217,14 @@ def _title(entry, others):
     return f"{entry.text.rstrip('.')} ({', '.join(entry.names)})"
 
 
+def is_of_nova(name):
+    """Whether only Nova's side raises a class of ours."""
+    rooms = {path.relative_to(PACKAGE).parts[0]
+             for path in PACKAGE.rglob("*.py")
+             if re.search(rf"\bexception\.{name}\b", path.read_text("utf-8"))}
+    return rooms - {"tests", "exception.py"} == {"nova"}
+
+
 def families(by_class):
     """Names of classes that are no error of their own -> what they mean."""
     return {name: tells["means"] for name, tells in by_class.items()

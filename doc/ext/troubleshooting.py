@@ -66,6 +66,8 @@ def _class(name):
         return f"{name.replace(' ', ' ``')}``"
     if name == "NotRotated":
         return f":class:`{name} <{MODULE}.{name}>`; the row says *skipped*"
+    if error_table.is_of_nova(name):
+        return f":class:`{name} <{MODULE}.{name}>`, of nova-compute"
     return (f":class:`{name} <{MODULE}.{name}>`; ``rbd-luks`` exits with "
             f"{exit_code(name)}")
 
