@@ -54,8 +54,8 @@ class HeaderError(RBDLuksError):
 
 
 class NotLuks(HeaderError):
-    message = ("there is no LUKS header; format the image first, or restore "
-               "the header from a backup")
+    message = ("there is no LUKS header; if there was one, restore it from a "
+               "backup: only a new image is to be formatted")
 
 
 class OnlySecondCopy(NotLuks):
