@@ -27,11 +27,12 @@ from suites import manifest  # noqa: E402
 COLUMNS = ("Name", "Tier", "Needs", "Subject")
 
 
-def _row(cells):
-    row = nodes.row()
+def row(cells):
+    """A row of a table: one paragraph for each cell."""
+    made = nodes.row()
     for cell in cells:
-        row += nodes.entry("", nodes.paragraph(text=cell))
-    return row
+        made += nodes.entry("", nodes.paragraph(text=cell))
+    return made
 
 
 class Suites(docutils.SphinxDirective):
@@ -43,9 +44,9 @@ class Suites(docutils.SphinxDirective):
         group = nodes.tgroup(cols=len(COLUMNS))
         for width in (30, 8, 30, 50):
             group += nodes.colspec(colwidth=width)
-        group += nodes.thead("", _row(COLUMNS))
+        group += nodes.thead("", row(COLUMNS))
         group += nodes.tbody("", *(
-            _row((suite.name, suite.tier, suite.needs, suite.subject))
+            row((suite.name, suite.tier, suite.needs, suite.subject))
             for suite in manifest.load()))
         return [nodes.table("", group)]
 

@@ -12,7 +12,7 @@ author = "os-brick-rbd-luks developers"
 copyright = author
 extensions = ["sphinx.ext.autodoc", "cliff.sphinxext", "openstackdocstheme",
               "oslo_config.sphinxext", "header_cells", "house", "manual",
-              "see_others", "suites_table", "test_modules",
+              "see_others", "suites_table", "test_modules", "tested",
               "troubleshooting"]
 man_pages = manual.man_pages(author)
 html_theme = "openstackdocs"

@@ -106,7 +106,8 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
     def attach_volume(self, context: Any, **kwargs: Any) -> None:
         """Make the volume's plain text available where it is attached.
 
-        May be repeated. Whatever fails, nothing is left behind.
+        May be repeated. If it fails, nothing is left that was not there
+        before; a blank image that was formatted stays so.
 
         :param context: of the request that attaches the volume
         :raises PassphraseUnavailable: naming the key id
