@@ -252,15 +252,8 @@ class Run:
             "PATH": f"{Path(python).parent}:{os.environ['PATH']}"}
         if suite.coverage:
             COVERAGE.mkdir(parents=True, exist_ok=True)
-            environment["COVERAGE_FILE"] = str(
-                COVERAGE.resolve() / f"part.{suite.name}")
-            # Cinder and Nova switch between green threads, which coverage
-            # has to know of.
-            green = "" if suite.python == "newest" else (
-                "--concurrency=thread,eventlet ")
-            environment["PYTHON"] += (
-                " -m coverage run --source os_brick_rbd_luks "
-                f"{green}--parallel-mode")
+            environment["RBD_LUKS_TEST_COVERAGE"] = str(
+                COVERAGE.resolve() / suite.name)
         return environment
 
     # many
