@@ -60,8 +60,8 @@ class ReimageTestCase(moving.MovingTestCase):
 @ddt.ddt
 class ReimageTest(ReimageTestCase):
 
-    @ddt.data(*selection.cases(("luks", "luks2"), ("luks2", None), full=[
-        ("luks", "luks"), ("luks2", "luks2"), ("luks2", "luks"),
+    @ddt.data(*selection.cases(("luks2", "luks"), ("luks2", None), full=[
+        ("luks", "luks"), ("luks2", "luks2"), ("luks", "luks2"),
         (None, "luks2")]))
     @ddt.unpack
     def test_of_another_volume(self, before, after):
