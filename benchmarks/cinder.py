@@ -90,8 +90,9 @@ def image(lab, data, size, disk_format="raw"):
         if disk_format != "raw":
             raw, path = path, os.path.join(folder, disk_format)
             common.run("qemu-img", "convert", "-O", disk_format, raw, path)
+        # One of a name: the SDK looks it up by that.
         found = lab.cloud.create_image(
-            "benchmark", filename=path, disk_format=disk_format,
+            f"{disk_format} of {data}", filename=path, disk_format=disk_format,
             container_format="bare", wait=True)
     try:
         yield found
