@@ -40,11 +40,10 @@ import re
 import textwrap
 
 from docutils import nodes
-from docutils import statemachine
 from sphinx import errors
 from sphinx.util import docutils
-from sphinx.util import nodes as sphinx_nodes
 
+import parsed
 import see_others
 
 PACKAGE = "os_brick_rbd_luks"
@@ -221,59 +220,30 @@ class Picture(docutils.SphinxDirective):
         return [nodes.raw("", picture(), format="html")]
 
 
-class Parsed(docutils.SphinxDirective):
-    """A directive that writes reStructuredText."""
-
-    def lines(self):
-        """Pairs of lines and where they come from."""
-        raise NotImplementedError
-
-    def run(self):
-        """See docutils."""
-        text = statemachine.StringList()
-        for number, (line, source) in enumerate(self.lines()):
-            self.env.note_dependency(str(source))
-            text.append(line, str(source), number)
-        holder = nodes.section()
-        holder.document = self.state.document
-        sphinx_nodes.nested_parse_with_titles(self.state, text, holder)
-        return holder.children
-
-
-def table(header, rows, widths):
-    """The lines of a ``list-table``."""
-    yield from (".. list-table::", "   :header-rows: 1",
-                f"   :widths: {widths}", "")
-    for row in (header, *rows):
-        for number, cell in enumerate(row):
-            yield f"   {' ' if number else '*'} - {cell}"
-    yield ""
-
-
-class Rooms(Parsed):
+class Rooms(parsed.Parsed):
     """A section for each room, from the ground up."""
 
     def lines(self):
-        """See :class:`Parsed`."""
+        """See :class:`parsed.Parsed`."""
         for *_label, names in reversed(FLOORS):
             for room in names:
                 inner = [name for name in modules(room) if name != room]
                 text = [f".. _room-{room}:", "",
                         room, "~" * len(room), "", first_line(room), ""]
                 if inner:
-                    text += table(("Module", "What it knows"), (
+                    text += parsed.table(("Module", "What it knows"), (
                         (f":mod:`{name.partition('.')[2]} <{PACKAGE}.{name}>`",
                          first_line(name)) for name in inner), "30 70")
                 for line in text:
                     yield line, path_of(room)
 
 
-class Imports(Parsed):
+class Imports(parsed.Parsed):
     """The table of imports, as the test has it."""
 
     def lines(self):
-        """See :class:`Parsed`."""
-        for line in table(("Part", "May import, beside exception"), (
+        """See :class:`parsed.Parsed`."""
+        for line in parsed.table(("Part", "May import, beside exception"), (
                 (f"``{part}``", ", ".join(f"``{other}``" for other in sorted(
                     set(others) - {part})) or "nothing of ours")
                 for part, others in allowed().items()), "25 75"):
@@ -324,13 +294,13 @@ def _is_importable(name):
         "\n@interface." not in path_of(name).read_text("utf-8"))
 
 
-class Reference(Parsed):
+class Reference(parsed.Parsed):
     """All modules of a room, each with its section."""
 
     required_arguments = 1
 
     def lines(self):
-        """See :class:`Parsed`."""
+        """See :class:`parsed.Parsed`."""
         for name in modules(self.arguments[0]):
             text = [name, "-" * len(name), ""]
             if not _is_importable(name):
@@ -359,11 +329,11 @@ def _promise(name):
     return re.sub(r":\w+:`(\w+)`", r"``\1``", line)
 
 
-class Promises(Parsed):
+class Promises(parsed.Parsed):
     """A table for each group of the names that are promised."""
 
     def lines(self):
-        """See :class:`Parsed`."""
+        """See :class:`parsed.Parsed`."""
         groups = PROMISES.read_text("utf-8").split("\n\n# ")[1:]
         for group in groups:
             title, *lines = group.strip().split("\n")
@@ -375,7 +345,7 @@ class Promises(Parsed):
                 if bracket and rest != ")":
                     role += f" ``({rest}``"
                 rows.append((role, _promise(name)))
-            text += table(("Name", "What it is"), rows, "50 50")
+            text += parsed.table(("Name", "What it is"), rows, "50 50")
             for line in text:
                 yield line, PROMISES
 

@@ -18,7 +18,11 @@ The suites are those of the manifest; the releases are in ``tested.toml``.
 from __future__ import annotations
 
 from pathlib import Path
-import tomllib
+
+try:
+    import tomllib
+except ModuleNotFoundError:  # before Python 3.11
+    import tomli as tomllib
 
 from docutils import nodes
 from sphinx import errors

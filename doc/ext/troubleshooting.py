@@ -31,7 +31,7 @@ import re
 from sphinx import errors
 
 import error_table
-import house
+import parsed
 from os_brick_rbd_luks.cmd import command
 
 MODULE = "os_brick_rbd_luks.exception"
@@ -86,11 +86,11 @@ def section(entry, told):
     yield ""
 
 
-class ByMessage(house.Parsed):
+class ByMessage(parsed.Parsed):
     """All messages, under their first letters."""
 
     def lines(self):
-        """See :class:`house.Parsed`."""
+        """See :class:`parsed.Parsed`."""
         _by_class, entries = _table()
         _shown, told = error_table.told()
         text, letters = [], []
@@ -108,26 +108,26 @@ class ByMessage(house.Parsed):
             yield line, error_table.FILE
 
 
-class ByName(house.Parsed):
+class ByName(parsed.Parsed):
     """All classes of ours, and where their messages are."""
 
     def lines(self):
-        """See :class:`house.Parsed`."""
+        """See :class:`parsed.Parsed`."""
         by_class, entries = _table()
         there = {entry.names[0]: f":ref:`{anchor(entry)}`"
                  for entry in entries}
         there.update(error_table.families(by_class))
-        for line in house.table(("Name", "Message, or what it means"), (
+        for line in parsed.table(("Name", "Message, or what it means"), (
                 (f"``{name}``", there[name]) for name in sorted(by_class)),
                 "25 75"):
             yield line, error_table.FILE
 
 
-class Shown(house.Parsed):
+class Shown(parsed.Parsed):
     """The names of those whose text the owner of a server reads."""
 
     def lines(self):
-        """See :class:`house.Parsed`."""
+        """See :class:`parsed.Parsed`."""
         shown, _told = error_table.told()
         yield ", ".join(f"``{name}``" for name in sorted(shown)) + ".", (
             error_table.FILE)
