@@ -115,7 +115,8 @@ def size(text: str) -> int:
 def number(most: int) -> Callable[[str], int]:
     """What parses a number from 1 to *most*."""
     def parse(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not (
+        # Without a bound, Python refuses long ones in words of its own.
+        if not re.fullmatch(r"\d{1,9}", text, re.ASCII) or not (
                 1 <= int(text) <= most):
             raise argparse.ArgumentTypeError(
                 f"{text!r} is no number from 1 to {most}")

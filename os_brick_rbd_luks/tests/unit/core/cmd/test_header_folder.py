@@ -136,7 +136,12 @@ class BackupAllTest(FolderTestCase):
     @ddt.data("0", "101", "-1", "x", "1.5", "\u0662")
     def test_counts(self, number):
         for option in ("--parallel", "--keep"):
-            self.usage_error(*self.all(f"{option}={number}"))
+            self.assertIn("is no number from 1 to 100", self.usage_error(
+                *self.all(f"{option}={number}")))
+
+    def test_count_of_more_digits_than_python_reads(self):
+        self.assertIn("is no number from 1 to 100", self.usage_error(
+            *self.all("--keep=" + "9" * 5000)))
 
     def test_keep(self):
         self.make_pool_volume()
