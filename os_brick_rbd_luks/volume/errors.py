@@ -16,7 +16,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import inspect
-from typing import Any, Callable, Iterator, Type
+from typing import Any, Callable, Iterator, List, Sequence, Type
 
 from cinder import exception as cinder_exception
 
@@ -41,6 +41,12 @@ def line(error: Exception) -> str:
     """What an error of others says, on one line; SQL and values stay out."""
     return (str(error).partition("\n")[0].strip()
             or f"{type(error).__name__}, which says no more")
+
+
+def first(names: Sequence[str], most: int) -> List[str]:
+    """The first names of what may be many, and how many there are besides."""
+    more = len(names) - most
+    return [*names[:most], *([f"{more} more"] if more > 0 else [])]
 
 
 @contextlib.contextmanager

@@ -27,6 +27,7 @@ from cinder import objects
 from cinder.objects import fields
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.volume import errors
 
 #: Nobody works on a volume then. ``previous_status`` says nothing: it stays
 #: what it was when that was over.
@@ -104,6 +105,9 @@ def pages(filters: Dict[str, Any]) -> Iterator[List[Any]]:
         if page:
             last = marker
             yield page
+        if len(found) < _PAGE:
+            # The last one, so that a volume by its id is asked for once.
+            return
 
 
 def require(ids: Iterable[str], found: Container[str],
@@ -178,9 +182,7 @@ def _of_others(record: Any, with_snapshots: bool, instead: str
         if snapshot.status == fields.SnapshotStatus.CREATING:
             return f"snapshot {snapshot.id} is being made of it"
     if snapshots and not with_snapshots:
-        named = ", ".join(snapshot.id for snapshot in snapshots[:_NAMED])
-        if len(snapshots) > _NAMED:
-            named += f" and {len(snapshots) - _NAMED} more"
+        named = errors.first([found.id for found in snapshots], _NAMED)
         return ("only its present key opens its snapshots; delete them"
-                f"{instead}: {named}")
+                f"{instead}: {', '.join(named)}")
     return None

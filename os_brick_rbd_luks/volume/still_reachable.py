@@ -26,6 +26,7 @@ from os_brick_rbd_luks.headers import same_key
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import errors
 
 LOG = logging.getLogger(__name__)
 
@@ -67,9 +68,7 @@ def look(volume: encrypted.Volume, sought: Optional[same_key.Sought]
 def warn(volume: encrypted.Volume, places: List[reachable.Place]) -> None:
     """Name the places in the log, now that the volume is deleted."""
     if places:
-        named = [f"{place.place} {place.name} ({place.why})"
-                 for place in places[:_NAMED]]
-        if len(places) > _NAMED:
-            named.append(f"{len(places) - _NAMED} more")
+        named = errors.first([f"{place.place} {place.name} ({place.why})"
+                              for place in places], _NAMED)
         LOG.warning("%s is deleted, but its volume key can still be had from "
                     "%s", volume.name, "; ".join(named))

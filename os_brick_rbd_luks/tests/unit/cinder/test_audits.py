@@ -14,10 +14,12 @@
 from __future__ import annotations
 
 import json
+from unittest import mock
 import uuid
 
 from cinder import context
 from cinder.db import api as db
+from cinder import objects
 import ddt
 from oslo_db import exception as db_exception
 
@@ -478,6 +480,16 @@ class HealthyTest(AuditTestCase):
             seen += [record.id for record in page]
             db.volume_destroy(self.context, page[-1].id)
         self.assertEqual(ids, seen)
+
+    def test_volume_is_asked_for_once(self):
+        volume = self.volume()
+        asked = self.patch("cinder.objects.VolumeList.get_all",
+                           wraps=objects.VolumeList.get_all)
+        backend = mock.Mock(filters={"host": self.backend.host})
+        self.assertEqual([volume.id], [
+            record.id
+            for record in fleet.Which(backend, [volume.id]).records()])
+        self.assertEqual(1, asked.call_count)
 
     def test_whole_page_is_deleted(self):
         """Before the next one is asked for: what is behind it is found."""
