@@ -47,7 +47,6 @@ _ANY_SIZE = 2 ** 64
 LOG = logging.getLogger(__name__)
 
 
-
 @header_io.names_image
 def backup(image: base.Image) -> bytes:
     """The header, its keyslot areas, and zeros between them.

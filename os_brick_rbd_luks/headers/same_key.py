@@ -37,7 +37,6 @@ from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import ondisk
 
 
-
 class Digest(NamedTuple):
     """Of a volume key; those of both formats compare."""
 
