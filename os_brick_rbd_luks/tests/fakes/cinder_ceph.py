@@ -38,7 +38,6 @@ FSID = "8f2a5c1e-1d0b-4d6a-9d5c-0b7f3a1c2e4d"
 _OF_RADOS = ("connect", "lock", "aio_stat")
 
 
-
 class CinderCeph(ceph.Ceph):
     """A cluster that Cinder's drivers use as well.
 
