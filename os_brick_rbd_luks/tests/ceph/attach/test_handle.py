@@ -26,6 +26,7 @@ from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.tests.ceph.attach import base
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests import units
 
 #: Ways to make a volume that librbd cannot load, on some release or any.
 _CBC = formatting.Options(cipher_spec="aes-cbc-essiv:sha256", key_bytes=32)
@@ -125,7 +126,7 @@ class HandleTest(base.AttachmentTestCase):
 
     def test_upstream_s_layout(self):
         name = self.name()
-        self.qemu_create(name, "64M", key=self.passphrase)
+        self.qemu_create(name, 64 * units.MIB, key=self.passphrase)
         self.check(name)
         slow = releases.installed().release >= 18
         self.assertEqual(slow, "decrypted by Python" in self.log.output)

@@ -132,8 +132,8 @@ class BackupTest(base.CinderTestCase):
     def test_upstreams_layout(self):
         """QEMU's header, whose data offset is a multiple of nothing."""
         volume, other = (self.record(1, self.clone_key()) for _ in range(2))
-        self.qemu_create(volume.name, "1G")
-        self.qemu_create(other.name, "1G")
+        self.qemu_create(volume.name, units.GIB)
+        self.qemu_create(other.name, units.GIB)
         self.qemu_io(volume.name, functional.KEY,
                      f"write -P 7 {units.GIB - 65536} 65536")
         self.restore(self.back_up(volume), other)

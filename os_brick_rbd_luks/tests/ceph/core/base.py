@@ -147,19 +147,14 @@ class FunctionalTestCase(testtools.TestCase):
 
     def qemu_create(self, name, size, options="cipher-alg=aes-256,"
                     "iter-time=10", pool=None, key=KEY):
-        """Make a volume as QEMU does: the layout of upstream's driver."""
-        pool = pool or self.pool
+        """Make a volume as QEMU does: the layout of upstream's driver.
 
-        def clean():
-            if name in pool.images():
-                pool.remove(name)
-
-        qemu.patiently(lambda: run(
-            "qemu-img", "create", "-f", "luks", "--object",
-            "secret,id=key,file=/dev/stdin", "-o",
-            f"key-secret=key,{options}",
-            f"rbd:{pool.name}/{name}:conf={self.conf}", size, stdin=key,
-            check=False), clean)
+        :param size: bytes that a guest is to see
+        """
+        header = qemu.luks_header(options, key)
+        with (pool or self.pool).create(
+                name, len(header) + size) as image:
+            image.write(0, header)
 
     def qemu_options(self, name):
         """``--image-opts`` of QEMU's luks driver over an image."""

@@ -21,6 +21,7 @@ import rbd
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 
 
@@ -173,7 +174,7 @@ class Luks2Test(base.FunctionalTestCase):
         self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
         saved = os.path.join(self.temp, "saved")
         self.rbd_luks("header", "backup", target, "--file", saved)
-        self.rbd_luks("key", "add", target, *old, *new, "--kdf", "argon2id")
+        self.rbd_luks("key", "add", target, *old, *new, "--iterations", "1000")
         self.rbd_luks("key", "remove", target, *old)
         self.assertFalse(self.opens_in_librbd(image, base.KEY, "luks2"))
         self.assertTrue(self.opens_in_librbd(image, base.NEW_KEY, "luks2"))
@@ -189,6 +190,20 @@ class Luks2Test(base.FunctionalTestCase):
         self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
         self.rbd_luks("erase", target, "--force", "--pool", "volumes")
         self.assertEqual([], self.rbd_luks("info", target)["keyslots"])
+
+    @selection.full
+    def test_argon2id(self):
+        """Its cost is measured: seconds for each keyslot that is opened."""
+        image = self.name()
+        target = f"volumes/{image}"
+        old = ("--passphrase-file", self.file(base.KEY, "key"))
+        self.rbd_luks("create", target, "--size", "64M", "--type", "luks2",
+                      *old, "--kdf", "argon2id")
+        self.assertTrue(self.opens_in_librbd(image, base.KEY, "luks2"))
+        self.rbd_luks("rekey", target, *old, "--new-passphrase-file",
+                      self.file(base.NEW_KEY, "new"), "--kdf", "argon2id")
+        self.assertFalse(self.opens_in_librbd(image, base.KEY, "luks2"))
+        self.assertTrue(self.opens_in_librbd(image, base.NEW_KEY, "luks2"))
 
 
 class NamespaceTestCase(base.FunctionalTestCase):
@@ -296,7 +311,7 @@ class AuditTest(NamespaceTestCase):
         self.create("locked-out")
         with self.inner.open("locked-out") as image:
             image.write(208, (0xDEAD).to_bytes(4, "big"))
-        self.qemu_create("upstream", "1G", pool=self.inner)
+        self.qemu_create("upstream", units.GIB, pool=self.inner)
         rows = {row["image"].rsplit("/", 1)[1]: row for row in self.rbd_luks(
             "audit", f"volumes/{self.space}")}
         starts = {name: [problem.split(":")[0] for problem in row["problems"]]

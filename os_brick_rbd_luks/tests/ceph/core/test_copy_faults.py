@@ -43,6 +43,7 @@ class KilledTest(copies.SlowCopyTestCase):
         self.assertIn("signal 9", self.end(process, 4))
         self.assert_nothing_made()
 
+    @selection.full
     def test_qemu_img_into_an_existing_volume(self):
         self.rbd_luks("create", self.target, "--size", "64M",
                       "--passphrase-file", self.key, "--iterations", "1000")

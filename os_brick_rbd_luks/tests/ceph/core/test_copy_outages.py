@@ -79,6 +79,7 @@ class OutageTest(copies.SlowCopyTestCase, copies.OtherClusterTestCase):
         self.assert_copied()
         self.assert_nothing_made(partial.PREFIX + self.image)
 
+    @selection.full
     def test_long(self):
         """Longer than anybody waits for an operation."""
         process, _child = self.start_import(conf=(

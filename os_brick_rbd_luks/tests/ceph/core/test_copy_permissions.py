@@ -20,6 +20,7 @@ import ddt
 
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import copies
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 
 CINDER_S = {"mon": "profile rbd", "osd": "profile rbd pool=volumes"}
@@ -45,12 +46,12 @@ class PermissionTest(copies.CopyTestCase):
         self.conf = self.conf_with(f"[client.{name}]",
                                    f"keyring = {keyring}")
 
-    @ddt.data(CINDER_S, OLD)
+    @ddt.data(*selection.cases(OLD, full=(CINDER_S,)))
     def test_all_within_a_pool(self, caps):
         data = copies.content(9 * units.MIB)
         path, plain = self.image_file(data), self.plain_image(data)
         upstream, out = self.name(), self.path("out")
-        self.qemu_create(upstream, "4M")
+        self.qemu_create(upstream, 4 * units.MIB)
         self.become(**caps)
         names = [self.name() for _ in range(5)]
         targets = [f"volumes/{name}" for name in names]
@@ -80,7 +81,7 @@ class PermissionTest(copies.CopyTestCase):
         name, plain, out = self.volume(data), self.plain_image(data), (
             self.path("out"))
         upstream = self.name()
-        self.qemu_create(upstream, "4M")
+        self.qemu_create(upstream, 4 * units.MIB)
         with self.pool.open(name) as image:
             image.create_snapshot("s")
         conf = self.conf

@@ -36,8 +36,8 @@ from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 
 #: Re-keys that are killed in one test. Chunks run in several workers.
-KILLS = 30
-LUKS2_KILLS = 20
+KILLS = 10 if selection.QUICK else 30
+LUKS2_KILLS = 8 if selection.QUICK else 20
 IMAGES = 4
 
 #: Seconds in which a write of a re-key has been done, or not.

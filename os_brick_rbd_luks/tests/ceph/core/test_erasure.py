@@ -32,6 +32,7 @@ from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.tests.ceph.core import base
 from os_brick_rbd_luks.tests.ceph.core import places
 from os_brick_rbd_luks.tests import erased
+from os_brick_rbd_luks.tests import units
 
 SAME, FORMER = reachable.SAME_KEY, reachable.FORMER
 HIDDEN = reachable.NOT_VISIBLE
@@ -107,7 +108,7 @@ class ErasedTest(ErasureTestCase):
         pool = self.pool
         self.pool = self.open_pool()
         name = self.name()
-        self.qemu_create(name, "1M", pool=self.pool)
+        self.qemu_create(name, units.MIB, pool=self.pool)
         before = self.remember(name)
         code, out, err = self.run_here(
             "erase", f"volumes/{name}", "--force", "--pool", "volumes", "-q",

@@ -98,7 +98,7 @@ class ExportTest(copies.CopyTestCase):
     @selection.full
     def test_upstream_s_layout(self):
         name, path = self.name(), self.path("out")
-        self.qemu_create(name, "16M")
+        self.qemu_create(name, 16 * units.MIB)
         self.qemu_io(name, base.KEY, "write -P 0x71 3M 9M",
                      "write -P 0 0 3M", "write -P 0 12M 4M")
         expected = (bytes(3 * units.MIB) + b"\x71" * 9 * units.MIB

@@ -265,7 +265,7 @@ class ExistingTest(copies.CopyTestCase):
 
     @selection.full
     def test_upstream_s_layout(self):
-        self.qemu_create(self.image, "24M")
+        self.qemu_create(self.image, 24 * units.MIB)
         data = copies.content()
         self.import_(self.image_file(data, "qcow2"), "--existing")
         self.assert_same_in_qemu(data, self.image)

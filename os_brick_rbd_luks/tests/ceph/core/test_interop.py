@@ -27,6 +27,7 @@ from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import releases
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.tests.ceph.core import base
+from os_brick_rbd_luks.tests import qemu
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests import units
 
@@ -115,8 +116,17 @@ class TheirsTest(base.FunctionalTestCase):
     def make_with_qemu(self, options):
         """In upstream Cinder's layout: the payload is not aligned."""
         name = self.name()
-        self.qemu_create(name, "64M", options)
+        qemu.patiently(lambda: base.run(
+            "qemu-img", "create", "-f", "luks", "--object",
+            "secret,id=key,file=/dev/stdin", "-o",
+            f"key-secret=key,iter-time=10,{options}",
+            f"rbd:{self.pool.name}/{name}:conf={self.conf}", "64M",
+            stdin=base.KEY, check=False), lambda: self.remove_if_there(name))
         return name
+
+    def remove_if_there(self, name):
+        if name in self.pool.images():
+            self.pool.remove(name)
 
     def check_rekey(self, name, opens):
         with self.pool.open(name) as image:

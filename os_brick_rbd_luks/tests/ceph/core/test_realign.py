@@ -32,7 +32,7 @@ class RealignTest(copies.CopyTestCase):
     def upstream_s(self, data, options="cipher-alg=aes-256,iter-time=10"):
         """A volume with QEMU's layout, two passphrases and data."""
         name = self.name()
-        self.qemu_create(name, str(len(data)), options)
+        self.qemu_create(name, len(data), options)
         self.rbd_luks("key", "add", f"volumes/{name}", "--passphrase-file",
                       self.key, "--new-passphrase-file", self.new_key,
                       "--iterations", "1000")
@@ -78,7 +78,7 @@ class RealignTest(copies.CopyTestCase):
     @selection.full
     def test_what_was_never_written_stays_so(self):
         source = self.name()
-        self.qemu_create(source, "1G")
+        self.qemu_create(source, units.GIB)
         self.qemu_io(source, base.KEY, "write -P 0x61 700M 64k")
         self.realign(source, self.image)
         self.qemu_io(self.image, base.KEY, "read -P 0x61 700M 64k")
@@ -104,6 +104,6 @@ class RealignTest(copies.CopyTestCase):
         self.realign(plain, self.image, code=4)
         self.assert_nothing_made()
         source = self.name()
-        self.qemu_create(source, "4M")
+        self.qemu_create(source, 4 * units.MIB)
         self.assertIn("exists already", self.realign(source, plain, code=5))
         self.assert_same(b"x" * units.MIB, self.read(plain, kind=None))

@@ -87,7 +87,7 @@ class ReencryptTest(copies.CopyTestCase):
               "ivgen-hash-alg=sha256,iter-time=10")
     def test_upstream_s_layout(self, options):
         source = self.name()
-        self.qemu_create(source, "20M", options)
+        self.qemu_create(source, 20 * units.MIB, options)
         data = copies.content(20 * units.MIB)
         self.import_(self.image_file(data), "--existing",
                      target=f"volumes/{source}")
@@ -175,7 +175,7 @@ class OtherClusterTest(copies.OtherClusterTestCase):
         ours, self.conf = self.conf, self.other_conf
         encrypted, plain = "volumes/encrypted", "volumes/plain"
         self.import_(raw, target=encrypted)
-        self.qemu_create("upstream", "8M",
+        self.qemu_create("upstream", 8 * units.MIB,
                          pool=self.open_pool(user="admin"))
         self.qemu_io("upstream", base.KEY, "write -P 0x75 0 8M")
         self.rbd("import", raw, plain)

@@ -69,7 +69,7 @@ class ResizeTest(clones.CloneTestCase):
 
     def test_upstream_s_layout(self):
         name = self.name()
-        self.qemu_create(name, "64M")
+        self.qemu_create(name, 64 * units.MIB)
         self.qemu_io(name, base.KEY, "write -P 0x51 0 1M")
         for size in (100 * units.MIB, 48 * units.MIB):
             self.resize(name, size, force=True)

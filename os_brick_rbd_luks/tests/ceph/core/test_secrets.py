@@ -136,7 +136,7 @@ class Things(dict):
     def _upstream(self):
         """As Cinder's own driver makes them."""
         name = self._test.name()
-        self._test.qemu_create(name, "1M", key=SECRET)
+        self._test.qemu_create(name, units.MIB, key=SECRET)
         return f"volumes/{name}"
 
     def _plain(self):

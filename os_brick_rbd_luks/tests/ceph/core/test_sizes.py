@@ -174,7 +174,7 @@ class DataTest(SizeTestCase):
 
     def test_realign(self):
         source = self.name()
-        self.qemu_create(source, str(SIZE))
+        self.qemu_create(source, SIZE)
         self.qemu_io(source, base.KEY, *(
             f"write -P {piece[0]} {offset} {LENGTH}"
             for offset, piece in places().items()))

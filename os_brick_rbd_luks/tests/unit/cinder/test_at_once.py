@@ -53,16 +53,10 @@ class AtOnceTest(testtools.TestCase):
 
     @ddt.data(*selection.cases(MODES[0], full=MODES[1:]))
     def test_all(self, mode):
-        self.run_in(mode, "at_once.AllTest", count=4)
-
-    @ddt.data(*selection.cases(MODES[0], full=MODES[1:]))
-    def test_bound(self, mode):
-        # Green threads can be killed besides.
-        self.run_in(mode, "at_once.BoundTest",
-                    count={"green": 3, "native": 2}[mode])
-
-    def test_killed(self):
-        self.run_in("green", "at_once.KillTest", count=1)
+        """And a bound of how many; green threads can be killed besides."""
+        self.run_in(mode, *(f"at_once.{name}" for name in (
+            "AllTest", "BoundTest", "KillTest")),
+            count={"green": 8, "native": 6}[mode])
 
     @ddt.data(*selection.cases(MODES[-1], full=MODES[:-1]))
     def test_what_is_true_of_one(self, mode):

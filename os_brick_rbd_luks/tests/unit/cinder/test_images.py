@@ -21,6 +21,7 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units
@@ -233,6 +234,7 @@ class OwnHeaderTest(imaging.ImageTestCase):
         self.assert_nothing_left()
         self.assertEqual({self.image_id: ["snap"]}, self.images("images"))
 
+    @selection.full
     def test_copied_if_clones_are_off(self):
         self.option(rbd_luks_clone_images=False)
         volume = self.of_image(self.image_id, "luks2")

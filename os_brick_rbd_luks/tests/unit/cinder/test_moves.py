@@ -303,6 +303,7 @@ class MigrationTest(moving.MovingTestCase):
         self.assert_images(volume)
         self.assert_keys(volume)
 
+    @selection.full
     def test_retype_from_plain(self):
         volume = self.create(None)
         for offset, value in base.data().items():

@@ -171,16 +171,16 @@ class FaultTest(testtools.TestCase):
         super().setUp()
         be_quiet(self)
 
-    @ddt.data(
+    @ddt.data(*selection.cases(
         (keyslots, "replace", _rekey_leaves, {"rekey"}),
         (keyslots, "replace", _rekey_loses, {"rekey"}),
         (contents.Content, "flatten", _flatten_drops,
          {"clone_own_key", "flatten"}),
         (resizing, "resize", _resize_forgets, {"resize"}),
-        (erase, "erase", _erase_leaves, {"erase", "add_key"}),
-        (erase, "erase", _erase_watched, {"erase", "watch"}),
         (copying, "copy", _copy_drops, {"reencrypt"}),
-        (header_io, "apply", _unlocked, {"rekey", "add_key"}))
+        (header_io, "apply", _unlocked, {"rekey", "add_key"}), full=(
+            (erase, "erase", _erase_leaves, {"erase", "add_key"}),
+            (erase, "erase", _erase_watched, {"erase", "watch"}))))
     @ddt.unpack
     def test_found(self, owner, name, fault, rules):
         original = getattr(owner, name)
