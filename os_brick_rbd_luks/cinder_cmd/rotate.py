@@ -73,8 +73,9 @@ class Rotate(program.Lister):
             help="a new volume key as well: all data of a volume is copied "
                  "into a new image, which takes the place of the former one "
                  "and which only the volume's key opens: no passphrase of "
-                 "your own, no header backup from before; detached volumes "
-                 "without snapshots only")
+                 "your own, no header backup from before; Nova copies what a "
+                 "running server has, which takes rbd-luks-nova-compute on "
+                 "its host; volumes without snapshots only")
         how.add_argument("--dry-run", action="store_true",
                          help="show what would be done, and change nothing")
         how.add_argument("--parallel", metavar="N", type=choosing.count,

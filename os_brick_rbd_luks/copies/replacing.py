@@ -92,7 +92,7 @@ def reencrypt(pool: base.Pool, name: str, passphrase: bytes,
     settle(pool, name, remove=remove)
     with sources.opened(pool, name, passphrase=passphrase) as volume:
         original = volume.image
-        _refuse_snapshots(original)
+        refuse_snapshots(original)
         identity = original.identity()
 
         def completed(copy: base.RBDImage) -> None:
@@ -116,6 +116,17 @@ def reencrypt(pool: base.Pool, name: str, passphrase: bytes,
     return header
 
 
+def refuse_snapshots(image: base.RBDImage) -> None:
+    """Refuse an image whose volume key would go on opening snapshots.
+
+    :raises SnapshotsKeepVolumeKey: naming them
+    """
+    kept = image.history()
+    if kept:
+        with exception.about(image.name):
+            raise exception.SnapshotsKeepVolumeKey(snapshots=", ".join(kept))
+
+
 def _exchange(pool: base.Pool, name: str, identity: str) -> None:
     """Let the copy have the volume's name, unless somebody has the volume.
 
@@ -129,20 +140,13 @@ def _exchange(pool: base.Pool, name: str, identity: str) -> None:
             _refuse(volume.others(), volume)
             pool.rename(name, FORMER + name)
             # From now on nobody finds it by its name. The copy took its time.
-            _refuse_snapshots(volume)
+            refuse_snapshots(volume)
             _refuse(volume.others(), volume)
             pool.rename(NEW + name, name)
             _refuse(volume.others(), volume)
         except BaseException:
             _put_back(pool, name, identity)
             raise
-
-
-def _refuse_snapshots(image: base.RBDImage) -> None:
-    kept = image.history()
-    if kept:
-        with exception.about(image.name):
-            raise exception.SnapshotsKeepVolumeKey(snapshots=", ".join(kept))
 
 
 def _refuse(holders: List[str], image: base.RBDImage) -> None:

@@ -138,26 +138,31 @@ def set_free(record: Any) -> None:
 @threads.native
 def _reencrypt(volume: encrypted.Volume, passphrase: bytes,
                options: formatting.Options) -> None:
-    def complete(image: base.RBDImage, copy: base.RBDImage) -> None:
-        # Keys that could not be deleted then go with the volume, as before.
-        pending_keys.write(copy, pending_keys.read(image))
-        # A former owner knows the passphrase, which is the same. All other
-        # notes of ours are of one image.
-        copy.set_note(ownership.NOTE, image.note(ownership.NOTE))
-        others = len(header_io.read_header(image).keyslots) - 1
-        if others:
-            LOG.warning("%s: %d passphrases that Cinder does not know do not "
-                        "open it any more: the new image has the volume's "
-                        "key only", volume.name, others)
-
     with volume.pool() as pool:
         # A client that was killed counts for half a minute.
         pool.wait_alone(volume.name)
         replacing.reencrypt(
-            pool, volume.name, passphrase, options, complete=complete,
+            pool, volume.name, passphrase, options, complete=carry,
             remove=functools.partial(deletion.remove_former,
                                      name=volume.name),
             order=volume.session.order)
+
+
+def carry(image: base.RBDImage, copy: base.RBDImage) -> None:
+    """Note on a volume's new image what stays true of the volume.
+
+    In a native thread.
+    """
+    # Keys that could not be deleted then go with the volume, as before.
+    pending_keys.write(copy, pending_keys.read(image))
+    # A former owner knows the passphrase, which is the same. All other notes
+    # of ours are of one image.
+    copy.set_note(ownership.NOTE, image.note(ownership.NOTE))
+    others = len(header_io.read_header(image).keyslots) - 1
+    if others:
+        LOG.warning("%s: %d passphrases that Cinder does not know do not open "
+                    "it any more: the new image has the volume's key only",
+                    image.name, others)
 
 
 @threads.native

@@ -40,6 +40,7 @@ from cinder.objects import fields
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.volume import deep
+from os_brick_rbd_luks.volume import deep_attached
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import rekey
@@ -84,7 +85,7 @@ class Rotation:
         :param older_than: whether a key made at that time, in seconds since
             1970, is old enough; None: all are
         :param statuses: of volumes that are free
-        :param anew: encrypt the data anew as well: of detached volumes without
+        :param anew: encrypt the data anew as well: of volumes without
             snapshots only
         """
         self._context = context
@@ -103,6 +104,8 @@ class Rotation:
         with self._volume(driver, volume_id,
                           self._with_snapshots) as volume:
             self._check(volume)
+            if self._anew:
+                _refuse_busy(volume.record)
             volume.passphrase()
 
     def begin(self, driver: Any, volume_id: str) -> Begun:
@@ -113,6 +116,27 @@ class Rotation:
         :raises PassphraseUnavailable: the key manager
         :raises RBDLuksError: the image; its passphrases are as before, or a
             warning in the log says what is left
+        """
+        with self._due(driver, volume_id) as volume:
+            if not self._anew:
+                return self._begin(volume)
+            _refuse_busy(volume.record)
+            if not fleet.is_attached(volume.record):
+                deep.encrypt_anew(driver, volume)
+                return self._begin(volume)
+            move = deep_attached.start(driver, volume)
+        # Hours, in which Cinder itself lets nobody begin to work on it.
+        move.wait()
+        with self._due(driver, volume_id) as volume:
+            return self._begin(volume)
+
+    @contextlib.contextmanager
+    def _due(self, driver: Any, volume_id: str
+             ) -> Iterator[encrypted.Volume]:
+        """A volume that is to be rotated, locked, and not in the middle.
+
+        :raises NotRotated: something speaks against it now
+        :raises PassphraseUnavailable: the key manager
         """
         with locked(volume_id), self._recovered(
                 driver, volume_id, self._with_snapshots) as volume:
@@ -128,16 +152,17 @@ class Rotation:
                                 "may open it still: see 'rbd-luks info', and "
                                 "'key remove'", volume.name, ", ".join(lost))
             self._check(volume)
-            if self._anew:
-                deep.encrypt_anew(driver, volume)
-            old = volume.record.encryption_key_id
-            if self._anew and volume.keys.one_for_all:
-                # There is no other passphrase to give.
-                return Begun(volume_id, old, old)
-            new = rekey.begin(
-                volume, Swap(volume.record),
-                volume.keys.grant if self._of_service else None)
-            return Begun(volume_id, old, new)
+            yield volume
+
+    def _begin(self, volume: encrypted.Volume) -> Begun:
+        old = volume.record.encryption_key_id
+        if self._anew and volume.keys.one_for_all:
+            # There is no other passphrase to give.
+            return Begun(volume.record.id, old, old)
+        new = rekey.begin(
+            volume, Swap(volume.record),
+            volume.keys.grant if self._of_service else None)
+        return Begun(volume.record.id, old, new)
 
     def settle(self, driver: Any, volume_id: str, former: str = ""
                ) -> settling.Settled:
@@ -165,6 +190,8 @@ class Rotation:
         for record in filter(deep.is_interrupted, found):
             with session.Session(driver) as opened:
                 deep.recover(driver, encrypted.Volume(record, opened))
+        for record in found:
+            deep_attached.recover(driver, record, GRACE)
         with self._volume(driver, volume_id, with_snapshots) as volume:
             yield volume
 
@@ -208,9 +235,7 @@ class Rotation:
         :raises NotRotated: saying why
         :raises PassphraseUnavailable: the key manager
         """
-        if self._anew:
-            _refuse_attached(volume.record)
-        elif volume.keys.one_for_all:
+        if volume.keys.one_for_all and not self._anew:
             raise exception.NotRotated(
                 reason="the key manager has one key for all volumes")
         if self._older_than is None:
@@ -224,15 +249,17 @@ class Rotation:
             raise exception.NotRotated(reason="its key is not that old")
 
 
-def _refuse_attached(record: Any) -> None:
-    """Refuse a volume whose data cannot be encrypted anew in its place.
+def _refuse_busy(record: Any) -> None:
+    """Refuse a volume whose data cannot be encrypted anew as it is.
 
-    :raises NotRotated: it is attached
+    :raises NotRotated: saying why
     """
-    if (record.status != fields.VolumeStatus.AVAILABLE
-            or fleet.is_attached(record)):
+    if fleet.is_attached(record):
+        deep_attached.check(record)
+    elif record.status != fields.VolumeStatus.AVAILABLE:
         raise exception.NotRotated(
-            reason="it is attached: detach it, or rotate its passphrase only")
+            reason=f"its status is {record.status}, and it is not attached: "
+                   "put that right")
 
 
 def age(volume: encrypted.Volume) -> Optional[int]:

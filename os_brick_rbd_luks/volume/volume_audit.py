@@ -35,6 +35,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import lineage
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deep
+from os_brick_rbd_luks.volume import deep_attached
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import findings
 from os_brick_rbd_luks.volume import fleet
@@ -48,6 +49,9 @@ _BUSY = frozenset((
     "creating", "downloading", "deleting", "managing", "unmanaging",
     "retyping", "migrating", "maintenance", "restoring-backup", "extending",
     "reverting"))
+
+#: Seconds that a rotation takes, at most, until it has asked Nova.
+_MOMENT = 600
 
 #: What problems of a header begin with that keep nobody from it: of LUKS2,
 #: which librbd opens, and of LUKS1, which QEMU opens in any case.
@@ -139,6 +143,10 @@ class VolumeAudit:
         :returns: None where something works on it just now
         """
         record = subject.record
+        if deep_attached.is_interrupted(record, _MOMENT):
+            return [findings.of_volume(
+                record, findings.INTERRUPTED, "a deep rotation was killed "
+                "before it asked Nova: it is said to be migrating")]
         is_interrupted = deep.is_interrupted(record)
         if not is_interrupted and (
                 record.status in _BUSY

@@ -23,7 +23,7 @@ from os_brick_rbd_luks.tests.services import attaching
 LIMIT = 600
 
 
-class CommandTestCase(attaching.AttachTestCase):
+class Commands:
     """Cinder's user may do in the users' project what its members may.
 
     :ivar stderr: what the last run has said there
@@ -58,3 +58,7 @@ class CommandTestCase(attaching.AttachTestCase):
         for passphrase in self.passphrases.values():
             self.assertNotIn(passphrase.decode(), done.stdout + done.stderr)
         return json.loads(done.stdout or "[]")
+
+
+class CommandTestCase(Commands, attaching.AttachTestCase):
+    """Has volumes that are attached to nothing real."""

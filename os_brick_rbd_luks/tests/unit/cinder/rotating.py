@@ -55,6 +55,8 @@ class RotationTestCase(people.PeopleTestCase):
         """Rotate a volume, both steps; the keys before and after."""
         how = how or self.rotation
         begun = how.begin(self.driver, volume.id)
+        # It may be another image by now.
+        volume.refresh()
         self.assert_opened_by(volume, begun.old_key, begun.new_key)
         how.settle(self.driver, volume.id)
         volume.refresh()

@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from unittest import mock
 import uuid
@@ -22,6 +23,7 @@ from cinder.db import api as db
 from cinder import objects
 import ddt
 from oslo_db import exception as db_exception
+from oslo_utils import timeutils
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks import exception
@@ -200,6 +202,13 @@ class WorldsTest(AuditTestCase):
         self.make(f"rbd-luks-new.{volume.name}")
         return volume, findings.INTERRUPTED
 
+    def killed_before_nova_was_asked(self):
+        volume = self.create()
+        self.update(volume, status="in-use", migration_status=deep.MARK,
+                    updated_at=timeutils.utcnow() - datetime.timedelta(
+                        hours=1))
+        return volume, findings.INTERRUPTED
+
     def no_record(self):
         name = self.make(f"volume-{uuid.uuid4()}")
         return f"volumes/{name}", findings.NO_RECORD
@@ -229,7 +238,7 @@ class WorldsTest(AuditTestCase):
               "wrong_key_and_a_noted_one", "more_keyslots", "killed_rotation",
               "damaged_copy", "damaged", "key_of_a_snapshot", "no_snapshot",
               "no_image", "no_image_of_a_plain_one", "killed_deep_rotation",
-              "no_record", "half_made", "former", "base_without_clones",
+              "killed_before_nova_was_asked", "no_record", "half_made", "former", "base_without_clones",
               "kept_without_clones")
     def test_world(self, name):
         self.create()
@@ -396,6 +405,8 @@ class HealthyTest(AuditTestCase):
         self.update(removed, status="deleting")
         moved = self.create()
         self.update(moved, migration_status="migrating")
+        asking = self.create()
+        self.update(asking, status="in-use", migration_status=deep.MARK)
         rotated = self.create()
         self.update(rotated, status="maintenance", previous_status=deep.MARK)
         copy = self.make(f"rbd-luks-partial.rbd-luks-new.{rotated.name}")
@@ -404,7 +415,7 @@ class HealthyTest(AuditTestCase):
             self.ceph.watchers[f"volumes/{name}"] = [
                 ceph.Watcher(7, "10.0.0.7:0/1")]
         self.assertEqual([], self.audit())
-        self.assertIn("4 volumes were left out", self.stderr)
+        self.assertIn("5 volumes were left out", self.stderr)
 
     def test_deleted_or_changed_meanwhile(self):
         """Only what is still so is told."""

@@ -1,0 +1,300 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""Encrypt an attached volume anew while its server runs: a deep rotation.
+
+Nova moves the server to a new volume beside it, as in a migration: the guest
+writes to both until all is copied. Cinder then gives the new image to the
+volume, and deletes the former one. Both have the same key in the key manager,
+so Nova needs no other secret than the one it has; the passphrase is rotated
+afterwards, as that of any other volume.
+
+1. the volume's migration status says what is done: nothing else begins to
+   work on it;
+2. a new volume is noted, as the destination of a migration, and its image is
+   made, with a volume key of its own;
+3. the migration status becomes what Nova expects, and Nova is asked. From here
+   on it is Nova's and Cinder's work, which goes on if the command is killed.
+
+What a run leaves that is killed before, the next one removes.
+
+Source: ``cinder.volume.manager`` (``_migrate_volume_generic``,
+``migrate_volume_completion``), 21 to 29.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any, Callable, Iterable, List
+
+from cinder.compute import nova
+from cinder import context as cinder_context
+from cinder import exception as cinder_exception
+from cinder import objects
+from cinder.objects import fields
+from keystoneauth1 import exceptions as keystone_exceptions
+from novaclient import exceptions as nova_exceptions
+from oslo_config import cfg
+from oslo_utils import timeutils
+
+from os_brick_rbd_luks.copies import replacing
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import deep
+from os_brick_rbd_luks.volume import encrypted
+
+LOG = logging.getLogger(__name__)
+
+_MIGRATING = "migrating"
+#: What the migration status of a destination begins with.
+_TARGET = "target:"
+
+#: What a new volume is not made of, though its record says so in the end.
+_KNOWN_LATER = ("snapshot_id", "source_volid")
+
+#: What the new volume has of its own, or Cinder sets in the end.
+_NOT_COPIED = frozenset((
+    "id", "_name_id", "name_id", "name", "status", "attach_status",
+    "migration_status", "previous_status", "volume_type", "consistencygroup",
+    "volume_attachment", "group", "snapshots", "use_quota", *_KNOWN_LATER))
+
+#: Seconds between two looks at how far Nova is.
+_PERIOD = 2.0
+#: Seconds that Nova has: to begin with, and for each GiB.
+_LIMIT, _LIMIT_OF_GIB = 3600.0, 300.0
+
+
+def check(record: Any) -> str:
+    """Refuse a volume that Nova would not move a server from.
+
+    :param record: Cinder's volume, attached
+    :returns: the server's id
+    :raises NotRotated: saying why
+    """
+    servers = {found.instance_uuid for found in record.volume_attachment}
+    if record.status != fields.VolumeStatus.IN_USE:
+        raise exception.NotRotated(
+            reason=f"it is attached, but its status is {record.status}: put "
+                   "that right")
+    if len(record.volume_attachment) != 1 or None in servers:
+        raise exception.NotRotated(
+            reason="Nova moves one server to another volume, and this one is "
+                   "attached to several, or to a host: detach it, or rotate "
+                   "its passphrase only")
+    if not cfg.CONF.nova.auth_type:
+        raise exception.NotRotated(
+            reason="it is attached, and the configuration has no user in "
+                   "[nova] who may ask Nova to copy it: name one there, or "
+                   "detach it")
+    server: str = servers.pop()
+    return server
+
+
+def is_interrupted(record: Any, seconds: float) -> bool:
+    """Whether a run was killed before it has asked Nova.
+
+    :param record: Cinder's volume, just read
+    :param seconds: for which one may be at it still
+    """
+    return bool(record.migration_status == deep.MARK
+                and timeutils.is_older_than(record.updated_at, seconds))
+
+
+def start(driver: Any, volume: encrypted.Volume) -> Move:
+    """Let Nova begin to move a server to a volume with another volume key.
+
+    Who calls this has the rotation's locks.
+
+    :param driver: of the volume's backend
+    :raises NotRotated: Nova refuses, or something else works on it; all is as
+        it was
+    :raises SnapshotsKeepVolumeKey: Ceph has snapshots of it that Cinder does
+        not know
+    :raises PassphraseUnavailable: its key
+    :raises RBDLuksError: the image; all is as it was
+    """
+    record, server = volume.record, check(volume.record)
+    _refuse_snapshots(volume)
+    if not record.conditional_update(
+            {"migration_status": deep.MARK, "previous_status": record.status},
+            {"status": record.status,
+             "migration_status": record.migration_status,
+             "encryption_key_id": record.encryption_key_id,
+             "host": record.host}):
+        raise exception.NotRotated(reason="something else began to work on it")
+    copies: List[Any] = []
+    try:
+        record.refresh()
+        new = _destination(record)
+        copies.append(new)
+        update = driver.create_volume(new) or {}
+        _carry(volume, new)
+        new.update({**update, "status": fields.VolumeStatus.AVAILABLE,
+                    **{name: record[name] for name in _KNOWN_LATER}})
+        new.save()
+        _ask(record, server, new)
+    except BaseException:
+        # The error may be the connection's.
+        volume.session.reset()
+        try:
+            _remove(driver, record, copies)
+        except Exception as error:  # of the database, too
+            LOG.error("volume %s: it is said to be migrating until it is "
+                      "rotated once more: %s", record.id, error)
+        raise
+    return Move(record, server, new)
+
+
+def _destination(record: Any) -> Any:
+    """Note a new volume, as that of a migration to the same place."""
+    new = objects.Volume(
+        context=record.obj_context, use_quota=False,
+        status=fields.VolumeStatus.CREATING, previous_status=deep.MARK,
+        attach_status=fields.VolumeAttachStatus.DETACHED,
+        migration_status=_TARGET + record.id,
+        **{name: record[name] for name in {*record.keys()} - _NOT_COPIED})
+    new.create()
+    return new
+
+
+@threads.native
+def _refuse_snapshots(volume: encrypted.Volume) -> None:
+    with volume.image(read_only=True) as image:
+        replacing.refuse_snapshots(image)
+
+
+@threads.native
+def _carry(volume: encrypted.Volume, new: Any) -> None:
+    """Note on the new image what stays true of the volume."""
+    with volume.image(read_only=True) as image, volume.beside(
+            new).image() as copy:
+        deep.carry(image, copy)
+
+
+def _ask(record: Any, server: str, new: Any) -> None:
+    """Ask Nova to move a server.
+
+    :raises NotRotated: it refuses
+    """
+    record.conditional_update({"migration_status": _MIGRATING},
+                              {"migration_status": deep.MARK})
+    record.refresh()
+    try:
+        nova.API().update_server_volume(record.obj_context, server,
+                                           record.id, new.id)
+    except (nova_exceptions.ClientException,
+            keystone_exceptions.ClientException) as error:
+        if getattr(error, "code", 0) in (400, 403, 404, 409):
+            raise exception.NotRotated(
+                reason=f"Nova does not move server {server} to another "
+                       f"volume now: {error}") from error
+        # The answer may be what has failed.
+        new.refresh()
+        if not new.volume_attachment:
+            raise
+        LOG.warning("volume %s: Nova copies it, although this was the "
+                    "answer: %s", record.id, type(error).__name__)
+
+
+class Move:
+    """A server on its way, which nobody can stop any more."""
+
+    def __init__(self, record: Any, server: str, new: Any,
+                 clock: Callable[[], float] = time.monotonic,
+                 sleep: Callable[[float], None] = time.sleep) -> None:
+        """Do nothing yet.
+
+        :param record: Cinder's, of the volume
+        :param new: that of the copy, which is the former image's in the end
+        """
+        self._record, self._server, self._new = record, server, new
+        self._clock, self._sleep = clock, sleep
+
+    def wait(self) -> None:
+        """Wait until the volume has the new image, and the former is gone.
+
+        With it goes its key, if no volume has that: so it is waited for.
+
+        :raises VolumeMigrationFailed: Cinder's: Nova could not move the
+            server, or has not done so by now
+        """
+        record, server = self._record, self._server
+        limit = _LIMIT + _LIMIT_OF_GIB * record.size
+        deadline = self._clock() + limit
+        while record.migration_status != "success":
+            if record.migration_status == "error":
+                raise cinder_exception.VolumeMigrationFailed(
+                    reason=f"Nova could not move server {server} to a copy of "
+                           f"volume {record.id}, which is as it was: 'openstack"
+                           f" server event list {server}' says why")
+            if self._clock() > deadline:
+                raise cinder_exception.VolumeMigrationFailed(
+                    reason=f"Nova has not moved server {server} to a copy of "
+                           f"volume {record.id} within {limit / 3600:.0f} "
+                           "hours, and may do so still: see the log of its "
+                           "nova-compute")
+            self._sleep(_PERIOD)
+            record.refresh()
+        while self._is_being_deleted():
+            if self._clock() > deadline:
+                LOG.warning("volume %s: volume %s, which has its former image, "
+                            "is still there", record.id, self._new.id)
+                return
+            self._sleep(_PERIOD)
+
+    def _is_being_deleted(self) -> bool:
+        found = objects.VolumeList.get_all(
+            cinder_context.get_admin_context(), filters={"id": self._new.id})
+        if found and found[0].status == fields.VolumeStatus.ERROR_DELETING:
+            LOG.warning("volume %s: Cinder could not delete volume %s, which "
+                        "has its former image; delete it", self._record.id,
+                        self._new.id)
+            return False
+        return bool(found)
+
+
+def recover(driver: Any, record: Any, seconds: float) -> None:
+    """Remove what a killed run has left, and let the volume be free again.
+
+    Who calls this has the rotation's locks, so no run is making anything.
+
+    :param record: Cinder's volume, just read
+    :param seconds: for which Nova may yet begin to use a copy
+    :raises NotRotated: that is so still
+    """
+    if record.migration_status not in (deep.MARK, _MIGRATING):
+        return
+    copies = [*objects.VolumeList.get_all(
+        cinder_context.get_admin_context(),
+        filters={"migration_status": _TARGET + record.id})]
+    if record.migration_status == _MIGRATING:
+        # Any other one is Cinder's own.
+        copies = [new for new in copies if new.previous_status == deep.MARK]
+        if not copies or any(new.volume_attachment for new in copies):
+            return
+        if not all(timeutils.is_older_than(new.updated_at, seconds)
+                   for new in copies):
+            raise exception.NotRotated(
+                reason="another rotation has it, between its steps; try again "
+                       "in a minute")
+    _remove(driver, record, copies)
+
+
+def _remove(driver: Any, record: Any, copies: Iterable[Any]) -> None:
+    """Remove copies that nothing uses, and then let the volume be free."""
+    for new in copies:
+        driver.delete_volume(new)
+        new.destroy()
+    record.conditional_update(
+        {"migration_status": None},
+        {"migration_status": (deep.MARK, _MIGRATING)})
+    record.refresh()
