@@ -19,8 +19,8 @@ html_theme = "openstackdocs"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
 openstackdocs_auto_name = False
-autodoc_mock_imports = ["cinder", "libvirt", "lxml", "nova", "rados", "rbd",
-                        "taskflow"]
+autodoc_mock_imports = ["cinder", "libvirt", "lxml", "nova", "novaclient",
+                        "rados", "rbd", "taskflow"]
 # With -n each reference has to resolve. Names of others resolve by their
 # inventories, which take the network to fetch: so they are written as
 # literals, but for these.

@@ -50,6 +50,20 @@ _SCOPE = ("project_id", "project_name", "project_domain_id",
 _TOKEN = 300
 
 
+class Request(cinder_context.RequestContext):  # type: ignore[misc]
+    """One that Cinder's objects can copy, as they do for an administrator.
+
+    What signs the user in has locks, and one token for all.
+    """
+
+    def __deepcopy__(self, memo: Dict[int, Any]) -> Request:
+        memo[id(self.user_auth_plugin)] = self.user_auth_plugin
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        made.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        return made
+
+
 class Contexts:
     """His requests, with one token for each project, however many ask."""
 
@@ -108,7 +122,7 @@ def context(project_id: Optional[str] = None) -> Any:
             source=source, reason=f"Keystone: {type(error).__name__}"
         ) from error
     # To the database, who runs this is an administrator in any case.
-    return cinder_context.RequestContext(
+    return Request(
         user_id=access.user_id, project_id=access.project_id, is_admin=True,
         auth_token=access.auth_token, roles=[*access.role_names],
         user_auth_plugin=plugin, overwrite=False)

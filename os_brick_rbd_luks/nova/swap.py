@@ -43,6 +43,9 @@ LOG = logging.getLogger(__name__)
 
 _GIB = 1024 ** 3
 
+#: What QEMU says of a passphrase that opens no keyslot: itself, or librbd.
+_NOT_OPENED = ("Invalid password", "encryption load fail")
+
 
 class Swap:
     """One disk of a guest on its way to another volume."""
@@ -58,6 +61,9 @@ class Swap:
         self._instance = instance
         self._device = mountpoint.rpartition("/")[2]
         self._job = blockcopy.BlockCopy(driver._host, instance, self._device)
+        #: why the new volume could not be opened by its key, but by what the
+        #: host has
+        self._without_key: Optional[exception.PassphraseUnavailable] = None
 
     def run(self, old: Dict[str, Any], new: Dict[str, Any],
             of_old: Optional[attachment.NativeEncryptor],
@@ -86,8 +92,12 @@ class Swap:
                 of_old.luks1_engine = self._job.engine()
                 of_old.drop_fast_diff()
             self._copy(disk, volume, present)
-        except Exception:
+        except Exception as error:
             self._let_go(new, old)
+            if self._without_key and any(
+                    text in str(error) for text in _NOT_OPENED):
+                # The host's secret is of a former passphrase.
+                raise _told(self._without_key) from error
             raise
         # The guest is on the new volume now. An error would make Nova undo
         # what has happened, and take that volume away from it.
@@ -109,12 +119,9 @@ class Swap:
                 LOG.warning("%s; the libvirt secret of volume %s is used, "
                             "which has the same key", error,
                             attachment.volume_id(old))
+                self._without_key = error
                 return
-            if not isinstance(error, exception.KeyForbidden):
-                raise
-            forbidden = exception.MoveForbidden(**error.values)
-            forbidden.image = error.image
-            raise forbidden from error
+            raise _told(error) from error
 
     def _shares(self, old: Dict[str, Any], new: Dict[str, Any],
                 of_old: attachment.NativeEncryptor,
@@ -207,6 +214,15 @@ class Swap:
             LOG.exception("Volume %s is not in use by server %s any more, "
                           "but could not be disconnected",
                           attachment.volume_id(info), self._instance.uuid)
+
+
+def _told(error: exception.PassphraseUnavailable) -> exception.RBDLuksError:
+    """What to say to whoever moves a server, and cannot read a key."""
+    if not isinstance(error, exception.KeyForbidden):
+        return error
+    forbidden = exception.MoveForbidden(**error.values)
+    forbidden.image = error.image
+    return forbidden
 
 
 def disk_config(driver: Any, instance: Any, info: Dict[str, Any],

@@ -234,8 +234,9 @@ class Move:
             if record.migration_status == "error":
                 raise cinder_exception.VolumeMigrationFailed(
                     reason=f"Nova could not move server {server} to a copy of "
-                           f"volume {record.id}, which is as it was: 'openstack"
-                           f" server event list {server}' says why")
+                           f"volume {record.id}, which is as it was: "
+                           f"'openstack server event list {server}' says why"
+                )
             if self._clock() > deadline:
                 raise cinder_exception.VolumeMigrationFailed(
                     reason=f"Nova has not moved server {server} to a copy of "
@@ -246,8 +247,8 @@ class Move:
             record.refresh()
         while self._is_being_deleted():
             if self._clock() > deadline:
-                LOG.warning("volume %s: volume %s, which has its former image, "
-                            "is still there", record.id, self._new.id)
+                LOG.warning("volume %s: volume %s, which has its former "
+                            "image, is still there", record.id, self._new.id)
                 return
             self._sleep(_PERIOD)
 

@@ -94,8 +94,11 @@ class Disk:
             except exception.NotLuks:
                 raise broken("Volume is not in LUKS format") from None
             except exception.WrongPassphrase:
-                raise broken("Invalid password, cannot unlock any keyslot"
-                             ) from None
+                raise broken(
+                    "Invalid password, cannot unlock any keyslot"
+                    if self._engine == "qemu" else
+                    "encryption load fail: Operation not permitted"
+                ) from None
         if kind not in {"luks1": ("luks", "luks-any"),
                         "luks2": ("luks2", "luks-any")}[header.type]:
             raise broken("error loading encryption: Invalid argument")

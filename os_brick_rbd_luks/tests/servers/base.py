@@ -157,7 +157,7 @@ class ServerTestCase(base.IntegrationTestCase):
 
     # Servers
 
-    def image(self):
+    def small_image(self):
         """Glance's image of a guest with an empty disk of its own."""
         return self._guest("vdb", b"\0" * units.MIB, "ami", "ami")
 
@@ -200,7 +200,7 @@ class ServerTestCase(base.IntegrationTestCase):
             an empty disk of its own if none is given
         """
         if not source:
-            source = {"image_id": self.image().id}
+            source = {"image_id": self.small_image().id}
         server = self.compute.create_server(
             name="server", flavor_id=self.flavor().id, networks="none",
             config_drive=False, **source)

@@ -19,12 +19,19 @@ from __future__ import annotations
 
 import contextlib
 
-from cinder import context
 import fixtures
 
+from os_brick_rbd_luks.cinder_cmd import service_user
 from os_brick_rbd_luks.tests.unit.cinder import people
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import rotation
+
+
+class Plugin:
+    """What signs a user in: it has a lock, of which there is no copy."""
+
+    def __deepcopy__(self, memo):
+        raise TypeError("cannot pickle '_thread.lock' object")
 
 
 class Death(BaseException):
@@ -33,9 +40,10 @@ class Death(BaseException):
 
 def service(project_id=None):
     """A request of Cinder's user, in a project or in its own."""
-    made = context.RequestContext(
+    made = service_user.Request(
         "service", project_id or "project-service",
-        auth_token="token-of-service", is_admin=True, overwrite=False)
+        auth_token="token-of-service", is_admin=True, overwrite=False,
+        user_auth_plugin=Plugin())
     made.roles = ["member"]
     return made
 

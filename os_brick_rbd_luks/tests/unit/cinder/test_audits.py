@@ -238,7 +238,8 @@ class WorldsTest(AuditTestCase):
               "wrong_key_and_a_noted_one", "more_keyslots", "killed_rotation",
               "damaged_copy", "damaged", "key_of_a_snapshot", "no_snapshot",
               "no_image", "no_image_of_a_plain_one", "killed_deep_rotation",
-              "killed_before_nova_was_asked", "no_record", "half_made", "former", "base_without_clones",
+              "killed_before_nova_was_asked", "no_record", "half_made",
+              "former", "base_without_clones",
               "kept_without_clones")
     def test_world(self, name):
         self.create()

@@ -110,6 +110,14 @@ class ServiceUserTest(test.TestCase):
         self.assertIn("member", found.roles)
         self.assertTrue(found.is_admin)
 
+    def test_as_an_administrator(self):
+        """Cinder's objects copy the request of whoever asks for that."""
+        found = service_user.context("tenant")
+        made = found.elevated()
+        self.assertIsNot(found.roles, made.roles)
+        self.assertIs(found.user_auth_plugin, made.user_auth_plugin)
+        self.assertEqual("token for tenant", made.auth_token)
+
     def test_in_its_own(self):
         found = service_user.context()
         self.assertEqual("of service", found.project_id)
