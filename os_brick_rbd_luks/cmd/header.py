@@ -86,8 +86,8 @@ class Restore(command.ShowOne):
             with self.image(args) as image:
                 header_backup.restore(image, data, force=args.force)
                 return rows.summary(describe.describe_image(image))
-        found = header_folder.Finder(args)
-        with self.image(args) as image:
+        with header_folder.finder(self, args) as found, self.image(
+                args) as image:
             backup = found.of(image)
             header_backup.restore(image, backup.data, force=args.force)
             LOG.warning("%s: its header is that of %s again, so it opens by "

@@ -19,7 +19,8 @@ import contextlib
 import datetime
 import functools
 import logging
-from typing import Any, Callable, Dict, Generator, List, Tuple, TYPE_CHECKING
+from typing import (Any, Callable, Dict, Generator, Iterator, List, NamedTuple,
+                    Optional, Tuple, TYPE_CHECKING)
 
 from os_brick_rbd_luks.cmd import columns
 from os_brick_rbd_luks.cmd import command
@@ -30,6 +31,7 @@ from os_brick_rbd_luks.cmd import rows
 if TYPE_CHECKING:
     from os_brick_rbd_luks.headers import backup_series
     from os_brick_rbd_luks.image import base
+    from os_brick_rbd_luks.image import record_store
     from os_brick_rbd_luks.luks import sealed_backup
 
 LOG = logging.getLogger(__name__)
@@ -39,25 +41,62 @@ LOG = logging.getLogger(__name__)
 _COUNT = command.number(100)
 
 
+class Place(NamedTuple):
+    """Where header backups are: a folder, or a pool and its namespace."""
+
+    text: str
+    folder: Optional[str] = None
+    pool: Tuple[str, str] = ("", "")
+
+
+def place(text: str) -> Place:
+    """Parse ``DIR`` or ``rados:POOL[/NAMESPACE]``."""
+    scheme, _colon, pool = text.partition(":")
+    if scheme == "rados":
+        return Place(text, pool=command.pool(pool))
+    return Place(text, folder=text)
+
+
+@contextlib.contextmanager
+def records(asked: command.CephMixin, args: argparse.Namespace, where: Place
+            ) -> Iterator[record_store.Records]:
+    """Open the place of header backups.
+
+    :param asked: the command, whose cluster a pool is in
+    :raises ImageNotFound: there is no such folder, or pool
+    """
+    from os_brick_rbd_luks.image import record_store
+    if where.folder is not None:
+        yield record_store.Folder(where.folder)
+        return
+    with asked.connected(args) as connected, connected.records(
+            *where.pool) as found:
+        yield found
+
+
 def add_source(parser: Any, **options: Any) -> None:
-    """Add the option that names the folder to read from."""
-    parser.add_argument("--from", dest="source", metavar="DIR", help="folder "
-                        "that 'header backup-all' has filled", **options)
+    """Add the option that names the place to read from."""
+    parser.add_argument("--from", dest="source", type=place,
+                        metavar="DIR|rados:POOL[/NAMESPACE]",
+                        help="what 'header backup-all' has filled", **options)
 
 
 class BackupAll(command.ShowOne):
-    """Save the headers of all images of a pool, sealed, to a folder.
+    """Save the headers of all images of a pool, sealed, to another place.
 
     Only headers that have changed are saved. It exits with 4 if a header
     could not be saved or is damaged; the last good backup of it is kept.
     """
 
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: pool, folder, passphrase of that."""
+        """Arguments: pool, place, passphrase of that."""
         parser = super().get_parser(prog_name)
         pool_walk.add_pool(parser)
-        parser.add_argument("--to", required=True, metavar="DIR",
-                            help="folder that exists, best on another system")
+        parser.add_argument("--to", required=True, type=place,
+                            metavar="DIR|rados:POOL[/NAMESPACE]",
+                            help="folder that exists, best on another system; "
+                            "or a replicated pool of the same cluster, whose "
+                            "objects they become")
         parser.add_argument("--keep", type=_COUNT, metavar="N",
                             help="backups of each image to keep, at most 100 "
                             "(default: 3)")
@@ -80,9 +119,7 @@ class BackupAll(command.ShowOne):
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read each header, and save it if it has changed."""
         from os_brick_rbd_luks.headers import backup_series
-        from os_brick_rbd_luks.image import record_store
-        folder = record_store.Folder(args.to)
-        with folder.lock():
+        with records(self, args, args.to) as folder, folder.lock():
             is_new = next(backup_series.listed(folder), None) is None
             key = backup_series.find_key(
                 folder, passphrase_options.Passphrases(args).get_backup(
@@ -103,7 +140,7 @@ class BackupAll(command.ShowOne):
                     if outcome.problem:
                         self._problems.append(f"{name}: {outcome.problem}")
         facts: Dict[str, Any] = {
-            "folder": args.to, "images": sum(counts.values()), **{
+            "to": args.to.text, "images": sum(counts.values()), **{
                 state.value.replace(" ", "_"): count
                 for state, count in counts.items()}}
         return ((*facts, "problems"),
@@ -129,10 +166,10 @@ def _save(pool: base.Pool, series: backup_series.Series,
 
 
 class ListBackups(command.Lister):
-    """List the header backups in a folder; that takes no passphrase."""
+    """List the header backups in a place; that takes no passphrase."""
 
     def get_parser(self, prog_name: str) -> Any:
-        """Arguments: folder."""
+        """Arguments: place."""
         parser = super().get_parser(prog_name)
         add_source(parser, required=True)
         return parser
@@ -147,35 +184,43 @@ class ListBackups(command.Lister):
     def _rows(self, args: argparse.Namespace
               ) -> Generator[Tuple[Any, ...], None, None]:
         from os_brick_rbd_luks.headers import backup_series
-        from os_brick_rbd_luks.image import record_store
-        for found in backup_series.listed(record_store.Folder(args.source)):
-            facts = found.facts
-            if facts is None:
-                yield (f"{found.pool}/?", None, None, None, None, found.name,
-                       columns.Size(None), found.problem)
-            else:
-                yield (f"{found.pool}/{facts.image}", facts.version,
-                       facts.time, facts.type, facts.uuid, facts.image_id,
-                       columns.Size(facts.size), None)
+        with records(self, args, args.source) as place:
+            for found in backup_series.listed(place):
+                facts = found.facts
+                if facts is None:
+                    yield (f"{found.pool}/?", None, None, None, None,
+                           found.name, columns.Size(None), found.problem)
+                else:
+                    yield (f"{found.pool}/{facts.image}", facts.version,
+                           facts.time, facts.type, facts.uuid,
+                           facts.image_id, columns.Size(facts.size), None)
+
+
+@contextlib.contextmanager
+def finder(asked: command.CephMixin, args: argparse.Namespace
+           ) -> Iterator[Finder]:
+    """What finds the backup that the arguments name.
+
+    :raises InvalidParameter: the target is not in a pool
+    :raises ImageNotFound: there is no such place
+    """
+    from os_brick_rbd_luks import exception
+    if args.target.pool is None:
+        raise exception.InvalidParameter(
+            name="--from", value=args.source.text, reason="has backups of "
+            "images in pools; for a file there is --file")
+    with records(asked, args, args.source) as found:
+        yield Finder(args, found)
 
 
 class Finder:
     """Finds the backup that the arguments name."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        """Read its passphrase.
-
-        :raises InvalidParameter: the target is not in a pool
-        :raises ImageNotFound: there is no such folder
-        """
-        from os_brick_rbd_luks import exception
-        from os_brick_rbd_luks.image import record_store
-        if args.target.pool is None:
-            raise exception.InvalidParameter(
-                name="--from", value=args.source, reason="has backups of "
-                "images in pools; for a file there is --file")
+    def __init__(self, args: argparse.Namespace,
+                 folder: record_store.Records) -> None:
+        """Read its passphrase."""
         self._args = args
-        self._folder = record_store.Folder(args.source)
+        self._folder = folder
         self._passphrase = passphrase_options.Passphrases(args).get_backup()
 
     def of(self, image: base.Image) -> backup_series.Found:

@@ -28,6 +28,7 @@ from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.image import qemu_options
 from os_brick_rbd_luks.image import rbd_image
 from os_brick_rbd_luks.image import rbd_pool
+from os_brick_rbd_luks.image import record_pool
 
 if TYPE_CHECKING:
     import rados
@@ -188,19 +189,34 @@ class Cluster:
             return str(self._handle.get_fsid())
 
     @contextlib.contextmanager
+    def records(self, name: str, namespace: str = ""
+                ) -> Iterator[record_pool.RecordPool]:
+        """Open a pool, or a namespace of it, that has records.
+
+        :raises ImageNotFound: there is no such pool
+        """
+        with self._ioctx(name, namespace) as (ioctx, full):
+            yield record_pool.RecordPool(ioctx, full, self._user)
+
+    @contextlib.contextmanager
     def pool(self, name: str, namespace: str = "") -> Iterator[rbd_pool.Pool]:
         """Open a pool, or a namespace of it.
 
         :raises ImageNotFound: there is no such pool
         """
+        with self._ioctx(name, namespace) as (ioctx, full):
+            yield rbd_pool.Pool(self._handle, ioctx, full, self._user,
+                                self.pool, self._client, self._opened)
+
+    @contextlib.contextmanager
+    def _ioctx(self, name: str, namespace: str
+               ) -> Iterator[Tuple[rados.Ioctx, str]]:
+        """Open a pool: for its objects, and what both are called together."""
         with librbd.translated(f"open pool {name}", f"pool {name}",
                                self._user):
             ioctx = self._handle.open_ioctx(name)
         try:
             ioctx.set_namespace(namespace)
-            yield rbd_pool.Pool(
-                self._handle, ioctx,
-                f"{name}/{namespace}" if namespace else name, self._user,
-                self.pool, self._client, self._opened)
+            yield ioctx, f"{name}/{namespace}" if namespace else name
         finally:
             ioctx.close()

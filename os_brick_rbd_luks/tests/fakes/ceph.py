@@ -35,6 +35,7 @@ from os_brick_rbd_luks.tests.fakes import content as contents
 from os_brick_rbd_luks.tests.fakes import errors
 from os_brick_rbd_luks.tests.fakes import modules
 from os_brick_rbd_luks.tests.fakes import rados as clients
+from os_brick_rbd_luks.tests.fakes import rados_objects
 from os_brick_rbd_luks.tests.fakes import rbd as images
 from os_brick_rbd_luks.tests.fakes import store as stores
 
@@ -111,6 +112,7 @@ class Ceph(fixtures.Fixture):
         self.applications: Dict[str, List[str]] = {}
         self.kinds: Dict[str, Dict[str, Any]] = {}
         self.locks: Dict[str, Dict[str, clients.Lock]] = {}
+        self.things: Dict[str, Dict[str, rados_objects.Thing]] = {}
         self.monitors: Any = [{"addr": "10.0.0.1:6789/0"},
                               {"addr": "[fd00::2]:6789/0"}]
 
@@ -125,6 +127,7 @@ class Ceph(fixtures.Fixture):
     def _modules(self) -> Tuple[Any, Any]:
         rados, rbd = bindings.rados(), bindings.rbd(self.release)
         rados.Rados = lambda **options: clients.Rados(self, **options)
+        rados.WriteOpCtx = rados.ReadOpCtx = rados_objects.Operation
         members = {name: member for name, member in vars(images.Image).items()
                    if not name.startswith(("encryption", "__"))
                    or name == "__init__"}

@@ -18,6 +18,7 @@ import contextlib
 from typing import Any, Dict, Iterator, List, Tuple
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.tests.fakes import record_store
 from os_brick_rbd_luks.tests.fakes import store as stores
 
 
@@ -33,6 +34,7 @@ class MemoryCluster:
             name: stores.MemoryStore(name=name, **options) for name in names}
         for store in self.pools.values():
             store.stores = self.pools
+        self._records: Dict[str, record_store.MemoryRecords] = {}
         #: what :meth:`connect` was called with
         self.connected: Any = None
 
@@ -45,6 +47,16 @@ class MemoryCluster:
     def monitors(self) -> List[Tuple[str, str]]:
         """As ``image.cluster.Cluster.monitors``."""
         return [("10.0.0.1", "6789"), ("fd00::1", "6790")]
+
+    @contextlib.contextmanager
+    def records(self, name: str, namespace: str = ""
+                ) -> Iterator[record_store.MemoryRecords]:
+        """As ``image.cluster.Cluster.records``."""
+        with self.pool(name, namespace) as pool:
+            found = self._records.setdefault(
+                pool.name, record_store.MemoryRecords())
+            found.name = f"pool {pool.name}"
+            yield found
 
     @contextlib.contextmanager
     def pool(self, name: str, namespace: str = ""

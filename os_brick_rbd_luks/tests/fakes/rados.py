@@ -24,6 +24,7 @@ from typing import (Any, Callable, List, NamedTuple, Optional, Tuple,
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.tests.fakes import errors
+from os_brick_rbd_luks.tests.fakes import rados_objects
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.tests.fakes import ceph as clusters
@@ -153,7 +154,7 @@ class Rados:
             self._ceph.connected.remove(self)
 
 
-class Ioctx:
+class Ioctx(rados_objects.Objects):
     """``rados.Ioctx``."""
 
     def __init__(self, ceph: clusters.Ceph, rados: Rados, pool: str) -> None:
@@ -247,6 +248,7 @@ class Ioctx:
         self.check("failed to set lock")
         rados, now = self._ceph.rados, self._ceph.clock.now()
         # An object that is not there is made.
+        self._things.setdefault(key, rados_objects.Thing())
         locks = self._ceph.locks.setdefault(f"{self.pool}/{key}", {})
         held = locks.get(name)
         if held and held.until <= now:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 
+import ddt
 import rbd
 
 from os_brick_rbd_luks.headers import creating
@@ -227,6 +228,7 @@ class NamespaceTestCase(base.FunctionalTestCase):
                         formatting.Options(), **options)
 
 
+@ddt.ddt
 class BackupAllTest(NamespaceTestCase):
     """Headers of many volumes, saved and put back."""
 
@@ -235,10 +237,17 @@ class BackupAllTest(NamespaceTestCase):
             "header", "backup-all", f"volumes/{self.space}", "--to", folder,
             "--backup-passphrase-file", self.key, code=code)
 
-    def test_saved_and_put_back(self):
+    @ddt.data("folder", "pool")
+    def test_saved_and_put_back(self, place):
         self.key = self.file(b"of the operator", "backup-passphrase")
         folder = os.path.join(self.temp, "backups")
         os.mkdir(folder)
+        if place == "pool":
+            # Of which nothing is an image.
+            folder = f"rados:images/{self.space}"
+            self.addCleanup(base.run, "rados", "-c", self.conf, "-p",
+                            "images", "-N", self.space, "purge", "images",
+                            "--yes-i-really-really-mean-it", check=False)
         self.create("v1")
         creating.create(self.inner, "v2", units.GIB, base.KEY,
                         formatting.Options(type="luks2"))

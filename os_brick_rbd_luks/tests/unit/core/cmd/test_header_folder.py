@@ -71,7 +71,7 @@ class BackupAllTest(FolderTestCase):
             self.make_pool_volume(name)
         with self.pool.create("plain", units.MIB):
             pass
-        expected = {"folder": self.backups, "images": 3, "saved": 2,
+        expected = {"to": self.backups, "images": 3, "saved": 2,
                     "unchanged": 0, "plain": 1, "not_saved": 0, "removed": 0,
                     "problems": []}
         self.assertEqual(expected, self.json(*self.all()))
@@ -267,6 +267,48 @@ class NamespacesTest(FolderTestCase):
         self.cluster.pools["volumes/space"].contents["v"].write(108, bytes(4))
         self.run_command(*self.restore(target="volumes/space/v"))
         self.opens(base.OLD, "volumes/space/v")
+
+
+class PoolTest(FolderTestCase):
+    """Backups in a pool of the cluster, as objects."""
+
+    def setUp(self):
+        super().setUp()
+        self.cluster.pools["headers"] = stores.MemoryStore(name="headers")
+        self.volume = self.make_pool_volume()
+        self.backups = "rados:headers"
+
+    def test_saved_and_put_back(self):
+        before = self.volume.whole()
+        report = self.json(*self.all())
+        self.assertEqual(("rados:headers", 1), (report["to"],
+                                                report["saved"]))
+        self.assertEqual(1, self.json(*self.all())["unchanged"])
+        row, = self.json("header", "list", "--from", self.backups)
+        self.assertEqual(("volumes/v", 1), (row["image"], row["backup"]))
+        self.volume.write(108, bytes(4))
+        self.run_command(*self.restore())
+        self.assert_same_bytes(before, self.volume.whole())
+
+    def test_no_backup_of_it(self):
+        self.json(*self.all())
+        self.make_pool_volume("w")
+        self.assertIn("a backup of volumes/w in pool headers", self.error(
+            4, *self.restore(target="volumes/w")))
+
+    def test_no_pool(self):
+        self.backups = "rados:missing"
+        self.assertIn("pool missing", self.error(4, *self.all()))
+        self.assertIn("pool missing", self.error(4, *self.restore()))
+
+    def test_somebody_else_writes(self):
+        with self.cluster.records("headers") as records, records.lock():
+            self.assertIn("another run", self.error(5, *self.all()))
+
+    def test_names_no_pool(self):
+        for text in ("rados:", "rados:a/b/c"):
+            self.backups = text
+            self.usage_error(*self.all())
 
 
 class ListTest(FolderTestCase):

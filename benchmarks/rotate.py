@@ -1,0 +1,288 @@
+#    Licensed under the Apache License, Version 2.0 (the "License"); you may
+#    not use this file except in compliance with the License. You may obtain
+#    a copy of the License at
+#
+#         http://www.apache.org/licenses/LICENSE-2.0
+#
+#    Unless required by applicable law or agreed to in writing, software
+#    distributed under the License is distributed on an "AS IS" BASIS, WITHOUT
+#    WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied. See the
+#    License for the specific language governing permissions and limitations
+#    under the License.
+"""The rotation of a fleet of passphrases, while some of it is written to.
+
+    tools/benchmark rotate
+
+In a lab (``tools/cinder-lab``), by its cinder-rbd-luks. All volumes are
+rotated twice: one at a time, whose time is compared with what the key manager
+and Keystone take of it; and several at a time, by a command that is killed
+again and again and resumed. In the end each volume opens with exactly the key
+that the database names, as an audit says it, and what writers have written
+all the while is read back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import statistics
+import subprocess
+import tempfile
+import time
+
+import openstack
+
+from benchmarks import cinder
+from benchmarks import common
+
+TYPES = ("ours-luks2", "ours-luks")
+#: Bytes of a block that a writer writes, and how many it has.
+BLOCK, BLOCKS = 4096, 2048
+CONNECTOR = {"host": "compute", "ip": "127.0.0.1", "platform": "x86_64",
+             "os_type": "linux", "multipath": False, "initiator": "none"}
+
+#: Runs the command, and says at its end how long it waited for other services:
+#: it asks none by HTTP but Keystone and the key manager.
+PROGRAM = """
+import sys
+import threading
+import time
+
+from keystoneauth1 import session
+
+from os_brick_rbd_luks.cinder_cmd import program
+
+spent, lock, real = [], threading.Lock(), session.Session.request
+
+
+def request(*args, **kwargs):
+    begin = time.perf_counter()
+    try:
+        return real(*args, **kwargs)
+    finally:
+        with lock:
+            spent.append(time.perf_counter() - begin)
+
+
+session.Session.request = request
+target = sys.argv.pop(1)
+code = program.main()
+with open(target, "w") as stream:
+    stream.write(f"{sum(spent)} {len(spent)}")
+sys.exit(code)
+"""
+
+
+class Fleet:
+    """Volumes of a lab, and the command that works on them."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.lab = cinder.Lab(folder)
+        self.user = openstack.connect(cloud="user")
+        identity = self.lab.cloud.identity
+        identity.assign_project_role_to_user(
+            identity.find_project("user"), identity.find_user("cinder"),
+            identity.find_role("member"))
+
+    def make(self, count):
+        """Ask for all, then wait."""
+        block = self.user.block_storage
+        made = [block.create_volume(
+            size=1, volume_type=TYPES[number % len(TYPES)], name="benchmark")
+            for number in range(count)]
+        return [self.lab.wait(volume) for volume in made]
+
+    def attach(self, volume):
+        """As Nova does."""
+        block = self.user.block_storage
+        made = block.post("/attachments", json={"attachment": {
+            "volume_uuid": volume.id, "connector": CONNECTOR, "mode": "rw"}},
+            microversion="3.54").json()["attachment"]
+        block.post(f"/attachments/{made['id']}/action",
+                   json={"os-complete": {}}, microversion="3.54")
+        return made["id"]
+
+    def passphrase(self, volume):
+        """Of the key that the database names."""
+        about = self.user.block_storage.get(
+            f"/volumes/{volume.id}", microversion="3.64").json()["volume"]
+        return self.user.key_manager.get(
+            f"/secrets/{about['encryption_key_id']}/payload",
+            headers={"Accept": "application/octet-stream"}).content.hex()
+
+    def command(self, *arguments):
+        """What starts cinder-rbd-luks as the volume service is started."""
+        files = [f"{self.folder}/cinder/{name}.conf"
+                 for name in ("cinder", "cinder-volume")]
+        return ["unshare", "--mount", "sh", "-ec",
+                'mount --bind "$0" /etc/ceph; exec "$@"',
+                f"{self.folder}/cinder/ceph", self.lab.facts["python"], "-W",
+                "ignore", "-c", PROGRAM, os.path.join(self.temp, "spent"),
+                *[f"--config-file={file}" for file in files], *arguments]
+
+    @contextlib.contextmanager
+    def files(self):
+        """A folder for what the command writes."""
+        with tempfile.TemporaryDirectory() as self.temp:
+            yield
+
+    def rotate(self, *arguments):
+        """All of it; when each row came, and seconds of other services."""
+        with subprocess.Popen(
+                self.command("rotate", "-f", "csv", "--grace", "0s",
+                             *arguments),
+                stdout=subprocess.PIPE, text=True) as run:
+            rows, times = csv.DictReader(run.stdout), []
+            for row in rows:
+                if row["result"] != "rotated":
+                    raise RuntimeError(f"{row}")
+                times.append(time.perf_counter())
+        if run.returncode:
+            raise RuntimeError(f"it ended with {run.returncode}")
+        with open(os.path.join(self.temp, "spent")) as stream:
+            seconds, requests = stream.read().split()
+        return times, float(seconds), int(requests)
+
+    def killed(self, kills, chosen, *arguments):
+        """Kill it so often, at random moments, and resume it to its end."""
+        journal = os.path.join(self.temp, "journal")
+        for _number in range(kills):
+            begin = (["--resume", journal] if os.path.exists(journal)
+                     else ["--all", "--journal", journal])
+            with subprocess.Popen(
+                    self.command("rotate", "-f", "csv", "--grace", "1s",
+                                 *arguments, *begin),
+                    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                    start_new_session=True) as run:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    run.wait(chosen.uniform(3, 12))
+                    continue
+                os.killpg(run.pid, signal.SIGKILL)
+        common.run(*self.command("rotate", "-f", "csv", "--grace", "0s",
+                                 "--resume", journal))
+
+    def audit(self):
+        """Fail unless each volume opens with exactly the database's key."""
+        found = common.run(*self.command("audit", "--all", "-f", "csv"))
+        if len(found.decode().splitlines()) != 1:
+            raise RuntimeError(found.decode())
+
+
+def block(name, number):
+    """What a writer writes: of this volume, and no two the same."""
+    return hashlib.sha256(f"{name} {number}".encode()).digest() * (BLOCK // 32)
+
+
+@contextlib.contextmanager
+def opened(conf, name, kind, passphrase):
+    """A volume as a guest has it, by librbd."""
+    import rados
+    import rbd
+    with rados.Rados(conffile=conf, rados_id="admin") as cluster, \
+            cluster.open_ioctx("volumes") as ioctx, \
+            rbd.Image(ioctx, name) as image:
+        image.encryption_load(
+            rbd.RBD_ENCRYPTION_FORMAT_LUKS2 if kind.endswith("2")
+            else rbd.RBD_ENCRYPTION_FORMAT_LUKS1, passphrase)
+        yield image
+
+
+def write(conf, name, kind, passphrase, ended, written):
+    """Write until it is told to end; how many blocks it has written."""
+    number = 0
+    with opened(conf, name, kind, passphrase) as image:
+        while not ended.is_set():
+            image.write(block(name, number), number % BLOCKS * BLOCK)
+            number += 1
+            # As a guest: the OSD and the command share two processors here.
+            time.sleep(0.01)
+    written.put((name, number))
+
+
+@contextlib.contextmanager
+def writers(fleet, volumes):
+    """Let each of these have somebody who writes to it."""
+    context = multiprocessing.get_context("spawn")
+    ended, written = context.Event(), context.Queue()
+    conf = fleet.lab.facts["ceph_conf"]
+    running = [context.Process(target=write, args=(
+        conf, f"volume-{volume.id}", volume.volume_type,
+        fleet.passphrase(volume), ended, written)) for volume in volumes]
+    for process in running:
+        process.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        counts = dict(written.get(timeout=300) for _process in running)
+        for process in running:
+            process.join()
+    for volume in volumes:
+        name = f"volume-{volume.id}"
+        count = counts[name]
+        with opened(conf, name, volume.volume_type,
+                    fleet.passphrase(volume)) as image:
+            for number in range(max(0, count - BLOCKS), count):
+                if image.read(number % BLOCKS * BLOCK, BLOCK) != block(
+                        name, number):
+                    raise RuntimeError(f"{name}: block {number} is lost")
+    print(f"{sum(counts.values())} blocks were written meanwhile, and none "
+          "is lost", flush=True)
+
+
+def main():
+    """Measure, check, print and save."""
+    parser = common.parser(__doc__)
+    parser.add_argument("lab", help="folder of a lab that is up")
+    parser.add_argument("--volumes", type=int, default=1000)
+    parser.add_argument("--writers", type=int, default=8)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--parallel", default="4")
+    parser.add_argument("--seed", type=int,
+                        default=random.randrange(2 ** 32))
+    options = parser.parse_args()
+    print(f"seed {options.seed}", flush=True)
+    fleet = Fleet(options.lab)
+    volumes = fleet.make(options.volumes)
+    attached = volumes[:options.writers]
+    attachments = [fleet.attach(volume) for volume in attached]
+    with fleet.files(), writers(fleet, attached):
+        times, seconds, requests = fleet.rotate("--all", "--parallel", "1")
+        steps = [after - before for before, after in zip(times, times[1:])]
+        count = len(times)
+        if count != options.volumes:
+            raise RuntimeError(f"{count} volumes were rotated")
+        results = {
+            "volumes": count, "median": statistics.median(steps),
+            "mean": statistics.mean(steps),
+            "services": seconds / count, "requests": requests / count}
+        results["own"] = results["mean"] - results["services"]
+        print(f"one at a time: {results['mean'] * 1000:.0f} ms a volume, of "
+              f"which {results['services'] * 1000:.0f} ms are "
+              f"{results['requests']:.1f} requests to other services and "
+              f"{results['own'] * 1000:.0f} ms ours", flush=True)
+        begin = time.perf_counter()
+        fleet.killed(options.kills, random.Random(options.seed),
+                     "--parallel", options.parallel)
+        results["killed"] = {"kills": options.kills,
+                             "seconds": time.perf_counter() - begin}
+        fleet.audit()
+        print(f"killed {options.kills} times and resumed, in "
+              f"{results['killed']['seconds']:.0f} s; each volume opens with "
+              "exactly the key that the database names", flush=True)
+    for attachment in attachments:
+        fleet.user.block_storage.delete(f"/attachments/{attachment}",
+                                        microversion="3.54")
+    print("saved", common.save(options.results, "rotate", {
+        "environment": {**common.environment(), **fleet.lab.facts["versions"],
+                        "load": os.getloadavg()[0]}, "rotate": results}))
+
+
+if __name__ == "__main__":
+    main()
