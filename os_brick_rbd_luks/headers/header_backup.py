@@ -22,11 +22,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Tuple
+from typing import cast, Dict, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
+from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
@@ -39,6 +40,7 @@ from os_brick_rbd_luks.luks.luks2 import restore as luks2_restore
 from os_brick_rbd_luks.luks.luks2 import tokens
 from os_brick_rbd_luks.luks import plans
 from os_brick_rbd_luks.luks import restore_steps
+from os_brick_rbd_luks.luks import sealing
 from os_brick_rbd_luks.luks import whole
 
 # A backup says nothing of the image's size.
@@ -93,6 +95,7 @@ def restore(image: base.Image, data: bytes, *, force: bool = False,
     :raises ImageLocked: somebody has the image open
     """
     header, areas = _parse_backup(data)
+    header = _with_mark(header, image)
     if not force:
         _refuse_useless(header)
     if image.size() <= header.data_offset:
@@ -111,6 +114,7 @@ def restore(image: base.Image, data: bytes, *, force: bool = False,
             header = _with_sealed(header, current)
             if not (force or lose_passphrases):
                 _refuse_newer(current, present, header, areas)
+                _refuse_other_metadata(current, header)
             plan = _plan_over_own(current, present, header, areas, start,
                                   force)
         elif force:
@@ -123,6 +127,18 @@ def restore(image: base.Image, data: bytes, *, force: bool = False,
     header_io.apply(image, plan, destructive=True)
     LOG.info("%s: header restored, UUID %s", image.name, header.uuid)
     return header
+
+
+def _with_mark(header: header_io.Header, image: base.Image
+               ) -> header_io.Header:
+    """A backup without the mark of a clone, if the image is none any more.
+
+    It was flattened since, which takes the mark away: librbd would look for a
+    parent.
+    """
+    has_parent = image.is_rbd and cast(
+        base.RBDImage, image).parent() is not None
+    return header.unmarked() if header.clone and not has_parent else header
 
 
 def _with_sealed(header: header_io.Header, current: header_io.Header
@@ -153,6 +169,40 @@ def _refuse_newer(current: header_io.Header, present: whole.Areas,
                    f"like its keyslot {', '.join(lost)}: the passphrase of "
                    f"now would be lost; to go back to those of the backup, "
                    f"insist with --force (force=True)")
+
+
+def _refuse_other_metadata(current: header_io.Header,
+                           header: header_io.Header) -> None:
+    """Refuse to take from a healthy header what is not a passphrase of ours.
+
+    A token of another program may be the only one who knows a passphrase.
+    """
+    if not (isinstance(current, luks2.Luks2Header)
+            and isinstance(header, luks2.Luks2Header)):
+        return
+    there, back = _other_metadata(current), _other_metadata(header)
+    lost = [what for what, value in there.items()
+            if value and value != back[what]]
+    if lost:
+        raise exception.OperationRefused(
+            reason=f"its header is not damaged, and has {' and '.join(lost)} "
+                   "that the backup has not, which would be lost; to go back "
+                   "to those of the backup, insist with --force (force=True)")
+
+
+def _other_metadata(header: luks2.Luks2Header) -> Dict[str, object]:
+    """What a header has besides keyslots: how it is called, and its value."""
+    tree = header.metadata.tree
+    return {
+        "tokens": {number: token for number, token in tree["tokens"].items()
+                   if token["type"] != sealing.TYPE},
+        "flags": tree["config"].get("flags"),
+        "requirements": tree["config"].get("requirements"),
+        "priorities": {number: slot["priority"]
+                       for number, slot in tree["keyslots"].items()
+                       if "priority" in slot},
+        "a label": header.primary.label.rstrip(b"\0"),
+        "a subsystem": header.primary.subsystem.rstrip(b"\0")}
 
 
 def _refuse_useless(header: header_io.Header) -> None:
@@ -206,15 +256,16 @@ def _refuse_foreign(header: header_io.Header, start: bytes,
     packed = header.pack()
     version, place = slice(6, 8), ondisk.UUID
     other_format = start[version] in {b"\0\1", b"\0\2"} - {packed[version]}
-    if (start[:6] != packed[:6] or start[place] != packed[place]
+    magics = {packed[:6], detect.MAGIC, detect.CLONE_MAGIC}
+    if (start[:6] not in magics or start[place] != packed[place]
             or other_format):
         reason = f"the image holds no header with the backup's UUID " \
                  f"{header.uuid} ({error.msg})"
     elif isinstance(header, luks2.Luks2Header):
         if not header_copies.is_sound(start):
             return
-        reason = "the header's checksum is right, so it is not damaged, " \
-                 f"although we cannot use it ({error.msg})"
+        reason = "nothing shows that the header is damaged, although we " \
+                 f"cannot use it ({error.msg})"
     else:
         if _only_constants_differ(header.phdr, start):
             return

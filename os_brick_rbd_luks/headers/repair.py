@@ -35,7 +35,8 @@ def repair(image: base.Image, *, force: bool = False) -> str:
     :param force: although something else than a header would be overwritten
     :returns: the copy that was rewritten, "primary" or "secondary"
     :raises OperationRefused: both copies are sound, there is but one copy
-        (LUKS1), or something else lies where the bad one was
+        (LUKS1), the bad one has the right checksum, or something else lies
+        where it was
     :raises HeaderError: there is no good copy
     """
     start = header_io.read_start(image, second_copy=True)
@@ -45,6 +46,13 @@ def repair(image: base.Image, *, force: bool = False) -> str:
             reason="a LUKS1 header has no second copy to repair it from; "
                    "restore a header backup")
     change = header.repair()
+    if header.ailment and header.ailment.sound and not force:
+        raise exception.OperationRefused(
+            reason=f"the {header.ailment.which} copy is what somebody wrote, "
+                   "for its checksum is right, although we cannot use it "
+                   f"({header.ailment.damage}): keyslots or tokens of now may "
+                   "be in it only; to go back to the other copy, insist with "
+                   "--force (force=True)")
     if not force:
         # What follows a sound primary copy is the header's in any case.
         for write in change.plan.stages[0]:

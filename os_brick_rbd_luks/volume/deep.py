@@ -37,13 +37,18 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
 
 #: What Cinder's database has as the previous status meanwhile.
-MARK = "rbd-luks-deep-rotation"
+MARK = fleet.DEEP
+
+#: Metadata of an image: which it is, and with which key it was encrypted
+#: anew. A run that goes on where another was killed need not do so again.
+NOTE = "rbd_luks.encrypted_anew"
 
 _FREE = fields.VolumeStatus.AVAILABLE
 _BUSY = fields.VolumeStatus.MAINTENANCE
@@ -71,8 +76,9 @@ def encrypt_anew(driver: Any, volume: encrypted.Volume) -> None:
         only the end has failed; and in maintenance if neither is certain
     """
     passphrase, options = volume.passphrase(), volume.options()
+    key_id = volume.record.encryption_key_id
     with _maintained(driver, volume):
-        _reencrypt(volume, passphrase, options)
+        _reencrypt(volume, passphrase, options, key_id)
         _set_up(driver, volume)
 
 
@@ -137,22 +143,39 @@ def set_free(record: Any) -> None:
 
 @threads.native
 def _reencrypt(volume: encrypted.Volume, passphrase: bytes,
-               options: formatting.Options) -> None:
+               options: formatting.Options, key_id: str) -> None:
     with volume.pool() as pool:
         # A client that was killed counts for half a minute.
         pool.wait_alone(volume.name)
         replacing.reencrypt(
-            pool, volume.name, passphrase, options, complete=carry,
+            pool, volume.name, passphrase, options,
+            complete=functools.partial(carry, key_id),
             remove=functools.partial(deletion.remove_former,
                                      name=volume.name),
             order=volume.session.order)
 
 
-def carry(image: base.RBDImage, copy: base.RBDImage) -> None:
+@threads.native
+def is_done(volume: encrypted.Volume) -> bool:
+    """Whether a volume was encrypted anew since it has its present key."""
+    with volume.image(read_only=True) as image:
+        return image.note(NOTE) == _done(image,
+                                         volume.record.encryption_key_id)
+
+
+def _done(image: base.RBDImage, key_id: str) -> str:
+    # librbd copies metadata to clones.
+    return f"{base.image_id(image)} {key_id}"
+
+
+def carry(key_id: str, image: base.RBDImage, copy: base.RBDImage) -> None:
     """Note on a volume's new image what stays true of the volume.
 
     In a native thread.
+
+    :param key_id: of the present key, which is both images'
     """
+    copy.set_note(NOTE, _done(copy, key_id))
     # Keys that could not be deleted then go with the volume, as before.
     pending_keys.write(copy, pending_keys.read(image))
     # A former owner knows the passphrase, which is the same. All other notes

@@ -33,11 +33,13 @@ Source: ``cinder.volume.manager`` (``_migrate_volume_generic``,
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from typing import Any, Callable, Iterable, List
 
 from cinder.compute import nova
 from cinder import context as cinder_context
+from cinder import db
 from cinder import exception as cinder_exception
 from cinder import objects
 from cinder.objects import fields
@@ -55,6 +57,8 @@ from os_brick_rbd_luks.volume import encrypted
 LOG = logging.getLogger(__name__)
 
 _MIGRATING = "migrating"
+#: As in a retype of Cinder's, after which it has its previous one.
+_BUSY = fields.VolumeStatus.RETYPING
 #: What the migration status of a destination begins with.
 _TARGET = "target:"
 
@@ -100,40 +104,65 @@ def check(record: Any) -> str:
 
 
 def is_interrupted(record: Any, seconds: float) -> bool:
-    """Whether a run was killed before it has asked Nova.
+    """Whether a run was killed before Nova has begun.
 
     :param record: Cinder's volume, just read
     :param seconds: for which one may be at it still
     """
-    return bool(record.migration_status == deep.MARK
-                and timeutils.is_older_than(record.updated_at, seconds))
+    if (record.migration_status not in (deep.MARK, _MIGRATING)
+            or not timeutils.is_older_than(record.updated_at, seconds)):
+        return False
+    return record.migration_status == deep.MARK or any(
+        new.previous_status == deep.MARK and not new.volume_attachment
+        for new in _copies(record))
 
 
-def start(driver: Any, volume: encrypted.Volume) -> Move:
+def is_former(record: Any) -> bool:
+    """Whether it has the image that a migration has left, for good."""
+    return bool(record.migration_status == "deleting"
+                and record.status != fields.VolumeStatus.DELETING)
+
+
+def _copies(record: Any) -> List[Any]:
+    """Records of what a volume migrates to."""
+    return [*objects.VolumeList.get_all(
+        cinder_context.get_admin_context(),
+        filters={"migration_status": _TARGET + record.id})]
+
+
+def start(driver: Any, volume: encrypted.Volume,
+          stopped: threading.Event) -> Move:
     """Let Nova begin to move a server to a volume with another volume key.
 
     Who calls this has the rotation's locks.
 
     :param driver: of the volume's backend
+    :param stopped: set when nobody wants to wait for it any more
     :raises NotRotated: Nova refuses, or something else works on it; all is as
         it was
     :raises SnapshotsKeepVolumeKey: Ceph has snapshots of it that Cinder does
         not know
-    :raises PassphraseUnavailable: its key
-    :raises RBDLuksError: the image; all is as it was
+    :raises PassphraseUnavailable: its key; all is as it was
+    :raises RBDLuksError: the image; likewise
+    :raises VolumeMigrationFailed: Cinder's: Nova did not say whether it moves
+        the server
     """
     record, server = volume.record, check(volume.record)
-    _refuse_snapshots(volume)
+    # Who may not read it would get a copy of the header.
+    volume.passphrase()
     if not record.conditional_update(
-            {"migration_status": deep.MARK, "previous_status": record.status},
+            {"status": _BUSY, "previous_status": record.status,
+             "migration_status": deep.MARK},
             {"status": record.status,
              "migration_status": record.migration_status,
              "encryption_key_id": record.encryption_key_id,
-             "host": record.host}):
+             "host": record.host},
+            filters=[~db.volume_has_snapshots_filter()]):
         raise exception.NotRotated(reason="something else began to work on it")
     copies: List[Any] = []
     try:
         record.refresh()
+        _refuse_snapshots(volume)
         new = _destination(record)
         copies.append(new)
         update = driver.create_volume(new) or {}
@@ -141,17 +170,31 @@ def start(driver: Any, volume: encrypted.Volume) -> Move:
         new.update({**update, "status": fields.VolumeStatus.AVAILABLE,
                     **{name: record[name] for name in _KNOWN_LATER}})
         new.save()
-        _ask(record, server, new)
+        if not record.conditional_update({"migration_status": _MIGRATING},
+                                         {"migration_status": deep.MARK}):
+            raise exception.NotRotated(
+                reason="something else began to work on it")
+        record.refresh()
     except BaseException:
-        # The error may be the connection's.
-        volume.session.reset()
-        try:
-            _remove(driver, record, copies)
-        except Exception as error:  # of the database, too
-            LOG.error("volume %s: it is said to be migrating until it is "
-                      "rotated once more: %s", record.id, error)
+        _undo(driver, volume, copies)
         raise
-    return Move(record, server, new)
+    try:
+        _ask(record, server, new)
+    except exception.NotRotated:
+        _undo(driver, volume, copies)
+        raise
+    return Move(record, server, new, stopped)
+
+
+def _undo(driver: Any, volume: encrypted.Volume, copies: List[Any]) -> None:
+    record = volume.record
+    # The error may be the connection's.
+    volume.session.reset()
+    try:
+        _remove(driver, record, copies)
+    except Exception as error:  # of the database, too
+        LOG.error("volume %s: it is said to be migrating until it is rotated "
+                  "once more: %s", record.id, error)
 
 
 def _destination(record: Any) -> Any:
@@ -177,20 +220,18 @@ def _carry(volume: encrypted.Volume, new: Any) -> None:
     """Note on the new image what stays true of the volume."""
     with volume.image(read_only=True) as image, volume.beside(
             new).image() as copy:
-        deep.carry(image, copy)
+        deep.carry(new.encryption_key_id, image, copy)
 
 
 def _ask(record: Any, server: str, new: Any) -> None:
     """Ask Nova to move a server.
 
-    :raises NotRotated: it refuses
+    :raises NotRotated: it refuses, and so does nothing
+    :raises VolumeMigrationFailed: it has not said whether it does
     """
-    record.conditional_update({"migration_status": _MIGRATING},
-                              {"migration_status": deep.MARK})
-    record.refresh()
     try:
         nova.API().update_server_volume(record.obj_context, server,
-                                           record.id, new.id)
+                                        record.id, new.id)
     except (nova_exceptions.ClientException,
             keystone_exceptions.ClientException) as error:
         if getattr(error, "code", 0) in (400, 403, 404, 409):
@@ -200,7 +241,12 @@ def _ask(record: Any, server: str, new: Any) -> None:
         # The answer may be what has failed.
         new.refresh()
         if not new.volume_attachment:
-            raise
+            # It may begin yet: who comes next sees whether it has.
+            raise cinder_exception.VolumeMigrationFailed(
+                reason=f"Nova did not say whether it moves server {server} to "
+                       f"a copy of volume {record.id} "
+                       f"({type(error).__name__}): give the command again in "
+                       "a minute") from error
         LOG.warning("volume %s: Nova copies it, although this was the "
                     "answer: %s", record.id, type(error).__name__)
 
@@ -209,21 +255,23 @@ class Move:
     """A server on its way, which nobody can stop any more."""
 
     def __init__(self, record: Any, server: str, new: Any,
-                 clock: Callable[[], float] = time.monotonic,
-                 sleep: Callable[[float], None] = time.sleep) -> None:
+                 stopped: threading.Event,
+                 clock: Callable[[], float] = time.monotonic) -> None:
         """Do nothing yet.
 
         :param record: Cinder's, of the volume
         :param new: that of the copy, which is the former image's in the end
+        :param stopped: set when nobody wants to wait any more
         """
         self._record, self._server, self._new = record, server, new
-        self._clock, self._sleep = clock, sleep
+        self._stopped, self._clock = stopped, clock
 
     def wait(self) -> None:
         """Wait until the volume has the new image, and the former is gone.
 
         With it goes its key, if no volume has that: so it is waited for.
 
+        :raises NotRotated: nobody wants to wait any more
         :raises VolumeMigrationFailed: Cinder's: Nova could not move the
             server, or has not done so by now
         """
@@ -235,32 +283,68 @@ class Move:
                 raise cinder_exception.VolumeMigrationFailed(
                     reason=f"Nova could not move server {server} to a copy of "
                            f"volume {record.id}, which is as it was: "
-                           f"'openstack server event list {server}' says why"
-                )
+                           f"'openstack server event list {server}' says why")
+            if (not record.migration_status
+                    and record.name_id != self._new.id):
+                raise cinder_exception.VolumeMigrationFailed(
+                    reason=f"somebody has reset the migration of volume "
+                           f"{record.id}: look whether server {server} has "
+                           f"it, or its copy, volume {self._new.id}")
             if self._clock() > deadline:
                 raise cinder_exception.VolumeMigrationFailed(
                     reason=f"Nova has not moved server {server} to a copy of "
                            f"volume {record.id} within {limit / 3600:.0f} "
                            "hours, and may do so still: see the log of its "
                            "nova-compute")
-            self._sleep(_PERIOD)
+            self._pause()
             record.refresh()
+        _part(record, self._new.id)
         while self._is_being_deleted():
             if self._clock() > deadline:
                 LOG.warning("volume %s: volume %s, which has its former "
                             "image, is still there", record.id, self._new.id)
                 return
-            self._sleep(_PERIOD)
+            self._pause()
+
+    def _pause(self) -> None:
+        """Wait for a while.
+
+        :raises NotRotated: nobody wants to
+        """
+        if self._stopped.wait(_PERIOD):
+            raise exception.NotRotated(
+                reason="Nova goes on with the copy, and then it has another "
+                       "volume key; --resume, or a rotation without --deep, "
+                       "gives it another passphrase")
 
     def _is_being_deleted(self) -> bool:
-        found = objects.VolumeList.get_all(
-            cinder_context.get_admin_context(), filters={"id": self._new.id})
-        if found and found[0].status == fields.VolumeStatus.ERROR_DELETING:
-            LOG.warning("volume %s: Cinder could not delete volume %s, which "
-                        "has its former image; delete it", self._record.id,
-                        self._new.id)
-            return False
-        return bool(found)
+        found = _former(self._new.id)
+        if found is None or found.status == fields.VolumeStatus.DELETING:
+            return found is not None
+        LOG.warning("volume %s: Cinder could not delete volume %s, which has "
+                    "its former image; delete that one when this one is "
+                    "rotated", self._record.id, self._new.id)
+        return False
+
+
+def _former(volume_id: str) -> Any:
+    """The record that has the former image by now, or None."""
+    found = objects.VolumeList.get_all(
+        cinder_context.get_admin_context(), filters={"id": volume_id})
+    return found[0] if found else None
+
+
+def _part(record: Any, former_id: str) -> None:
+    """Let a key be only one's again, so that nobody deletes it with another.
+
+    Cinder's API deletes a volume's key before the volume.
+    """
+    former = _former(former_id)
+    if former is not None:
+        former.conditional_update(
+            {"encryption_key_id": None},
+            {"encryption_key_id": record.encryption_key_id,
+             "use_quota": False})
 
 
 def recover(driver: Any, record: Any, seconds: float) -> None:
@@ -274,9 +358,7 @@ def recover(driver: Any, record: Any, seconds: float) -> None:
     """
     if record.migration_status not in (deep.MARK, _MIGRATING):
         return
-    copies = [*objects.VolumeList.get_all(
-        cinder_context.get_admin_context(),
-        filters={"migration_status": _TARGET + record.id})]
+    copies = _copies(record)
     if record.migration_status == _MIGRATING:
         # Any other one is Cinder's own.
         copies = [new for new in copies if new.previous_status == deep.MARK]
@@ -295,7 +377,11 @@ def _remove(driver: Any, record: Any, copies: Iterable[Any]) -> None:
     for new in copies:
         driver.delete_volume(new)
         new.destroy()
+    record.refresh()
+    # While it migrates, its server's end does not change its status.
+    status = (fields.VolumeStatus.IN_USE if record.volume_attachment
+              else fields.VolumeStatus.AVAILABLE)
     record.conditional_update(
-        {"migration_status": None},
-        {"migration_status": (deep.MARK, _MIGRATING)})
+        {"migration_status": None, "status": status},
+        {"migration_status": (deep.MARK, _MIGRATING), "status": _BUSY})
     record.refresh()

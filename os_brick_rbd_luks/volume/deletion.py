@@ -38,6 +38,7 @@ from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import flatten_later
 from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import still_reachable
@@ -98,7 +99,7 @@ def _discard_keys(volume: encrypted.Volume, noted: List[str]) -> None:
     record, keys = volume.record, volume.keys
     key_id = record.encryption_key_id
     for owned in noted:
-        if owned != key_id:
+        if owned != key_id and not fleet.others_with(owned, record):
             keys.discard(owned, record)
     if _key_is_left(record):
         LOG.info("%s: key %s goes with it", volume.name, key_id)
@@ -295,11 +296,7 @@ def _key_is_left(record: Any) -> bool:
     """
     if record.use_quota or not record.encryption_key_id:
         return False
-    admin = cinder_context.get_admin_context()
-    filters = {"encryption_key_id": record.encryption_key_id}
-    users = [other.id for other in objects.VolumeList.get_all(
-        admin, filters=filters)]
-    return users in ([], [record.id])
+    return not fleet.others_with(record.encryption_key_id, record)
 
 
 @contextlib.contextmanager

@@ -37,6 +37,10 @@ STEADY = (fields.VolumeStatus.AVAILABLE, fields.VolumeStatus.IN_USE)
 BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
                   fields.VolumeStatus.ATTACHING)
 
+#: What the database has as the previous status of a volume that is encrypted
+#: anew, or as a migration status of one.
+DEEP = "rbd-luks-deep-rotation"
+
 #: Volumes that are asked for at a time.
 _PAGE = 200
 #: How many snapshots a reason has the names of.
@@ -131,6 +135,15 @@ def key_of(volume_id: str) -> Optional[str]:
         cinder_context.get_admin_context(), filters={"id": volume_id})
     key_id: Optional[str] = found[0].encryption_key_id if found else None
     return key_id
+
+
+def others_with(key_id: Optional[str], record: Any) -> List[str]:
+    """Ids of other volumes whose records name a key, as while one moves."""
+    if not key_id:
+        return []
+    return [other.id for other in objects.VolumeList.get_all(
+        cinder_context.get_admin_context(),
+        filters={"encryption_key_id": key_id}) if other.id != record.id]
 
 
 def is_attached(record: Any) -> bool:

@@ -36,6 +36,7 @@ from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import ownership
 
@@ -79,7 +80,8 @@ def original(driver: Any, volume: Any) -> Optional[moving.Original]:
 def _source_with_its_key(volume: Any) -> Any:
     """What a new volume is the destination of, with the same key; or None."""
     status = volume.migration_status or ""
-    if not status.startswith(_TARGET):
+    if not status.startswith(_TARGET) or volume.previous_status == fleet.DEEP:
+        # A deep rotation's has a volume key of its own.
         return None
     source = objects.Volume.get_by_id(
         cinder_context.get_admin_context(), status[len(_TARGET):])

@@ -62,6 +62,10 @@ def rekey_if_noted(volume: encrypted.Volume) -> None:
     volume is attached with the key that it has.
     """
     record = volume.record
+    if not record.use_quota:
+        # A volume for a while, with a key that is another one's; the note
+        # goes on with the image.
+        return
     if record.status not in fleet.BEING_ATTACHED or not _is_due(volume):
         return
     try:

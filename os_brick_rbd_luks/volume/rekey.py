@@ -237,6 +237,10 @@ def _tidy(volume: encrypted.Volume, new_id: str, old_id: str,
         LOG.warning("%s: its old key %s is kept until the volume is deleted, "
                     "for snapshots still open with that only: %s",
                     volume.name, old_id, ", ".join(stale))
+    elif fleet.others_with(old_id, volume.record):
+        LOG.warning("%s: its old key %s is another volume's as well, and "
+                    "stays", volume.name, old_id)
+        done.append(old_id)
     elif volume.keys.discard(old_id, volume.record, noted=True):
         done.append(old_id)
     forget_quietly(volume, done)

@@ -82,7 +82,7 @@ def check_binary(binary: ondisk.Binary, which: str, offset: int) -> None:
         raise _corrupt("hdr_size", offset + ondisk.OFFSETS["hdr_size"],
                        f"is {binary.hdr_size}, but the copy lies at "
                        f"{offset}")
-    algorithm = text(binary, "csum_alg")
+    algorithm = text(binary, "csum_alg").lower()
     if algorithm not in kdfs.READABLE_HASHES:
         raise exception.UnsupportedHeader(
             what=f"checksum {algorithm or 'without a name'}",

@@ -51,6 +51,8 @@ class Ailment(NamedTuple):
     damage: Optional[str]
     #: whether it begins like a header of a version that nobody defined
     version: bool = False
+    #: whether its checksum is right: it is what somebody wrote
+    sound: bool = False
 
 
 class Believed(NamedTuple):
@@ -157,17 +159,22 @@ def second(data: bytes) -> Optional[int]:
 
 
 def is_sound(data: bytes) -> bool:
-    """Whether a copy has the right checksum, so that it is what was written.
+    """Whether a copy may be what was written: nothing shows that it is not.
 
-    It may still be none that we can use.
+    It may be none that we can use, or of which we can tell.
 
     :param data: bytes from the start of the image
     """
-    try:
-        read(data, PRIMARY, 0)
-    except exception.HeaderError:
-        return second(data) is not None
-    return True
+    for which, offset in ((PRIMARY, 0), *(
+            (SECONDARY, place) for place in detect.secondaries(data))):
+        try:
+            read(data, which, offset)
+        except (exception.UnsupportedHeader, exception.HeaderLimitExceeded):
+            return True
+        except exception.HeaderError:
+            continue
+        return True
+    return False
 
 
 def _try(data: bytes, which: str, offset: int, sound: Dict[str, Copy],
@@ -191,8 +198,9 @@ def _believed(copy: Copy, found: records.Metadata, rival: Optional[Copy],
               failure: Optional[exception.HeaderError]) -> Believed:
     ailment = None
     if failure is not None:
-        ailment = Ailment(other(copy.which), _damage(failure),
-                          _is_version(failure))
+        ailment = Ailment(
+            other(copy.which), _damage(failure), _is_version(failure),
+            isinstance(failure, exception.UnexpectedMetadata))
     elif rival is not None and rival.binary.seqid < copy.binary.seqid:
         ailment = Ailment(rival.which, None)
     elif rival is not None and not _same(copy, rival):

@@ -13,8 +13,9 @@
 """JSON text of a LUKS2 header to values and back, strictly.
 
 What two readers could understand differently is refused: duplicate names,
-numbers beyond a double, anything around the object. What json-c, which
-cryptsetup uses, accepts beyond JSON's grammar is refused, too.
+anything around the object. What json-c, which cryptsetup uses, accepts beyond
+JSON's grammar is refused, too, but for numbers that are too large or none:
+cryptsetup opens volumes with these, so they are read, and not written again.
 
 Source: ECMA-404; LUKS2 On-Disk Format Specification 1.1.4, "JSON Area".
 """
@@ -25,7 +26,7 @@ import base64
 import binascii
 import json
 import re
-from typing import Any, Dict, List, NoReturn, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple, Union
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import limits
@@ -58,7 +59,7 @@ def decode(text: bytes) -> Tree:
     try:
         tree: Tree = json.loads(
             str(text, "utf-8"), object_pairs_hook=_unique,
-            parse_constant=_refuse, parse_float=_finite, parse_int=_short)
+            parse_int=_short)
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8") from None
     except json.JSONDecodeError as error:
@@ -67,8 +68,19 @@ def decode(text: bytes) -> Tree:
 
 
 def encode(tree: Tree) -> bytes:
-    """The text of an object, without spaces, as cryptsetup writes it."""
-    return json.dumps(tree, separators=(",", ":")).encode("ascii")
+    """The text of an object, without spaces, as cryptsetup writes it.
+
+    :raises UnsupportedHeader: it has a number that JSON does not have; other
+        programs' tokens may, and nobody knows how those read it
+    """
+    try:
+        text = json.dumps(tree, separators=(",", ":"), allow_nan=False)
+    except ValueError as error:
+        raise exception.UnsupportedHeader(
+            what="changing metadata with a number beyond JSON's (NaN, "
+                 "Infinity, or too large), perhaps of another program's token",
+            supported="finite numbers, or cryptsetup") from error
+    return text.encode("ascii")
 
 
 def _depth(text: bytes) -> int:
@@ -87,22 +99,9 @@ def _unique(pairs: List[Tuple[str, Any]]) -> Tree:
     return tree
 
 
-def _refuse(_name: str) -> NoReturn:
-    raise ValueError("has a number that JSON does not have")
-
-
-def _finite(text: str) -> float:
-    value = float(text)
-    if value in (float("inf"), float("-inf")):
-        raise ValueError("has a number too large for any reader")
-    return value
-
-
-def _short(text: str) -> int:
+def _short(text: str) -> Union[int, float]:
     # Longer ones take time that grows with the square of their length.
-    if len(text) > _MAX_DIGITS:
-        raise ValueError("has a number too large for any reader")
-    return int(text)
+    return float("inf") if len(text) > _MAX_DIGITS else int(text)
 
 
 class Node:
@@ -168,6 +167,18 @@ class Node:
         if not (value.isascii() and value.isprintable()):
             raise self.corrupt(name, "is not printable text")
         return str(value)
+
+    def kind(self, name: str) -> str:
+        """Which kind of object it is, of anybody's; fit to be shown.
+
+        One that is not of printable ASCII is no kind that we know.
+        """
+        value = self._member(name, str, "string")
+        if not value:
+            raise self.corrupt(name, "is empty")
+        if value.isascii() and value.isprintable():
+            return str(value)
+        return ascii(value)[1:101]
 
     def uint32(self, name: str, least: int = 0) -> int:
         """An integer of 32 bits."""
