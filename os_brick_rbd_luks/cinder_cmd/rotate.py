@@ -17,6 +17,7 @@ import argparse
 import contextlib
 import itertools
 import logging
+import time
 from typing import Any, Dict, Generator, List, Optional, Tuple, TYPE_CHECKING
 
 from os_brick_rbd_luks.cinder_cmd import choosing
@@ -133,7 +134,7 @@ class Rotate(program.Lister):
             chosen = self._chosen(args, kept)
             if args.journal:
                 kept = stack.enter_context(journal.create(args.journal, {
-                    "volumes": [*chosen],
+                    "volumes": [*chosen], "since": time.time(),
                     **{name: getattr(args, name) for name in _KEPT}}))
             drivers, away = _drivers(chosen)
             results = stack.enter_context(contextlib.closing(

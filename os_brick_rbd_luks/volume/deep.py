@@ -25,8 +25,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
+import time
 from typing import Any, Iterator
 
+from cinder.db import api as db
 from cinder.objects import fields
 
 from os_brick_rbd_luks.copies import replacing
@@ -113,7 +115,8 @@ def _maintained(driver: Any, volume: encrypted.Volume) -> Iterator[None]:
             {"status": _BUSY, "previous_status": MARK},
             {"status": _FREE, "migration_status": record.migration_status,
              "encryption_key_id": record.encryption_key_id,
-             "host": record.host}):
+             "host": record.host},
+            filters=[~db.volume_has_snapshots_filter()]):
         raise exception.NotRotated(reason="something else began to work on it")
     record.refresh()
     try:
@@ -156,16 +159,18 @@ def _reencrypt(volume: encrypted.Volume, passphrase: bytes,
 
 
 @threads.native
-def is_done(volume: encrypted.Volume) -> bool:
-    """Whether a volume was encrypted anew since it has its present key."""
+def is_done(volume: encrypted.Volume, since: float) -> bool:
+    """Whether a volume was encrypted anew, and has the same key since.
+
+    :param since: when at the earliest, in seconds since 1970
+    """
     with volume.image(read_only=True) as image:
-        return image.note(NOTE) == _done(image,
-                                         volume.record.encryption_key_id)
-
-
-def _done(image: base.RBDImage, key_id: str) -> str:
-    # librbd copies metadata to clones.
-    return f"{base.image_id(image)} {key_id}"
+        image_id, key_id, when, *_rest = (
+            image.note(NOTE) or "").split() + 3 * [""]
+        # librbd copies metadata to clones.
+        return (image_id == base.image_id(image)
+                and key_id == volume.record.encryption_key_id
+                and when.isdecimal() and int(when) >= int(since))
 
 
 def carry(key_id: str, image: base.RBDImage, copy: base.RBDImage) -> None:
@@ -175,7 +180,7 @@ def carry(key_id: str, image: base.RBDImage, copy: base.RBDImage) -> None:
 
     :param key_id: of the present key, which is both images'
     """
-    copy.set_note(NOTE, _done(copy, key_id))
+    copy.set_note(NOTE, f"{base.image_id(copy)} {key_id} {time.time():.0f}")
     # Keys that could not be deleted then go with the volume, as before.
     pending_keys.write(copy, pending_keys.read(image))
     # A former owner knows the passphrase, which is the same. All other notes

@@ -39,7 +39,7 @@ from typing import Any, Callable, Iterable, List
 
 from cinder.compute import nova
 from cinder import context as cinder_context
-from cinder import db
+from cinder.db import api as db
 from cinder import exception as cinder_exception
 from cinder import objects
 from cinder.objects import fields
@@ -383,5 +383,5 @@ def _remove(driver: Any, record: Any, copies: Iterable[Any]) -> None:
               else fields.VolumeStatus.AVAILABLE)
     record.conditional_update(
         {"migration_status": None, "status": status},
-        {"migration_status": (deep.MARK, _MIGRATING), "status": _BUSY})
+        {"migration_status": (deep.MARK, _MIGRATING, None), "status": _BUSY})
     record.refresh()

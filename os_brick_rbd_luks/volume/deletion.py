@@ -24,9 +24,7 @@ import functools
 import logging
 from typing import Any, Callable, Iterator, List, Optional
 
-from cinder import context as cinder_context
 from cinder import exception as cinder_exception
-from cinder import objects
 
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening
@@ -38,8 +36,8 @@ from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import flatten_later
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import still_reachable
 

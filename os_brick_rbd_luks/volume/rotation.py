@@ -30,6 +30,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
+import threading
 from typing import Any, Callable, Container, Iterator, Optional, Sequence
 
 from cinder import context as cinder_context
@@ -94,6 +95,8 @@ class Rotation:
         self._anew = anew
         self._older_than = older_than
         self._statuses = statuses
+        #: set when nobody wants to wait for Nova any more
+        self.stopped = threading.Event()
 
     def look(self, driver: Any, volume_id: str) -> None:
         """Do nothing but what :meth:`begin` does first.
@@ -108,23 +111,27 @@ class Rotation:
                 _refuse_busy(volume.record)
             volume.passphrase()
 
-    def begin(self, driver: Any, volume_id: str) -> Begun:
+    def begin(self, driver: Any, volume_id: str,
+              since: Optional[float] = None) -> Begun:
         """Let a new key open a volume, and the database name it.
 
         :param driver: of the volume's backend
+        :param since: of a run that goes on, when its work began, in seconds
+            since 1970: what was encrypted anew since then, is not once more
         :raises NotRotated: something speaks against it now
         :raises PassphraseUnavailable: the key manager
         :raises RBDLuksError: the image; its passphrases are as before, or a
             warning in the log says what is left
         """
         with self._due(driver, volume_id) as volume:
-            if not self._anew:
+            if not self._anew or (
+                    since is not None and deep.is_done(volume, since)):
                 return self._begin(volume)
             _refuse_busy(volume.record)
             if not fleet.is_attached(volume.record):
                 deep.encrypt_anew(driver, volume)
                 return self._begin(volume)
-            move = deep_attached.start(driver, volume)
+            move = deep_attached.start(driver, volume, self.stopped)
         # Hours, in which Cinder itself lets nobody begin to work on it.
         move.wait()
         with self._due(driver, volume_id) as volume:

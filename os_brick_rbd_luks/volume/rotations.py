@@ -88,6 +88,7 @@ class Rotations:
         self._journal = kept
         self._clock, self._sleep = clock, sleep
         self._before = kept.steps() if kept else {}
+        self._since = kept.work.get("since") if kept else None
         self._begun: Dict[str, rotation.Begun] = {}
         #: when each is due to be settled, and which
         self._waiting: Deque[Tuple[float, str]] = collections.deque()
@@ -122,6 +123,8 @@ class Rotations:
                     # All of them, before anybody wants no more.
                     yield from [*filter(None, map(self._taken, done))]
             finally:
+                # Who waits for a copy by Nova need not.
+                self._rotation.stopped.set()
                 for future in running:
                     self._taken(future)
 
@@ -135,13 +138,15 @@ class Rotations:
         if not due:
             return None
         volume_id = due.popleft()
-        before = self._before.get(volume_id, {})
+        before = self._before.get(volume_id)
+        since = self._since if before else None
+        before = before or {}
         if before.get("step") in (journal.STARTED, journal.BEGUN):
-            return self._go_on, volume_id, before.get("former")
+            return self._go_on, volume_id, before.get("former"), since
         if self._journal:
             self._journal.write(volume_id, journal.STARTED,
                                 former=fleet.key_of(volume_id))
-        return self._begin, volume_id
+        return self._begin, volume_id, since
 
     def _taken(self, future: futures.Future[_Step]) -> Optional[Result]:
         """Note what a worker has done; its result if it is the last step."""
@@ -157,9 +162,10 @@ class Rotations:
                               step.volume_id))
         return None
 
-    def _begin(self, volume_id: str) -> _Step:
+    def _begin(self, volume_id: str, since: Optional[float]) -> _Step:
         try:
-            begun = self._rotation.begin(self._drivers[volume_id], volume_id)
+            begun = self._rotation.begin(self._drivers[volume_id], volume_id,
+                                         since)
             if begun.new_key == begun.old_key:
                 # The only key there is: nobody has read another one, and
                 # the keys would not tell whoever goes on that it is done.
@@ -171,14 +177,15 @@ class Rotations:
         except Exception as error:  # of Cinder, its database, or librbd
             return _failed(volume_id, error)
 
-    def _go_on(self, volume_id: str, former: Optional[str]) -> _Step:
+    def _go_on(self, volume_id: str, former: Optional[str],
+               since: Optional[float]) -> _Step:
         """With a volume that was in the middle when a run ended."""
         self._begun[volume_id] = rotation.Begun(
             volume_id, former or "", fleet.key_of(volume_id) or "")
         result = self._settle(volume_id)
         if result.result == ROTATED and result.key == former:
             # It was undone, or had not begun.
-            return self._begin(volume_id)
+            return self._begin(volume_id, since)
         return result
 
     def _settle(self, volume_id: str) -> Result:

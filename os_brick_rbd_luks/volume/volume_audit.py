@@ -73,6 +73,7 @@ class Subject(NamedTuple):
     :ivar snapshots: records of those that are complete, and stay
     :ivar has_snapshots: whether there are any, complete or not
     :ivar rotates: whether its backend rotates volumes when they are attached
+    :ivar is_interrupted: whether a deep rotation was killed before Nova began
     """
 
     record: Any
@@ -80,6 +81,7 @@ class Subject(NamedTuple):
     snapshots: List[Any]
     has_snapshots: bool
     rotates: bool
+    is_interrupted: bool = False
 
     @property
     def options(self) -> str:
@@ -132,7 +134,8 @@ class VolumeAudit:
             record, self._is_encrypted(record.volume_type_id),
             [snapshot for snapshot in snapshots
              if snapshot.status == fields.SnapshotStatus.AVAILABLE],
-            bool(snapshots), rotates)
+            bool(snapshots), rotates,
+            deep_attached.is_interrupted(record, _MOMENT))
 
     @threads.native
     def look(self, pool: base.Pool, subject: Subject
@@ -143,10 +146,15 @@ class VolumeAudit:
         :returns: None where something works on it just now
         """
         record = subject.record
-        if deep_attached.is_interrupted(record, _MOMENT):
+        if subject.is_interrupted:
             return [findings.of_volume(
                 record, findings.INTERRUPTED, "a deep rotation was killed "
-                "before it asked Nova: it is said to be migrating")]
+                "before Nova began: it is said to be migrating")]
+        if deep_attached.is_former(record):
+            return [findings.of_volume(
+                record, findings.LEFT_OVER, "it has the former image of a "
+                "volume that was moved: delete it, when no other volume has "
+                "its key")]
         is_interrupted = deep.is_interrupted(record)
         if not is_interrupted and (
                 record.status in _BUSY

@@ -16,8 +16,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
+import time
 
 from cinder import context
+from cinder import exception as cinder_exception
 from cinder import objects
 import ddt
 import fixtures
@@ -79,7 +81,8 @@ class DeepAttachedTest(rotating.RotationTestCase):
         """What Nova does when Cinder asks it to move a server."""
         self.asked.append((server, old, new))
         old, new = self.record(old), self.record(new)
-        self.assertEqual("migrating", old.migration_status)
+        self.assertEqual(("retyping", "migrating"),
+                         (old.status, old.migration_status))
         with self.by_others():
             self.reserve(new)
             self.copy(old, new)
@@ -296,12 +299,20 @@ class DeepAttachedTest(rotating.RotationTestCase):
               keystone_exceptions.ConnectFailure("no answer"),
               rotating.Death())
     def test_nova_does_not_answer(self, error):
+        """It may begin yet: all waits for whoever comes next."""
         volume = self.served()
-        key = self.volume_key(volume)
+        key, nova = self.volume_key(volume), self.nova
         self.nova = self.raising(error)
-        self.assertRaises(type(error), self.rotation.begin, self.driver,
-                          volume.id)
-        self.assert_as_it_was(volume, key)
+        self.assertRaises(
+            (type(error), cinder_exception.VolumeMigrationFailed),
+            self.rotation.begin, self.driver, volume.id)
+        volume.refresh()
+        self.assertEqual(("retyping", "migrating"),
+                         (volume.status, volume.migration_status))
+        self.assertEqual(1, len(self.copies()))
+        self.nova = nova
+        self.rotated(volume)
+        self.assert_anew(volume, key)
 
     @ddt.data(nova_exceptions.ClientException(503, "busy"),
               keystone_exceptions.ConnectFailure("no answer"))
@@ -338,7 +349,7 @@ class DeepAttachedTest(rotating.RotationTestCase):
 
         self.nova = nova
         error = self.assertRaises(
-            deep_attached.cinder_exception.VolumeMigrationFailed,
+            cinder_exception.VolumeMigrationFailed,
             self.rotation.begin, self.driver, volume.id)
         self.assertIn("server event list", str(error))
         self.assert_as_it_was(volume, key)
@@ -349,13 +360,148 @@ class DeepAttachedTest(rotating.RotationTestCase):
         self.nova = lambda _server, _old, new: self.reserve(self.record(new))
         self.patch("os_brick_rbd_luks.volume.deep_attached._LIMIT", -1e6)
         error = self.assertRaises(
-            deep_attached.cinder_exception.VolumeMigrationFailed,
+            cinder_exception.VolumeMigrationFailed,
             self.rotation.begin, self.driver, volume.id)
         self.assertIn("may do so still", str(error))
-        self.refused(volume, "being migrated")
+        self.refused(volume, "retyping")
         self.assertEqual(1, len(self.copies()))
 
-    @ddt.data("error_deleting", "deleting")
+    def test_nobody_wants_to_wait(self):
+        """Nova goes on; whoever resumes it makes the passphrase only."""
+        volume = self.served()
+        key, since = self.volume_key(volume), time.time()
+
+        def nova(_server, old, new):
+            self.reserve(self.record(new))
+            self.rotation.stopped.set()
+
+        self.nova = nova
+        error = self.assertRaises(exception.NotRotated, self.rotation.begin,
+                                  self.driver, volume.id)
+        self.assertIn("--resume", str(error))
+        (new,) = self.copies()
+        self.copy(self.record(volume.id), new)
+        self.complete(self.record(volume.id), self.record(new.id))
+        former, anew = volume.encryption_key_id, self.volume_key(volume)
+        self.assertNotEqual(key, anew)
+        self.rotation.begin(self.driver, volume.id, since)
+        self.rotation.settle(self.driver, volume.id)
+        self.assertEqual(anew, self.volume_key(volume))
+        self.assertNotEqual(former, volume.encryption_key_id)
+        self.assert_anew(volume, key)
+
+    def test_migration_is_reset(self):
+        """Nobody waits for what will not come."""
+        volume = self.served()
+
+        def nova(_server, old, new):
+            self.reserve(self.record(new))
+            old = self.record(old)
+            old.migration_status = None
+            old.save()
+
+        self.nova = nova
+        error = self.assertRaises(
+            cinder_exception.VolumeMigrationFailed,
+            self.rotation.begin, self.driver, volume.id)
+        self.assertIn("reset", str(error))
+
+    def test_mark_is_reset(self):
+        """While the copy is made: then Nova is not asked."""
+        volume = self.served()
+        key, create = self.volume_key(volume), self.driver.create_volume
+
+        def reset(new):
+            record = self.record(volume.id)
+            record.migration_status = None
+            record.save()
+            return create(new)
+
+        self.mock_object(self.driver, "create_volume", side_effect=reset)
+        self.assertRaises(exception.NotRotated, self.rotation.begin,
+                          self.driver, volume.id)
+        self.assertEqual([], self.asked)
+        self.assert_as_it_was(volume, key)
+
+    def test_server_goes_meanwhile(self):
+        """Then the volume is its owner's again, to be attached or deleted."""
+        volume = self.served()
+
+        def nova(_server, old, _new):
+            old = self.record(old)
+            for attachment in old.volume_attachment:
+                old.finish_detach(attachment.id)
+            raise nova_exceptions.Conflict(409, "task_state deleting")
+
+        self.nova = nova
+        self.assertRaises(exception.NotRotated, self.rotation.begin,
+                          self.driver, volume.id)
+        volume.refresh()
+        self.assertEqual(("available", "detached", None), (
+            volume.status, volume.attach_status, volume.migration_status))
+        self.check(volume)
+
+    def test_snapshot_is_asked_for_meanwhile(self):
+        """It is of the image that would be deleted."""
+        volume = self.served()
+        key, check = self.volume_key(volume), deep_attached.check
+
+        def meanwhile(record):
+            self.snapshot_record(volume, status="creating")
+            return check(record)
+
+        self.patch("os_brick_rbd_luks.volume.deep_attached.check", meanwhile)
+        error = self.assertRaises(exception.NotRotated, self.rotation.begin,
+                                  self.driver, volume.id)
+        self.assertIn("began to work", str(error))
+        self.assertEqual([], self.asked)
+        self.assertEqual(key, self.volume_key(volume))
+
+    def test_key_is_refused(self):
+        """Then a copy would have the same header, and volume key."""
+        volume = self.served()
+        key = self.volume_key(volume)
+        how = rotation.Rotation(lambda _project: rotating.service(),
+                                anew=True)
+        self.assertRaises(exception.KeyForbidden, how.begin, self.driver,
+                          volume.id)
+        self.assertEqual([], self.asked)
+        self.assert_as_it_was(volume, key)
+
+    @ddt.data(True, False)
+    def test_key_that_a_former_owner_knows(self, fails):
+        """The copy has the volume's key, and is given no other one."""
+        volume = self.served()
+        key = self.volume_key(volume)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            image.set_note(ownership.NOTE, "1")
+
+        def nova(_server, old, new):
+            with self.by_others():
+                record = self.record(new)
+                record.begin_attach("rw")
+                record = self.record(new)
+                record.status = "reserved"
+                record.save()
+                self.driver.initialize_connection(
+                    self.record(new), {"host": "h"})
+                self.assertEqual(self.record(old).encryption_key_id,
+                                 self.record(new).encryption_key_id)
+                self.serve(self.record(new))
+                if not fails:
+                    self.copy(self.record(old), self.record(new))
+                self.complete(self.record(old), self.record(new), fails)
+
+        self.nova = nova
+        if fails:
+            self.assertRaises(cinder_exception.VolumeMigrationFailed,
+                              self.rotation.begin, self.driver, volume.id)
+            self.assert_as_it_was(volume, key)
+            return
+        self.rotated(volume)
+        self.assert_anew(volume, key)
+
+    @ddt.data("error_deleting", "deleting", "available")
     def test_former_image_stays(self, status):
         """It is waited for, but not for ever; the passphrase is new then."""
         volume = self.served()
@@ -375,6 +521,8 @@ class DeepAttachedTest(rotating.RotationTestCase):
         self.rotated(volume)
         (former,) = self.copies()
         self.assertIn(former.id, self.warnings.output)
+        # Cinder's API deletes a key before its volume.
+        self.assertIsNone(former.encryption_key_id)
         self.cast.do = do
         self.cast.delete_volume(context.get_admin_context(), former)
         self.cast.do()
@@ -383,16 +531,15 @@ class DeepAttachedTest(rotating.RotationTestCase):
     def test_somebody_begins_meanwhile(self):
         """A migration of Cinder's own is not disturbed."""
         volume = self.served()
-        refuse = deep_attached._refuse_snapshots
+        check = deep_attached.check
 
-        def meanwhile(ours):
-            refuse(ours)
+        def meanwhile(found):
             record = self.record(volume.id)
             record.migration_status = "starting"
             record.save()
+            return check(found)
 
-        self.patch("os_brick_rbd_luks.volume.deep_attached."
-                   "_refuse_snapshots", meanwhile)
+        self.patch("os_brick_rbd_luks.volume.deep_attached.check", meanwhile)
         error = self.assertRaises(exception.NotRotated, self.rotation.begin,
                                   self.driver, volume.id)
         self.assertIn("began to work", str(error))
@@ -432,14 +579,10 @@ class DeepAttachedTest(rotating.RotationTestCase):
         """For a minute nobody knows whether it was."""
         volume = self.served()
         key = self.volume_key(volume)
-        remove = deep_attached._remove
-        self.patch("os_brick_rbd_luks.volume.deep_attached._remove",
-                   side_effect=rotating.Death)
         nova, self.nova = self.nova, self.raising(rotating.Death())
         self.assertRaises(rotating.Death, self.rotation.begin, self.driver,
                           volume.id)
         self.ceph.locks.clear()
-        self.patch("os_brick_rbd_luks.volume.deep_attached._remove", remove)
         self.nova = nova
         self.patch("os_brick_rbd_luks.volume.rotation.GRACE", 60)
         error = self.assertRaises(exception.NotRotated, self.rotation.begin,
