@@ -197,7 +197,6 @@ def _other_metadata(header: luks2.Luks2Header) -> Dict[str, object]:
         "tokens": {number: token for number, token in tree["tokens"].items()
                    if token["type"] != sealing.TYPE},
         "flags": tree["config"].get("flags"),
-        "requirements": tree["config"].get("requirements"),
         "priorities": {number: slot["priority"]
                        for number, slot in tree["keyslots"].items()
                        if "priority" in slot},

@@ -178,7 +178,7 @@ class Node:
             raise self.corrupt(name, "is empty")
         if value.isascii() and value.isprintable():
             return str(value)
-        return ascii(value)[1:101]
+        return ascii(value)[1:-1][:100]
 
     def uint32(self, name: str, least: int = 0) -> int:
         """An integer of 32 bits."""

@@ -163,12 +163,12 @@ def _records(text: bytes, top: jsontext.Node) -> Metadata:
 
 def _keyslot(node: jsontext.Node) -> Keyslot:
     area = node.node("area")
-    kind = node.kind("type")
+    kind = node.text("type")
     priority = node.optional_uint32("priority")
     known = kind == "luks2"
-    if known and area.kind("type") != "raw":
+    if known and area.text("type") != "raw":
         raise area.corrupt("type", "is not raw")
-    area.kind("type")
+    area.text("type")
     common: Dict[str, Any] = {
         "type": kind, "key_size": node.uint32("key_size", 1),
         "priority": 1 if priority is None else priority,
@@ -180,17 +180,17 @@ def _keyslot(node: jsontext.Node) -> Keyslot:
     if not known:
         return Keyslot(**common)
     af = node.node("af")
-    if af.kind("type") != "luks1":
+    if af.text("type") != "luks1":
         raise af.corrupt("type", "is not luks1")
     kdf = node.node("kdf")
     return Keyslot(
         **common, stripes=af.uint32("stripes"),
         hash_name=af.text("hash").lower(), kdf=_kdf(kdf),
-        kdf_name=kdf.kind("type"))
+        kdf_name=kdf.text("type"))
 
 
 def _kdf(node: jsontext.Node) -> Optional[kdfs.KDF]:
-    kind = node.kind("type")
+    kind = node.text("type")
     if kind == "pbkdf2":
         return kdfs.Pbkdf2(node.text("hash").lower(),
                            node.uint32("iterations", 1), node.binary("salt"))
@@ -205,7 +205,7 @@ def _kdf(node: jsontext.Node) -> Optional[kdfs.KDF]:
 
 
 def _segment(node: jsontext.Node) -> Segment:
-    kind = node.kind("type")
+    kind = node.text("type")
     dynamic = node.tree.get("size") == "dynamic"
     common: Dict[str, Any] = {
         "type": kind, "offset": node.uint64("offset"),
@@ -215,7 +215,7 @@ def _segment(node: jsontext.Node) -> Segment:
         return Segment(**common)
     integrity = "integrity" in node.tree
     if integrity:
-        node.node("integrity").kind("type")
+        node.node("integrity").text("type")
     return Segment(
         **common, encryption=node.text("encryption"),
         iv_tweak=node.uint64("iv_tweak"),
@@ -224,7 +224,7 @@ def _segment(node: jsontext.Node) -> Segment:
 
 def _digest(node: jsontext.Node, keyslots: Dict[int, Any],
             segments: Dict[int, Any]) -> Digest:
-    kind = node.kind("type")
+    kind = node.text("type")
     common: Dict[str, Any] = {
         "type": kind,
         "keyslots": node.numbers("keyslots", keyslots, "keyslot"),

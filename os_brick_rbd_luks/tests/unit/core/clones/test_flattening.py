@@ -171,6 +171,19 @@ class UnderwayTest(FlattenTestCase):
         self.assertTrue(self.opens_name("clone", base.OTHER))
         self.assertEqual(clones.expected(), self.guest("clone", base.OTHER))
 
+    @ddt.data(bytes(65536), bytes(4))
+    def test_backup_from_before(self, damage):
+        """Put back when it is no clone any more: it has no parent's keys."""
+        with self.store.open("clone") as image:
+            saved = header_backup.backup(image)
+        self.flatten()
+        with self.store.open("clone") as image:
+            # All is gone, or who it was is left.
+            image.content.write(0 if damage[4:] else 450, damage)
+            header_backup.restore(image, saved, force=True)
+        self.assertFalse(self.header("clone").clone)
+        self.assertEqual(clones.expected(), self.guest("clone", base.NEW))
+
     @ddt.data(("the header", 0, 20000), ("a keyslot", 32768, 256000))
     @ddt.unpack
     def test_damaged_behind_its_back(self, _what, offset, length):

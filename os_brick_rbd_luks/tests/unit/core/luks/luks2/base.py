@@ -17,12 +17,12 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
+import json
 import random
 from typing import NamedTuple
 
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import header_copies
-from os_brick_rbd_luks.luks.luks2 import jsontext
 from os_brick_rbd_luks.luks.luks2 import ondisk
 from os_brick_rbd_luks.tests import units
 
@@ -113,6 +113,7 @@ def craft(of, text=None, **fields):
     if text is None:
         text = of.metadata.text
     elif isinstance(text, dict):
-        text = jsontext.encode(text)
+        # Somebody else's may be what ours does not write.
+        text = json.dumps(text, separators=(",", ":")).encode()
     return b"".join(copy_of(of, which, text, **fields) for which in (
         ondisk.PRIMARY, ondisk.SECONDARY))

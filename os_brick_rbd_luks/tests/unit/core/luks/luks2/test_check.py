@@ -76,9 +76,10 @@ def types():
     for path in ("keyslots.0.type", "keyslots.0.af.hash",
                  "keyslots.0.area.encryption", "keyslots.0.kdf.type",
                  "segments.0.type", "segments.0.encryption",
-                 "digests.0.type", "digests.0.hash", "tokens.0.type"):
+                 "digests.0.type", "digests.0.hash"):
         yield from wrong_types(path, "", 1, None, [], "a\nb", "\x1b[2J",
                                "é", "\0")
+    yield from wrong_types("tokens.0.type", "", 1, None, [])
     for path in ("keyslots.0.kdf.salt", "digests.0.salt",
                  "digests.0.digest"):
         yield from wrong_types(path, "", "A", "=", "AAA", "A A=", "****", 1,

@@ -61,13 +61,6 @@ BAD = (
     (b'{"a":"\\u12"}', "is not JSON"),
     (b'{"a":"\xff"}', "is not UTF-8"),
     (b'{"a":"\xed\xa0\x80"}', "is not UTF-8"),
-    (b'{"a":NaN}', "has a number that JSON does not have"),
-    (b'{"a":Infinity}', "has a number that JSON does not have"),
-    (b'{"a":-Infinity}', "has a number that JSON does not have"),
-    (b'{"a":1e999}', "has a number too large"),
-    (b'{"a":-1e999}', "has a number too large"),
-    (b'{"a":' + b"9" * 101 + b"}", "has a number too large"),
-    (b'{"a":' + b"9" * 9999 + b"}", "has a number too large"),
     (b'{"a":1,"a":1}', "has a name twice in one object"),
     (b'{"a":{"b":{"c":1,"c":2}}}', "has a name twice in one object"),
     (b'{"a":[{"b":1,"\\u0062":2}]}', "has a name twice in one object"),
@@ -104,6 +97,15 @@ class DecodeTest(testtools.TestCase):
               b'{"a":' + b"9" * 100 + b"}")
     def test_accepted(self, text):
         self.assertEqual(json.loads(text), jsontext.decode(text))
+
+    @ddt.data(b"NaN", b"Infinity", b"-Infinity", b"1e999", b"-1e999",
+              b"9" * 101, b"9" * 9999)
+    def test_numbers_beyond_json(self, number):
+        """cryptsetup opens volumes with these; they are never changed."""
+        tree = jsontext.decode(b'{"a":[1,' + number + b"]}")
+        error = self.assertRaises(exception.UnsupportedHeader, jsontext.encode,
+                                  tree)
+        self.assertIn("beyond JSON's", str(error))
 
     def test_depth(self):
         most = limits.MAX_JSON_DEPTH
