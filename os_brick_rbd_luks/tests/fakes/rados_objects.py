@@ -18,7 +18,11 @@ operated, at once or not at all.
 from __future__ import annotations
 
 import errno
-from typing import Any, Callable, Dict, Iterator, List, Sequence, Tuple
+from typing import (Any, Callable, Dict, Iterator, List, Sequence, Tuple,
+                    TYPE_CHECKING)
+
+if TYPE_CHECKING:
+    from os_brick_rbd_luks.tests.fakes import ceph as clusters
 
 
 class Thing:
@@ -45,7 +49,7 @@ class Operation:
 class Objects:
     """Those of ``rados.Ioctx``'s methods that work on any object."""
 
-    _ceph: Any
+    _ceph: clusters.Ceph
     pool: str
 
     def check(self, action: str, frees: bool = False) -> None:
