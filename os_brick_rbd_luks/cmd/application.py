@@ -25,6 +25,7 @@ from cliff import app
 from os_brick_rbd_luks.cmd import command
 from os_brick_rbd_luks.cmd import help_command
 from os_brick_rbd_luks.cmd import plugins
+from os_brick_rbd_luks.cmd import standard_streams
 
 #: As the shell counts a death by signal: 128 + SIGINT, 128 + SIGTERM.
 EXIT_INTERRUPTED = 130
@@ -86,6 +87,7 @@ def run(program: Type[Program], argv: Optional[List[str]] = None) -> int:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         sys.exit(EXIT_TERMINATED)
 
+    standard_streams.fill()
     signal.signal(signal.SIGTERM, end)
     try:
         return int(program().run(sys.argv[1:] if argv is None else argv))

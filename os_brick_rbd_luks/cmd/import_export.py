@@ -25,6 +25,7 @@ from os_brick_rbd_luks.cmd import format_options
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import progress_bar
 from os_brick_rbd_luks.cmd import rows
+from os_brick_rbd_luks.cmd import standard_streams
 
 if TYPE_CHECKING:
     from os_brick_rbd_luks.copies import sources
@@ -183,7 +184,8 @@ class Export(command.ShowOne):
                 name="--disk-format", value=args.disk_format,
                 reason="is for a file of plain text; stdout and --encrypted "
                        "are raw")
-        if args.file == "-" and sys.stdout is None:
+        if args.file == "-" and isinstance(sys.stdout,
+                                           standard_streams.Closed):
             raise exception.InvalidParameter(
                 name="file", value="-", reason="is closed")
         with self.pool(args, target) as pool, \

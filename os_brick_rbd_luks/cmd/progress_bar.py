@@ -35,9 +35,12 @@ def shown(args: argparse.Namespace) -> Iterator[Optional[progress.Report]]:
 
     Both on stderr. Nothing, for people, where stderr is no terminal.
     """
-    if getattr(args, "formatter", None) == "json":
+    if sys.stderr is None:
+        # To print() that is another name of stdout, where data may be.
+        yield None
+    elif getattr(args, "formatter", None) == "json":
         yield _Lines(sys.stderr)
-    elif sys.stderr is not None and sys.stderr.isatty():
+    elif sys.stderr.isatty():
         line = _Line(sys.stderr)
         try:
             yield line

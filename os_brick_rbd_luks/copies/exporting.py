@@ -26,6 +26,7 @@ from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.image import rawfile
 
 LOG = logging.getLogger(__name__)
 
@@ -42,7 +43,9 @@ def to_file(volume: sources.RawSource, path: str, *,
         uploads encrypted volumes
     :param file_format: raw or qcow2
     :param force: replace a file, and what an interrupted run left
-    :raises ImageExists: there is such a file, and not *force*
+    :raises ImageExists: there is such a file, and not *force*; also one that
+        was made meanwhile
+    :raises InvalidParameter: it is a device or a pipe
     """
     with _new_file(path, force) as half:
         if file_format == "qcow2":
@@ -98,6 +101,7 @@ def _new_file(path: str, force: bool) -> Iterator[str]:
     path = os.path.abspath(path)
     half = path + SUFFIX
     with _translated(path):
+        _refuse_special(path)
         if os.path.isdir(path) or os.path.lexists(path) and not force:
             raise exception.ImageExists(what=f"file {path}")
         if os.path.lexists(half):
@@ -114,13 +118,41 @@ def _new_file(path: str, force: bool) -> Iterator[str]:
         yield half
         with _translated(path):
             os.fsync(descriptor)
-            os.replace(half, path)
+        _name(half, path, force)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(half)
         raise
     finally:
         os.close(descriptor)
+
+
+def _refuse_special(path: str) -> None:
+    """Refuse what a file would take the place of, and be none of it.
+
+    :raises InvalidParameter: it is, or links to, a device, a pipe or a socket
+    """
+    if os.path.exists(path) and not (os.path.isfile(path)
+                                     or os.path.isdir(path)):
+        raise exception.InvalidParameter(
+            name="file", value=path,
+            reason="is no plain file, and would be one afterwards; for a "
+                   "device or a pipe, name the file - and redirect stdout")
+
+
+def _name(half: str, path: str, force: bool) -> None:
+    """Give a complete file its name.
+
+    :raises ImageExists: somebody has made another one meanwhile, and not
+        *force*
+    """
+    # One that somebody has made meanwhile may be no file, either.
+    _refuse_special(path)
+    if not force:
+        rawfile.FileStore().rename(half, path)
+        return
+    with _translated(path):
+        os.replace(half, path)
 
 
 def _refuse_running(half: str) -> None:

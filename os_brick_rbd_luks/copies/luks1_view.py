@@ -44,6 +44,8 @@ class _Luks1(io.RawIOBase):
             passphrase, options, data_offset, volume_key)
         self._cipher = cipher.SectorCipher(options.cipher_spec, volume_key)
         self._view = view
+        # Zeros, of which a stripe may have hundreds of MiB.
+        self._data_offset = data_offset
         self._size = data_offset + view.size()
         self._position = 0
 
@@ -67,9 +69,10 @@ class _Luks1(io.RawIOBase):
         return len(found)
 
     def _bytes(self, offset: int, length: int) -> bytes:
-        if offset < len(self._header):
-            return self._header[offset:offset + length]
-        offset -= len(self._header)
+        if offset < self._data_offset:
+            length = min(length, self._data_offset - offset)
+            return self._header[offset:offset + length].ljust(length, b"\0")
+        offset -= self._data_offset
         before = offset % cipher.SECTOR
         after = -(offset + length) % cipher.SECTOR
         start = offset - before

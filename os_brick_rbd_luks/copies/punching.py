@@ -25,7 +25,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from typing import Optional
+from typing import Iterator, Optional, Tuple
 
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks import exception
@@ -110,15 +110,33 @@ def _header(image: base.RBDImage) -> Optional[header_io.Header]:
 
 def _punch(source: base.RBDImage, target: base.RBDImage, piece: int,
            offset: int, length: int, data_there: bool) -> int:
-    data = source.read(offset, length) if data_there else b""
-    if base.is_zero(data):
-        target.zero(offset, length)
-        if length < piece:
-            # librbd leaves the rest of an object that the image cuts off.
-            target.punch(offset, length)
-        return length
     found = 0
-    for start, count in zero_runs.gaps(data, cipher.SECTOR):
-        target.punch(offset + start, count)
+    for start, count in (_gaps(source, offset, length) if data_there
+                         else ((0, length),)):
+        if count == length:
+            target.zero(offset, length)
+        if count < piece:
+            # librbd leaves the rest of an object that the image cuts off.
+            target.punch(offset + start, count)
         found += count
     return found
+
+
+def _gaps(source: base.RBDImage, offset: int, length: int
+          ) -> Iterator[Tuple[int, int]]:
+    """Where zeros are, from *offset* on, each as long as it goes on.
+
+    A part of a stripe is looked at, at a time; but an object of which two
+    parts are made holes one by one is not gone.
+    """
+    begin, end = 0, 0
+    for at, count in base.pieces(0, length):
+        data = source.read(offset + at, count)
+        for start, zeros in zero_runs.gaps(data, cipher.SECTOR):
+            if at + start > end:
+                if end > begin:
+                    yield begin, end - begin
+                begin = at + start
+            end = at + start + zeros
+    if end > begin:
+        yield begin, end - begin

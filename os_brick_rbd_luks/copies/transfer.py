@@ -287,15 +287,18 @@ def _refuse_layers(store: base.Pool, image: base.RBDImage,
 def _empty(image: base.RBDImage, data_offset: int) -> None:
     size, period = image.size(), image.stripe_period()
     # librbd discards whole objects, and skips a part of what is less.
-    head = min(-data_offset % period, size - data_offset)
-    image.write(data_offset, bytes(head))
-    begin = data_offset + head
-    if begin >= size:
-        return
-    image.zero(begin, size - begin)
-    tail = (size - begin) % period
-    if tail and image.has_data(size - tail):
-        image.write(size - tail, bytes(tail))
+    begin = min(data_offset + -data_offset % period, size)
+    _write_zeros(image, data_offset, begin)
+    if begin < size:
+        image.zero(begin, size - begin)
+        _write_zeros(image, size - (size - begin) % period, size)
+
+
+def _write_zeros(image: base.RBDImage, begin: int, end: int) -> None:
+    """Write zeros over what is none: the rest need take no space."""
+    for offset, length in base.pieces(begin, end):
+        if not base.is_zero(image.read(offset, length)):
+            image.write(offset, bytes(length))
 
 
 @contextlib.contextmanager

@@ -269,9 +269,9 @@ def _plan(change: Union[luks1.Change, luks2.Change], start: bytes,
 
 def header_area(passphrase: bytes, options: Options, offset: int,
                 volume_key: bytes) -> bytes:
-    """All that is before the payload of a new volume.
+    """What is before the payload of a new volume, up to its last keyslot.
 
-    :param offset: bytes before the payload
+    :param offset: bytes before the payload; those behind are zeros
     :raises UnsupportedHeader: see :func:`check`
     """
     check(passphrase, options)
@@ -279,7 +279,7 @@ def header_area(passphrase: bytes, options: Options, offset: int,
     first, = plans.joined(
         write for stage in _plan(change, bytes(detect.START)).stages
         for write in stage)
-    return first.data.ljust(offset, b"\0")
+    return first.data
 
 
 def _new_header(passphrase: bytes, options: Options, offset: int,

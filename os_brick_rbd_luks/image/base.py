@@ -20,8 +20,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from typing import (Any, ContextManager, Dict, FrozenSet, Iterator, List,
-                    NamedTuple, Optional, Protocol, Tuple, Union)
+from typing import (Any, Callable, ContextManager, Dict, FrozenSet, Iterator,
+                    List, NamedTuple, Optional, Protocol, Tuple, Union)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import capabilities
@@ -30,6 +30,9 @@ LOG = logging.getLogger(__name__)
 
 #: Bytes of a RADOS object of an image, unless somebody chose otherwise.
 DEFAULT_OBJECT_SIZE = 4 * 1024 * 1024
+
+#: Bytes that are read or written at a time where there may be many.
+PIECE = DEFAULT_OBJECT_SIZE
 
 #: Bytes of zeros that are worth a hole.
 GRAIN = 64 * 1024
@@ -421,6 +424,22 @@ def is_zero(data: bytes) -> bool:
     # lock, which the other threads of a copy wait for. Most of what is none
     # does not begin with one, and needs no zeros to be compared with.
     return not data or (data[0] == 0 and data == bytes(len(data)))
+
+
+def pieces(begin: int, end: int) -> Iterator[Tuple[int, int]]:
+    """Offset and length of all pieces from *begin* to *end*.
+
+    For what is a part of a stripe: one may be as large as an image, and in
+    no memory.
+    """
+    for offset in range(begin, end, PIECE):
+        yield offset, min(PIECE, end - offset)
+
+
+def holds_zeros(read: Callable[[int, int], bytes], begin: int, end: int
+                ) -> bool:
+    """Whether an image has nothing but zeros from *begin* to *end*."""
+    return all(is_zero(read(*piece)) for piece in pieces(begin, end))
 
 
 def remove_quietly(store: ImageStore, name: str) -> None:

@@ -196,7 +196,7 @@ class RBDData:
         found: List[int] = []
         # Whole objects are looked for: not one that began before.
         begin = offset + -offset % self.stripe_period()
-        if not base.is_zero(self.read(offset, begin - offset)):
+        if not base.holds_zeros(self.read, offset, min(begin, self.size())):
             return True
         length = self.size() - begin
         if length <= 0:

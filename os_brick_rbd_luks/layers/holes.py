@@ -92,11 +92,13 @@ def stay_zeros(image: base.RBDImage, header: header_io.Header,
     try:
         view.write(middle, bytes(sector))
         # Where the middle is the start of an object, no hole is before it;
-        # before the last sector there is one however data is striped. A
-        # period of two grains would be read up to its middle only.
+        # before the last sector there is one: of a stripe unit that is an
+        # object, in the unit itself. Smaller ones follow one another in the
+        # first object, where the middle is the start of one. A period of two
+        # grains would be read up to its middle only.
         view.write(period - sector, bytes(sector))
-        kept = all(base.is_zero(view.read(0, length))
-                   for length in (sector, period - base.GRAIN))
+        kept = (base.is_zero(view.read(0, sector)) and base.holds_zeros(
+            view.read, max(period - base.PIECE, 0), period - base.GRAIN))
     finally:
         image.zero(header.data_offset, period)
     LOG.debug("%s: holes %s", image.name, "are kept" if kept else "are noise")

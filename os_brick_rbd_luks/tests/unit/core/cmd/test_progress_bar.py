@@ -52,10 +52,11 @@ class ProgressTest(testtools.TestCase):
     def test_nothing_for_nobody(self):
         self.assertIsNone(self.said((1, 1, 2)))
 
-    def test_closed(self):
+    @ddt.data("table", "json")
+    def test_closed(self, formatter):
         self.now = 100.0
         with fixtures.MonkeyPatch("sys.stderr", None), progress_bar.shown(
-                argparse.Namespace(formatter="table")) as report:
+                argparse.Namespace(formatter=formatter)) as report:
             self.assertIsNone(report)
 
     def test_lines(self):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import socket
 import stat
 
 import ddt
@@ -225,8 +226,61 @@ class FileTest(ExportTestCase):
         self.assertEqual(b"precious", self.found())
         self.assertEqual(["file"], os.listdir(self.folder))
 
-    @ddt.data("pwrite", "fsync", "replace", "open")
-    def test_system_call_fails(self, name):
+    # what is no plain file
+
+    def special(self, kind):
+        """Make one; what it is from then on."""
+        if kind == "socket":
+            stream = socket.socket(socket.AF_UNIX)
+            self.addCleanup(stream.close)
+            stream.bind(self.path)
+        elif kind == "link":
+            os.symlink("/dev/null", self.path)
+        else:
+            os.mkfifo(self.path)
+        return stat.S_IFMT(os.lstat(self.path).st_mode)
+
+    @ddt.data(*((name, kind, force) for name in ("export", "export_raw")
+                for kind in ("pipe", "link", "socket")
+                for force in (False, True)))
+    @ddt.unpack
+    def test_special(self, name, kind, force):
+        """It would be a plain file afterwards; as root, also /dev/null."""
+        mode = self.special(kind)
+        error = self.assertRaises(exception.InvalidParameter,
+                                  getattr(self, name), force=force)
+        self.assertIn("redirect stdout", str(error))
+        self.assertEqual(mode, stat.S_IFMT(os.lstat(self.path).st_mode))
+        self.assertEqual(["file"], os.listdir(self.folder))
+
+    @ddt.data("export", "export_raw")
+    def test_special_that_was_made_meanwhile(self, name):
+        for force in (False, True):
+            self.assertRaises(
+                exception.InvalidParameter, getattr(self, name), force=force,
+                report=lambda *found: os.path.lexists(
+                    self.path) or os.mkfifo(self.path))
+            self.assertEqual(["file"], os.listdir(self.folder))
+            os.unlink(self.path)
+
+    @ddt.data("export", "export_raw")
+    def test_made_meanwhile(self, name):
+        """It is somebody's, and stays, unless all that is there may go."""
+        def report(*found):
+            self.leave(self.path)
+
+        self.assertRaises(exception.ImageExists, getattr(self, name),
+                          report=report)
+        self.assertEqual(b"precious", self.found())
+        self.assertEqual(["file"], os.listdir(self.folder))
+        getattr(self, name)(report=report, force=True)
+        self.assertNotEqual(b"precious", self.found())
+        self.assertEqual(["file"], os.listdir(self.folder))
+
+    @ddt.data(("pwrite", False), ("fsync", False), ("replace", True),
+              ("open", False))
+    @ddt.unpack
+    def test_system_call_fails(self, name, force):
         real, seen = getattr(os, name), []
 
         def fail(*arguments, **options):
@@ -236,22 +290,35 @@ class FileTest(ExportTestCase):
             return real(*arguments, **options)
 
         with fixtures.MonkeyPatch(f"os.{name}", fail):
-            error = self.assertRaises(exception.CopyFailed, self.export)
+            error = self.assertRaises(exception.CopyFailed, self.export,
+                                      force=force)
         self.assertTrue(seen)
         self.assertIn("No space left", str(error))
         self.assertIn(self.path, str(error))
         self.assertEqual([], os.listdir(self.folder))
 
-    def test_order_at_the_end(self):
+    def test_name_cannot_be_given(self):
+        def fail(*arguments, **options):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with fixtures.MonkeyPatch("os.link", fail):
+            error = self.assertRaises(exception.FileSystemFull, self.export)
+        self.assertIn(self.path, str(error))
+        self.assertEqual([], os.listdir(self.folder))
+
+    @ddt.data(("link", False), ("replace", True))
+    @ddt.unpack
+    def test_order_at_the_end(self, named, force):
         """On the disk, and the source unchanged, before it has the name."""
         calls = []
-        for name in ("fsync", "replace"):
-            def call(*arguments, name=name, real=getattr(os, name)):
+        for name in ("fsync", named):
+            def call(*arguments, name=name, real=getattr(os, name),
+                     **options):
                 calls.append((name, os.path.exists(self.path)))
-                return real(*arguments)
+                return real(*arguments, **options)
             self.useFixture(fixtures.MonkeyPatch(f"os.{name}", call))
-        self.export()
-        self.assertEqual([("fsync", False), ("replace", False)], calls)
+        self.export(force=force)
+        self.assertEqual([("fsync", False), (named, False)], calls)
 
     def test_partial_file_that_is_gone(self):
         """The error that is told is the first one."""

@@ -272,6 +272,30 @@ class LibrbdBlockTest(blocks.BlockContract, LibrbdTestCase):
         self.assertEqual([mock.call(*piece) for piece in pieces],
                          discard.mock_calls)
 
+    @ddt.data((units.GIB, b"", False), (units.GIB, b"x", True),
+              (34 * units.MIB, b"", False))
+    @ddt.unpack
+    def test_data_before_a_stripe_in_pieces(self, size, last, expected):
+        """A stripe may be as large as an image."""
+        image = self.open()
+        image.stripe_period = lambda: 128 * units.MIB
+        image.size = lambda: size
+        end, lengths = min(size, 128 * units.MIB), []
+
+        def read(offset, length):
+            lengths.append(length)
+            data = bytearray(length)
+            if offset + length == end:
+                data[length - len(last):] = last
+            return bytes(data)
+
+        with mock.patch.object(image._image, "read", autospec=True,
+                               side_effect=read), mock.patch.object(
+                image._image, "diff_iterate", autospec=True):
+            self.assertIs(expected, image.has_data(5 * units.MIB))
+        self.assertEqual(end - 5 * units.MIB, sum(lengths))
+        self.assertLessEqual(max(lengths), 4 * units.MIB)
+
     def test_zero_ends_with_the_first_error(self):
         image = self.open()
         with mock.patch.object(
