@@ -47,7 +47,7 @@ _RENEWED = header_lock.LOCK_DURATION / 4
 
 
 class RecordPool:
-    """See :class:`~os_brick_rbd_luks.image.record_store.Records`."""
+    """A pool as a :class:`~os_brick_rbd_luks.image.record_store.Records`."""
 
     def __init__(self, ioctx: rados.Ioctx, name: str, user: str,
                  clock: Callable[[], float] = time.monotonic) -> None:
@@ -64,15 +64,18 @@ class RecordPool:
         self._renewed = 0.0
 
     def groups(self) -> List[str]:
-        """See ``Records``."""
+        """Names of the groups that there are, sorted."""
         return sorted({_parts(key)[0] for key in self._keys("")})
 
     def names(self, group: str) -> List[str]:
-        """See ``Records``."""
+        """Names of a group's records, sorted."""
         return sorted(_parts(key)[1] for key in self._keys(_key(group, "")))
 
     def read(self, group: str, name: str, length: int) -> bytes:
-        """See ``Records``."""
+        """The first *length* bytes of a record, or all that there are.
+
+        :raises ImageNotFound: there is no such record
+        """
         self._renew()
         key = _key(group, name)
         with self._translated("read", key):
@@ -80,7 +83,11 @@ class RecordPool:
         return found
 
     def write(self, group: str, name: str, data: bytes) -> None:
-        """See ``Records``."""
+        """Make a record: its object, and then its name in the index.
+
+        :raises ImageExists: there is one of that name
+        :raises ImageLocked: the lock has ended
+        """
         key = _key(group, name)
         if self._is_there(key):
             raise exception.ImageExists(what=self._what(key))
@@ -94,7 +101,11 @@ class RecordPool:
             self._ioctx.operate_write_op(operation, PREFIX)
 
     def remove(self, group: str, name: str) -> None:
-        """See ``Records``."""
+        """Remove a record: its name, and then its object.
+
+        :raises ImageNotFound: there is no such record
+        :raises ImageLocked: the lock has ended
+        """
         key = _key(group, name)
         if not self._is_there(key):
             raise exception.ImageNotFound(what=self._what(key))
@@ -108,7 +119,10 @@ class RecordPool:
 
     @contextlib.contextmanager
     def lock(self) -> Iterator[None]:
-        """See ``Records``."""
+        """Keep other writers out; held for longer by whatever is done.
+
+        :raises ImageLocked: there is one
+        """
         import rados
         held = header_lock.ObjectLock(self._ioctx, PREFIX, self._user)
         with self._translated("lock", ""):
