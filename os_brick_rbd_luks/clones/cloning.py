@@ -41,6 +41,7 @@ from os_brick_rbd_luks.image import capabilities
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import sealed
+from os_brick_rbd_luks.luks import keymaterial
 
 LOG = logging.getLogger(__name__)
 
@@ -55,7 +56,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
 
     :param store: where the clone is made
     :param size: decrypted bytes, at least the source's; the source's when
-        None
+        None, and what the source's image has more than whole sectors stays
     :param flatten: copy all data, so that nobody needs *old_passphrase* again
     :param options: the KDF's cost; all else is the source's
     :param old_keyslot: the only one to try *old_passphrase* on
@@ -64,17 +65,20 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     :raises InvalidParameter: *size* is less than the source's, or more of a
         LUKS2 volume that is not flattened, before Ceph 18
     :raises OperationRefused: the source is a clone of LUKS2, before Ceph 18,
-        and is not flattened
+        and is not flattened; or *size* is more, and the header has a payload
+        that we do not know
     :raises TooManyLayers: its header has no room for the passphrases of all
         layers below it
     """
     clear(store, name, restart=restart)
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, old_passphrase, old_keyslot)
-        decrypted = source.size() - opened.header.data_offset
+        decrypted = _decrypted(source, opened.header)
         below = _below(source, opened, old_passphrase)
         is_clone = source.parent() is not None
     wanted = _wanted(decrypted, size, opened.header.sector_size)
+    if wanted != decrypted:
+        _refuse_odd(opened.header)
     if not flatten and engines.fails_on_deep_clones(opened.header,
                                                     store.librbd):
         _refuse_deep(is_clone, decrypted, wanted, store.librbd)
@@ -107,6 +111,37 @@ def _below(source: base.RBDImage, opened: unlocking.Unlocked,
         opened, passphrase)]
 
 
+def _decrypted(source: base.RBDImage, header: header_io.Header) -> int:
+    """What ``info`` shows of *source*: whole sectors."""
+    size = header_io.decrypted_size(header, source.size())
+    # No backup is opened as a source.
+    assert size is not None
+    return size
+
+
+def _refuse_odd(header: header_io.Header) -> None:
+    """Refuse another size than the source's where the header may say one."""
+    odd = engines.odd_payload(header)
+    if odd:
+        raise exception.OperationRefused(
+            reason=f"neither librbd nor this package knows such a payload "
+                   f"({odd}), so a clone has the size of its source; leave "
+                   "the size out")
+
+
+def _refuse_odd_below(header: header_io.Header, size: int) -> None:
+    """Refuse a source that librbd, which alone opens the clone, cannot read.
+
+    :param size: of the source's image
+    """
+    odd = engines.odd_payload(header, size)
+    if odd:
+        raise exception.OperationRefused(
+            reason=f"librbd, which alone opens a clone with a header of its "
+                   f"own, does not know the payload of its source ({odd}); "
+                   "let the clone have the source's key (--own-key)")
+
+
 def _refuse_deep(is_clone: bool, decrypted: int, wanted: int,
                  librbd: capabilities.Librbd) -> None:
     if is_clone:
@@ -132,13 +167,17 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
 
     :param options: of the clone's header
     :param old_passphrase: of an encrypted source, which has to open it
-    :param size: see :func:`rekeyed`
+    :param size: decrypted bytes, at least the source's; the source's when
+        None. Where the source is no whole sectors of the clone, these are
+        rounded up, as in a copy
     :param old_keyslot: see :func:`rekeyed`
     :param restart: see :func:`clear`
     :raises UnsupportedCeph: librbd here is older than Ceph 18
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: the source is encrypted, and no passphrase of
         it is given
+    :raises OperationRefused: the source has a payload that librbd does not
+        know
     """
     formatting.check(new_passphrase, options)
     store.librbd.require_layers("a clone with a header of its own")
@@ -154,13 +193,18 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
                     reason=f"is needed, because {parent} is encrypted")
             opened = unlocking.unlock_header(source, header, old_passphrase,
                                              old_keyslot)
+            _refuse_odd_below(header, source.size())
             shared = header.data_offset
             below = _below(source, opened, old_passphrase)
-        decrypted = source.size() - shared
+        # What is no whole sector counts: to cut it off is to cut an object.
+        payload = source.size() - shared
+        decrypted = _decrypted(source, header) if header else payload
         period = source.stripe_period()
     offset = formatting.data_offset(period, options)
-    wanted = _wanted(decrypted, size, formatting.sector_size(options))
-    if wanted + offset < decrypted + shared and wanted % period:
+    sector = formatting.sector_size(options)
+    wanted = max(_wanted(decrypted, size, sector),
+                 keymaterial.round_up(payload, sector))
+    if wanted + offset < payload + shared and wanted % period:
         # Cutting an object makes librbd copy up what is left of it, which is
         # cipher text of another layer.
         raise exception.InvalidParameter(
@@ -194,7 +238,7 @@ def _wanted(decrypted: int, size: Optional[int], sector: int) -> int:
 
     :param sector: bytes of the sectors of its payload
     """
-    if size is None:
+    if size is None or size == decrypted:
         return decrypted
     if size < decrypted:
         raise exception.InvalidParameter(

@@ -36,6 +36,13 @@ class FileSource:
         self.name = f"file {path}"
         self.size = self._file.size
 
+    def check_target(self, target: transfer.Target) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        if self.size:
+            qemu_img.try_opening(target.block_options(),
+                                 environment=target.store.environment())
+        self.verify()
+
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
@@ -65,6 +72,11 @@ class StreamSource:
         """Take a stream that stays its owner's."""
         self.name = name
         self._stream = stream
+
+    def check_target(self, target: transfer.Target) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        with target.view():
+            pass
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:

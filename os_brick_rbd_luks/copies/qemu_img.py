@@ -199,6 +199,27 @@ def save_qcow2(source: base.BlockOptions, path: str, *, size: int,
           report, check, environment)
 
 
+def try_opening(options: base.BlockOptions, *,
+                environment: Optional[Dict[str, str]] = None) -> None:
+    """Let QEMU open an image, and ask it where its first data is.
+
+    So a host whose QEMU lacks what it needs, or does not open this image,
+    says so before anything is lost.
+
+    :raises CopyFailed: it does not
+    :raises MissingDependency: there is no QEMU, or none that knows RBD
+    """
+    secrets = Secrets()
+    node = render(options, secrets.name)
+    # "info" would open it without its key. librbd needs as much space here as
+    # for a copy.
+    _run(("map", "--output=json", "--max-length=512", *secrets.arguments(),
+          "--image-opts", node),
+         _Limits(address_space=_COPY_SPACE, cpu_time=_COPY_SECONDS),
+         stdin=secrets.stdin(),
+         environment={**_ENVIRONMENT, **(environment or {})})
+
+
 def _copy(arguments: Sequence[str], secrets: Secrets, size: int,
           report: Optional[progress.Report], check: Optional[Check],
           environment: Optional[Dict[str, str]]) -> None:

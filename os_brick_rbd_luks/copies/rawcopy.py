@@ -62,7 +62,12 @@ def back_up_volume(source: base.RBDImage, target: base.RBDImage,
     again.
 
     :param size: bytes of the target, at least the source's
+    :raises VolumeTooSmall: it is less; the target is as it was
     """
+    present = source.size()
+    if present > size:
+        raise exception.VolumeTooSmall(source=source.name, size=size,
+                                       needed=present)
     _empty(target, size)
     _copy(source, target, zeros.skipped())
 

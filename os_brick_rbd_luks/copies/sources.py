@@ -128,6 +128,12 @@ class RawSource:
         """How QEMU opens it."""
         return self.store.block_options(self._short, self.snapshot)
 
+    def check_target(self, target: transfer.Target) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        with self.view() as reader, target.view():
+            # Some of it, by who reads all of it.
+            self.reader(reader.read)(0, min(self.size, base.GRAIN))
+
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""

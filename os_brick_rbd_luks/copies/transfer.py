@@ -113,6 +113,15 @@ class Source(Protocol):
     def holes(self) -> zeros.Holes:
         """What its readers find where nothing was written."""
 
+    def check_target(self, target: Target) -> None:
+        """Raise what :meth:`pour` would, as far as that can be known before.
+
+        Called while *target* has its former data still.
+
+        :raises UnsupportedHeader: who is to write to *target*, or to read
+            this, cannot
+        """
+
     def pour(self, target: Target, report: Optional[progress.Report]
              ) -> None:
         """Write all data to *target*.
@@ -155,9 +164,10 @@ def new(store: base.Pool, name: str, source: Source,
         if encryption:
             made = creating.format_new(image, wanted, encryption.passphrase,
                                        encryption.options)
-        target = _target(
+        target = _with_policy(Target(
             store, store.partial_name(name), image, made,
-            encryption.passphrase if encryption else b"", source.holes, thick)
+            encryption.passphrase if encryption else b"", zeros.WRITTEN),
+            source.holes, thick)
         if cipher_text:
             target = dataclasses.replace(
                 target, policy=zeros.of_unknown_cipher_text())
@@ -199,6 +209,8 @@ def existing(store: base.Pool, name: str, source: Source,
     :returns: its header
     :raises OperationRefused: it has data, and not *force*
     :raises InvalidParameter: it is encrypted, and there is no *passphrase*
+    :raises UnsupportedHeader: nobody could write to it, or read the source;
+        it is as it was
     :raises CopyFailed: the volume is empty, as if it were new
     :raises ImageLocked: somebody has it open, or opens it meanwhile; then
         what was copied stays on it, for it may be his by now
@@ -214,6 +226,8 @@ def existing(store: base.Pool, name: str, source: Source,
             begin, sector = header.data_offset, header.sector_size
         size = image.size() - begin
         _check_size(source, size - size % sector)
+        target = Target(store, name, image, header, passphrase or b"",
+                        zeros.WRITTEN, opened=opened)
         if image.has_data(begin):
             if not force:
                 raise exception.OperationRefused(
@@ -221,12 +235,12 @@ def existing(store: base.Pool, name: str, source: Source,
                         " that an interrupted run left"
                         if image.note(NOTE) else "")
                     + "; insist with --force (force=True) to replace it")
+            source.check_target(target)
             _empty(image, begin)
             # Zeros at its end that were written to empty it are no holes.
             thick = thick or image.has_data(begin)
         with _emptied_again(store, name, image, begin):
-            target = _target(store, name, image, header, passphrase or b"",
-                             source.holes, thick, opened)
+            target = _with_policy(target, source.holes, thick)
             source.pour(dataclasses.replace(target, known=True), report)
             # Of a copy by QEMU, which has ended.
             if image.others():
@@ -246,13 +260,10 @@ def _unlocked(image: base.RBDImage, passphrase: Optional[bytes],
     return None
 
 
-def _target(store: base.Pool, name: str, image: base.RBDImage,
-            header: Optional[header_io.Header], passphrase: bytes,
-            source: zeros.Holes, thick: bool,
-            opened: Optional[unlocking.Unlocked] = None) -> Target:
-    """An empty image as a target."""
-    target = Target(store, name, image, header, passphrase, zeros.WRITTEN,
-                    opened=opened)
+def _with_policy(target: Target, source: zeros.Holes, thick: bool
+                 ) -> Target:
+    """What is to be written to a target that is empty now."""
+    image, header = target.image, target.header
     # QEMU's luks driver, which knows LUKS1 only, reads every hole as noise.
     told = (header is not None and header.type == "luks2" and not thick
             and _tells_of_holes(image, header, target))

@@ -53,10 +53,13 @@ def resize(image: base.Image, size: int, *, force: bool = False
     # The data offset is not to change meanwhile.
     with image.lock():
         header = header_io.read_header(image)
-        _check(header, size)
-        present = image.size() - header.data_offset
+        # What the image has more than whole sectors is nothing to a guest.
+        present = header_io.decrypted_size(header, image.size())
         if size == present:
             return header
+        _check(header, size)
+        # read_header takes no backup, which alone is without a payload.
+        assert present is not None
         if size > present:
             _grow(image, size, header.data_offset)
         elif not force:

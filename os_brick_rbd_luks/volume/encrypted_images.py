@@ -141,6 +141,10 @@ class _Checked:
         self.name, self.size = source.name, source.size
         self.holes = source.holes
 
+    def check_target(self, target: transfer.Target) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        self._source.check_target(target)
+
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""

@@ -167,6 +167,13 @@ class RBDSource:
         with self.opened() as (_pool, image):
             return int(image.size())
 
+    def check_target(self, target: transfer.Target) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        with self.opened() as (pool, image):
+            sources.RawSource(
+                pool, self.parent.image, self.parent.snapshot,
+                image).check_target(target)
+
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
@@ -187,6 +194,11 @@ class Stream:
         self._image = image
         self._pipe = pipe
         self._error: Optional[Exception] = None
+
+    def check_target(self, target: transfer.Target) -> None:
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        with target.view():
+            pass
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:

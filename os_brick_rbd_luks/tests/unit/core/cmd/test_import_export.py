@@ -166,7 +166,7 @@ class ImportStreamTest(transfers.TransferTestCase):
         self.assert_nothing_made()
 
     def test_failure_leaves_nothing(self):
-        with mock.patch.object(transfer, "_target", autospec=True,
+        with mock.patch.object(transfer, "_with_policy", autospec=True,
                                side_effect=exception.CopyFailed(reason="x")):
             error = self.error(4, *self.argv("--size", "1M"))
         self.assertEqual("volumes/v: the data could not be copied: x", error)

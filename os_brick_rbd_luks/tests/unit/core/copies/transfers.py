@@ -50,6 +50,9 @@ class Source:
         self._work = work
         self._late = late
 
+    def check_target(self, target):
+        """All that would fail fails later."""
+
     def pour(self, target, report):
         self.targets.append(target)
         self._work(target)

@@ -131,6 +131,35 @@ class ResizeTest(ResizeTestCase):
         self.assert_state(before)
         self.assertNotIn("resize", [event.kind for event in content.log])
 
+    @ddt.data(*((kind, more) for kind, sector in (("luks1", 512),
+                                                  ("luks2", 4096))
+                for more in (1, sector - 1)))
+    @ddt.unpack
+    def test_size_that_info_shows(self, kind, more):
+        """What the image has more is no whole sector, and no guest's."""
+        content = self.volume(kind)
+        content.resize(content.size + more)
+        offset, size = self.sizes()
+        self.assertEqual(4 * units.MIB, size)
+        before = self.state()
+        self.resize(size)
+        self.assert_state(before)
+        # Larger and smaller ones are made of whole sectors.
+        for wanted in (size + 4096, size - 4096):
+            self.resize(wanted, force=wanted < size)
+            self.assertEqual(offset + wanted, content.size)
+
+    def test_size_that_info_shows_of_a_fixed_one(self):
+        content = self.volume("luks2")
+        crafted = headers.bare("aes-xts-plain64", 64,
+                               data_offset=16 * units.MIB)
+        tree = headers.tree(crafted)
+        tree["segments"]["0"]["size"] = str(units.MIB)
+        content.write(0, headers.craft(crafted.header, tree))
+        before = self.state()
+        self.resize(units.MIB)
+        self.assert_state(before)
+
     def test_upstream_s_layout(self):
         """Its payload is where no stripe period ends."""
         content = self.volume()
@@ -206,7 +235,7 @@ class ResizeTest(ResizeTestCase):
         tree = headers.tree(crafted)
         tree["segments"]["0"].update(changes)
         content.write(0, headers.craft(crafted.header, tree))
-        for size in (units.MIB, 8 * units.MIB):
+        for size in (2 * units.MIB, 8 * units.MIB):
             self.assertIn(said, self.refused(exception.OperationRefused,
                                              size, force=True))
 
