@@ -24,9 +24,7 @@ import functools
 import logging
 from typing import Any, Callable, Iterator, List, Optional
 
-from cinder import context as cinder_context
 from cinder import exception as cinder_exception
-from cinder import objects
 
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks.clones import flattening

@@ -42,6 +42,7 @@ from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import volume_keys
 
