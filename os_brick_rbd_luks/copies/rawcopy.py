@@ -112,12 +112,27 @@ def _empty(image: base.RBDImage, size: int) -> Optional[base.Parent]:
     # Discarding would leave parts of objects.
     image.resize(0)
     if parent:
-        # Copies what snapshots need, and nothing else is left to copy. Ceph
-        # would go on to count it as a clone.
-        image.flatten()
-        image.set_note(sealed.NOTE, None)
+        # Nothing is left to copy but what snapshots need.
+        _flatten(image)
     image.resize(size)
     return parent
+
+
+def cut_off(image: base.RBDImage) -> Optional[base.Parent]:
+    """Let an image that was overwritten as it is be no clone.
+
+    :returns: the parent that it had
+    """
+    parent = image.parent()
+    if parent:
+        _flatten(image)
+    return parent
+
+
+def _flatten(image: base.RBDImage) -> None:
+    # Ceph would go on to count it as a clone.
+    image.flatten()
+    image.set_note(sealed.NOTE, None)
 
 
 def _copy(source: base.RBDImage, target: base.RBDImage,

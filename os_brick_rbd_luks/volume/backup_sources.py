@@ -49,10 +49,10 @@ from os_brick_rbd_luks.volume import session
 LOG = logging.getLogger(__name__)
 
 #: What upstream looks for in a backup's service.
-_CEPH = "backup.drivers.ceph"
+CEPH = "backup.drivers.ceph"
 
 #: What those begin with that make holes of zeros.
-_OURS = "os_brick_rbd_luks.backup.drivers."
+OURS = "os_brick_rbd_luks.backup.drivers."
 
 
 def refuse_former_key(context: Any, backup: Any) -> None:
@@ -93,11 +93,11 @@ def prepare(driver: Any, context: Any, backup: Any, device: Any,
         return device
     service = backup.service or ""
     is_clone = device.id != volume.record.id
-    if _CEPH in service and not is_clone:
+    if CEPH in service and not is_clone:
         # Its increments are by snapshots of the volume itself.
         own_headers.make_independent(volume)
         return device
-    fills = _CEPH not in service and not service.startswith(_OURS)
+    fills = CEPH not in service and not service.startswith(OURS)
     if not is_clone:
         if not _is_incomplete(volume, fills):
             return device

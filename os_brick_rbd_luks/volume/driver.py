@@ -345,11 +345,12 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
                               ) -> Dict[str, Any]:
         """As upstream's, with the mark of native encryption."""
         found: Dict[str, Any]
+        restoring.refuse(volume)
         if not volume.encryption_key_id:
             found = super().initialize_connection(volume, connector)
             return found
         with self._encrypted(volume) as ours:
-            restoring.refuse_snapshots(ours)
+            restoring.make_plain(ours)
             ownership.rekey_if_noted(ours)
             due.rotate(self, ours)
             found = super().initialize_connection(volume, connector)

@@ -28,23 +28,19 @@ Source: ``cinder.backup.drivers.ceph`` and ``cinder.backup.manager``, 21.3 to
 
 from __future__ import annotations
 
-import logging
-from typing import Any, Callable, Mapping, Optional
+from typing import Any, Callable, Optional
 
 from cinder.backup.drivers import ceph
 from cinder import exception as cinder_exception
 from cinder import interface
-from cinder import objects
-from oslo_serialization import jsonutils
 
-from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.backup.drivers import parents
+from os_brick_rbd_luks.backup.drivers import refusals
 from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.services import threads
-
-LOG = logging.getLogger(__name__)
 
 #: What upstream's driver is called in ``backup_driver`` and in backups.
 UPSTREAM = "cinder.backup.drivers.ceph.CephBackupDriver"
@@ -119,47 +115,16 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
         if self._is_encrypted(volume_file, backup.encryption_key_id,
                               volume.encryption_key_id):
             self._copy = rawcopy.restore_volume
-            self._refuse(backup, volume)
+            refusals.refuse(self.context, backup, volume,
+                            self._stored(backup))
         super()._restore_volume(backup, volume, volume_file, *args, **kwargs)
 
-    def _refuse(self, backup: Any, volume: Any) -> None:
-        """Refuse a volume that would not be usable with this backup.
-
-        Source: ``BackupMetadataAPI._restore_vol_encryption_meta``, which
-        compares the types when all is written, and ``BackupManager``
-        (``_run_restore``), which deletes the volume's former key then.
-        """
-        stored = self._stored(backup)
-        if stored is None:
-            return
-        key_id = stored.get("encryption_key_id")
-        if key_id is None:
-            raise _refused(
-                backup, volume, "the backup is of a volume without "
-                "encryption, and the volume has a key: restore to a volume "
-                "without encryption, and retype that")
-        wanted, given = stored.get("volume_type_id"), volume.volume_type_id
-        if given not in (None, wanted):
-            raise _refused(
-                backup, volume, f"the backup is of a volume of type {wanted},"
-                f" and the volume's is {given}: restore to one of that type")
-        if volume.encryption_key_id not in (None, key_id) and (
-                objects.SnapshotList.get_all_for_volume(
-                    self.context, volume.id)):
-            raise _refused(
-                backup, volume, "the volume has snapshots that need its "
-                "present key, which Cinder deletes after a restore: delete "
-                "them, or restore to another volume")
-
-    def _stored(self, backup: Any) -> Optional[Mapping[str, Any]]:
+    def _stored(self, backup: Any) -> Optional[str]:
         """What Cinder keeps with a backup of its volume, None if nothing."""
         with ceph.rbd_driver.RADOSClient(self) as client:
-            text = ceph.VolumeMetadataBackup(client, backup.id).get()
-        if text is None:
-            return None
-        stored: Optional[Mapping[str, Any]] = jsonutils.loads(text).get(
-            self.backup_meta_api.TYPE_TAG_VOL_BASE_META)
-        return stored
+            text: Optional[str] = ceph.VolumeMetadataBackup(
+                client, backup.id).get()
+        return text
 
     def _diff_restore_allowed(self, *args: Any, **kwargs: Any) -> Any:
         """As upstream's; never for an encrypted volume.
@@ -185,7 +150,7 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
                     self._copy, brick.over_bare_handle(src, src_name),
                     brick.over_bare_handle(dest, dest_name), length)
                 if parent:
-                    _release(dest, parent, dest_name)
+                    parents.release(dest, parent, dest_name)
                 return
             except exception.NotLuks as error:
                 # Of a backup with which Cinder has kept nothing: the key is
@@ -207,24 +172,3 @@ class RBDLuksBackupDriver(ceph.CephBackupDriver):  # type: ignore[misc]
         except exception.RBDLuksError as error:
             raise cinder_exception.BackupOperationError(
                 str(error)) from error
-
-
-def _refused(backup: Any, volume: Any, reason: str) -> Exception:
-    error: Exception = cinder_exception.BackupOperationError(
-        f"Backup {backup.id} cannot be restored to volume {volume.id}, of "
-        f"which nothing was changed: {reason}.")
-    return error
-
-
-@threads.native
-def _release(handle: Any, parent: base.Parent, name: str) -> None:
-    """Remove what there was only for a clone that is none any more.
-
-    Its deletion does that else, and would not find it.
-    """
-    try:
-        with brick.pool_of(handle) as pool:
-            flattening.release_parents(pool, parent, name)
-    except exception.RBDLuksError as error:
-        LOG.warning("%s: cannot tidy up; if this snapshot has no clone, "
-                    "remove it by hand: %s", parent, error)

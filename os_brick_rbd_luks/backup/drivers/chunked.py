@@ -17,6 +17,9 @@ these into noise, where a guest had zeros, and they would take space. No cipher
 text of a sector is all zeros, so each sector that is, is made a hole of the
 volume that is restored.
 
+A volume that was a clone is none any more: librbd would not open what is below
+it with the keys that it knows of the restored header.
+
 That is done where the data is written: in the backup service, in the course
 of a restore, which no RPC waits for. All that the volume's service is asked
 between the last byte and the volume's being available are calls that time out
@@ -28,12 +31,15 @@ Source: ``cinder.backup.chunkeddriver`` (``restore``) and
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import Any, Optional, TYPE_CHECKING
 
 from cinder import exception as cinder_exception
 from cinder import objects
 
+from os_brick_rbd_luks.backup.drivers import parents
+from os_brick_rbd_luks.backup.drivers import refusals
 from os_brick_rbd_luks.copies import punching
+from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import brick
@@ -68,23 +74,44 @@ class HolesMixin(_Base):  # type: ignore[misc]
                 *args: Any, **kwargs: Any) -> Any:
         """As upstream's, with holes for the zeros of an encrypted volume.
 
-        :raises BackupOperationError: there was an error of the volume's
+        What Cinder refuses afterwards is refused first.
+
+        :raises BackupOperationError: there was an error of the volume's, or
+            nothing was written
         """
+        volume = objects.Volume.get_by_id(self.context, volume_id)
         # Backups that are older than Cinder 12 have no key id.
         if (getattr(volume_file, "rbd_image", None) is None or not any((
-                backup.encryption_key_id, objects.Volume.get_by_id(
-                    self.context, volume_id).encryption_key_id))):
+                backup.encryption_key_id, volume.encryption_key_id))):
             return super().restore(backup, volume_id, volume_file, *args,
                                    **kwargs)
-        target = Target(volume_file, f"volume {volume_id}")
+        self._refuse(backup, volume)
+        target = Target(volume_file, volume.name)
         try:
             restored = super().restore(backup, volume_id, target, *args,
                                        **kwargs)
             target.keep_holes()
+            target.make_independent()
         except exception.RBDLuksError as error:
             raise cinder_exception.BackupOperationError(
                 str(error)) from error
         return restored
+
+    def _refuse(self, backup: Any, volume: Any) -> None:
+        """Refuse a volume that would not be usable with this backup.
+
+        It may be an increment: Cinder restores all that it is based on, one
+        after the other, each with what it keeps of it.
+        """
+        refusals.refuse(self.context, backup, volume, self._stored(backup))
+        while backup.parent_id:
+            backup = objects.Backup.get_by_id(self.context, backup.parent_id)
+            refusals.refuse_type(backup, volume, self._stored(backup))
+
+    def _stored(self, backup: Any) -> Optional[str]:
+        """What Cinder keeps with a backup of its volume, None if nothing."""
+        text: Optional[str] = self._read_metadata(backup).get("volume_meta")
+        return text
 
 
 class Target:
@@ -93,9 +120,10 @@ class Target:
     def __init__(self, handle: Any, name: str) -> None:
         """Take *handle*, which stays its owner's.
 
-        :param name: of the volume, for messages
+        :param name: of the image
         """
         self._handle = handle
+        self._name = name
         self._image: base.RBDImage = brick.over_bare_handle(handle, name)
         self.flush = handle.flush
         self.fileno = handle.fileno
@@ -115,3 +143,9 @@ class Target:
     def keep_holes(self) -> None:
         """Let librbd find the holes, if it is what reads the volume."""
         threads.call(punching.keep, self._image)
+
+    def make_independent(self) -> None:
+        """Let it have no parent, of which nothing is left to be seen."""
+        parent = threads.call(rawcopy.cut_off, self._image)
+        if parent:
+            parents.release(self._handle, parent, self._name)

@@ -26,6 +26,7 @@ from cinder.tests.unit import test
 import ddt
 
 from os_brick_rbd_luks.backup.drivers import ceph
+from os_brick_rbd_luks.backup.drivers import parents
 from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
@@ -269,8 +270,8 @@ class BackupDriverTest(test.TestCase):
         parent = base.Parent("volumes", "", "source", "volume.clone_snap")
         self.calls.restore_volume.return_value = parent
         with mock.patch.object(
-                ceph.brick, "pool_of", autospec=True) as pool_of, \
-                mock.patch.object(ceph.flattening, "release_parents",
+                parents.brick, "pool_of", autospec=True) as pool_of, \
+                mock.patch.object(parents.flattening, "release_parents",
                                   autospec=True) as release:
             self.restore("a", "b")
             pool = pool_of.return_value.__enter__.return_value
@@ -280,6 +281,6 @@ class BackupDriverTest(test.TestCase):
         """The volume is restored all the same."""
         self.calls.restore_volume.return_value = base.Parent("p", "", "i", "s")
         with mock.patch.object(
-                ceph.brick, "pool_of", autospec=True,
+                parents.brick, "pool_of", autospec=True,
                 side_effect=exception.ImageIOError(action="a", reason="b")):
             self.restore("a", "b")

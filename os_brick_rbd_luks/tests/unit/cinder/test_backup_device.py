@@ -14,65 +14,29 @@
 
 from __future__ import annotations
 
-import importlib
 import inspect
 
 from cinder.backup.drivers import ceph as upstream
-from cinder.backup.drivers import posix as upstream_posix
 from cinder import exception as cinder_exception
 from cinder import objects
 import ddt
-from os_brick.initiator import linuxrbd
 
 from os_brick_rbd_luks.backup.drivers import ceph
-from os_brick_rbd_luks.backup.drivers import posix
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import unlocking
-from os_brick_rbd_luks.layers import holes
-from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.layers import zero_runs
 from os_brick_rbd_luks.tests import selection
+from os_brick_rbd_luks.tests.unit.cinder import backups
 from os_brick_rbd_luks.tests.unit.cinder import imaging
 from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.volume import volume_keys
 
-CEPH = "os_brick_rbd_luks.backup.drivers.ceph.RBDLuksBackupDriver"
 POSIX = "cinder.backup.drivers.posix.PosixBackupDriver"
 OURS = "os_brick_rbd_luks.backup.drivers.posix.RBDLuksPosixBackupDriver"
 
 
-class BackupTestCase(imaging.ImageTestCase):
-    """Has records of backups."""
-
-    def setUp(self):
-        super().setUp()
-        from cinder.backup import manager
-        self.mock_object(manager, "MAPPING", dict(manager.MAPPING))
-
-    def record(self, volume, service=CEPH, snapshot=None):
-        """A backup that Cinder's API has made a record of."""
-        backup = objects.Backup(
-            context=self.context, volume_id=volume.id, status="creating",
-            user_id=volume.user_id, project_id=volume.project_id,
-            size=volume.size, host="here", service=service,
-            snapshot_id=snapshot and snapshot.id,
-            encryption_key_id=volume.encryption_key_id)
-        backup.create()
-        return backup
-
-    def handle(self, name):
-        """A handle of os-brick's of an image."""
-        client = linuxrbd.RBDClient("cinder", "volumes", conffile="",
-                                    rbd_cluster_name="ceph")
-        handle = linuxrbd.RBDVolumeIOWrapper(linuxrbd.RBDImageMetadata(
-            linuxrbd.RBDVolume(client, name), "volumes", "cinder", ""))
-        self.addCleanup(handle.close)
-        return handle
-
-
 @ddt.ddt
-class DeviceTest(BackupTestCase):
+class DeviceTest(backups.BackupTestCase):
     """What the volume driver gives to the backup service."""
 
     release = 18
@@ -195,7 +159,7 @@ class DeviceTest(BackupTestCase):
 
 
 @ddt.ddt
-class FailureTest(BackupTestCase):
+class FailureTest(backups.BackupTestCase):
     """There is no device, and the backup service is not called back."""
 
     release = 18
@@ -335,7 +299,7 @@ class FailureTest(BackupTestCase):
 
 
 @ddt.ddt
-class CephDriverTest(BackupTestCase):
+class CephDriverTest(backups.BackupTestCase):
     """Backups of snapshots, which are full, and their restore."""
 
     def setUp(self):
@@ -378,125 +342,3 @@ class CephDriverTest(BackupTestCase):
         self.check(other)
         self.check(volume)
         self.assert_keys(volume, other)
-
-
-@ddt.ddt
-class ChunkedDriverTest(BackupTestCase):
-    """Backups in chunks: upstream's own code reads and writes them."""
-
-    DATA = {0: b"A" * 65536, units.MIB: b"B" * 4096,
-            9 * units.MIB: b"C" * 65536, 32 * units.MIB - 512: b"D" * 512}
-
-    def setUp(self):
-        super().setUp()
-        self.override_config("backup_posix_path", self.temp)
-        self.patch("os_brick_rbd_luks.volume.encrypted.GIB", 32 * units.MIB)
-
-    def volume_with(self, data, provider):
-        volume = self.create(provider)
-        passphrase = self.passphrase(volume)
-        with self.pool() as pool, pool.open(volume.name) as image:
-            holes.keep(image)
-            view = plaintext.Plaintext(image, unlocking.unlock(
-                image, passphrase))
-            for offset, value in data.items():
-                view.write(offset, value)
-        return volume
-
-    def restored(self, driver, provider="luks2", is_new=False):
-        """What a guest has before and after, and both volumes."""
-        service = driver(self.context)
-        volume = self.volume_with(self.DATA, provider)
-        backup = self.record(volume, service=f"{driver.__module__}."
-                                             f"{driver.__qualname__}")
-        updates = service.backup(backup, self.handle(volume.name),
-                                 backup_metadata=False)
-        backup.update(updates or {})
-        # The manager gives it a copy of the key that the backup has.
-        key_id = self.keys.copy(backup.encryption_key_id)
-        other = self.volume_with({} if is_new else {
-            5 * units.MIB: b"old" * units.MIB}, provider)
-        handle = self.handle(other.name)
-        # In Cinder 21 nobody asks whether it is new.
-        more = [is_new] if "volume_is_new" in inspect.signature(
-            upstream_posix.PosixBackupDriver.restore).parameters else []
-        backup.status = "restoring"
-        backup.save()
-        service.restore(backup, other.id, handle, *more)
-        other.encryption_key_id = key_id
-        other.save()
-        return self.plain(volume), self.plain(other), volume, other
-
-    def plain(self, volume):
-        with self.view(volume, "volumes") as view:
-            return [view.read(offset, units.MIB)
-                    for offset in range(0, view.size(), units.MIB)]
-
-    @ddt.data(False, True)
-    def test_holes_are_holes_again(self, is_new):
-        before, after, volume, other = self.restored(
-            posix.RBDLuksPosixBackupDriver, is_new=is_new)
-        self.assertEqual([], [number for number, piece in enumerate(before)
-                              if piece != after[number]])
-        expected, found = self.content(volume), self.content(other)
-        payload = 16 // 4
-        self.assertEqual(
-            {number: expected.written_in(number)
-             for number in expected.allocated() if number >= payload},
-            {number: found.written_in(number)
-             for number in found.allocated() if number >= payload})
-        self.assertEqual("1", found.notes[holes.NOTE])
-
-    def test_upstreams_are_noise(self):
-        before, after, *_volumes = self.restored(
-            upstream_posix.PosixBackupDriver)
-        self.assertNotEqual(before, after)
-
-    def test_luks1(self):
-        _before, _after, volume, other = self.restored(
-            posix.RBDLuksPosixBackupDriver, "luks")
-        for offset in range(0, 36 * units.MIB, units.MIB):
-            self.assertEqual(self.content(volume).read(offset, units.MIB),
-                             self.content(other).read(offset, units.MIB))
-
-    def test_restored_is_too_small(self):
-        self.patch("os_brick_rbd_luks.backup.drivers.chunked.Target.write",
-                   side_effect=exception.ImageTooSmall(size=1, needed=2))
-        error = self.assertRaises(
-            cinder_exception.BackupOperationError, self.restored,
-            posix.RBDLuksPosixBackupDriver)
-        self.assertIn("1", str(error))
-
-    def test_plain_volume_is_upstreams(self):
-        self.patch("os_brick_rbd_luks.backup.drivers.chunked.Target",
-                   side_effect=AssertionError)
-        service = posix.RBDLuksPosixBackupDriver(self.context)
-        restore = self.mock_object(upstream_posix.PosixBackupDriver, "restore",
-                                   return_value=7)
-        volume = self.create(None)
-        handle = self.handle(volume.name)
-        self.assertEqual(7, service.restore(self.record(volume), volume.id,
-                                            handle))
-        self.assertEqual(handle, restore.call_args[0][2])
-
-    @ddt.data("gcs", "glusterfs", "nfs", "posix", "s3", "swift")
-    def test_each_knows_upstreams_backups(self, name):
-        """Nobody restores ours who makes no holes."""
-        from cinder.backup import manager
-        try:
-            module = importlib.import_module(
-                f"os_brick_rbd_luks.backup.drivers.{name}")
-        except ModuleNotFoundError as error:
-            # Cinder requires no client of Google's.
-            self.assertEqual(("gcs", "googleapiclient"), (name, error.name))
-            return
-        ours, = (found for found in vars(module).values()
-                 if isinstance(found, type))
-        ours._know_upstreams_backups()
-        path = f"{ours.__module__}.{ours.__qualname__}"
-        upstream = ours.__mro__[2]
-        self.assertEqual(path, manager.MAPPING[
-            f"{upstream.__module__}.{upstream.__qualname__}"])
-        self.assertEqual(f"cinder.backup.drivers.{name}",
-                         upstream.__module__)
-        self.assertNotIn(path, manager.MAPPING)

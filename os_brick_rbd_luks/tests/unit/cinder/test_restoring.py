@@ -10,15 +10,20 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Connecting to write a backup: not where that takes a key from snapshots."""
+"""Connecting to write a backup: not where Cinder regrets it afterwards."""
 
 from __future__ import annotations
 
 from cinder import exception as cinder_exception
 from cinder import objects
+from cinder.tests.unit import fake_constants as fake
 import ddt
 
 from os_brick_rbd_luks.tests.unit.cinder import base
+
+CEPH = "cinder.backup.drivers.ceph.CephBackupDriver"
+OURS = "os_brick_rbd_luks.backup.drivers.posix.RBDLuksPosixBackupDriver"
+THEIRS = "cinder.backup.drivers.posix.PosixBackupDriver"
 
 
 @ddt.ddt
@@ -46,19 +51,14 @@ class RestoringTest(base.DriverTestCase):
 
     def test_refused(self):
         self.backup(self.keys.new())
-        error = self.assertRaises(cinder_exception.InvalidVolume,
-                                  self.connect)
-        self.assertIn(self.target.id, str(error))
-        self.assertIn("has snapshots", str(error))
+        self.assert_refused("has snapshots")
         self.check(self.target)
 
-    @ddt.data("same key", "no key", "other volume", "other time")
+    @ddt.data("same key", "other volume", "other time")
     def test_not_refused(self, case):
         key_id, values = self.keys.new(), {}
         if case == "same key":
             key_id = self.target.encryption_key_id
-        elif case == "no key":
-            key_id = None
         elif case == "other volume":
             values["restore_volume_id"] = self.create().id
         else:
@@ -66,10 +66,59 @@ class RestoringTest(base.DriverTestCase):
         self.backup(key_id, **values)
         self.assertEqual("rbd", self.connect()["driver_volume_type"])
 
+    @ddt.data((THEIRS, False), (THEIRS, True), (None, False),
+              # Whatever drives it, its volume says that it is plain.
+              (CEPH, True), (OURS, True))
+    @ddt.unpack
+    def test_plain_backup(self, service, is_there):
+        """With snapshots or without: Cinder deletes the volume's key."""
+        self.without_snapshots()
+        self.backup(None, service=service, volume_id=(
+            self.create(None).id if is_there else fake.VOLUME_ID))
+        self.assert_refused("without encryption")
+
+    @ddt.data((CEPH, False), (OURS, False), (CEPH, True), (OURS, True))
+    @ddt.unpack
+    def test_backup_that_may_be_older_than_its_key_id(self, service,
+                                                      is_there):
+        """Those drivers look themselves."""
+        self.backup(None, service=service, volume_id=(
+            self.target.id if is_there else fake.VOLUME_ID))
+        self.assertEqual("rbd", self.connect()["driver_volume_type"])
+
+    def test_plain_backup_into_a_new_volume(self):
+        """Its status is another one: it is made for this backup."""
+        self.without_snapshots()
+        self.backup(None, service=THEIRS, volume_id=self.create(None).id)
+        self.target.status = "creating"
+        self.target.save()
+        self.assert_refused("without encryption")
+
+    @ddt.data("ours", "theirs")
+    def test_another_type(self, whose):
+        """The source may have been retyped since, so only drivers of ours,
+        which read what is kept with the backup, can refuse it.
+        """
+        self.without_snapshots()
+        source = self.create("luks2")
+        self.backup(source.encryption_key_id, volume_id=source.id,
+                    service=OURS if whose == "ours" else THEIRS)
+        self.assertEqual("rbd", self.connect()["driver_volume_type"])
+
+    def assert_refused(self, text):
+        error = self.assertRaises(cinder_exception.InvalidVolume,
+                                  self.connect)
+        self.assertIn(self.target.id, str(error))
+        self.assertIn(text, str(error))
+        self.assertIn("Nothing was written", str(error))
+
+    def without_snapshots(self):
+        for snapshot in objects.SnapshotList.get_all_for_volume(
+                self.context, self.target.id):
+            self.delete_snapshot(snapshot)
+
     def test_no_snapshots(self):
-        snapshot, = objects.SnapshotList.get_all_for_volume(
-            self.context, self.target.id)
-        self.delete_snapshot(snapshot)
+        self.without_snapshots()
         self.backup(self.keys.new())
         self.assertEqual("rbd", self.connect()["driver_volume_type"])
 
