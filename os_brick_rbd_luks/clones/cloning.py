@@ -115,7 +115,7 @@ def _decrypted(source: base.RBDImage, header: header_io.Header) -> int:
     """What ``info`` shows of *source*: whole sectors."""
     size = header_io.decrypted_size(header, source.size())
     # No backup is opened as a source.
-    assert size is not None
+    assert size is not None  # noqa: S101
     return size
 
 

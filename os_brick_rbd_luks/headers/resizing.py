@@ -59,7 +59,7 @@ def resize(image: base.Image, size: int, *, force: bool = False
             return header
         _check(header, size)
         # read_header takes no backup, which alone is without a payload.
-        assert present is not None
+        assert present is not None  # noqa: S101
         if size > present:
             _grow(image, size, header.data_offset)
         elif not force:
