@@ -243,11 +243,8 @@ class BackupAllTest(NamespaceTestCase):
         folder = os.path.join(self.temp, "backups")
         os.mkdir(folder)
         if place == "pool":
-            # Of which nothing is an image.
-            folder = f"rados:images/{self.space}"
-            self.addCleanup(base.run, "rados", "-c", self.conf, "-p",
-                            "images", "-N", self.space, "purge", "images",
-                            "--yes-i-really-really-mean-it", check=False)
+            # A namespace without images.
+            folder = f"rados:volumes/{self.space}-headers"
         self.create("v1")
         creating.create(self.inner, "v2", units.GIB, base.KEY,
                         formatting.Options(type="luks2"))
