@@ -222,7 +222,8 @@ class CloneTest(backups.ChunkedTestCase):
                 if before != after])
         with self.view(target) as view:
             for offset, value in self.DATA.items():
-                self.assertTrue(value == view.read(offset, len(value)))
+                found = view.read(offset, len(value))
+                self.assertTrue(value == found, f"other data at {offset}")
         self.assertNotIn(sealed.NOTE, self.content(target).notes)
 
     @ddt.data(OURS, THEIRS)
