@@ -152,20 +152,24 @@ class Fleet:
     def killed(self, kills, chosen, *arguments):
         """Kill it so often, at random moments, and resume it to its end."""
         journal = os.path.join(self.temp, "journal")
+
+        def command():
+            # Killed early, it had chosen no volume yet.
+            return self.command(
+                "rotate", "-f", "csv", "--grace", "1s", *arguments,
+                *(["--resume", journal] if os.path.exists(journal)
+                  else ["--all", "--journal", journal]))
+
         for _number in range(kills):
-            begin = (["--resume", journal] if os.path.exists(journal)
-                     else ["--all", "--journal", journal])
             with subprocess.Popen(
-                    self.command("rotate", "-f", "csv", "--grace", "1s",
-                                 *arguments, *begin),
+                    command(),
                     stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
                     start_new_session=True) as run:
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     run.wait(chosen.uniform(3, 12))
                     continue
                 os.killpg(run.pid, signal.SIGKILL)
-        common.run(*self.command("rotate", "-f", "csv", "--grace", "0s",
-                                 "--resume", journal))
+        common.run(*command())
 
     def audit(self):
         """Fail unless each volume opens with exactly the database's key."""

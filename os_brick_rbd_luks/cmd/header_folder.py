@@ -10,7 +10,7 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""The commands for a folder of sealed header backups."""
+"""The commands for sealed header backups, in a folder or in a pool."""
 
 from __future__ import annotations
 
@@ -119,17 +119,17 @@ class BackupAll(command.ShowOne):
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read each header, and save it if it has changed."""
         from os_brick_rbd_luks.headers import backup_series
-        with records(self, args, args.to) as folder, folder.lock():
-            is_new = next(backup_series.listed(folder), None) is None
+        with records(self, args, args.to) as kept, kept.lock():
+            is_new = next(backup_series.listed(kept), None) is None
             key = backup_series.find_key(
-                folder, passphrase_options.Passphrases(args).get_backup(
+                kept, passphrase_options.Passphrases(args).get_backup(
                     confirm=is_new))
             time = datetime.datetime.now(datetime.timezone.utc).strftime(
                 "%Y-%m-%dT%H:%M:%SZ")
 
             def begin(pool: base.Pool) -> Callable[[str], Any]:
                 return functools.partial(
-                    _save, pool, backup_series.Series(folder, pool.name),
+                    _save, pool, backup_series.Series(kept, pool.name),
                     key, time, args.keep or backup_series.KEEP)
 
             counts = dict.fromkeys(backup_series.State, 0)
@@ -184,8 +184,8 @@ class ListBackups(command.Lister):
     def _rows(self, args: argparse.Namespace
               ) -> Generator[Tuple[Any, ...], None, None]:
         from os_brick_rbd_luks.headers import backup_series
-        with records(self, args, args.source) as place:
-            for found in backup_series.listed(place):
+        with records(self, args, args.source) as kept:
+            for found in backup_series.listed(kept):
                 facts = found.facts
                 if facts is None:
                     yield (f"{found.pool}/?", None, None, None, None,
@@ -217,10 +217,10 @@ class Finder:
     """Finds the backup that the arguments name."""
 
     def __init__(self, args: argparse.Namespace,
-                 folder: record_store.Records) -> None:
+                 kept: record_store.Records) -> None:
         """Read its passphrase."""
         self._args = args
-        self._folder = folder
+        self._kept = kept
         self._passphrase = passphrase_options.Passphrases(args).get_backup()
 
     def of(self, image: base.Image) -> backup_series.Found:
@@ -229,5 +229,5 @@ class Finder:
         target = self._args.target
         pool = "/".join(part for part in (target.pool, target.namespace)
                         if part)
-        return backup_series.Series(self._folder, pool).find(
+        return backup_series.Series(self._kept, pool).find(
             image, self._passphrase, self._args.backup)

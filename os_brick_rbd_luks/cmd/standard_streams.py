@@ -10,7 +10,6 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-
 """Standard streams that whoever started the program has closed.
 
 The next file or socket that is opened would get the number of such a stream,

@@ -136,9 +136,10 @@ def _with_mark(header: header_io.Header, image: base.Image
     It was flattened since, which takes the mark away: librbd would look for a
     parent.
     """
-    has_parent = image.is_rbd and cast(
-        base.RBDImage, image).parent() is not None
-    return header.unmarked() if header.clone and not has_parent else header
+    if header.clone and not (
+            image.is_rbd and cast(base.RBDImage, image).parent()):
+        return header.unmarked()
+    return header
 
 
 def _with_sealed(header: header_io.Header, current: header_io.Header
@@ -239,7 +240,8 @@ def _plan_over_own(current: header_io.Header, present: whole.Areas,
                    start: bytes, force: bool) -> plans.Plan:
     try:
         return _plan_over_header(current, present, header, areas)
-    except exception.OperationRefused:
+    except (exception.OperationRefused, exception.UnsupportedHeader):
+        # Also if what is there can be read, and not be changed.
         if not force:
             raise
         return plan_over_nothing(header, areas, start)
@@ -255,9 +257,9 @@ def _refuse_foreign(header: header_io.Header, start: bytes,
     packed = header.pack()
     version, place = slice(6, 8), ondisk.UUID
     other_format = start[version] in {b"\0\1", b"\0\2"} - {packed[version]}
-    magics = {packed[:6], detect.MAGIC, detect.CLONE_MAGIC}
-    if (start[:6] not in magics or start[place] != packed[place]
-            or other_format):
+    # The mark of a clone is the image's, and no difference.
+    if (start[:6] not in (detect.MAGIC, detect.CLONE_MAGIC)
+            or start[place] != packed[place] or other_format):
         reason = f"the image holds no header with the backup's UUID " \
                  f"{header.uuid} ({error.msg})"
     elif isinstance(header, luks2.Luks2Header):

@@ -121,7 +121,10 @@ class Swap:
                             attachment.volume_id(old))
                 self._without_key = error
                 return
-            raise _told(error) from error
+            told = _told(error)
+            if told is error:
+                raise
+            raise told from error
 
     def _shares(self, old: Dict[str, Any], new: Dict[str, Any],
                 of_old: attachment.NativeEncryptor,

@@ -39,14 +39,14 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
 from os_brick_rbd_luks.volume import encrypted
-from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import pending_keys
 
 LOG = logging.getLogger(__name__)
 
-#: What Cinder's database has as the previous status meanwhile.
-MARK = fleet.DEEP
+#: What Cinder's database has as the previous status meanwhile; of a volume
+#: that a server has, as the migration status.
+MARK = "rbd-luks-deep-rotation"
 
 #: Metadata of an image: which it is, and with which key it was encrypted
 #: anew. A run that goes on where another was killed need not do so again.

@@ -17,8 +17,8 @@ volume, and deletes the former one. Both have the same key in the key manager,
 so Nova needs no other secret than the one it has; the passphrase is rotated
 afterwards, as that of any other volume.
 
-1. the volume's migration status says what is done: nothing else begins to
-   work on it;
+1. the volume is ``retyping``, and its migration status says what is done:
+   nothing else begins to work on it;
 2. a new volume is noted, as the destination of a migration, and its image is
    made, with a volume key of its own;
 3. the migration status becomes what Nova expects, and Nova is asked. From here
@@ -35,7 +35,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from typing import Any, Callable, Iterable, List
+from typing import Any, Callable, Iterable, List, Optional
 
 from cinder.compute import nova
 from cinder import context as cinder_context
@@ -53,14 +53,14 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import fleet
+from os_brick_rbd_luks.volume import migration
 
 LOG = logging.getLogger(__name__)
 
 _MIGRATING = "migrating"
 #: As in a retype of Cinder's, after which it has its previous one.
 _BUSY = fields.VolumeStatus.RETYPING
-#: What the migration status of a destination begins with.
-_TARGET = "target:"
 
 #: What a new volume is not made of, though its record says so in the end.
 _KNOWN_LATER = ("snapshot_id", "source_volid")
@@ -109,12 +109,8 @@ def is_interrupted(record: Any, seconds: float) -> bool:
     :param record: Cinder's volume, just read
     :param seconds: for which one may be at it still
     """
-    if (record.migration_status not in (deep.MARK, _MIGRATING)
-            or not timeutils.is_older_than(record.updated_at, seconds)):
-        return False
-    return record.migration_status == deep.MARK or any(
-        new.previous_status == deep.MARK and not new.volume_attachment
-        for new in _copies(record))
+    return _unused(record) is not None and bool(
+        timeutils.is_older_than(record.updated_at, seconds))
 
 
 def is_former(record: Any) -> bool:
@@ -123,11 +119,22 @@ def is_former(record: Any) -> bool:
                 and record.status != fields.VolumeStatus.DELETING)
 
 
-def _copies(record: Any) -> List[Any]:
-    """Records of what a volume migrates to."""
-    return [*objects.VolumeList.get_all(
+def _unused(record: Any) -> Optional[List[Any]]:
+    """Copies of a volume that Nova has not begun to use.
+
+    :returns: None where it has, or where nobody asked it to
+    """
+    if record.migration_status not in (deep.MARK, _MIGRATING):
+        return None
+    # Any other one is of Cinder's own migration.
+    copies = [new for new in objects.VolumeList.get_all(
         cinder_context.get_admin_context(),
-        filters={"migration_status": _TARGET + record.id})]
+        filters={"migration_status": migration.TARGET + record.id})
+        if new.previous_status == deep.MARK]
+    if record.migration_status == _MIGRATING and (
+            not copies or any(new.volume_attachment for new in copies)):
+        return None
+    return copies
 
 
 def start(driver: Any, volume: encrypted.Volume,
@@ -148,7 +155,7 @@ def start(driver: Any, volume: encrypted.Volume,
         the server
     """
     record, server = volume.record, check(volume.record)
-    # Who may not read it would get a copy of the header.
+    # Before anything is changed.
     volume.passphrase()
     if not record.conditional_update(
             {"status": _BUSY, "previous_status": record.status,
@@ -203,7 +210,7 @@ def _destination(record: Any) -> Any:
         context=record.obj_context, use_quota=False,
         status=fields.VolumeStatus.CREATING, previous_status=deep.MARK,
         attach_status=fields.VolumeAttachStatus.DETACHED,
-        migration_status=_TARGET + record.id,
+        migration_status=migration.TARGET + record.id,
         **{name: record[name] for name in {*record.keys()} - _NOT_COPIED})
     new.create()
     return new
@@ -318,7 +325,7 @@ class Move:
                        "gives it another passphrase")
 
     def _is_being_deleted(self) -> bool:
-        found = _former(self._new.id)
+        found = fleet.record_of(self._new.id)
         if found is None or found.status == fields.VolumeStatus.DELETING:
             return found is not None
         LOG.warning("volume %s: Cinder could not delete volume %s, which has "
@@ -327,19 +334,12 @@ class Move:
         return False
 
 
-def _former(volume_id: str) -> Any:
-    """The record that has the former image by now, or None."""
-    found = objects.VolumeList.get_all(
-        cinder_context.get_admin_context(), filters={"id": volume_id})
-    return found[0] if found else None
-
-
 def _part(record: Any, former_id: str) -> None:
     """Let a key be only one's again, so that nobody deletes it with another.
 
     Cinder's API deletes a volume's key before the volume.
     """
-    former = _former(former_id)
+    former = fleet.record_of(former_id)
     if former is not None:
         former.conditional_update(
             {"encryption_key_id": None},
@@ -356,19 +356,15 @@ def recover(driver: Any, record: Any, seconds: float) -> None:
     :param seconds: for which Nova may yet begin to use a copy
     :raises NotRotated: that is so still
     """
-    if record.migration_status not in (deep.MARK, _MIGRATING):
+    copies = _unused(record)
+    if copies is None:
         return
-    copies = _copies(record)
-    if record.migration_status == _MIGRATING:
-        # Any other one is Cinder's own.
-        copies = [new for new in copies if new.previous_status == deep.MARK]
-        if not copies or any(new.volume_attachment for new in copies):
-            return
-        if not all(timeutils.is_older_than(new.updated_at, seconds)
-                   for new in copies):
-            raise exception.NotRotated(
-                reason="another rotation has it, between its steps; try again "
-                       "in a minute")
+    # Before that status, Nova was not asked.
+    if (record.migration_status == _MIGRATING
+            and not timeutils.is_older_than(record.updated_at, seconds)):
+        raise exception.NotRotated(
+            reason="another rotation has it, between its steps; try again in "
+                   "a minute")
     _remove(driver, record, copies)
 
 

@@ -37,10 +37,6 @@ STEADY = (fields.VolumeStatus.AVAILABLE, fields.VolumeStatus.IN_USE)
 BEING_ATTACHED = (fields.VolumeStatus.RESERVED,
                   fields.VolumeStatus.ATTACHING)
 
-#: What the database has as the previous status of a volume that is encrypted
-#: anew, or as a migration status of one.
-DEEP = "rbd-luks-deep-rotation"
-
 #: Volumes that are asked for at a time.
 _PAGE = 200
 #: How many snapshots a reason has the names of.
@@ -129,11 +125,17 @@ def require(ids: Iterable[str], found: Container[str],
                        "those that the other options select")
 
 
-def key_of(volume_id: str) -> Optional[str]:
-    """The key that the database names; None where there is no such volume."""
+def record_of(volume_id: str) -> Any:
+    """What the database says of a volume now; None where there is none."""
     found = objects.VolumeList.get_all(
         cinder_context.get_admin_context(), filters={"id": volume_id})
-    key_id: Optional[str] = found[0].encryption_key_id if found else None
+    return found[0] if found else None
+
+
+def key_of(volume_id: str) -> Optional[str]:
+    """The key that the database names; None where there is no such volume."""
+    found = record_of(volume_id)
+    key_id: Optional[str] = found.encryption_key_id if found else None
     return key_id
 
 

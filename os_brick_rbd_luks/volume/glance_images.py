@@ -169,18 +169,20 @@ class RBDSource:
 
     def check_target(self, target: transfer.Target) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
-        with self.opened() as (pool, image):
-            sources.RawSource(
-                pool, self.parent.image, self.parent.snapshot,
-                image).check_target(target)
+        with self._raw() as source:
+            source.check_target(target)
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:
         """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        with self._raw() as source:
+            source.pour(target, report)
+
+    @contextlib.contextmanager
+    def _raw(self) -> Iterator[sources.RawSource]:
         with self.opened() as (pool, image):
-            sources.RawSource(
-                pool, self.parent.image, self.parent.snapshot,
-                image).pour(target, report)
+            yield sources.RawSource(pool, self.parent.image,
+                                    self.parent.snapshot, image)
 
 
 class Stream:

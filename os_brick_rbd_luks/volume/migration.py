@@ -34,16 +34,16 @@ from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import punching
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.services import threads
+from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
-from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import moving
 from os_brick_rbd_luks.volume import ownership
 
 LOG = logging.getLogger(__name__)
 
 #: What the migration status of a destination begins with.
-_TARGET = "target:"
+TARGET = "target:"
 
 
 def is_raw_copy(context: Any, source: Any, destination: Any) -> bool:
@@ -80,11 +80,11 @@ def original(driver: Any, volume: Any) -> Optional[moving.Original]:
 def _source_with_its_key(volume: Any) -> Any:
     """What a new volume is the destination of, with the same key; or None."""
     status = volume.migration_status or ""
-    if not status.startswith(_TARGET) or volume.previous_status == fleet.DEEP:
+    if not status.startswith(TARGET) or volume.previous_status == deep.MARK:
         # A deep rotation's has a volume key of its own.
         return None
     source = objects.Volume.get_by_id(
-        cinder_context.get_admin_context(), status[len(_TARGET):])
+        cinder_context.get_admin_context(), status[len(TARGET):])
     return (source if source.encryption_key_id == volume.encryption_key_id
             else None)
 

@@ -27,7 +27,7 @@ Source: ``cinder.backup.manager`` (``_run_restore``), ``cinder.backup.api``
 
 from __future__ import annotations
 
-from typing import Any, List, Optional
+from typing import Any, List
 
 from cinder import context as cinder_context
 from cinder import exception as cinder_exception
@@ -36,6 +36,7 @@ from cinder.objects import fields
 
 from os_brick_rbd_luks.volume import backup_sources
 from os_brick_rbd_luks.volume import encrypted
+from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import own_headers
 
 #: What a volume is while a backup is written over it, and into a new one.
@@ -94,7 +95,7 @@ def _is_for_ours(backup: Any) -> bool:
 
 
 def _refuse_other(backup: Any, record: Any) -> None:
-    source, ours = _source(backup), _is_for_ours(backup)
+    source, ours = fleet.record_of(backup.volume_id), _is_for_ours(backup)
     # Of an encrypted volume, if it is from before Cinder 12: a driver of ours
     # can tell.
     can_tell = ours and (source is None or source.encryption_key_id)
@@ -105,12 +106,3 @@ def _refuse_other(backup: Any, record: Any) -> None:
                    "is of a volume without encryption: Cinder would delete "
                    "the key after the restore. Restore to a volume without "
                    "encryption, and retype that. Nothing was written.")
-
-
-def _source(backup: Any) -> Optional[Any]:
-    """The volume that was backed up, None if it is no more."""
-    try:
-        return objects.Volume.get_by_id(
-            cinder_context.get_admin_context(), backup.volume_id)
-    except cinder_exception.VolumeNotFound:
-        return None

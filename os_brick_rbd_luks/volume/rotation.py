@@ -192,12 +192,11 @@ class Rotation:
 
         :raises NotRotated: see :meth:`_volume`
         """
-        found = objects.VolumeList.get_all(
-            cinder_context.get_admin_context(), filters={"id": volume_id})
-        for record in filter(deep.is_interrupted, found):
+        record = fleet.record_of(volume_id)
+        if record and deep.is_interrupted(record):
             with session.Session(driver) as opened:
                 deep.recover(driver, encrypted.Volume(record, opened))
-        for record in found:
+        elif record:
             deep_attached.recover(driver, record, GRACE)
         with self._volume(driver, volume_id, with_snapshots) as volume:
             yield volume

@@ -103,6 +103,7 @@ class Rotations:
         """
         due: Deque[str] = collections.deque(self._drivers)
         running: Set[futures.Future[_Step]] = set()
+        self._rotation.stopped.clear()
         with futures.ThreadPoolExecutor(self._pace.parallel) as executor:
             try:
                 while due or self._waiting or running:
@@ -138,9 +139,8 @@ class Rotations:
         if not due:
             return None
         volume_id = due.popleft()
-        before = self._before.get(volume_id)
+        before = self._before.get(volume_id, {})
         since = self._since if before else None
-        before = before or {}
         if before.get("step") in (journal.STARTED, journal.BEGUN):
             return self._go_on, volume_id, before.get("former"), since
         if self._journal:

@@ -169,7 +169,7 @@ def is_sound(data: bytes) -> bool:
             (SECONDARY, place) for place in detect.secondaries(data))):
         try:
             read(data, which, offset)
-        except (exception.UnsupportedHeader, exception.HeaderLimitExceeded):
+        except exception.UnsupportedHeader:
             return True
         except exception.HeaderError:
             continue

@@ -77,9 +77,9 @@ def encode(tree: Tree) -> bytes:
         text = json.dumps(tree, separators=(",", ":"), allow_nan=False)
     except ValueError as error:
         raise exception.UnsupportedHeader(
-            what="changing metadata with a number beyond JSON's (NaN, "
-                 "Infinity, or too large), perhaps of another program's token",
-            supported="finite numbers, or cryptsetup") from error
+            what="changing a header that has a number beyond JSON's (NaN, "
+                 "Infinity, or too large), as a token of another program may,",
+            supported="finite numbers; cryptsetup changes it") from error
     return text.encode("ascii")
 
 
@@ -159,26 +159,19 @@ class Node:
             found[int(key)] = parent.node(key)
         return dict(sorted(found.items()))
 
-    def text(self, name: str) -> str:
-        """A string that is not empty and printable."""
+    def string(self, name: str) -> str:
+        """A string that is not empty, of any characters."""
         value = self._member(name, str, "string")
         if not value:
             raise self.corrupt(name, "is empty")
-        if not (value.isascii() and value.isprintable()):
-            raise self.corrupt(name, "is not printable text")
         return str(value)
 
-    def kind(self, name: str) -> str:
-        """Which kind of object it is, of anybody's; fit to be shown.
-
-        One that is not of printable ASCII is no kind that we know.
-        """
-        value = self._member(name, str, "string")
-        if not value:
-            raise self.corrupt(name, "is empty")
-        if value.isascii() and value.isprintable():
-            return str(value)
-        return ascii(value)[1:-1][:100]
+    def text(self, name: str) -> str:
+        """A string that is not empty and printable."""
+        value = self.string(name)
+        if not (value.isascii() and value.isprintable()):
+            raise self.corrupt(name, "is not printable text")
+        return value
 
     def uint32(self, name: str, least: int = 0) -> int:
         """An integer of 32 bits."""

@@ -239,7 +239,7 @@ def _digest(node: jsontext.Node, keyslots: Dict[int, Any],
 
 def _token(node: jsontext.Node, keyslots: Dict[int, Any]
            ) -> Tuple[int, ...]:
-    node.kind("type")
+    node.string("type")
     return node.numbers("keyslots", keyslots, "keyslot")
 
 

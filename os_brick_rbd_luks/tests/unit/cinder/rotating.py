@@ -22,6 +22,7 @@ import contextlib
 import fixtures
 
 from os_brick_rbd_luks.cinder_cmd import service_user
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.unit.cinder import people
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import rotation
@@ -69,6 +70,19 @@ class RotationTestCase(people.PeopleTestCase):
         how.settle(self.driver, volume.id)
         volume.refresh()
         return begun.old_key, volume.encryption_key_id
+
+    def volume_key(self, volume):
+        """What encrypts a volume's data."""
+        volume.refresh()
+        with self.pool() as pool, pool.open(
+                volume.name, read_only=True) as image:
+            return unlocking.unlock(image, self.keys.passphrase(
+                volume.encryption_key_id)).volume_key
+
+    def names(self):
+        """Names of all images of the pool."""
+        with self.pool() as pool:
+            return set(pool.images())
 
     def assert_opened_by(self, volume, *key_ids):
         """These keys open a volume, and no others."""

@@ -21,7 +21,6 @@ import fixtures
 
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import rotating
@@ -42,17 +41,6 @@ class DeepTest(rotating.RotationTestCase):
     def setUp(self):
         super().setUp()
         self.rotation = rotation.Rotation(rotating.service, anew=True)
-
-    def volume_key(self, volume):
-        volume.refresh()
-        with self.pool() as pool, pool.open(
-                volume.name, read_only=True) as image:
-            return unlocking.unlock(image, self.keys.passphrase(
-                volume.encryption_key_id)).volume_key
-
-    def names(self):
-        with self.pool() as pool:
-            return set(pool.images())
 
     def assert_complete(self, volume):
         """It is there, free, and exactly the database's key opens it."""

@@ -28,7 +28,6 @@ from novaclient import exceptions as nova_exceptions
 from oslo_config import cfg
 
 from os_brick_rbd_luks import exception
-from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -149,17 +148,6 @@ class DeepAttachedTest(rotating.RotationTestCase):
         volume.status, volume.attach_status = "in-use", "attached"
         volume.save()
         volume.refresh()
-
-    def volume_key(self, volume):
-        volume.refresh()
-        with self.pool() as pool, pool.open(
-                volume.name, read_only=True) as image:
-            return unlocking.unlock(image, self.keys.passphrase(
-                volume.encryption_key_id)).volume_key
-
-    def names(self):
-        with self.pool() as pool:
-            return set(pool.images())
 
     def copies(self):
         """Records of Cinder's that are destinations."""
@@ -326,13 +314,13 @@ class DeepAttachedTest(rotating.RotationTestCase):
             raise error
 
         self.nova = begun
-        refreshed = deep_attached.Move.wait
+        waits = deep_attached.Move.wait
 
         def wait(move):
             _server, old, new = self.later
             self.copy(self.record(old), self.record(new))
             self.complete(self.record(old), self.record(new))
-            refreshed(move)
+            waits(move)
 
         self.patch("os_brick_rbd_luks.volume.deep_attached.Move.wait", wait)
         self.rotated(volume)

@@ -16,12 +16,14 @@ from __future__ import annotations
 
 import itertools
 
+from castellan.common import exception as castellan_exception
 import ddt
 from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.tests.fakes import keymanager
 from os_brick_rbd_luks.tests.fakes import libvirt as fake
 from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
@@ -151,6 +153,20 @@ class SameKeyTest(MovedTestCase):
         self.host.fail(call)
         self.assertRaises(nova_exception.VolumeRebaseFailed, self.swap)
         self.assert_on_old()
+
+    def test_key_manager_is_away(self):
+        """What it said stays an error without a loop in its causes."""
+        self.prepare("luks2", "luks2")
+        for key_id in keymanager.SECRETS:
+            keymanager.SECRETS[key_id] = castellan_exception.KeyManagerError()
+        self.host.restart()
+        error = self.assertRaises(exception.PassphraseUnavailable, self.swap)
+        causes = []
+        while error is not None:
+            self.assertNotIn(error, causes)
+            causes.append(error)
+            error = error.__cause__
+        self.assertEqual({}, self.host.volumes())
 
     def test_libvirt_has_lost_it(self):
         """Then the key manager is asked, and refuses."""

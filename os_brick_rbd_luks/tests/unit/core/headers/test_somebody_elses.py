@@ -83,6 +83,14 @@ class RestoreTest(luks2_volumes.Luks2TestCase):
         self.change_tree(self.image, lambda tree: None, **fields)
         self.assertIn("a " + next(iter(fields)), self.refused())
 
+    def test_what_cannot_be_written_again(self):
+        """Who insists gets what the backup has."""
+        self.change_tree(self.image, with_token(x=float("inf")))
+        header_backup.restore(self.image, self.saved, force=True)
+        self.assertTrue(self.opens(self.image, base.OLD))
+        self.assertEqual({}, header_io.read_header(
+            self.image).metadata.tree["tokens"])
+
     def test_less_than_the_backup(self):
         """Nothing is lost then."""
         self.change_tree(self.image, with_token())
