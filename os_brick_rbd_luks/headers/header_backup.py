@@ -238,6 +238,9 @@ def _plan_over_header(current: header_io.Header, present: whole.Areas,
 def _plan_over_own(current: header_io.Header, present: whole.Areas,
                    header: header_io.Header, areas: whole.Areas,
                    start: bytes, force: bool) -> plans.Plan:
+    if isinstance(current, luks2.Luks2Header):
+        # Amid a re-encryption, nobody may insist: data would be lost.
+        luks2_check.requirements(current.metadata)
     try:
         return _plan_over_header(current, present, header, areas)
     except (exception.OperationRefused, exception.UnsupportedHeader):
