@@ -73,7 +73,7 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     clear(store, name, restart=restart)
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, old_passphrase, old_keyslot)
-        decrypted = _decrypted(source, opened.header)
+        decrypted = header_io.guest_size(source, opened.header)
         below = _below(source, opened, old_passphrase)
         is_clone = source.parent() is not None
     wanted = _wanted(decrypted, size, opened.header.sector_size)
@@ -109,14 +109,6 @@ def _below(source: base.RBDImage, opened: unlocking.Unlocked,
     """
     return [passphrase, *sealed.look(source, opened.header).passphrases(
         opened, passphrase)]
-
-
-def _decrypted(source: base.RBDImage, header: header_io.Header) -> int:
-    """What ``info`` shows of *source*: whole sectors."""
-    size = header_io.decrypted_size(header, source.size())
-    # No backup is opened as a source.
-    assert size is not None  # noqa: S101
-    return size
 
 
 def _refuse_odd(header: header_io.Header) -> None:
@@ -198,7 +190,8 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             below = _below(source, opened, old_passphrase)
         # What is no whole sector counts: to cut it off is to cut an object.
         payload = source.size() - shared
-        decrypted = _decrypted(source, header) if header else payload
+        decrypted = (header_io.guest_size(source, header) if header
+                     else payload)
         period = source.stripe_period()
     offset = formatting.data_offset(period, options)
     sector = formatting.sector_size(options)

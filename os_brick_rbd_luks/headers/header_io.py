@@ -144,6 +144,19 @@ def decrypted_size(header: Header, image_size: int) -> Optional[int]:
     return size - size % header.sector_size
 
 
+def guest_size(image: base.Image, header: Header) -> int:
+    """Bytes that a guest sees of *image*: whole sectors of the payload.
+
+    :param header: of *image*, as :func:`read_header` gives it
+    :raises NoPayload: it is a backup, of which no guest sees anything
+    """
+    size = decrypted_size(header, image.size())
+    if size is None:
+        raise exception.NoPayload(size=image.size(),
+                                  data_offset=header.data_offset)
+    return size
+
+
 def format_of(start: bytes, second_copy: bool = False) -> detect.Format:
     """What an image with this *start* is to be read as.
 
