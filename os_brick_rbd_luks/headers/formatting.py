@@ -30,6 +30,7 @@ from os_brick_rbd_luks.image import native_threads
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 from os_brick_rbd_luks.luks.luks2 import check as luks2_check
@@ -97,8 +98,12 @@ def format_image(image: base.Image, passphrase: bytes,
     :raises AlreadyFormatted: it holds a header
     :raises ImageNotEmpty: it holds data
     :raises ImageTooSmall: there is no room for a payload
+    :raises InvalidParameter: its payload would end with a part of a sector,
+        or see :func:`check`
+    :raises UnsupportedHeader: see :func:`check`
     :raises ImageLocked: somebody has it open
     """
+    check(passphrase, options)
     start = header_io.read_start(image, second_copy=force)
     if force:
         offset = _data_offset(image, options)
@@ -226,12 +231,28 @@ def _data_offset(image: base.Image, options: Options) -> int:
     size = image.size()
     if size <= offset:
         raise exception.ImageTooSmall(size=size, needed=offset)
-    if size % cipher.SECTOR:
+    _check_whole(size, offset, sector_size(options))
+    return offset
+
+
+def _check_whole(size: int, offset: int, sector: int) -> None:
+    """Refuse an image whose payload would end with a part of a sector.
+
+    :param size: bytes of the image
+    :param offset: bytes before the payload
+    :param sector: bytes
+    :raises InvalidParameter: with a size that would do
+    """
+    cut = (size - offset) % sector
+    if cut:
+        smaller = (f", or choose --sector-size {cipher.SECTOR} "
+                   f"(sector_size={cipher.SECTOR})"
+                   if cut % cipher.SECTOR == 0 else "")
         raise exception.InvalidParameter(
             name="image size", value=size,
-            reason=f"is not a multiple of {cipher.SECTOR} bytes, so a guest "
-                   f"could not see all of it; resize the image")
-    return offset
+            reason=f"leaves {cut} bytes of a sector of {sector} bytes at the "
+                   f"end, which no guest would see; resize the image to "
+                   f"{size - cut + sector} bytes{smaller}")
 
 
 def _write(image: base.Image, start: bytes, passphrase: bytes,
@@ -317,7 +338,12 @@ def check_size(size: int, sector: int) -> None:
     if size <= 0 or size % sector:
         raise exception.InvalidParameter(
             name="size", value=size,
-            reason=f"is not a positive multiple of {sector} bytes")
+            reason=f"is not a positive multiple of {sector} bytes, the "
+                   f"sectors of the volume; choose {_whole(size, sector)}")
+
+
+def _whole(size: int, sector: int) -> int:
+    return max(keymaterial.round_up(size, sector), sector)
 
 
 def check(passphrase: bytes, options: Options) -> None:
