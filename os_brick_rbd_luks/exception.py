@@ -77,6 +77,14 @@ class UnsupportedHeader(HeaderError):
     message = "%(what)s is not supported; supported: %(supported)s"
 
 
+class UnboundKeyslots(UnsupportedHeader):
+    supported = "keyslots for the volume's key"
+    message = ("what is in %(what)s is another key than the volume's (unbound "
+               "keyslots, as cryptsetup calls them), so no passphrase of "
+               "these opens the volume; name another keyslot, or, if there is "
+               "none, restore a header backup that has one")
+
+
 class CorruptHeader(HeaderError):
     field: str
     offset: int
@@ -129,6 +137,13 @@ class WrongKeyslot(WrongPassphrase):
     message = ("the passphrase does not open keyslot %(keyslot)d, and no "
                "other one was tried; check the passphrase, or leave the "
                "keyslot out")
+
+
+class IgnoredKeyslots(WrongPassphrase):
+    message = ("the passphrase opens none of the keyslots that were tried, "
+               "and keyslot %(keyslots)s was not: it has the priority "
+               "'ignore', and is tried only where it is named, with --keyslot "
+               "(keyslot=N)")
 
 
 class WrongBackupPassphrase(WrongPassphrase):

@@ -122,13 +122,17 @@ def problems(header: header_io.Header, size: int,
         found.append("lost parent: it has the mark of a clone with a header "
                      "of its own, and no parent any more; what it had of that "
                      "is not encrypted, or with a key that it has not")
-    if all(slot.damage for slot in header.keyslots):
-        found.append("no keyslot: no passphrase opens the volume")
+    unbound = [str(slot.number) for slot in header.keyslots if slot.other_key]
+    if all(slot.damage or slot.other_key for slot in header.keyslots):
+        found.append("no keyslot: no passphrase opens the volume" + (
+            f"; keyslot {', '.join(unbound)} has another key than its"
+            if unbound else ""))
     elif not any(slot.usable for slot in header.keyslots):
         found.append("no keyslot of ours: other programs may open the volume "
                      "with " + "; ".join(
                          f"keyslot {slot.number} {slot.foreign}"
-                         for slot in header.keyslots if slot.foreign))
+                         for slot in header.keyslots
+                         if slot.foreign and not slot.other_key))
     if header.data_offset % _GIB and not size % _GIB:
         found.append(
             f"cut tail: the image has whole GiB, so the guest's disk is "

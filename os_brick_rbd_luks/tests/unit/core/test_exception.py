@@ -85,11 +85,12 @@ class FamilyTest(testtools.TestCase):
     """Damage, wrong passphrase and I/O failure are never the same class."""
 
     @ddt.data(("HeaderError", ["NotLuks", "OnlySecondCopy", "NoPayload",
-                               "UnsupportedHeader",
+                               "UnsupportedHeader", "UnboundKeyslots",
                                "CorruptHeader", "UnexpectedMetadata",
                                "LayersNotReadable", "BackupNotReadable",
                                "HeaderLimitExceeded"]),
               ("KeyslotError", ["WrongPassphrase", "WrongKeyslot",
+                                "IgnoredKeyslots",
                                 "WrongBackupPassphrase",
                                 "KeyslotsNotTried",
                                 "WrongVolumeKey",
