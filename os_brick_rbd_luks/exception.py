@@ -64,7 +64,15 @@ class OnlySecondCopy(NotLuks):
                "and 'rbd-luks header repair' puts it back")
 
 
+class NothingToErase(NotLuks):
+    message = ("there is no LUKS header, so nothing says where keyslots are, "
+               "and nothing was erased; to destroy what it holds, remove the "
+               "image ('rbd-luks remove')")
+
+
 class NoPayload(HeaderError):
+    size: int
+    data_offset: int
     message = ("it ends at byte %(size)d, and its data would begin at byte "
                "%(data_offset)d: it is the backup of a header, which "
                "'rbd-luks header restore' puts back, or a volume that was cut "

@@ -20,6 +20,7 @@ VALUES = {
     "HeaderError": {"reason": "r"},
     "NotLuks": {},
     "OnlySecondCopy": {"offset": 16384},
+    "NothingToErase": {},
     "NoPayload": {"size": 2068480, "data_offset": 4194304},
     "UnsupportedHeader": {"what": "w", "supported": "s"},
     "UnboundKeyslots": {"what": "keyslots 0, 3"},

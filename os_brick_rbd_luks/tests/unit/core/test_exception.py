@@ -85,6 +85,7 @@ class FamilyTest(testtools.TestCase):
     """Damage, wrong passphrase and I/O failure are never the same class."""
 
     @ddt.data(("HeaderError", ["NotLuks", "OnlySecondCopy", "NoPayload",
+                               "NothingToErase",
                                "UnsupportedHeader", "UnboundKeyslots",
                                "CorruptHeader", "UnexpectedMetadata",
                                "LayersNotReadable", "BackupNotReadable",
