@@ -266,6 +266,12 @@ class VolumeTooSmall(OperationRefused):
                "%(size)d; make it larger")
 
 
+class EmptySource(OperationRefused):
+    message = ("%(source)s has no data, and what the volume holds would be "
+               "lost for nothing; check the source, or format the volume anew "
+               "to empty it")
+
+
 class HalfMade(OperationRefused):
     partial: str
     message = ("%(partial)s is what an interrupted run left of it; insist "

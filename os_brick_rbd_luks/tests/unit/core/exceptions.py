@@ -55,6 +55,7 @@ VALUES = {
     "SnapshotsKeepVolumeKey": {"snapshots": "a, b"},
     "UnsafeImage": {"path": "/tmp/i", "reason": "r"},
     "VolumeTooSmall": {"source": "s", "needed": 6, "size": 5},
+    "EmptySource": {"source": "the stream"},
     "HalfMade": {"partial": "p/i"},
     "WouldShrink": {"present": 2048, "size": 1024},
     "ImageError": {"reason": "r"},

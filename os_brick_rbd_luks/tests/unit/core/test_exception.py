@@ -106,6 +106,7 @@ class FamilyTest(testtools.TestCase):
                                     "SnapshotsKeepHeader",
                                     "SnapshotsKeepVolumeKey", "UnsafeImage",
                                     "VolumeTooSmall", "HalfMade",
+                                    "EmptySource",
                                     "WouldShrink", "JournaledImage",
                                     "NotRotated"]),
               ("ImageError", ["ImageNotFound", "ImageExists",

@@ -133,7 +133,8 @@ CODES = {
         "SnapshotsKeepVolumeKey",
         "DamagedHeaderCopy", "FlattenUnderway", "ChangedWhileFlattened",
         "WouldShrink", "UnsafeImage", "VolumeTooSmall",
-        "HalfMade", "ImageExists", "ImageLocked", "ImageMigrating",
+        "EmptySource", "HalfMade", "ImageExists", "ImageLocked",
+        "ImageMigrating",
         "JournaledImage"),
 }
 
