@@ -132,7 +132,7 @@ def cryptsetup(header: header_io.Header) -> claim.Claim:
     found = libcryptsetup.finds_key(header)
     if found.usable is False:
         return found
-    if isinstance(header, luks2.Luks2Header) and not _is_one_run(header):
+    if not is_one_run(header):
         return claim.unknown("see what cryptsetup says of such a payload: "
                              + odd_payload(header))
     if (header.cipher_spec not in cipher.SUPPORTED or (header.key_bits or 0)
@@ -205,8 +205,10 @@ def _payload_reason(header: header_io.Header, store: Store,
     return found.reason if found.usable is False else None
 
 
-def _is_one_run(header: luks2.Luks2Header) -> bool:
+def is_one_run(header: header_io.Header) -> bool:
     """Whether it is what cryptsetup maps as one device without conditions."""
+    if not isinstance(header, luks2.Luks2Header):
+        return True
     return not (header.metadata.requirements
                 or len(header.metadata.segments) > 1
                 or header.segment.integrity
