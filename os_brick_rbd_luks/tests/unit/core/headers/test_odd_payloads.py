@@ -103,6 +103,8 @@ class PayloadTest(luks2_volumes.Luks2TestCase):
         self.two_segments(image, units.MIB, "dynamic")
         self.assertIn("several segments",
                       self.reported(image, "unusual payload"))
+        self.assertEqual(image.size() - 16 * units.MIB,
+                         audit.audit(image).decrypted_size)
 
     @ddt.data((units.MIB, str(units.GIB), "cut payload"),
               (units.GIB, str(units.MIB), "cut payload"),
