@@ -37,7 +37,7 @@ INTERLEAVED = ("librbd garbles data where a stripe unit is smaller than the "
                "object and there is more than one object to a stripe")
 
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
-_LIBRBD_CIPHER = "aes-xts-plain64"
+LIBRBD_CIPHER = "aes-xts-plain64"
 _LIBRBD_KEY_BITS = (256, 512)
 
 _TWO_MARKS = "one copy has the mark of a clone, the other is damaged"
@@ -168,7 +168,7 @@ def librbd_reason(header: header_io.Header, store: Store,
         return "it is not an RBD image"
     if not librbd.encrypts:
         return "librbd with encryption (Ceph 16 or newer) is not installed"
-    if header.cipher_spec != _LIBRBD_CIPHER:
+    if header.cipher_spec != LIBRBD_CIPHER:
         return f"librbd has no cipher {header.cipher_spec}"
     if header.key_bits not in _LIBRBD_KEY_BITS:
         return (f"librbd has no cipher {header.cipher_spec} with a key of "

@@ -24,6 +24,7 @@ import uuid as uuids
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import passphrase_advice
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import native_threads
@@ -171,8 +172,10 @@ def format_new(image: base.Image, passphrase: bytes,
     check(passphrase, options)
     _refuse_journal(image, options)
     offset = _data_offset(image, options)
-    return _written(image, begun.change(offset) if begun else _new_header(
+    header = _written(image, begun.change(offset) if begun else _new_header(
         passphrase, options, offset))
+    passphrase_advice.say(image.name, header, passphrase)
+    return header
 
 
 @header_io.names_image
@@ -265,6 +268,7 @@ def _write(image: base.Image, start: bytes, passphrase: bytes,
                     check=safe)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
+    passphrase_advice.say(image.name, change.header, passphrase)
     return change.header
 
 
