@@ -64,7 +64,15 @@ class OnlySecondCopy(NotLuks):
                "and 'rbd-luks header repair' puts it back")
 
 
+class NothingToErase(NotLuks):
+    message = ("there is no LUKS header, so nothing says where keyslots are, "
+               "and nothing was erased; to destroy what it holds, remove the "
+               "image ('rbd-luks remove')")
+
+
 class NoPayload(HeaderError):
+    size: int
+    data_offset: int
     message = ("it ends at byte %(size)d, and its data would begin at byte "
                "%(data_offset)d: it is the backup of a header, which "
                "'rbd-luks header restore' puts back, or a volume that was cut "
@@ -75,6 +83,14 @@ class UnsupportedHeader(HeaderError):
     what: str
     supported: str
     message = "%(what)s is not supported; supported: %(supported)s"
+
+
+class UnboundKeyslots(UnsupportedHeader):
+    supported = "keyslots for the volume's key"
+    message = ("what is in %(what)s is another key than the volume's (unbound "
+               "keyslots, as cryptsetup calls them), so no passphrase of "
+               "these opens the volume; name another keyslot, or, if there is "
+               "none, restore a header backup that has one")
 
 
 class CorruptHeader(HeaderError):
@@ -129,6 +145,13 @@ class WrongKeyslot(WrongPassphrase):
     message = ("the passphrase does not open keyslot %(keyslot)d, and no "
                "other one was tried; check the passphrase, or leave the "
                "keyslot out")
+
+
+class IgnoredKeyslots(WrongPassphrase):
+    message = ("the passphrase opens none of the keyslots that were tried, "
+               "and keyslot %(keyslots)s was not: it has the priority "
+               "'ignore', and is tried only where it is named, with --keyslot "
+               "(keyslot=N)")
 
 
 class WrongBackupPassphrase(WrongPassphrase):
@@ -241,6 +264,12 @@ class UnsafeImage(OperationRefused):
 class VolumeTooSmall(OperationRefused):
     message = ("%(source)s has %(needed)s bytes, and the volume is to have "
                "%(size)d; make it larger")
+
+
+class EmptySource(OperationRefused):
+    message = ("%(source)s has no data, and what the volume holds would be "
+               "lost for nothing; check the source, or format the volume anew "
+               "to empty it")
 
 
 class HalfMade(OperationRefused):

@@ -42,6 +42,7 @@ from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.luks import keymaterial
+from os_brick_rbd_luks.luks import sealing
 
 LOG = logging.getLogger(__name__)
 
@@ -63,7 +64,9 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     :param restart: see :func:`clear`
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: *size* is less than the source's, or more of a
-        LUKS2 volume that is not flattened, before Ceph 18
+        LUKS2 volume that is not flattened, before Ceph 18; or
+        *old_passphrase* has more than 65,535 bytes, which the clone has to
+        keep unless it is flattened
     :raises OperationRefused: the source is a clone of LUKS2, before Ceph 18,
         and is not flattened; or *size* is more, and the header has a payload
         that we do not know
@@ -73,9 +76,11 @@ def rekeyed(store: base.Pool, parent: base.Parent, name: str,
     clear(store, name, restart=restart)
     with store.open_snapshot(parent) as source:
         opened = unlocking.unlock(source, old_passphrase, old_keyslot)
-        decrypted = _decrypted(source, opened.header)
+        decrypted = header_io.guest_size(source, opened.header)
         below = _below(source, opened, old_passphrase)
         is_clone = source.parent() is not None
+    if not flatten:
+        sealing.check(below)
     wanted = _wanted(decrypted, size, opened.header.sector_size)
     if wanted != decrypted:
         _refuse_odd(opened.header)
@@ -109,14 +114,6 @@ def _below(source: base.RBDImage, opened: unlocking.Unlocked,
     """
     return [passphrase, *sealed.look(source, opened.header).passphrases(
         opened, passphrase)]
-
-
-def _decrypted(source: base.RBDImage, header: header_io.Header) -> int:
-    """What ``info`` shows of *source*: whole sectors."""
-    size = header_io.decrypted_size(header, source.size())
-    # No backup is opened as a source.
-    assert size is not None  # noqa: S101
-    return size
 
 
 def _refuse_odd(header: header_io.Header) -> None:
@@ -175,7 +172,7 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
     :raises UnsupportedCeph: librbd here is older than Ceph 18
     :raises WrongPassphrase: *old_passphrase* does not open the source
     :raises InvalidParameter: the source is encrypted, and no passphrase of
-        it is given
+        it is given, or one of more than 65,535 bytes
     :raises OperationRefused: the source has a payload that librbd does not
         know
     """
@@ -196,9 +193,11 @@ def own_header(store: base.Pool, parent: base.Parent, name: str,
             _refuse_odd_below(header, source.size())
             shared = header.data_offset
             below = _below(source, opened, old_passphrase)
+            sealing.check(below)
         # What is no whole sector counts: to cut it off is to cut an object.
         payload = source.size() - shared
-        decrypted = _decrypted(source, header) if header else payload
+        decrypted = (header_io.guest_size(source, header) if header
+                     else payload)
         period = source.stripe_period()
     offset = formatting.data_offset(period, options)
     sector = formatting.sector_size(options)

@@ -73,6 +73,7 @@ class Clone(command.ShowOne):
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.headers import describe
         from os_brick_rbd_luks.headers import header_io
+        from os_brick_rbd_luks.luks import sealing
         source, snapshot = args.source
         if args.target.pool is None:
             raise exception.InvalidParameter(
@@ -92,6 +93,9 @@ class Clone(command.ShowOne):
             old_passphrase = b""
             if args.own_key or encrypted:
                 old_passphrase = passphrases.get()
+            if not args.flatten:
+                # Not when a snapshot has been taken for it.
+                sealing.check([old_passphrase])
             new_passphrase = passphrases.get(new=True, confirm=True)
             options = format_options.chosen(
                 args, passphrases.is_random_key(new=True))

@@ -126,6 +126,7 @@ class Erase(command.ShowOne):
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Ask, erase, and look what has the volume key still."""
         from os_brick_rbd_luks import exception
+        from os_brick_rbd_luks.headers import erase
         from os_brick_rbd_luks.headers import same_key
         from os_brick_rbd_luks.layers import reachable
         if args.pools and args.target.pool is None:
@@ -136,6 +137,9 @@ class Erase(command.ShowOne):
             search = (key_places.Search(self, args, store)
                       if args.target.pool is not None else None)
             with store.open(args.target.name) as image:
+                # Before anybody is asked; and nobody who destroys a volume
+                # is to be told how to save it, as by what comes next.
+                erase.check(image, force=args.force)
                 # What it is known by may be gone with the keyslots.
                 sought = same_key.sought(image)
                 self._name, numbers = image.name, _erased(image, args.force)
@@ -157,10 +161,7 @@ class Erase(command.ShowOne):
 def _erased(image: base.Image, force: bool) -> List[int]:
     from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.headers import erase
-    from os_brick_rbd_luks.headers import header_io
     if not force:
-        # Before anybody is asked.
-        header_io.read_header(image, second_copy=True, backup=True)
         with exception.about(image.name):
             confirming.confirm(image.name)
     return erase.erase(image, force=force)

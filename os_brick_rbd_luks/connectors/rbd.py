@@ -90,5 +90,4 @@ def _facts(image: base.RBDImage, properties: Dict[str, Any]
 
 def _decrypted_size(properties: Dict[str, Any]) -> int:
     with brick.attached(properties, opts.options().ceph_conf) as image:
-        header = header_io.read_header(image)
-        return image.size() - header.data_offset
+        return header_io.guest_size(image, header_io.read_header(image))

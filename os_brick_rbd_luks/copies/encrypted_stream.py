@@ -70,8 +70,8 @@ class EncryptedStream:
 
     def raw(self) -> importing.StreamSource:
         """All of it as it is, header included."""
-        return _Sized(_Rest(self._start.data, self._stream), self._name,
-                      self._size)
+        return _Sized(importing.Rest(self._start.data, self._stream),
+                      self._name, self._size)
 
     def plain(self, opened: unlocking.Unlocked) -> importing.StreamSource:
         """Its payload as plain text.
@@ -81,7 +81,7 @@ class EncryptedStream:
         offset = self.header.data_offset
         # Keyslots may end before that.
         self._start.read(0, offset)
-        rest = _Rest(self._start.data[offset:], self._stream)
+        rest = importing.Rest(self._start.data[offset:], self._stream)
         return _Sized(_Decrypted(rest, opened), self._name,
                       self.decrypted_size)
 
@@ -118,19 +118,6 @@ class _Start:
         return self.data[offset:end]
 
 
-class _Rest:
-    """What comes from an offset on, of which a part has come."""
-
-    def __init__(self, came: bytes, stream: IO[bytes]) -> None:
-        self._came, self._stream = came, stream
-
-    def read(self, length: int) -> bytes:
-        if not self._came:
-            return self._stream.read(length)
-        part, self._came = self._came[:length], self._came[length:]
-        return part
-
-
 class _Decrypted:
     """A payload that is decrypted as it is read.
 
@@ -138,7 +125,8 @@ class _Decrypted:
     of LUKS1 it was noise that nobody could rely on.
     """
 
-    def __init__(self, payload: _Rest, opened: unlocking.Unlocked) -> None:
+    def __init__(self, payload: importing.Rest, opened: unlocking.Unlocked
+                 ) -> None:
         self._payload = payload
         self._sector = opened.header.sector_size
         self._cipher = cipher.SectorCipher(

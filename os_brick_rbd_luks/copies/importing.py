@@ -13,7 +13,7 @@
 
 from __future__ import annotations
 
-from typing import IO, Optional
+from typing import Any, IO, Optional
 
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import image_file
@@ -21,6 +21,7 @@ from os_brick_rbd_luks.copies import progress
 from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks.copies import zeros
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.luks import cipher
 
 
@@ -41,6 +42,7 @@ class FileSource:
         if self.size:
             qemu_img.try_opening(target.block_options(),
                                  environment=target.store.environment())
+            qemu_img.try_opening(self._file.block_options())
         self.verify()
 
     def pour(self, target: transfer.Target,
@@ -62,6 +64,21 @@ class FileSource:
         self._file.verify()
 
 
+class Rest:
+    """What comes from an offset of a stream on, of which a part has come."""
+
+    def __init__(self, came: bytes, stream: Any) -> None:
+        """Take what has come, and a stream that stays its owner's."""
+        self._came, self._stream = came, stream
+
+    def read(self, length: int) -> bytes:
+        """Up to *length* bytes, none at the end only."""
+        if not self._came:
+            return bytes(self._stream.read(length))
+        part, self._came = self._came[:length], self._came[length:]
+        return part
+
+
 class StreamSource:
     """Raw data up to its end."""
 
@@ -71,12 +88,20 @@ class StreamSource:
     def __init__(self, stream: IO[bytes], name: str = "the stream") -> None:
         """Take a stream that stays its owner's."""
         self.name = name
-        self._stream = stream
+        self._stream: Any = stream
 
     def check_target(self, target: transfer.Target) -> None:
-        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`."""
+        """See :class:`~os_brick_rbd_luks.copies.transfer.Source`.
+
+        :raises EmptySource: the stream ends before its first byte
+        """
         with target.view():
             pass
+        # A program before us in a pipe that fails has written nothing.
+        came = self._stream.read(1)
+        if not came:
+            raise exception.EmptySource(source=self.name)
+        self._stream = Rest(came, self._stream)
 
     def pour(self, target: transfer.Target,
              report: Optional[progress.Report]) -> None:

@@ -26,6 +26,8 @@ from typing import Callable, Optional
 from os_brick_rbd_luks.copies import copying
 from os_brick_rbd_luks.copies import zeros
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import engines
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import guarding
@@ -69,7 +71,7 @@ def back_up_volume(source: base.RBDImage, target: base.RBDImage,
         raise exception.VolumeTooSmall(source=source.name, size=size,
                                        needed=present)
     _empty(target, size)
-    _copy(source, target, zeros.skipped())
+    _copy(source, target, present, zeros.skipped())
 
 
 def restore_volume(source: base.RBDImage, target: base.RBDImage,
@@ -79,31 +81,61 @@ def restore_volume(source: base.RBDImage, target: base.RBDImage,
     Its own data is destroyed first, whatever layout it has. Its snapshots
     stay.
 
-    :param size: decrypted bytes of the target, at least the source's
+    Of the source's image goes along what its guest sees, and no more. A
+    payload of a fixed size keeps that: the header says it.
+
+    :param size: decrypted bytes of the target, whole sectors, at least what
+        the source's guest sees
     :raises ImageLocked: somebody else has the target open, or opens it
         meanwhile; see :mod:`~os_brick_rbd_luks.layers.guarding`
     :returns: the parent that it had: a clone becomes an independent image,
         for librbd would not open it with the keys that it knows of the parent
     :raises NotLuks: the source has no header; nothing was destroyed then
+    :raises NoPayload: the source is a header alone; likewise
     :raises VolumeTooSmall: the size is less; likewise
+    :raises InvalidParameter: it is not whole sectors; likewise
     :raises OperationRefused: see :func:`refuse_clone`; likewise
     """
     start = header_io.read_start(source)
     _refuse_clone(source, start)
     with exception.about(source.name):
         header = header_io.parse(start, source.size())
-    present = source.size() - header.data_offset
+    present = _payload(source, header)
     if present > size:
         raise exception.VolumeTooSmall(source=source.name, size=size,
                                        needed=present)
+    formatting.check_size(size, header.sector_size)
     guard = guarding.Guard(target)
     parent = _empty(target, size + header.data_offset)
-    _copy(source, target, zeros.of_cipher_text(header), guard.check)
+    _copy(source, target, header.data_offset + present,
+          zeros.of_cipher_text(header), guard.check)
+    _warn_of_fixed(target, header, size)
     if header.type == "luks2":
         holes.keep(target)
     LOG.info("%s: restored from %s, %d bytes behind a data offset of %d",
              target.name, source.name, size, header.data_offset)
     return parent
+
+
+def _payload(source: base.RBDImage, header: header_io.Header) -> int:
+    """Bytes behind the data offset that somebody may read.
+
+    :raises NoPayload: see
+        :func:`~os_brick_rbd_luks.headers.header_io.guest_size`
+    """
+    if engines.is_one_run(header):
+        return header_io.guest_size(source, header)
+    # Only cryptsetup knows what of such a payload is where.
+    return source.size() - header.data_offset
+
+
+def _warn_of_fixed(image: base.RBDImage, header: header_io.Header, size: int
+                   ) -> None:
+    """Say so if the volume cannot be as large as it is to be."""
+    seen = header_io.guest_size(image, header)
+    if engines.is_one_run(header) and seen < size:
+        LOG.warning("%s: its header says a fixed size, so a guest sees %d of "
+                    "its %d bytes", image.name, seen, size)
 
 
 def _empty(image: base.RBDImage, size: int) -> Optional[base.Parent]:
@@ -135,14 +167,14 @@ def _flatten(image: base.RBDImage) -> None:
     image.set_note(sealed.NOTE, None)
 
 
-def _copy(source: base.RBDImage, target: base.RBDImage,
+def _copy(source: base.RBDImage, target: base.RBDImage, size: int,
           policy: zeros.Policy, check: Callable[[], None] = lambda: None
           ) -> None:
+    """Copy the first *size* bytes."""
     def write(offset: int, data: bytes) -> None:
         check()
         target.write(offset, data)
 
-    copying.copy(source.read, write, source.size(), source.extents(),
-                 policy=policy)
+    copying.copy(source.read, write, size, source.extents(), policy=policy)
     target.flush()
     check()

@@ -160,9 +160,8 @@ class VolumeSource(RawSource):
         self._opened = self._unlocked()
         self.header = self._opened.header if self._opened else None
         self.data_offset = self.header.data_offset if self.header else 0
-        size = self._raw_size - self.data_offset
-        self.size = size - (size % self.header.sector_size
-                            if self.header else 0)
+        if self.header:
+            self.size = header_io.guest_size(image, self.header)
 
     def _unlocked(self) -> Optional[unlocking.Unlocked]:
         if header_io.begins_as(self._start) is detect.Format.NONE:

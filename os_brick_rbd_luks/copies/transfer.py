@@ -120,6 +120,7 @@ class Source(Protocol):
 
         :raises UnsupportedHeader: who is to write to *target*, or to read
             this, cannot
+        :raises EmptySource: of no known *size*, it has no data
         """
 
     def pour(self, target: Target, report: Optional[progress.Report]
@@ -208,6 +209,7 @@ def existing(store: base.Pool, name: str, source: Source,
     :param keyslot: the only one to try *passphrase* on
     :returns: its header
     :raises OperationRefused: it has data, and not *force*
+    :raises EmptySource: it has data, and the source has none
     :raises InvalidParameter: it is encrypted, and there is no *passphrase*
     :raises UnsupportedHeader: nobody could write to it, or read the source;
         it is as it was
@@ -219,13 +221,13 @@ def existing(store: base.Pool, name: str, source: Source,
         opened = _unlocked(image, passphrase, keyslot)
         header = opened.header if opened else None
         header_io.refuse_watchers(image)
-        begin, sector = 0, 1
+        begin = 0
         if header is not None:
             decryption.refuse_ignored(header, keyslot)
             _refuse_layers(store, image, header)
-            begin, sector = header.data_offset, header.sector_size
-        size = image.size() - begin
-        _check_size(source, size - size % sector)
+            begin = header.data_offset
+        _check_size(source, header_io.guest_size(image, header) if header
+                    else image.size())
         target = Target(store, name, image, header, passphrase or b"",
                         zeros.WRITTEN, opened=opened)
         if image.has_data(begin):
@@ -235,6 +237,8 @@ def existing(store: base.Pool, name: str, source: Source,
                         " that an interrupted run left"
                         if image.note(NOTE) else "")
                     + "; insist with --force (force=True) to replace it")
+            if source.size == 0:
+                raise exception.EmptySource(source=source.name)
             source.check_target(target)
             _empty(image, begin)
             # Zeros at its end that were written to empty it are no holes.

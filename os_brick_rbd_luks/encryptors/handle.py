@@ -80,8 +80,8 @@ class Handle:
     def _size(self) -> int:
         if self._wrapper in _ATTACHED:
             return int(self._wrapper.rbd_image.size())
-        header = header_io.read_header(self._image)
-        return self._image.size() - header.data_offset
+        return header_io.guest_size(self._image,
+                                    header_io.read_header(self._image))
 
     def _load(self, passphrase: bytes,
               format_options: preparing.FormatOptions

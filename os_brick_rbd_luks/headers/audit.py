@@ -19,7 +19,7 @@ Each sentence begins with one of the kinds in
 from __future__ import annotations
 
 import dataclasses
-from typing import Callable, cast, List, Optional, Sequence
+from typing import Callable, cast, Dict, List, Optional, Sequence
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import at_rest
@@ -27,7 +27,9 @@ from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import detect
+from os_brick_rbd_luks.luks.luks2 import check as luks2_check
 from os_brick_rbd_luks.luks.luks2 import header as luks2
+from os_brick_rbd_luks.luks.luks2 import records
 
 _GIB = 1024 ** 3
 
@@ -84,6 +86,10 @@ def audit(image: base.Image, below: Optional[Below] = None) -> Report:
     except exception.NotLuks as error:
         # The magic is there, and the rest was cut off.
         return _unreadable(name, size, "damaged header", error)
+    except exception.UnexpectedMetadata as error:
+        return _unreadable(
+            name, size, "cut sector" if error.reason == luks2_check.CUT_SECTOR
+            else "not inspected", error)
     except exception.HeaderError as error:
         return _unreadable(name, size, "not inspected", error)
     store = engines.Store.of(image)
@@ -116,17 +122,22 @@ def problems(header: header_io.Header, size: int,
         found.append("lost parent: it has the mark of a clone with a header "
                      "of its own, and no parent any more; what it had of that "
                      "is not encrypted, or with a key that it has not")
-    if all(slot.damage for slot in header.keyslots):
-        found.append("no keyslot: no passphrase opens the volume")
+    unbound = [str(slot.number) for slot in header.keyslots if slot.other_key]
+    if all(slot.damage or slot.other_key for slot in header.keyslots):
+        found.append("no keyslot: no passphrase opens the volume" + (
+            f"; keyslot {', '.join(unbound)} has another key than its"
+            if unbound else ""))
     elif not any(slot.usable for slot in header.keyslots):
         found.append("no keyslot of ours: other programs may open the volume "
                      "with " + "; ".join(
                          f"keyslot {slot.number} {slot.foreign}"
-                         for slot in header.keyslots if slot.foreign))
+                         for slot in header.keyslots
+                         if slot.foreign and not slot.other_key))
     if header.data_offset % _GIB and not size % _GIB:
         found.append(
             f"cut tail: the image has whole GiB, so the guest's disk is "
             f"{header.data_offset} bytes short")
+    found += _payload_problems(header, size)
     if header.data_offset % store.stripe_period:
         found.append(
             f"unaligned payload: librbd of Ceph 18 and newer refuses a data "
@@ -139,6 +150,44 @@ def problems(header: header_io.Header, size: int,
         found.append("journaling: librbd refuses encryption with this "
                      "feature, only QEMU's luks driver opens the volume")
     return found
+
+
+def _payload_problems(header: header_io.Header, size: int) -> List[str]:
+    """What is cut, or of a form that only cryptsetup knows.
+
+    :param size: bytes of the image
+    """
+    found = []
+    for number, segment in _segments(header).items():
+        which = f"segment {number}" if number else "the payload"
+        if segment.size is None:
+            cut = max(size - segment.offset, 0) % segment.sector_size
+            if cut:
+                found.append(
+                    f"cut sector: {which} ends with {cut} bytes of a sector "
+                    f"of {segment.sector_size} bytes, which no guest sees")
+    end = max(segment.offset + (segment.size or 0)
+              for segment in _segments(header).values())
+    if end > size:
+        found.append(f"cut payload: by the header it goes up to byte {end}, "
+                     f"and the image ends at byte {size}")
+    odd = engines.odd_payload(header, size)
+    # What has requirements has that problem already.
+    if odd and not odd.startswith("requirement"):
+        found.append(f"unusual payload: {odd}; librbd and this package do not "
+                     "read its data")
+    return found
+
+
+def _segments(header: header_io.Header) -> Dict[int, records.Segment]:
+    """The parts of a payload, without those of another time."""
+    if not isinstance(header, luks2.Luks2Header):
+        return {0: records.Segment(
+            "crypt", header.data_offset, None, (),
+            sector_size=header.sector_size)}
+    return {number: segment
+            for number, segment in header.metadata.segments.items()
+            if not segment.backup}
 
 
 def _luks2_problems(header: luks2.Luks2Header) -> List[str]:

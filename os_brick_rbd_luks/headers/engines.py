@@ -37,7 +37,7 @@ INTERLEAVED = ("librbd garbles data where a stripe unit is smaller than the "
                "object and there is more than one object to a stripe")
 
 #: The ciphers librbd has (``crypto/CryptoLoadRequest``): AES-128 and -256.
-_LIBRBD_CIPHER = "aes-xts-plain64"
+LIBRBD_CIPHER = "aes-xts-plain64"
 _LIBRBD_KEY_BITS = (256, 512)
 
 _TWO_MARKS = "one copy has the mark of a clone, the other is damaged"
@@ -132,7 +132,7 @@ def cryptsetup(header: header_io.Header) -> claim.Claim:
     found = libcryptsetup.finds_key(header)
     if found.usable is False:
         return found
-    if isinstance(header, luks2.Luks2Header) and not _is_one_run(header):
+    if not is_one_run(header):
         return claim.unknown("see what cryptsetup says of such a payload: "
                              + odd_payload(header))
     if (header.cipher_spec not in cipher.SUPPORTED or (header.key_bits or 0)
@@ -168,7 +168,7 @@ def librbd_reason(header: header_io.Header, store: Store,
         return "it is not an RBD image"
     if not librbd.encrypts:
         return "librbd with encryption (Ceph 16 or newer) is not installed"
-    if header.cipher_spec != _LIBRBD_CIPHER:
+    if header.cipher_spec != LIBRBD_CIPHER:
         return f"librbd has no cipher {header.cipher_spec}"
     if header.key_bits not in _LIBRBD_KEY_BITS:
         return (f"librbd has no cipher {header.cipher_spec} with a key of "
@@ -205,8 +205,10 @@ def _payload_reason(header: header_io.Header, store: Store,
     return found.reason if found.usable is False else None
 
 
-def _is_one_run(header: luks2.Luks2Header) -> bool:
+def is_one_run(header: header_io.Header) -> bool:
     """Whether it is what cryptsetup maps as one device without conditions."""
+    if not isinstance(header, luks2.Luks2Header):
+        return True
     return not (header.metadata.requirements
                 or len(header.metadata.segments) > 1
                 or header.segment.integrity

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import List
+from typing import List, NamedTuple, Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -42,33 +42,65 @@ def erase(image: base.Image, *, force: bool = False) -> List[int]:
         and the area of a usual one is to be overwritten
     :returns: the keyslots that were destroyed
     :raises SnapshotsKeepHeader: their header would still open the volume
-    :raises NotLuks: there is no header
+    :raises NothingToErase: there is no header
     :raises OperationRefused: there is one that we cannot use
     :raises ImageLocked: somebody has the image open
     """
+    found = check(image, force=force)
+    if found is None:
+        overwrite(image)
+        return []
+    header_io.apply(image, found.plan, destructive=True)
+    LOG.info("%s: all keyslots erased: %s", image.name, found.keyslots)
+    return found.keyslots
+
+
+class Found(NamedTuple):
+    """A header that can be erased."""
+
+    #: numbers of those in use
+    keyslots: List[int]
+    plan: plans.Plan
+
+
+@header_io.names_image
+def check(image: base.Image, *, force: bool = False) -> Optional[Found]:
+    """Raise what :func:`erase` would before it writes anything.
+
+    :param force: see :func:`erase`
+    :returns: what is to be done, None where the header cannot be used and
+        *force* is given
+    :raises NothingToErase: there is no header
+    :raises SnapshotsKeepHeader: see :func:`erase`
+    :raises OperationRefused: see :func:`erase`
+    """
     earlier = image.history()
     start = header_io.read_start(image, second_copy=True)
-    numbers: List[int] = []
     try:
         header = header_io.parse(start, image.size(), second_copy=True,
                                  backup=True)
-        numbers = [slot.number for slot in header.keyslots]
-        plan = header.shred().plan
-    except exception.NotLuks:
-        raise
+        found = Found([slot.number for slot in header.keyslots],
+                      header.shred().plan)
+    except exception.NotLuks as error:
+        raise exception.NothingToErase() from error
     except exception.HeaderError as error:
         if not force:
             raise exception.OperationRefused(
-                reason=f"its header cannot be used ({error.msg}); to destroy "
-                       "the volume nevertheless, insist with --force "
+                reason=f"its header cannot be used ({_ailment(error)}); to "
+                       "destroy the volume nevertheless, insist with --force "
                        "(force=True)") from error
-        overwrite(image)
-        return numbers
+        return None
     if earlier and not force:
         raise exception.SnapshotsKeepHeader(snapshots=", ".join(earlier))
-    header_io.apply(image, plan, destructive=True)
-    LOG.info("%s: all keyslots erased: %s", image.name, numbers)
-    return numbers
+    return found
+
+
+def _ailment(error: exception.HeaderError) -> str:
+    """What is wrong with a header, without what would save it."""
+    if isinstance(error, exception.NoPayload):
+        return (f"the image ends at byte {error.size}, before byte "
+                f"{error.data_offset}, where its data would begin")
+    return error.msg.partition("; ")[0]
 
 
 @header_io.names_image

@@ -24,12 +24,14 @@ import uuid as uuids
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import passphrase_advice
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import native_threads
 from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks import kdfs
+from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks1 import layout as luks1_layout
 from os_brick_rbd_luks.luks.luks2 import check as luks2_check
@@ -97,8 +99,12 @@ def format_image(image: base.Image, passphrase: bytes,
     :raises AlreadyFormatted: it holds a header
     :raises ImageNotEmpty: it holds data
     :raises ImageTooSmall: there is no room for a payload
+    :raises InvalidParameter: its payload would end with a part of a sector,
+        or see :func:`check`
+    :raises UnsupportedHeader: see :func:`check`
     :raises ImageLocked: somebody has it open
     """
+    check(passphrase, options)
     start = header_io.read_start(image, second_copy=force)
     if force:
         offset = _data_offset(image, options)
@@ -166,8 +172,10 @@ def format_new(image: base.Image, passphrase: bytes,
     check(passphrase, options)
     _refuse_journal(image, options)
     offset = _data_offset(image, options)
-    return _written(image, begun.change(offset) if begun else _new_header(
+    header = _written(image, begun.change(offset) if begun else _new_header(
         passphrase, options, offset))
+    passphrase_advice.say(image.name, header, passphrase)
+    return header
 
 
 @header_io.names_image
@@ -226,12 +234,28 @@ def _data_offset(image: base.Image, options: Options) -> int:
     size = image.size()
     if size <= offset:
         raise exception.ImageTooSmall(size=size, needed=offset)
-    if size % cipher.SECTOR:
+    _check_whole(size, offset, sector_size(options))
+    return offset
+
+
+def _check_whole(size: int, offset: int, sector: int) -> None:
+    """Refuse an image whose payload would end with a part of a sector.
+
+    :param size: bytes of the image
+    :param offset: bytes before the payload
+    :param sector: bytes
+    :raises InvalidParameter: with a size that would do
+    """
+    cut = (size - offset) % sector
+    if cut:
+        smaller = (f", or choose --sector-size {cipher.SECTOR} "
+                   f"(sector_size={cipher.SECTOR})"
+                   if cut % cipher.SECTOR == 0 else "")
         raise exception.InvalidParameter(
             name="image size", value=size,
-            reason=f"is not a multiple of {cipher.SECTOR} bytes, so a guest "
-                   f"could not see all of it; resize the image")
-    return offset
+            reason=f"leaves {cut} bytes of a sector of {sector} bytes at the "
+                   f"end, which no guest would see; resize the image to "
+                   f"{size - cut + sector} bytes{smaller}")
 
 
 def _write(image: base.Image, start: bytes, passphrase: bytes,
@@ -244,6 +268,7 @@ def _write(image: base.Image, start: bytes, passphrase: bytes,
                     check=safe)
     LOG.info("%s: formatted as %s %s, UUID %s", image.name, change.header.type,
              options.cipher_spec, change.header.uuid)
+    passphrase_advice.say(image.name, change.header, passphrase)
     return change.header
 
 
@@ -317,7 +342,12 @@ def check_size(size: int, sector: int) -> None:
     if size <= 0 or size % sector:
         raise exception.InvalidParameter(
             name="size", value=size,
-            reason=f"is not a positive multiple of {sector} bytes")
+            reason=f"is not a positive multiple of {sector} bytes, the "
+                   f"sectors of the volume; choose {_whole(size, sector)}")
+
+
+def _whole(size: int, sector: int) -> int:
+    return max(keymaterial.round_up(size, sector), sector)
 
 
 def check(passphrase: bytes, options: Options) -> None:

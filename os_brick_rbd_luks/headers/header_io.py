@@ -25,6 +25,7 @@ from os_brick_rbd_luks.luks import detect
 from os_brick_rbd_luks.luks.luks1 import header as luks1
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks.luks2 import header_copies
+from os_brick_rbd_luks.luks.luks2 import records
 from os_brick_rbd_luks.luks import plans
 
 LOG = logging.getLogger(__name__)
@@ -139,9 +140,32 @@ def decrypted_size(header: Header, image_size: int) -> Optional[int]:
     size = image_size - header.data_offset
     if size < 0:
         return None
-    if isinstance(header, luks2.Luks2Header) and header.segment.size:
-        size = min(size, header.segment.size)
+    if isinstance(header, luks2.Luks2Header):
+        return sum(_seen(segment, image_size)
+                   for segment in header.metadata.segments.values()
+                   if not segment.backup)
     return size - size % header.sector_size
+
+
+def _seen(segment: records.Segment, image_size: int) -> int:
+    """Bytes of one part of a payload: whole sectors that the image has."""
+    size = max(image_size - segment.offset, 0)
+    if segment.size is not None:
+        size = min(size, segment.size)
+    return size - size % segment.sector_size
+
+
+def guest_size(image: base.Image, header: Header) -> int:
+    """Bytes that a guest sees of *image*: whole sectors of the payload.
+
+    :param header: of *image*, as :func:`read_header` gives it
+    :raises NoPayload: it is a backup, of which no guest sees anything
+    """
+    size = decrypted_size(header, image.size())
+    if size is None:
+        raise exception.NoPayload(size=image.size(),
+                                  data_offset=header.data_offset)
+    return size
 
 
 def format_of(start: bytes, second_copy: bool = False) -> detect.Format:

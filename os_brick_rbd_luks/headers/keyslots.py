@@ -28,6 +28,7 @@ from typing import List, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import passphrase_advice
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.luks import kdfs
@@ -75,6 +76,7 @@ def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
                                keyslot=keyslot)
     header_io.apply(image, change.plan)
     LOG.info("%s: keyslot %d added", image.name, change.keyslot)
+    passphrase_advice.say(image.name, change.header, new_passphrase)
     return Result(change.keyslot, None, [])
 
 
@@ -105,6 +107,7 @@ def replace(image: base.Image, old_passphrase: bytes, new_passphrase: bytes,
     header_io.apply(image, change.plan)
     LOG.info("%s: keyslot %d replaced by keyslot %d", image.name,
              opened.keyslot, change.keyslot)
+    passphrase_advice.say(image.name, change.header, new_passphrase)
     return Result(change.keyslot, opened.keyslot, image.history(), *also)
 
 
@@ -133,6 +136,7 @@ def replace_all(image: base.Image, old_passphrase: bytes,
     header_io.apply(image, added.plan.then(erased.plan))
     LOG.info("%s: keyslot %d took the place of %s", image.name,
              added.keyslot, others)
+    passphrase_advice.say(image.name, erased.header, new_passphrase)
     return erased.header
 
 
@@ -159,6 +163,7 @@ def replace_all_in_new(image: base.Image, opened: unlocking.Unlocked,
     header_io.write_new(image, erased.plan, added.plan)
     LOG.info("%s: keyslot %d took the place of %s", image.name,
              added.keyslot, others)
+    passphrase_advice.say(image.name, added.header, new_passphrase)
     return added.header
 
 

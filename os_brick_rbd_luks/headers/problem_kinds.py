@@ -45,6 +45,12 @@ KINDS: Dict[str, str] = {
     "lost parent": "Make it anew from its parent, or restore a backup of the "
                    "volume.",
     "cut tail": "Give it its size again: rbd-luks resize.",
+    "cut sector": "Give the image whole sectors: rbd-luks resize. Of a size "
+                  "in the header, see what cryptsetup says.",
+    "cut payload": "Give the image back the size that the header says, or "
+                   "restore a backup: its end is lost.",
+    "unusual payload": "Use it with cryptsetup, or copy what is on it to a "
+                       "volume of the usual form.",
     "unaligned payload": "Nothing as long as QEMU's luks driver opens it; for "
                          "librbd of Ceph 18, rbd-luks realign.",
     "striping": "Copy what is on it inside of the guest to a volume without "

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import NamedTuple, Optional, Tuple
+from typing import NamedTuple, Optional, Sequence, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import derivations
@@ -45,6 +45,8 @@ def unlock(image: base.Image, passphrase: bytes,
 
     :param keyslot: try this one only
     :raises WrongPassphrase: it opens none of them
+    :raises IgnoredKeyslots: it opens none that was tried; some are only tried
+        when they are named
     :raises CorruptHeader: all keyslots are damaged
     :raises HeaderLimitExceeded: it opens none of those that do not cost too
         much, by the header's limits or by those of this process (see
@@ -52,6 +54,7 @@ def unlock(image: base.Image, passphrase: bytes,
     :raises KeyslotsNotTried: it opens none of those that can be tried within
         a minute, best first
     :raises UnsupportedHeader: all are of a kind that we do not know
+    :raises UnboundKeyslots: all are for another key than the volume's
     :raises WrongKeyslot: it does not open *keyslot*
     :raises KeyslotNotFound: *keyslot* is not in use, or none is
     """
@@ -68,20 +71,24 @@ def unlock_header(image: base.Image, header: header_io.Header,
              else list(header.keyslots))
     if not slots:
         raise exception.KeyslotNotFound(keyslot="0 (or any other)")
+    _refuse_unbound(slots)
     # Priority 0 is for those who name the keyslot.
+    ignored = [slot for slot in slots if slot.usable and not slot.priority
+               and keyslot is None]
     tried = sorted((slot for slot in slots if slot.usable
-                    and (slot.priority or keyslot is not None)),
+                    and slot not in ignored),
                    key=lambda slot: (-slot.priority, slot.cost))
     dear = [slot for slot in tried if not derivations.affords(slot.kdf)]
-    # Where none is usable, the first one says why.
-    tried = ([slot for slot in tried if slot not in dear] if tried
-             else [slot for slot in slots if not slot.usable])
+    # Where none is usable, the first one says why: of those that could be.
+    tried = ([slot for slot in tried if slot not in dear]
+             if tried or ignored else sorted(
+                 slots, key=lambda slot: slot.other_key))
     spent = 0
     for index, slot in enumerate(tried):
         spent += slot.cost + header.digest_iterations
         if index and spent > limits.MAX_TOTAL_ITERATIONS:
-            raise exception.KeyslotsNotTried(keyslots=", ".join(
-                str(left.number) for left in tried[index:]))
+            raise exception.KeyslotsNotTried(
+                keyslots=_numbers(tried[index:]))
         try:
             key = _try(image, header, slot, passphrase)
         except exception.WrongPassphrase:
@@ -93,7 +100,19 @@ def unlock_header(image: base.Image, header: header_io.Header,
         derivations.check(slot.kdf)
     if keyslot is not None:
         raise exception.WrongKeyslot(keyslot=keyslot)
+    if ignored:
+        raise exception.IgnoredKeyslots(keyslots=_numbers(ignored))
     raise exception.WrongPassphrase()
+
+
+def _refuse_unbound(slots: Sequence[keyslot_views.Keyslot]) -> None:
+    if all(slot.other_key for slot in slots):
+        raise exception.UnboundKeyslots(
+            what=f"keyslot{'s' if len(slots) > 1 else ''} {_numbers(slots)}")
+
+
+def _numbers(slots: Sequence[keyslot_views.Keyslot]) -> str:
+    return ", ".join(str(slot.number) for slot in slots)
 
 
 def _try(image: base.Image, header: header_io.Header,

@@ -44,6 +44,7 @@ def add(image: base.Image, old_passphrase: bytes, new_passphrase: bytes, *,
     """Do as :func:`~os_brick_rbd_luks.headers.keyslots.add`.
 
     :raises TooManyLayers: a clone's header has no room for what is below it
+    :raises InvalidParameter: that is a passphrase of more than 65,535 bytes
     """
     return keyslots.add(
         image, old_passphrase, new_passphrase, iterations=iterations,

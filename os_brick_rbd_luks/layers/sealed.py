@@ -201,6 +201,7 @@ def stage(image: base.RBDImage, opened: unlocking.Unlocked,
     :param opened: *image*, unlocked
     :param below: passphrases of the layers below it, the nearest first; none
         to remove what is sealed
+    :raises InvalidParameter: one is longer than 65,535 bytes
     :raises TooManyLayers: its metadata have no room for them
     """
     token = (sealing.seal(below, opened.volume_key, opened.header.uuid)
@@ -219,6 +220,7 @@ def write(image: base.RBDImage, opened: unlocking.Unlocked,
 
     :param opened: see :func:`stage`
     :returns: the header
+    :raises InvalidParameter: see :func:`stage`
     :raises TooManyLayers: its metadata have no room for them
     """
     changed = stage(image, opened, below).header

@@ -36,6 +36,9 @@ class Keyslot(NamedTuple):
     priority: int = 1
     #: LUKS2: whether it is of the usual type, and for the payload's key
     bound: bool = True
+    #: LUKS2: whether it is for another key than the payload's; no passphrase
+    #: opens the volume with such a one, whatever program tries
+    other_key: bool = False
     #: whether it is foreign for a KDF, hash or cipher that we do not know
     strange: bool = False
 

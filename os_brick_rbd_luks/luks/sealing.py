@@ -54,6 +54,26 @@ _TAG_BYTES = 16
 #: Before each passphrase: its bytes.
 _LENGTH = struct.Struct(">H")
 
+#: Bytes of a passphrase that the form has room for.
+MAX_BYTES = 2 ** (8 * _LENGTH.size) - 1
+
+
+def check(passphrases: Sequence[bytes]) -> None:
+    """Refuse what :func:`seal` could not, before anything is made.
+
+    :param passphrases: of the layers below
+    :raises InvalidParameter: one has more than :data:`MAX_BYTES` bytes
+    """
+    for passphrase in passphrases:
+        if len(passphrase) > MAX_BYTES:
+            raise exception.InvalidParameter(
+                name="length of the source's passphrase",
+                value=len(passphrase),
+                reason=f"is more than the {MAX_BYTES} bytes that a clone can "
+                       "keep of the layers below it; flatten the clone "
+                       "(--flatten), or give its source a shorter passphrase "
+                       "(rbd-luks rekey)")
+
 
 def seal(passphrases: Sequence[bytes], volume_key: bytes, uuid: str, *,
          random: Callable[[int], bytes] = os.urandom) -> Dict[str, Any]:
@@ -62,7 +82,9 @@ def seal(passphrases: Sequence[bytes], volume_key: bytes, uuid: str, *,
     :param passphrases: of the layers below, the nearest first
     :param uuid: of the clone's header
     :returns: the members of a token
+    :raises InvalidParameter: see :func:`check`
     """
+    check(passphrases)
     salt, nonce = random(_SALT_BYTES), random(_NONCE_BYTES)
     text = b"".join(_LENGTH.pack(len(passphrase)) + passphrase
                     for passphrase in passphrases)

@@ -113,4 +113,4 @@ def decrypted(image: base.RBDImage) -> int:
 
     :raises HeaderError: it has no header, or none that we can use
     """
-    return image.size() - header_io.read_header(image).data_offset
+    return header_io.guest_size(image, header_io.read_header(image))

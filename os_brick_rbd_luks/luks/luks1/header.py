@@ -78,9 +78,11 @@ class Luks1Header:
         :param data_offset: bytes, at least the end of the keyslot areas
         :param clone: mark it as librbd does the own header of a clone
         :raises UnsupportedHeader: cipher, key length or hash
-        :raises InvalidParameter: *uuid* is no text for its field
+        :raises InvalidParameter: *uuid* is no text for its field, or
+            *data_offset* is 2 TiB or more
         """
         luks1_check.check_uuid(uuid)
+        luks1_layout.check_data_offset(data_offset)
         check_format(cipher_spec, len(volume_key), hash_name)
         name, mode = cipher_spec.split("-", 1)
         salt = random(digests.SALT_SIZE)
@@ -322,7 +324,7 @@ class Luks1Header:
         :raises InvalidParameter: it is not
         :raises UnsupportedHeader: the own header of a clone
         """
-        payload.check_offset(self, data_offset, 2 ** 32 * cipher.SECTOR)
+        payload.check_offset(self, data_offset, luks1_layout.MAX_DATA_OFFSET)
         return Luks1Header(dataclasses.replace(
             self.phdr, payload_offset=data_offset // cipher.SECTOR))
 

@@ -21,6 +21,8 @@ from __future__ import annotations
 
 from typing import Tuple
 
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.luks import cipher
 from os_brick_rbd_luks.luks import keymaterial
 from os_brick_rbd_luks.luks.luks1 import ondisk
 
@@ -30,6 +32,10 @@ KEYSLOT_ALIGNMENT = 4096
 #: The least data offset in bytes: that of librbd and of cryptsetup's own
 #: alignment on an RBD device with default objects.
 MIN_DATA_OFFSET = 4 * 1024 * 1024
+
+#: Bytes; the first data offset that the header's field, of sectors, cannot
+#: say.
+MAX_DATA_OFFSET = 2 ** 32 * cipher.SECTOR
 
 
 def keyslot_pitch(key_bytes: int) -> int:
@@ -51,3 +57,16 @@ def data_offset(stripe_period: int) -> int:
     of the stripe period (``crypto/luks/LoadRequest.cc``).
     """
     return keymaterial.round_up(MIN_DATA_OFFSET, stripe_period)
+
+
+def check_data_offset(offset: int) -> None:
+    """Refuse a data offset that a header has no room for.
+
+    :param offset: bytes
+    :raises InvalidParameter: it is :data:`MAX_DATA_OFFSET` or more
+    """
+    if offset >= MAX_DATA_OFFSET:
+        raise exception.InvalidParameter(
+            name="data offset", value=offset,
+            reason="is more than a LUKS1 header has room for; choose a "
+                   "smaller stripe period, or luks2")

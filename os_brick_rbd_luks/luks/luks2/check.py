@@ -37,6 +37,9 @@ from os_brick_rbd_luks.luks.luks2 import records
 
 SECTOR_SIZES = (512, 1024, 2048, 4096)
 
+#: Why a segment of a size of its own is refused, by cryptsetup as well.
+CUT_SECTOR = "is not whole sectors"
+
 #: Those that new volumes may have.
 WRITABLE_SECTOR_SIZES = (512, 4096)
 
@@ -191,9 +194,10 @@ class _Rules:
         if segment.sector_size not in SECTOR_SIZES:
             raise self.corrupt(f"{path}.sector_size", f"is "
                                f"{segment.sector_size}")
-        if segment.size is not None and (
-                segment.size == 0 or segment.size % segment.sector_size):
-            raise self.corrupt(f"{path}.size", "is not whole sectors")
+        if segment.size == 0:
+            raise self.corrupt(f"{path}.size", "is 0")
+        if segment.size is not None and segment.size % segment.sector_size:
+            raise self.corrupt(f"{path}.size", CUT_SECTOR)
 
     def _keyslots(self) -> None:
         for number, slot in self._found.keyslots.items():

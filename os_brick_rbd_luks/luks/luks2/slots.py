@@ -52,6 +52,7 @@ def view(found: records.Metadata, number: int) -> keyslot_views.Keyslot:
         number, slot.kdf, slot.area.offset, length,
         foreign=unbound or strange or _too_dear(found, slot),
         priority=slot.priority, bound=unbound is None,
+        other_key=_has_other_key(found, number),
         strange=strange is not None)
 
 
@@ -60,9 +61,18 @@ def _unbound(found: records.Metadata, number: int, slot: records.Keyslot
     """Why a keyslot has no part of the payload's key, if so."""
     if slot.hash_name is None:
         return f"of type {slot.type}"
-    if number not in payload_digest(found)[1].keyslots:
+    if not _is_of_payload(found, number):
         return "for a key that is not the volume's"
     return None
+
+
+def _has_other_key(found: records.Metadata, number: int) -> bool:
+    # Amid a re-encryption the payload has two keys, or begins without one.
+    return not found.requirements and not _is_of_payload(found, number)
+
+
+def _is_of_payload(found: records.Metadata, number: int) -> bool:
+    return number in payload_digest(found)[1].keyslots
 
 
 def _strange(slot: records.Keyslot) -> Optional[str]:
@@ -112,9 +122,12 @@ def parameters(found: records.Metadata, number: int
     """What the area of a keyslot in use depends on.
 
     :raises UnsupportedHeader: the keyslot is of no use for the payload
+    :raises UnboundKeyslots: it is for another key
     :raises HeaderLimitExceeded: it costs too much
     """
     slot, foreign = found.keyslots[number], view(found, number).foreign
+    if _has_other_key(found, number):
+        raise exception.UnboundKeyslots(what=f"keyslot {number}")
     if foreign:
         # The error that says most, where a limit is what keeps it out.
         check_cost(found, slot)

@@ -296,7 +296,7 @@ class TheirsTest(Luks2TestCase):
         self.cryptsetup("config", self.path, "--priority", "ignore",
                         "--key-slot", "0")
         image = self.open()
-        self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
+        self.assertRaises(exception.IgnoredKeyslots, unlocking.unlock, image,
                           base.OLD)
         self.assertFalse(self.opens(base.OLD))
         unlocking.unlock(image, base.OLD, 0)
@@ -314,7 +314,7 @@ class TheirsTest(Luks2TestCase):
         image = self.open()
         self.assertRaises(exception.WrongPassphrase, unlocking.unlock, image,
                           base.NEW)
-        self.assertRaises(exception.UnsupportedHeader, unlocking.unlock, image,
+        self.assertRaises(exception.UnboundKeyslots, unlocking.unlock, image,
                           base.NEW, 1)
         keyslots.replace(image, base.OLD, base.OTHER)
         self.assert_dump_agrees(header_io.read_header(image))

@@ -85,11 +85,13 @@ class FamilyTest(testtools.TestCase):
     """Damage, wrong passphrase and I/O failure are never the same class."""
 
     @ddt.data(("HeaderError", ["NotLuks", "OnlySecondCopy", "NoPayload",
-                               "UnsupportedHeader",
+                               "NothingToErase",
+                               "UnsupportedHeader", "UnboundKeyslots",
                                "CorruptHeader", "UnexpectedMetadata",
                                "LayersNotReadable", "BackupNotReadable",
                                "HeaderLimitExceeded"]),
               ("KeyslotError", ["WrongPassphrase", "WrongKeyslot",
+                                "IgnoredKeyslots",
                                 "WrongBackupPassphrase",
                                 "KeyslotsNotTried",
                                 "WrongVolumeKey",
@@ -104,6 +106,7 @@ class FamilyTest(testtools.TestCase):
                                     "SnapshotsKeepHeader",
                                     "SnapshotsKeepVolumeKey", "UnsafeImage",
                                     "VolumeTooSmall", "HalfMade",
+                                    "EmptySource",
                                     "WouldShrink", "JournaledImage",
                                     "NotRotated"]),
               ("ImageError", ["ImageNotFound", "ImageExists",

@@ -18,6 +18,8 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.layers import passphrases
 from os_brick_rbd_luks.tests.unit.core.clones import clone_cases
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
@@ -122,6 +124,50 @@ class SectorsTest(SourceTestCase):
             error = self.refused(exception.InvalidParameter, clone, parent,
                                  size=SIZE - 4096, **options)
             self.assertIn(f"less than the {SIZE} bytes", str(error))
+
+
+LONG = b"long passphrase" * 5000
+
+
+@ddt.ddt
+class LongPassphraseTest(SourceTestCase):
+    """What a source has that no clone can keep."""
+
+    def long(self, kind):
+        self.source(kind)
+        with self.store.open("source") as image:
+            keyslots.replace(image, base.OLD, LONG)
+        return self.snapshot("source", "t")
+
+    @ddt.data(*((kind, way) for kind in ("luks1", "luks2")
+                for way in ("own key", "luks1", "luks2")))
+    @ddt.unpack
+    def test_refused_before_anything_is_made(self, kind, way):
+        parent = self.long(kind)
+        if way == "own key":
+            error = self.refused(exception.InvalidParameter, self.own_key,
+                                 parent, old=LONG)
+        else:
+            error = self.refused(exception.InvalidParameter, self.own_header,
+                                 parent, way, old_passphrase=LONG)
+        self.assertIn("65535", str(error))
+        self.assertNotIn(LONG.decode()[:40], str(error))
+
+    @ddt.data("luks1", "luks2")
+    def test_flattened_clone_keeps_nothing(self, kind):
+        self.own_key(self.long(kind), old=LONG, flatten=True)
+        self.assertEqual([], self.below())
+
+    @ddt.data("luks1", "luks2")
+    def test_keyslots_of_a_plain_clone(self, kind):
+        parent = self.long(kind)
+        self.store.clone(parent, "clone").__exit__()
+        before = self.state()
+        for change in (passphrases.add, passphrases.replace):
+            with self.store.open("clone") as image:
+                self.assertRaises(exception.InvalidParameter, change, image,
+                                  LONG, base.NEW)
+        self.assert_state(before)
 
 
 @ddt.ddt

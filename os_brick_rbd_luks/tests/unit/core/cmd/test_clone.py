@@ -73,6 +73,21 @@ class CloneTestCase(base.CommandTestCase):
 @ddt.ddt
 class CloneTest(CloneTestCase):
 
+    @ddt.data("--own-key", "--own-header")
+    def test_source_with_a_passphrase_that_no_clone_keeps(self, way):
+        """No snapshot is taken for it, either."""
+        long = b"long passphrase" * 5000
+        self.make_pool_volume("golden")
+        with self.pool.open("golden") as image:
+            keyslots.replace(image, base.OLD, long)
+        snapshots = dict(self.pool.contents["golden"].snapshots)
+        error = self.error(1, *self.argv(way, source="volumes/golden"),
+                           "--passphrase-file", self.file(long, "long"))
+        self.assertIn("65535", error)
+        self.assertEqual(["golden"], self.pool.images())
+        self.assertEqual(snapshots, dict(
+            self.pool.contents["golden"].snapshots))
+
     def test_half_made(self):
         """With the snapshot that the killed run took."""
         self.encrypted()

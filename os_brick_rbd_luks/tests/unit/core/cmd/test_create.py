@@ -337,6 +337,21 @@ class EraseTest(VolumeTestCase):
         self.assertIn("no LUKS header",
                       self.error(4, "erase", f"file:{path}"))
 
+    def test_header_that_cannot_be_used(self):
+        """Nobody is asked for what is refused, or told how to save it."""
+        with open(self.path, "r+b") as stream:
+            stream.seek(108)
+            stream.write(bytes(4))
+        self.tty = True
+        _output, errors = self.run_command(
+            "erase", self.target, stdin=f"{self.target}\n".encode(), code=5)
+        self.assertIn("--force", errors)
+        self.assertIn("key_bytes", errors)
+        for wrong in ("backup", "for ever"):
+            self.assertNotIn(wrong, errors)
+        self.assertEqual([self.target, []], list(self.json(
+            "erase", self.target, "--force").values()))
+
     def test_snapshots(self):
         content = self.make_pool_volume()
         content.freeze("monday")

@@ -260,6 +260,20 @@ class ImportStreamTest(transfers.TransferTestCase):
         self.assert_same_bytes(b"x" * 512, found[:512])
         self.assertNotIn(DATA[512:1024], found)
 
+    @ddt.data("-", "file", "image")
+    def test_existing_forced_from_nothing(self, source):
+        self.make_encrypted(content=DATA)
+        if source == "image":
+            with self.pool.create("golden", 0):
+                pass
+            source = "rbd:volumes/golden"
+        elif source == "file":
+            source = self.file(b"", "empty")
+        error = self.error(5, *self.argv("--existing", "--force",
+                                         source=source), stdin=b"")
+        self.assertIn("has no data", error)
+        self.assert_holds(DATA, units.MIB)
+
     def test_existing_too_small(self):
         self.make_encrypted()
         error = self.error(5, *self.argv("--existing"),

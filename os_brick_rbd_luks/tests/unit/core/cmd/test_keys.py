@@ -40,6 +40,42 @@ class KeysTestCase(base.CommandTestCase):
 
 
 @ddt.ddt
+class NotForQemuTest(KeysTestCase):
+    """A passphrase that QEMU's luks driver takes from nobody."""
+
+    SAID = "QEMU's luks driver does not take it"
+
+    def setUp(self):
+        super().setUp()
+        self.odd = self.file(b"\xff\0secret", "odd")
+
+    def assert_said(self, *argv):
+        _output, errors = self.run_command(*argv)
+        self.assertIn(self.SAID, errors)
+        self.assertNotIn("secret", errors)
+
+    @ddt.data(("rekey",), ("key", "add"))
+    def test_beside_a_present_one(self, words):
+        self.make_volume()
+        self.assert_said(*words, self.target, *self.old,
+                         "--new-passphrase-file", self.odd)
+
+    def test_new_volume(self):
+        self.assert_said("create", "volumes/v", "--size", "1M",
+                         "--passphrase-file", self.odd, "--iterations", "1000")
+        _output, errors = self.run_command(
+            "create", "volumes/w", "--size", "1M", "--type", "luks2",
+            "--passphrase-file", self.odd, "--iterations", "1000")
+        self.assertNotIn(self.SAID, errors)
+
+    def test_clone(self):
+        self.make_pool_volume("golden").freeze("s")
+        self.assert_said(
+            "clone", "volumes/golden@s", "volumes/v", "--own-key", *self.old,
+            "--new-passphrase-file", self.odd, "--iterations", "1000")
+
+
+@ddt.ddt
 class RekeyTest(KeysTestCase):
 
     def test_rekey(self):

@@ -14,19 +14,24 @@
 
 from __future__ import annotations
 
+import logging
+
 import ddt
+import fixtures
 
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import holes
 from os_brick_rbd_luks.layers import plaintext
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests.unit.core.clones import clones
 from os_brick_rbd_luks.tests.unit.core.headers import base
+from os_brick_rbd_luks.tests.unit.core.luks.luks2 import base as headers
 from os_brick_rbd_luks.tests import units
 
 SECTOR = 4096
@@ -128,15 +133,106 @@ class RawcopyTest(clones.CloneTestCase):
                         size // clones.OBJECT)
         self.assertEqual({}, self.store.contents["target"].notes)
 
+    # What the image has that its guest does not see
+
+    def fix(self, name, **values):
+        """Let the header of a LUKS2 volume say more of its segment."""
+        with self.store.open(name) as image:
+            header = header_io.read_header(image)
+            tree = headers.tree(headers.Volume(header, {}, b""))
+            tree["segments"]["0"].update(values)
+            image.write(0, headers.craft(header, tree))
+
+    def restored(self, size, source="source"):
+        self.volume("target", "luks1", key=base.NEW)
+        log = self.useFixture(fixtures.FakeLogger(level=logging.WARNING))
+        self.copy(rawcopy.restore_volume, source, "target", size)
+        with self.store.open("target") as image:
+            return header_io.guest_size(
+                image, header_io.read_header(image)), log.output
+
+    def assert_restored(self, payload, kind):
+        """The target has so much of the source, and nothing behind it."""
+        end = clones.OFFSETS[kind] + payload
+        found = self.whole("target")
+        self.assert_same_bytes(self.whole("source")[:end], found[:end])
+        self.assert_same_bytes(bytes(len(found) - end), found[end:])
+
+    @ddt.data(*((kind, more) for kind, sector in (("luks1", 512),
+                                                  ("luks2", 4096))
+                for more in (1, sector - 1)))
+    @ddt.unpack
+    def test_tail(self, kind, more):
+        """A part of a sector is no guest's, and needs no room."""
+        self.source(kind)
+        content = self.store.contents["source"]
+        content.resize(content.size + more)
+        content.write(content.size - more, b"\xff" * more)
+        self.assertEqual((clones.SIZE, ""), self.restored(clones.SIZE))
+        self.assertEqual(clones.OFFSETS[kind] + clones.SIZE,
+                         self.store.contents["target"].size)
+        self.assert_restored(clones.SIZE, kind)
+
+    @ddt.data(clones.SIZE // 2, clones.SIZE, 2 * clones.SIZE)
+    def test_fixed_size(self, size):
+        """The guest sees as much as before, however large the volume is."""
+        self.source("luks2")
+        fixed = clones.SIZE // 2
+        self.fix("source", size=str(fixed))
+        seen, log = self.restored(size)
+        self.assertEqual(fixed, seen)
+        self.assertEqual(size != fixed, f"sees {fixed} of" in log)
+        self.assert_restored(fixed, "luks2")
+
+    def test_fixed_size_that_the_target_has_not(self):
+        self.source("luks2")
+        self.fix("source", size=str(clones.SIZE // 2))
+        self.assert_refused(exception.VolumeTooSmall, "source",
+                            clones.SIZE // 2 - 4096)
+
+    def test_fixed_size_beyond_the_end(self):
+        """A target that is larger has more of it."""
+        self.source("luks2")
+        self.fix("source", size=str(2 * clones.SIZE))
+        self.assertEqual((2 * clones.SIZE, ""), self.restored(
+            2 * clones.SIZE))
+        self.assert_restored(clones.SIZE, "luks2")
+
+    def test_several_segments_go_along(self):
+        """Nobody but cryptsetup knows how large they are together."""
+        self.source("luks2")
+        with self.store.open("source") as image:
+            header = header_io.read_header(image)
+            tree = headers.tree(headers.Volume(header, {}, b""))
+            first = tree["segments"]["0"]
+            first["size"] = str(SECTOR)
+            tree["segments"]["1"] = {
+                **first, "size": "dynamic",
+                "offset": str(clones.OFFSETS["luks2"] + SECTOR)}
+            tree["digests"]["0"]["segments"].append("1")
+            image.write(0, headers.craft(header, tree))
+        _seen, log = self.restored(clones.SIZE)
+        self.assertEqual("", log)
+        self.assert_restored(clones.SIZE, "luks2")
+
     # What is refused
 
+    @ddt.data(("luks1", 1), ("luks2", 512))
+    @ddt.unpack
+    def test_cut_sector(self, kind, more):
+        self.source(kind)
+        self.assert_refused(exception.InvalidParameter, None,
+                            clones.SIZE + more)
+
     def assert_refused(self, error, source, size=clones.SIZE):
+        """Nothing was changed, and what is named is at fault."""
         self.volume("target", "luks1", key=base.NEW)
         before = self.state()
-        found = self.assertRaises(error, self.copy, rawcopy.restore_volume,
-                                  source, "target", size)
+        found = self.assertRaises(
+            error, self.copy, rawcopy.restore_volume, source or "source",
+            "target", size)
         self.assert_state(before)
-        self.assertIn(source, str(found))
+        self.assertIn(source or str(size), str(found))
 
     def test_larger_than_the_target(self):
         self.assert_refused(exception.VolumeTooSmall, self.source("luks1"),

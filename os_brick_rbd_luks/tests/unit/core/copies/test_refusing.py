@@ -23,6 +23,7 @@ import ddt
 import fixtures
 
 from os_brick_rbd_luks.copies import importing
+from os_brick_rbd_luks.copies import qemu_img
 from os_brick_rbd_luks.copies import rawcopy
 from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import transfer
@@ -137,14 +138,69 @@ class ExistingTest(transfers.TransferTestCase):
         os.truncate(self.path, SIZE - 512)
         self.refused(exception.SourceChanged, source)
 
-    def test_empty_file(self):
-        """QEMU has nothing to do."""
+    def empty(self, kind):
+        """A source without any data."""
+        if kind == "file":
+            self.programs.plan("info", stdout=json.dumps({"virtual-size": 0}))
+            os.truncate(self.path, 0)
+            return self.source("file")
+        if kind == "stream":
+            return importing.StreamSource(io.BytesIO())
+        self.store.create("source", 0).__exit__()
+        return sources.RawSource(self.store, "source", None,
+                                 self.opened("source"))
+
+    @ddt.data(*((kind, target) for kind in ("file", "stream", "image")
+                for target in ("luks1", "luks2", "plain")))
+    @ddt.unpack
+    def test_empty_source(self, kind, target):
+        """As a pipe whose first program has failed gives it."""
+        if target == "plain":
+            self.store.create("v", SIZE).__exit__()
+            self.store.contents["v"].write(0, b"precious")
+        else:
+            self.volume(options=transfers.XTS[target])
+        self.assertIn("has no data", self.refused(
+            exception.EmptySource, self.empty(kind),
+            None if target == "plain" else base.OLD))
+
+    @ddt.data("file", "stream", "image")
+    def test_empty_source_for_an_empty_volume(self, kind):
+        """Nothing would be lost."""
+        creating.create(self.store, "v", SIZE, base.OLD)
+        transfer.existing(self.store, "v", self.empty(kind), base.OLD,
+                          force=True)
+
+    def test_stream_that_fails_before_its_first_byte(self):
+        class Broken(io.RawIOBase):
+            def read(self, length=-1):
+                raise OSError(5, "Input/output error")
+
         self.volume()
-        self.programs.plan("info", stdout=json.dumps({"virtual-size": 0}))
-        os.truncate(self.path, 0)
+        self.refused(OSError, importing.StreamSource(Broken()))
+
+    def test_first_byte_is_there(self):
+        self.volume()
+        data = bytes(range(1, 256)) * 256
+        transfer.existing(
+            self.store, "v", importing.StreamSource(io.BytesIO(data)),
+            base.OLD, force=True)
+        self.assert_same_bytes(data, self.seen("v", "luks2")[:len(data)])
+
+    def test_file_that_qemu_does_not_open(self):
+        self.volume()
         source = self.source("file")
-        self.programs.remove("qemu-img")
-        transfer.existing(self.store, "v", source, base.OLD, force=True)
+        opened = []
+
+        def try_opening(options, **_more):
+            opened.append(options["driver"])
+            if options["driver"] != "rbd":
+                raise exception.CopyFailed(reason="Permission denied")
+
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{qemu_img.__name__}.try_opening", try_opening))
+        self.refused(exception.CopyFailed, source)
+        self.assertEqual(["rbd", "raw"], opened)
 
     def test_source_that_nobody_decrypts(self):
         self.volume()

@@ -85,6 +85,15 @@ class AuditTest(base.OperationsTestCase):
     def test_image_of_no_whole_gib(self):
         self.assert_problems(self.make(units.GIB - 4 * units.MIB + 512))
 
+    @ddt.data(1, 511)
+    def test_cut_sector(self, more):
+        image = self.make(units.GIB - 512)
+        image.resize(image.size() + more)
+        report = self.assert_problems(image, "cut sector")
+        self.assertIn(f"{more} bytes", report.problems[0])
+        self.assertIn("512 bytes", report.problems[0])
+        self.assertEqual(units.GIB - 512, report.decrypted_size)
+
     def test_unaligned_payload(self):
         image = self.make()
         image.content.stripe_period = 16 * units.MIB

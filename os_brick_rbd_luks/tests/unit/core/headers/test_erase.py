@@ -132,6 +132,73 @@ class EraseTest(base.OperationsTestCase):
         self.assertEqual([], self.kinds(image, "write"))
 
 
+def _patch(offset, data):
+    return lambda case, image: case.patch_header(image, offset, data)
+
+
+def _requirement(case, image):
+    case.change_tree(image, lambda tree: tree["config"].update(
+        requirements={"mandatory": ["online-reencrypt-v2"]}))
+
+
+def _both_copies(case, image):
+    for offset in (100, 16484):
+        case.patch_header(image, offset, b"\xff")
+
+
+#: What no header is erased by: of which format, and how it comes about.
+UNUSABLE = {
+    "damaged": ("luks1", _patch(108, bytes(4))),
+    "asks for too much": ("luks1", _patch(108, b"\0\0\xff\xff")),
+    "unknown version": ("luks1", _patch(6, b"\0\7")),
+    "cut off": ("luks1", lambda case, image: image.resize(8192)),
+    "both copies damaged": ("luks2", _both_copies),
+    "requirement": ("luks2", _requirement),
+    "metadata of somebody else": ("luks2", lambda case, image:
+                                  case.change_tree(image, lambda tree: tree[
+                                      "segments"]["0"].update(size="1000"))),
+}
+
+
+@ddt.ddt
+class UnusableTest(luks2_volumes.Luks2TestCase):
+    """Who destroys needs no good copy, and is told how to insist."""
+
+    def make(self, name):
+        kind, change = UNUSABLE[name]
+        image = self.make_volume(options=dataclasses.replace(
+            base.QUICK, type=kind))
+        change(self, image)
+        return image
+
+    @ddt.data(*((name, refuse) for name in UNUSABLE
+                for refuse in (erase.erase, erase.check)))
+    @ddt.unpack
+    def test_told_to_insist(self, name, refuse):
+        image = self.make(name)
+        error = self.assert_untouched(image, lambda: refuse(image),
+                                      exception.OperationRefused)
+        self.assertIn("--force", str(error))
+        for wrong in ("restore", "backup", "repair", "cryptsetup", "convert"):
+            self.assertNotIn(wrong, str(error))
+
+    @ddt.data(*UNUSABLE)
+    def test_insisted(self, name):
+        image = self.make(name)
+        before = image.content.read(0, 4096)
+        self.assertEqual([], erase.erase(image, force=True))
+        self.assertNotEqual(before, image.content.read(0, 4096))
+
+    @ddt.data(False, True)
+    def test_nothing_to_erase(self, force):
+        """A header that is gone, or never was."""
+        image = self.make_image()
+        error = self.assert_untouched(
+            image, lambda: erase.erase(image, force=force),
+            exception.NothingToErase)
+        self.assertNotIn("restore", str(error))
+
+
 class LeftTestCase(base.OperationsTestCase):
     """Looks at each keyslot's key material and each copy of the header."""
 

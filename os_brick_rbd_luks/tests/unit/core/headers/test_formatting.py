@@ -109,6 +109,40 @@ class FormatTest(base.OperationsTestCase):
 
     # refusals
 
+    @ddt.data(*((kind, sector, more, force)
+                for kind, sector in (("luks1", None), ("luks2", None),
+                                     ("luks2", 512), ("luks2", 4096))
+                for more in (1, 511, 512, 2048, 4095)
+                if more % (sector or (512 if kind == "luks1" else 4096))
+                for force in (False, True)))
+    @ddt.unpack
+    def test_cut_sector_is_refused(self, kind, sector, more, force):
+        """librbd refuses such a payload, others forget its end."""
+        options = dataclasses.replace(base.QUICK, type=kind,
+                                      sector_size=sector)
+        image = self.make_image(20 * units.MIB + more)
+        error = self.assert_untouched(
+            image, lambda: formatting.format_image(
+                image, base.OLD, options, force=force),
+            exception.InvalidParameter)
+        whole = 4096 if kind == "luks2" and sector != 512 else 512
+        fits = 20 * units.MIB + -(-more // whole) * whole
+        self.assertIn(f"sector of {whole} bytes", str(error))
+        self.assertIn(f"resize the image to {fits} bytes", str(error))
+        # Smaller sectors are a remedy where they fit.
+        self.assertEqual(whole == 4096 and not more % 512,
+                         "--sector-size 512" in str(error))
+        image.resize(fits)
+        formatting.format_image(image, base.OLD, options, force=force)
+
+    def test_smaller_sectors_fit(self):
+        image = self.make_image(20 * units.MIB + 512)
+        header = formatting.format_image(
+            image, base.OLD, dataclasses.replace(
+                base.QUICK, type="luks2", sector_size=512))
+        self.assertEqual(4 * units.MIB + 512,
+                         header_io.guest_size(image, header))
+
     @ddt.data(detect.MAGIC + b"\0\1", detect.MAGIC + b"\0\2",
               detect.CLONE_MAGIC + b"\0\1", detect.CLONE_MAGIC + b"\0\2")
     def test_header_is_refused(self, start):

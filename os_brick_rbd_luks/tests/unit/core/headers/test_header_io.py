@@ -88,6 +88,27 @@ class ReadHeaderTest(base.OperationsTestCase):
                          header_io.read_header(image).data_offset)
 
 
+class GuestSizeTest(base.OperationsTestCase):
+
+    def test_whole_sectors(self):
+        image = self.make_volume()
+        header = header_io.read_header(image)
+        for more in (0, 1, 511):
+            image.resize(base.SIZE + more)
+            self.assertEqual(base.SIZE - header.data_offset,
+                             header_io.guest_size(image, header))
+
+    def test_backup(self):
+        """Of a header alone no guest sees anything."""
+        image = self.make_volume()
+        image.resize(2 * units.MIB)
+        header = header_io.read_header(image, backup=True)
+        error = self.assertRaises(exception.NoPayload, header_io.guest_size,
+                                  image, header)
+        self.assertEqual((2 * units.MIB, header.data_offset),
+                         (error.size, error.data_offset))
+
+
 @ddt.ddt
 class ApplyTest(base.OperationsTestCase):
 

@@ -303,6 +303,97 @@ class UnlockTest(luks2_volumes.Luks2TestCase):
         self.assertEqual("active if named", describe.describe_image(
             image)["keyslots"][0]["state"])
 
+    def ignoring(self, *numbers):
+        """A volume with keyslots for three passphrases."""
+        image = self.make_volume(base.OLD, base.NEW, base.OTHER)
+        for number in numbers:
+            self.set_priority(image, number, 0)
+        return image
+
+    @ddt.data(((0,), "0"), ((0, 2), "0, 2"), ((0, 1, 2), "0, 1, 2"))
+    @ddt.unpack
+    def test_keyslots_that_were_not_tried_are_named(self, numbers, said):
+        image = self.ignoring(*numbers)
+        for passphrase in (base.OLD, b"none of them"):
+            error = self.assertRaises(
+                exception.IgnoredKeyslots, unlocking.unlock, image,
+                passphrase)
+            self.assertIsInstance(error, exception.WrongPassphrase)
+            self.assertEqual(said, error.keyslots)
+            self.assertIn("--keyslot", str(error))
+        # That one was tried.
+        error = self.assertRaises(exception.WrongKeyslot, unlocking.unlock,
+                                  image, base.NEW, 0)
+        self.assertEqual(0, unlocking.unlock(image, base.OLD, 0).keyslot)
+
+    def test_keyslot_of_no_use_is_not_one_to_be_named(self):
+        image = self.ignoring(0)
+        self.change_tree(image, lambda tree: tree["keyslots"]["0"][
+            "af"].update(hash="whirlpool"))
+        error = self.assertRaises(exception.WrongPassphrase,
+                                  unlocking.unlock, image, base.OLD)
+        self.assertNotIsInstance(error, exception.IgnoredKeyslots)
+
+    def unbind(self, image, *numbers):
+        """Let somebody take keyslots from the payload's key."""
+        def change(tree):
+            names = [str(number) for number in numbers]
+            digest = tree["digests"]["0"]
+            tree["digests"]["1"] = {**digest, "keyslots": names,
+                                    "segments": []}
+            digest["keyslots"] = [name for name in digest["keyslots"]
+                                  if name not in names]
+
+        self.change_tree(image, change)
+
+    @ddt.data(((0,), "keyslot 0"), ((0, 1), "keyslots 0, 1"))
+    @ddt.unpack
+    def test_only_unbound_keyslots(self, numbers, said):
+        image = self.make_volume(*(base.OLD, base.NEW)[:len(numbers)])
+        self.unbind(image, *numbers)
+        error = self.assertRaises(exception.UnboundKeyslots,
+                                  unlocking.unlock, image, base.OLD)
+        self.assertEqual(said, error.what)
+        self.assertEqual(["no keyslot"], [
+            problem.split(":")[0] for problem in audit.audit(image).problems])
+        self.assertIn("another key", audit.audit(image).problems[0])
+        self.assertRaises(exception.LastKeyslot, keyslots.remove_number,
+                          image, 0, None)
+
+    def test_unbound_keyslot_that_is_named(self):
+        image = self.make_volume(base.OLD, base.NEW)
+        self.unbind(image, 0)
+        self.assertEqual(1, unlocking.unlock(image, base.NEW).keyslot)
+        self.assertEqual([], audit.audit(image).problems)
+        error = self.assertRaises(exception.UnboundKeyslots,
+                                  unlocking.unlock, image, base.OLD, 0)
+        self.assertEqual("keyslot 0", error.what)
+
+    def test_unbound_keyslot_and_one_that_we_do_not_know(self):
+        """The latter may open the volume: with another program."""
+        image = self.make_volume(base.OLD, base.NEW)
+        self.unbind(image, 0)
+        self.change_tree(image, lambda tree: tree["keyslots"]["1"][
+            "af"].update(hash="whirlpool"))
+        error = self.assertRaises(exception.UnsupportedHeader,
+                                  unlocking.unlock, image, base.NEW)
+        self.assertIn("whirlpool", error.what)
+        problem, = audit.audit(image).problems
+        self.assertTrue(problem.startswith("no keyslot of ours: "))
+        self.assertNotIn("keyslot 0", problem)
+
+    def test_unbound_keyslot_amid_a_re_encryption(self):
+        """Its key may be the payload's by now: no backup is to be taken."""
+        image = self.make_volume()
+        self.unbind(image, 0)
+        self.change_tree(image, lambda tree: tree["config"].update(
+            requirements={"mandatory": ["online-reencrypt-v2"]}))
+        error = self.assertRaises(exception.UnsupportedHeader,
+                                  unlocking.unlock, image, base.OLD)
+        self.assertIn("re-encryption", str(error))
+        self.assertFalse([problem for problem in audit.audit(image).problems
+                          if problem.startswith("no keyslot:")])
+
     def test_keyslot_of_no_use_hinders_no_other(self):
         image = self.make_volume(base.OLD, base.NEW)
         self.change_tree(image, lambda tree: tree["keyslots"]["0"][

@@ -53,6 +53,21 @@ class SealTest(testtools.TestCase):
         self.assertEqual((len(below), below), (
             sealing.count(token), sealing.unseal(token, KEY, UUID)))
 
+    def test_longest(self):
+        below = [b"x" * 65535]
+        self.assertEqual(below, sealing.unseal(
+            sealing.seal(below, KEY, UUID), KEY, UUID))
+
+    @ddt.data(([b"y", b"x" * 65536], 65536), ([b"x" * 2 ** 20], 2 ** 20))
+    @ddt.unpack
+    def test_too_long(self, below, length):
+        for call in (lambda: sealing.check(below),
+                     lambda: sealing.seal(below, KEY, UUID)):
+            error = self.assertRaises(exception.InvalidParameter, call)
+            self.assertEqual(length, error.value)
+            self.assertIn("flatten", str(error))
+            self.assertNotIn("xx", str(error))
+
     def test_form(self):
         """What others need to read it: the standards, and these words."""
         token = sealing.seal(BELOW[:2], KEY, UUID)

@@ -188,6 +188,7 @@ class Both:
         content.resize(12 * units.MIB)
         self.assertEqual(8 * units.MIB, self.extend())
         self.detach()
+        content.resize(12 * units.MIB + 511)
         self.assertEqual(8 * units.MIB, self.extend())
 
     def test_wrong_key(self):

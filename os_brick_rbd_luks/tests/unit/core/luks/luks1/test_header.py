@@ -95,6 +95,9 @@ class BuildTest(testtools.TestCase):
         far = 0xffffffff * 512
         self.assertEqual(far, luks1.Luks1Header.parse(
             base.bare(data_offset=far).header.pack()).data_offset)
+        error = self.assertRaises(exception.InvalidParameter, base.bare,
+                                  data_offset=far + 512)
+        self.assertIn("luks2", str(error))
 
 
 @ddt.ddt
