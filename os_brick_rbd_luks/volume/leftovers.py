@@ -18,6 +18,10 @@ somebody purges it: upstream's driver, an operator, or Ceph's manager.
 
 An image is left if it has been so at two looks that are some time apart. For
 another service may be about to open what it has just made.
+
+A name alone is no proof: pools have images of operators, too. What is removed
+is called just as a helper of a volume of Cinder's is, and shows itself that it
+is one; what is kept of a deleted volume stays while Cinder has that volume.
 """
 
 from __future__ import annotations
@@ -25,11 +29,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import logging
-from typing import Any, Callable, Dict, Iterator, Optional, Tuple
+from typing import Any, Callable, Dict, Iterator, List, Optional
 
-from cinder.volume import volume_utils
 from oslo_service import loopingcall
-from oslo_utils import uuidutils
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.clones import clone_snapshot
@@ -42,6 +44,7 @@ from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.image import rbd_pool
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deletion
+from os_brick_rbd_luks.volume import image_names
 from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
@@ -91,23 +94,28 @@ class Leftovers:
         call.start(interval=seconds)
         return call
 
-    @threads.native
     def remove(self, here: session.Session) -> None:
         """Look once, and remove what is left since the look before.
 
         :raises ImageError: the cluster cannot be asked
         """
+        # The database is asked in between, by this thread.
+        self._remove(here, [name for name in _named(here)
+                            if not is_needed(name)])
+
+    @threads.native
+    def _remove(self, here: session.Session, names: List[str]) -> None:
         with here.pool() as pool:
             found: Dict[str, str] = {}
-            for name, remove in _candidates(pool):
+            for name in names:
                 with _one(name):
                     identity = _abandoned(pool, name)
                     if identity is None:
                         continue
                     found[name] = identity
                     if self._seen.get(name) == identity:
-                        if identity == _HALF_REMOVED:
-                            remove = _remove_rest
+                        remove = (_remove_rest if identity == _HALF_REMOVED
+                                  else _REMOVES[kind(name) or ""])
                         remove(pool, name)
             self._seen = found
             self._remove_of_purged(pool)
@@ -139,25 +147,46 @@ def _one(name: str) -> Iterator[None]:
         LOG.warning("%s: %s", name, error)
 
 
-def _candidates(pool: rbd_pool.Pool) -> Iterator[Tuple[str, _Remove]]:
-    for name in pool.images():
-        found = kind(name)
-        if found:
-            yield name, _REMOVES[found]
+@threads.native
+def _named(here: session.Session) -> List[str]:
+    """Images that are named as helpers of ours."""
+    with here.pool() as pool:
+        return [name for name in pool.images() if kind(name)]
 
 
 def kind(name: str) -> Optional[str]:
-    """What an image is that is named as a helper of ours; None: it is none."""
+    """What an image is that is named as a helper of ours; None: it is none.
+
+    What is to be no volume of Cinder's is for whoever makes it.
+    """
     if name.startswith(bases.PREFIX):
-        return BASE
-    if partial.final_name(name) != name:
-        # What is to be no volume of Cinder's is for whoever makes it.
-        return HALF_MADE if uuidutils.is_uuid_like(
-            volume_utils.extract_id_from_volume_name(
-                replacing.volume_name(name))) else None
-    if replacing.volume_name(name) != name:
-        return REPLACING
-    return KEPT if name.endswith(clone_snapshot.KEPT) else None
+        return BASE if bases.is_named_like_one(name) else None
+    for_volume = replacing.volume_name(name)
+    if for_volume == name:
+        return KEPT if image_names.volume_id(_former_name(name)) else None
+    if image_names.volume_id(for_volume) is None:
+        return None
+    return HALF_MADE if partial.final_name(name) != name else REPLACING
+
+
+def is_needed(name: str) -> bool:
+    """Whether Cinder has the volume of which this says that it is deleted.
+
+    Somebody may have renamed its image, or copied it, to keep it. Asks the
+    database, and no image.
+
+    :param name: of an image that :func:`kind` knows
+    """
+    if kind(name) != KEPT:
+        return False
+    found = image_names.volume_id(_former_name(name))
+    return found is not None and image_names.living(found) is not None
+
+
+def _former_name(name: str) -> str:
+    """What a volume was called that is kept for its clones."""
+    return (name[:-len(clone_snapshot.KEPT)]
+            if name.endswith(clone_snapshot.KEPT) else "")
 
 
 def _abandoned(pool: rbd_pool.Pool, name: str) -> Optional[str]:
@@ -200,7 +229,7 @@ def _remove_kept(pool: rbd_pool.Pool, name: str) -> None:
         if image.history():
             return
     LOG.info("%s: removing it, for its last clone is gone", name)
-    deletion.remove(pool, name, name[:-len(clone_snapshot.KEPT)])
+    deletion.remove(pool, name, _former_name(name))
 
 
 _REMOVES: Dict[str, _Remove] = {

@@ -399,6 +399,17 @@ class HealthyTest(AuditTestCase):
             self.make(f"rbd-luks-partial.{name}")
         self.assertEqual([], self.audit())
 
+    def test_images_of_others(self):
+        """They are only named like helpers, so nothing removes them."""
+        living = self.create()
+        for name in ("mine.deleted", "old.volume-x.deleted",
+                     f"{living.name}.deleted", f"{living.name}.old.deleted",
+                     "rbd-luks-new.mine", "rbd-luks-former.mine",
+                     "rbd-luks-base.mine",
+                     "rbd-luks-base.image.s.4M.0123456789ab"):
+            self.make(name, encrypted=True)
+        self.assertEqual([], self.audit())
+
     def test_somebody_works_on_it(self):
         """What is not complete is no finding."""
         made = self.volume()
