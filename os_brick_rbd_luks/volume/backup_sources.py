@@ -105,6 +105,9 @@ def prepare(driver: Any, context: Any, backup: Any, device: Any,
     elif not (fills or own_headers.may_exist()):
         return device
     copied = volume.beside(device)
+    if not _is_incomplete(copied, fills):
+        # Nobody has to open it.
+        return device
     passphrase = volume.keys.passphrase(origin.encryption_key_id)
     if _needs_keys(copied):
         with here.flattening():
