@@ -39,6 +39,7 @@ from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import kept_aside
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import partial
 from os_brick_rbd_luks.image import rbd_pool
@@ -55,6 +56,8 @@ _HALF_REMOVED = "half removed"
 #: Of our helpers: a padded base; what was to become a volume of Cinder's; what
 #: takes the place of a volume, or had it; and a deleted volume with clones.
 BASE, HALF_MADE, REPLACING, KEPT = "base", "half-made", "replacing", "kept"
+#: And the header of one that is reverted.
+HEADER = "header"
 
 #: Removes an image of a pool, if nobody needs it.
 _Remove = Callable[[rbd_pool.Pool, str], object]
@@ -161,26 +164,36 @@ def kind(name: str) -> Optional[str]:
     """
     if name.startswith(bases.PREFIX):
         return BASE if bases.is_named_like_one(name) else None
-    for_volume = replacing.volume_name(name)
+    for_volume = kept_aside.volume_name(replacing.volume_name(name))
     if for_volume == name:
         return KEPT if image_names.volume_id(_former_name(name)) else None
     if image_names.volume_id(for_volume) is None:
         return None
-    return HALF_MADE if partial.final_name(name) != name else REPLACING
+    if partial.final_name(name) != name:
+        return HALF_MADE
+    return HEADER if kept_aside.volume_name(name) != name else REPLACING
 
 
 def is_needed(name: str) -> bool:
-    """Whether Cinder has the volume of which this says that it is deleted.
+    """Whether an image is no left-over, by what Cinder says of its volume.
 
-    Somebody may have renamed its image, or copied it, to keep it. Asks the
-    database, and no image.
+    It has the volume of which the image says that it is deleted: somebody may
+    have renamed its image, or copied it, to keep it. Or it reverts the volume
+    just now. Asks the database, and no image.
 
     :param name: of an image that :func:`kind` knows
     """
-    if kind(name) != KEPT:
+    found = kind(name)
+    if found not in (KEPT, HEADER):
         return False
-    found = image_names.volume_id(_former_name(name))
-    return found is not None and image_names.living(found) is not None
+    volume_id = image_names.volume_id(
+        _former_name(name) if found == KEPT
+        else kept_aside.volume_name(name))
+    record = image_names.living(volume_id) if volume_id else None
+    if found == HEADER:
+        # It may be about to begin, and then nobody has anything open.
+        return record is not None and record.status == "reverting"
+    return record is not None
 
 
 def _former_name(name: str) -> str:
@@ -219,6 +232,15 @@ def _settle(pool: rbd_pool.Pool, name: str) -> None:
     deletion.settle(pool, volume)
 
 
+def _put_back(pool: rbd_pool.Pool, name: str) -> None:
+    """Let a volume have its header back that a killed revert has kept."""
+    try:
+        kept_aside.settle(pool, kept_aside.volume_name(name))
+    except exception.ImageNotFound:
+        LOG.info("%s: removing it, for its volume is gone", name)
+        pool.remove(name)
+
+
 def _remove_kept(pool: rbd_pool.Pool, name: str) -> None:
     """Remove an image that upstream keeps for clones that are gone."""
     with pool.open(name, read_only=True) as image:
@@ -234,4 +256,4 @@ def _remove_kept(pool: rbd_pool.Pool, name: str) -> None:
 
 _REMOVES: Dict[str, _Remove] = {
     BASE: bases.remove_unused, HALF_MADE: _remove_half_made,
-    REPLACING: _settle, KEPT: _remove_kept}
+    REPLACING: _settle, KEPT: _remove_kept, HEADER: _put_back}

@@ -31,6 +31,7 @@ from cinder.volume import volume_utils
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import kept_aside
 from os_brick_rbd_luks.headers import same_keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.services import threads
@@ -108,7 +109,7 @@ def _put_right(here: session.Session, entry: Dict[str, Any], image: str,
 
 def _is_helper(name: str) -> bool:
     """Whether an image is there for volumes, and none itself."""
-    return (name.startswith(bases.PREFIX)
+    return (name.startswith((bases.PREFIX, kept_aside.PREFIX))
             or replacing.volume_name(name) != name)
 
 

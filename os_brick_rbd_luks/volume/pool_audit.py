@@ -110,6 +110,10 @@ def _of_kept(image: base.RBDImage) -> Optional[str]:
     return "a deleted volume that was kept for its clones, and has none"
 
 
+def _of_header(_image: base.RBDImage) -> str:
+    return "the header that a volume had before it was reverted"
+
+
 def _has_clones(image: base.RBDImage) -> bool:
     there = image.snapshots()
     # Those that were removed are there for their clones only.
@@ -120,4 +124,5 @@ def _has_clones(image: base.RBDImage) -> bool:
 #: How an image is judged that is named as one of our own helpers.
 _JUDGES: Dict[str, _Judge] = {
     leftovers.BASE: _of_base, leftovers.HALF_MADE: _of_half_made,
-    leftovers.REPLACING: _of_replacing, leftovers.KEPT: _of_kept}
+    leftovers.REPLACING: _of_replacing, leftovers.KEPT: _of_kept,
+    leftovers.HEADER: _of_header}
