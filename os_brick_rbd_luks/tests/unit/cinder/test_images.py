@@ -223,8 +223,9 @@ def begins_as(what):
     if what == "the magic alone":
         return mark
     store = stores.MemoryStore()
-    creating.create(store, "i", 4 * units.MIB, b"a guest's", formatting.Options(
-        type="luks2" if what == "LUKS version 2" else "luks1"))
+    options = formatting.Options(
+        type="luks2" if what == "LUKS version 2" else "luks1")
+    creating.create(store, "i", 4 * units.MIB, b"a guest's", options)
     with store.open("i") as image:
         return mark + image.read(len(mark), units.MIB - len(mark))
 
