@@ -25,6 +25,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
+import re
 from typing import Optional, Tuple
 
 from os_brick_rbd_luks import exception
@@ -40,6 +41,10 @@ SNAPSHOT = "base"
 PREFIX = "rbd-luks-base."
 
 _MIB = 1024 * 1024
+
+#: What :func:`name_of` gives, with the padding in MiB.
+_NAME = re.compile(re.escape(PREFIX) + r".+\.([0-9]+)M\.[0-9a-f]{12}",
+                   re.DOTALL)
 
 #: How many clients in a row may remove a base just before it is cloned.
 _OTHERS = 16
@@ -57,6 +62,14 @@ def name_of(parent: base.Parent, identity: str, padding: int) -> str:
     digest = hashlib.sha256(place.encode()).hexdigest()[:12]
     return (f"{PREFIX}{parent.image}.{parent.snapshot}."
             f"{padding // _MIB}M.{digest}")
+
+
+def is_named_like_one(name: str) -> bool:
+    """Whether an image may be a base, by its name alone.
+
+    Whose it is says the image, see :func:`remove_unused`.
+    """
+    return _NAME.fullmatch(name) is not None
 
 
 def of(store: base.Pool, parent: base.Parent, padding: int) -> base.Parent:
@@ -146,14 +159,14 @@ def below(store: base.Pool, parent: Optional[base.Parent]
     if parent is None or not _may_be(store, parent):
         return parent
     with store.open(parent.image, read_only=True) as image:
-        return image.parent() if _is_one(image) else parent
+        return image.parent() if _is_noted(image) else parent
 
 
 def _may_be(store: base.Pool, parent: base.Parent) -> bool:
     return parent == store.parent(parent.image, SNAPSHOT)
 
 
-def _is_one(image: base.RBDImage) -> bool:
+def _is_noted(image: base.RBDImage) -> bool:
     # A clone of a base has a copy of its note.
     return image.note(NOTE) == image.identity()
 
@@ -174,12 +187,37 @@ def release_unused(store: base.Pool, image: base.RBDImage, snapshot: str
 
 
 def remove_unused(store: base.Pool, name: str) -> None:
-    """Remove a base that has no clone, however far it was made."""
+    """Remove a base that has no clone, however far it was made.
+
+    An image that is no base, whatever it is called, stays.
+    """
     # Removing is refused if it has snapshots, so that it is of use.
     with contextlib.suppress(exception.ImageNotFound, exception.ImageLocked):
         if not (store.makers(name)
-                or release(store, store.parent(name, SNAPSHOT))):
+                or release(store, store.parent(name, SNAPSHOT))
+                or not is_one(store, name)):
             store.remove(name)
+
+
+def is_one(store: base.Pool, name: str) -> bool:
+    """Whether an image is a base, also a half-made one without its note.
+
+    That is a clone of the snapshot which its name is made of.
+
+    :raises ImageNotFound: it, or what it is a clone of, is not there
+    """
+    named = _NAME.fullmatch(name)
+    if named is None:
+        return False
+    with store.open(name, read_only=True) as image:
+        if _is_noted(image):
+            return True
+        parent = image.parent()
+    if parent is None:
+        return False
+    with store.open_snapshot(parent) as snapshot:
+        return name == name_of(parent, snapshot.identity(),
+                               int(named.group(1)) * _MIB)
 
 
 def release(store: base.Pool, parent: Optional[base.Parent]) -> bool:
@@ -192,7 +230,7 @@ def release(store: base.Pool, parent: Optional[base.Parent]) -> bool:
         return False
     try:
         with store.open(parent.image) as image:
-            if (not _is_one(image) or SNAPSHOT not in image.snapshots()
+            if (not _is_noted(image) or SNAPSHOT not in image.snapshots()
                     or image.children(SNAPSHOT)):
                 return False
             image.remove_snapshot(SNAPSHOT)

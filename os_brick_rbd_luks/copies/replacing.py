@@ -231,8 +231,12 @@ def _remove_copy(pool: base.Pool, name: str) -> bool:
     """Remove a complete copy that never took its place.
 
     The volume may have changed since. While somebody has it open, that may be
-    the run that has made the copy.
+    the run that has made the copy. What has no note is no copy of ours.
     """
+    with contextlib.suppress(exception.ImageNotFound), \
+            pool.open(NEW + name, read_only=True) as copy:
+        if copy.note(NOTE) is None:
+            return False
     with contextlib.suppress(exception.ImageNotFound), \
             pool.open(name, read_only=True) as image:
         if image.watchers():

@@ -200,10 +200,13 @@ def _check_size(source: Source, size: int) -> None:
 def existing(store: base.Pool, name: str, source: Source,
              passphrase: Optional[bytes], *, thick: bool = False,
              force: bool = False, report: Optional[progress.Report] = None,
-             keyslot: Optional[int] = None) -> Optional[header_io.Header]:
+             keyslot: Optional[int] = None,
+             plain_size: Optional[int] = None) -> Optional[header_io.Header]:
     """Copy *source* into a volume that is there already.
 
     :param passphrase: None of a plain image
+    :param plain_size: bytes; without a *passphrase*, an image of just that
+        size is plain, though its data may begin as LUKS does
     :param thick: see :func:`new`
     :param force: discard the data that it has
     :param keyslot: the only one to try *passphrase* on
@@ -218,7 +221,8 @@ def existing(store: base.Pool, name: str, source: Source,
         what was copied stays on it, for it may be his by now
     """
     with store.open(name) as image, exception.about(image.name):
-        opened = _unlocked(image, passphrase, keyslot)
+        opened = (None if passphrase is None and image.size() == plain_size
+                  else _unlocked(image, passphrase, keyslot))
         header = opened.header if opened else None
         header_io.refuse_watchers(image)
         begin = 0

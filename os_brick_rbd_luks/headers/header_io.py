@@ -112,6 +112,16 @@ def is_encrypted(image: base.Image) -> bool:
     return begins_as(read_start(image)) is not detect.Format.NONE
 
 
+def looks_encrypted(image: base.Image) -> bool:
+    """Whether *image* begins as LUKS does, of whatever version.
+
+    librbd asks for no more before it wants a passphrase for a layer.
+
+    :raises ImageError: it cannot be read
+    """
+    return _has_magic(image.read(0, len(detect.MAGIC)))
+
+
 def parse(start: bytes, size: int, *, second_copy: bool = False,
           backup: bool = False) -> Header:
     """The header that an image of *size* bytes has with this *start*.

@@ -44,6 +44,7 @@ from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import errors
 from os_brick_rbd_luks.volume import own_headers
+from os_brick_rbd_luks.volume import reverting
 from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
@@ -73,6 +74,17 @@ def refuse_former_key(context: Any, backup: Any) -> None:
                    f"{volume.id}, and Cinder would name the present one in "
                    "the backup: make a volume of the snapshot, and back that "
                    "up.")
+
+
+def settle(context: Any, backup: Any, here: session.Session) -> None:
+    """Put right what a killed revert has left of a volume, before it is read.
+
+    :raises VolumeBackendAPIException: see
+        :func:`~os_brick_rbd_luks.volume.reverting.settle`
+    """
+    volume = objects.Volume.get_by_id(context, backup.volume_id)
+    if volume.encryption_key_id:
+        reverting.settle(encrypted.Volume(volume, here))
 
 
 @errors.translated()
@@ -105,6 +117,9 @@ def prepare(driver: Any, context: Any, backup: Any, device: Any,
     elif not (fills or own_headers.may_exist()):
         return device
     copied = volume.beside(device)
+    if not _is_incomplete(copied, fills):
+        # Nobody has to open it.
+        return device
     passphrase = volume.keys.passphrase(origin.encryption_key_id)
     if _needs_keys(copied):
         with here.flattening():

@@ -38,7 +38,6 @@ import time
 from typing import Any, Callable, Iterable, List, Optional
 
 from cinder.compute import nova
-from cinder import context as cinder_context
 from cinder.db import api as db
 from cinder import exception as cinder_exception
 from cinder import objects
@@ -54,6 +53,7 @@ from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import fleet
+from os_brick_rbd_luks.volume import left_copies
 from os_brick_rbd_luks.volume import migration
 
 LOG = logging.getLogger(__name__)
@@ -126,11 +126,7 @@ def _unused(record: Any) -> Optional[List[Any]]:
     """
     if record.migration_status not in (deep.MARK, _MIGRATING):
         return None
-    # Any other one is of Cinder's own migration.
-    copies = [new for new in objects.VolumeList.get_all(
-        cinder_context.get_admin_context(),
-        filters={"migration_status": migration.TARGET + record.id})
-        if new.previous_status == deep.MARK]
+    copies = left_copies.of(record)
     if record.migration_status == _MIGRATING and (
             not copies or any(new.volume_attachment for new in copies)):
         return None
@@ -356,6 +352,10 @@ def recover(driver: Any, record: Any, seconds: float) -> None:
     :param seconds: for which Nova may yet begin to use a copy
     :raises NotRotated: that is so still
     """
+    if record.migration_status in fleet.NOT_MIGRATING:
+        # An administrator has reset it, and that may be all that he did.
+        left_copies.remove(driver, record, seconds)
+        return
     copies = _unused(record)
     if copies is None:
         return

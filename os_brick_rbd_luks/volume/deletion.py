@@ -31,6 +31,7 @@ from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import erase
+from os_brick_rbd_luks.headers import kept_aside
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.services import threads
@@ -257,9 +258,12 @@ def _tidy(volume: encrypted.Volume, parent: Optional[base.Parent]) -> None:
 def _remove_half_made(volume: encrypted.Volume) -> None:
     try:
         with volume.pool() as pool:
-            for name in (volume.name, replacing.NEW + volume.name):
+            for name in (volume.name, replacing.NEW + volume.name,
+                         kept_aside.PREFIX + volume.name):
                 with contextlib.suppress(exception.ImageNotFound):
                     _remove_unused(pool, pool.partial_name(name), volume.name)
+            if kept_aside.is_kept(pool, volume.name):
+                pool.remove(kept_aside.PREFIX + volume.name)
     except exception.RBDLuksError as error:
         # The volume is gone, and Cinder has to know that.
         LOG.warning("%s: a part of this volume, which was never complete, is "

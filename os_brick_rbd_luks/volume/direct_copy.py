@@ -28,14 +28,16 @@ Source: ``cinder.volume.manager`` (``_migrate_volume_generic``,
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from typing import Any, Optional
+from typing import Any, Iterator, Optional
 
 from cinder.volume import volume_types
 
 from os_brick_rbd_luks.copies import sources
 from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks.copies import zeros
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
@@ -67,7 +69,7 @@ def retype(driver: Any, context: Any, source: Any, destination: Any) -> bool:
 @errors.translated()
 def _retype(volume: encrypted.Volume, there: moving.Place, destination: Any
             ) -> bool:
-    return _to(volume, there, str(destination.name),
+    return _to(volume, there, destination,
                _passphrase(volume, volume.record),
                _passphrase(volume, destination))
 
@@ -79,27 +81,52 @@ def _passphrase(volume: encrypted.Volume, record: Any) -> Optional[bytes]:
 
 
 @threads.native
-def _to(volume: encrypted.Volume, there: moving.Place, name: str,
+def _to(volume: encrypted.Volume, there: moving.Place, destination: Any,
         own: Optional[bytes], other: Optional[bytes]) -> bool:
+    name = str(destination.name)
     with moving.pool_at(there) as target:
         if target is None:
             return False
         with volume.pool() as pool:
             # Who had it just now may have been killed.
             pool.wait_alone(volume.name)
-            with sources.opened(pool, volume.name, passphrase=own) as source:
-                _pour(source, target, name, other)
+            with _opened(pool, volume.name, None, own,
+                         volume.size) as source:
+                _pour(source, target, name, other,
+                      volume.beside(destination).size)
     LOG.info("%s: copied to image %s of pool %s", volume.name, name,
              there.pool)
     return True
 
 
-def _pour(source: sources.VolumeSource, target: base.Pool, name: str,
-          passphrase: Optional[bytes]) -> None:
+@contextlib.contextmanager
+def _opened(pool: base.Pool, name: str, snapshot: Optional[str],
+            passphrase: Optional[bytes], size: int
+            ) -> Iterator[transfer.Source]:
+    """Open what is copied.
+
+    :param passphrase: None of a plain volume. A header in an image of just
+        the volume's size is its guest's, who encrypts his own disk
+    :param size: bytes that a guest sees of the volume
+    """
+    if passphrase is None:
+        with pool.open(name, read_only=True, snapshot=snapshot) as image, \
+                exception.about(image.name):
+            if image.size() == size:
+                yield sources.RawSource(pool, name, snapshot, image)
+                return
+    with sources.opened(pool, name, snapshot, passphrase) as source:
+        yield source
+
+
+def _pour(source: transfer.Source, target: base.Pool, name: str,
+          passphrase: Optional[bytes], size: int) -> None:
     # What a guest could rely on is written: a backup that knows nothing of
     # holes writes zeros to them.
-    transfer.existing(target, name, source, passphrase, force=True, thick=(
-        passphrase is not None and source.holes is zeros.Holes.ZEROS))
+    transfer.existing(
+        target, name, source, passphrase, force=True, plain_size=size,
+        thick=(passphrase is not None
+               and source.holes is zeros.Holes.ZEROS))
 
 
 def reimage(driver: Any, context: Any, volume: Any, snapshot: Any) -> bool:
@@ -125,21 +152,22 @@ def reimage(driver: Any, context: Any, volume: Any, snapshot: Any) -> bool:
 @errors.translated()
 def _reimage(volume: encrypted.Volume, there: moving.Place, snapshot: Any
              ) -> bool:
-    return _from(volume, there, str(snapshot.volume_name), str(snapshot.name),
-                 _passphrase(volume, snapshot),
+    return _from(volume, there, snapshot, _passphrase(volume, snapshot),
                  _passphrase(volume, volume.record))
 
 
 @threads.native
-def _from(volume: encrypted.Volume, there: moving.Place, name: str,
-          snapshot: str, other: Optional[bytes], own: Optional[bytes]) -> bool:
+def _from(volume: encrypted.Volume, there: moving.Place, record: Any,
+          other: Optional[bytes], own: Optional[bytes]) -> bool:
+    name, snapshot = str(record.volume_name), str(record.name)
+    size = int(record.volume_size) * encrypted.GIB
     with moving.pool_at(there) as pool:
         if pool is None:
             return False
-        with sources.opened(pool, name, snapshot, other) as source, \
+        with _opened(pool, name, snapshot, other, size) as source, \
                 volume.pool() as target:
             target.wait_alone(volume.name)
-            _pour(source, target, volume.name, own)
+            _pour(source, target, volume.name, own, volume.size)
     LOG.info("%s: has the data of snapshot %s@%s", volume.name, name,
              snapshot)
     return True

@@ -26,6 +26,7 @@ from typing import Any, Dict, Iterator, List, Optional, Tuple
 
 from cinder import exception as cinder_exception
 from cinder import interface
+from cinder import objects
 from cinder.volume import configuration
 from cinder.volume.drivers import rbd
 from oslo_config import cfg
@@ -133,9 +134,12 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
             yield before
             return
         with session.Session(self) as opened:
-            self._present.volume = encrypted.Volume(volume, opened)
+            ours = encrypted.Volume(volume, opened)
+            if isinstance(volume, objects.Volume):
+                reverting.settle(ours)
+            self._present.volume = ours
             try:
-                yield self._present.volume
+                yield ours
             finally:
                 self._present.volume = before
 
@@ -178,6 +182,7 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
             update = super().create_cloned_volume(volume, src_vref)
             return update
         with self._encrypted(volume) as ours:
+            reverting.settle(ours.beside(src_vref))
             if (src_vref.encryption_key_id and own_headers.may_exist()
                     and own_headers.needs_keys(ours.session, src_vref.name)):
                 own_headers.clone(ours, src_vref.name,
@@ -245,6 +250,9 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
         if not snapshot.encryption_key_id:
             return super().create_snapshot(snapshot)
         with rotation.excluded(snapshot.volume_id):
+            # What a killed revert has left would be the snapshot's header.
+            with self._encrypted(snapshot.volume):
+                pass
             return super().create_snapshot(snapshot)
 
     @classmethod
@@ -376,6 +384,8 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
         """As upstream's, and complete: a backup is a copy as it is."""
         with backup_failures.ended(self, context, backup):
             backup_sources.refuse_former_key(context, backup)
+            with session.Session(self) as opened:
+                backup_sources.settle(context, backup, opened)
             device, is_snapshot = super().get_backup_device(context, backup)
             if not is_snapshot:
                 with session.Session(self) as opened:

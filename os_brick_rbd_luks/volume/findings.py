@@ -36,6 +36,7 @@ NO_SNAPSHOT = "no snapshot"
 NO_IMAGE = "no image"
 NO_RECORD = "no record"
 LEFT_OVER = "left over"
+LEFT_COPY = "copy left over"
 INTERRUPTED = "killed deep rotation"
 OLD_KEY = "old key"
 AGE_NOT_KNOWN = "age not known"
@@ -90,6 +91,10 @@ _REMEDIES = {
     LEFT_OVER:
         "cinder-volume removes it after it has seen it twice "
         "(rbd_luks_leftovers_interval), unless that is off; then 'rbd rm'",
+    LEFT_COPY:
+        "'cinder-rbd-luks rotate --deep --volume {source}' removes it; if "
+        "there is no such volume any more, reset its migration status by "
+        "'cinder reset-state --reset-migration-status', and delete it",
     INTERRUPTED:
         "'cinder-rbd-luks rotate --deep --volume {volume}' puts it right",
     OLD_KEY:

@@ -23,6 +23,7 @@ from os_brick_rbd_luks.copies import transfer
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import resizing
 from os_brick_rbd_luks.image import base
@@ -49,10 +50,24 @@ def set_downloading(record: Any) -> None:
 
 def may_be_layered(volume: encrypted.Volume, image: glance_images.Image
                    ) -> bool:
-    """Whether *volume* can be a copy-on-write clone of *image*."""
+    """Whether *volume* can be a copy-on-write clone of *image*.
+
+    Not of one that begins as LUKS does, which is plain data of whoever made
+    it: librbd would take it for a layer that has a passphrase.
+
+    :raises VolumeBackendAPIException: the image cannot be read
+    """
     return bool(image.parents and not image.key_id
                 and volume.options().type == "luks2"
-                and own_headers.may_exist())
+                and own_headers.may_exist()
+                and not _begins_as_luks(volume, image.parents[0]))
+
+
+@errors.translated()
+@threads.native
+def _begins_as_luks(volume: encrypted.Volume, parent: base.Parent) -> bool:
+    with volume.pool() as pool, pool.open_snapshot(parent) as image:
+        return header_io.looks_encrypted(image)
 
 
 def own_header(volume: encrypted.Volume, image: glance_images.Image) -> None:

@@ -31,6 +31,8 @@ from cinder.volume import volume_utils
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import kept_aside
+from os_brick_rbd_luks.headers import same_keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
@@ -107,7 +109,7 @@ def _put_right(here: session.Session, entry: Dict[str, Any], image: str,
 
 def _is_helper(name: str) -> bool:
     """Whether an image is there for volumes, and none itself."""
-    return (name.startswith(bases.PREFIX)
+    return (name.startswith((bases.PREFIX, kept_aside.PREFIX))
             or replacing.volume_name(name) != name)
 
 
@@ -137,14 +139,27 @@ def refuse_other_key(volume: encrypted.Volume, snapshot: str) -> None:
     """Refuse a snapshot that the volume's key does not open.
 
     It was taken before a re-key, and Cinder would give its volumes that key.
+    Where the header has the same keyslots as then, nobody asks for the key.
 
+    :param snapshot: name of the RBD snapshot
     :raises ManageExistingInvalidReference: nothing was changed
+    :raises VolumeBackendAPIException: the image, or the key; likewise
     """
-    if not _opens(volume, snapshot, volume.passphrase()):
+    if not (_opens_alike(volume, snapshot)
+            or _opens(volume, snapshot, volume.passphrase())):
         raise cinder_exception.ManageExistingInvalidReference(
             existing_ref=snapshot, reason=f"volume {volume.record.id} had "
             "another key when the snapshot was taken, so its key does not "
             "open that")
+
+
+@errors.translated()
+@threads.native
+def _opens_alike(volume: encrypted.Volume, snapshot: str) -> bool:
+    with volume.pool() as pool, pool.open(
+            volume.name, read_only=True, snapshot=snapshot) as then, \
+            pool.open(volume.name, read_only=True) as now:
+        return same_keyslots.opens_alike(then, now)
 
 
 @errors.translated()

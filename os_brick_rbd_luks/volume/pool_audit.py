@@ -17,9 +17,8 @@ from typing import Callable, Dict, Iterator, List, Optional
 
 from cinder import context as cinder_context
 from cinder import objects
-from cinder.volume import volume_utils
-from oslo_utils import uuidutils
 
+from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks.copies import replacing
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -27,6 +26,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import findings
+from os_brick_rbd_luks.volume import image_names
 from os_brick_rbd_luks.volume import leftovers
 
 #: Says why an open image is left over, None if it is not.
@@ -40,10 +40,12 @@ def is_of_interest(name: str) -> bool:
 
     :param name: of one that no record named
     """
-    volume_id = _volume_id(name)
+    volume_id = image_names.volume_id(name)
     if volume_id:
-        return not _has_record(volume_id)
-    return leftovers.kind(name) is not None and not _is_interrupted(name)
+        return image_names.living(volume_id) is None
+    return (leftovers.kind(name) is not None
+            and not leftovers.is_needed(name)
+            and not _is_interrupted(name))
 
 
 @threads.native
@@ -63,15 +65,9 @@ def look(pool: base.Pool, name: str) -> List[findings.Finding]:
                                   error)]
 
 
-def _volume_id(name: str) -> Optional[str]:
-    """The id in the name of a volume's image, if it is called like one."""
-    found = volume_utils.extract_id_from_volume_name(name)
-    return found if found and uuidutils.is_uuid_like(found) else None
-
-
 def _judged(pool: base.Pool, name: str, full: str
             ) -> Iterator[findings.Finding]:
-    if _volume_id(name):
+    if image_names.volume_id(name):
         with pool.open(name, read_only=True):
             yield findings.of_image(
                 full, findings.NO_RECORD, "it is called like a volume, and "
@@ -81,23 +77,15 @@ def _judged(pool: base.Pool, name: str, full: str
     if kind is not None:
         with pool.open(name, read_only=True) as image:
             why = None if image.watchers() else _JUDGES[kind](image)
+        if kind == leftovers.BASE and not bases.is_one(pool, name):
+            why = None
         if why:
             yield findings.of_image(full, findings.LEFT_OVER, why)
 
 
-def _has_record(volume_id: str) -> bool:
-    """Whether there is a volume whose image has this id in its name.
-
-    That of a migrated volume has another one than itself.
-    """
-    admin = cinder_context.get_admin_context()
-    return any(len(objects.VolumeList.get_all(admin, filters={
-        column: volume_id})) for column in ("id", "_name_id"))
-
-
 def _is_interrupted(name: str) -> bool:
     """Whether it is of a deep rotation, which is told of the volume."""
-    volume_id = _volume_id(replacing.volume_name(name))
+    volume_id = image_names.volume_id(replacing.volume_name(name))
     return volume_id is not None and any(map(
         deep.is_interrupted, objects.VolumeList.get_all(
             cinder_context.get_admin_context(), filters={"id": volume_id})))
@@ -122,6 +110,10 @@ def _of_kept(image: base.RBDImage) -> Optional[str]:
     return "a deleted volume that was kept for its clones, and has none"
 
 
+def _of_header(_image: base.RBDImage) -> str:
+    return "the header that a volume had before it was reverted"
+
+
 def _has_clones(image: base.RBDImage) -> bool:
     there = image.snapshots()
     # Those that were removed are there for their clones only.
@@ -132,4 +124,5 @@ def _has_clones(image: base.RBDImage) -> bool:
 #: How an image is judged that is named as one of our own helpers.
 _JUDGES: Dict[str, _Judge] = {
     leftovers.BASE: _of_base, leftovers.HALF_MADE: _of_half_made,
-    leftovers.REPLACING: _of_replacing, leftovers.KEPT: _of_kept}
+    leftovers.REPLACING: _of_replacing, leftovers.KEPT: _of_kept,
+    leftovers.HEADER: _of_header}

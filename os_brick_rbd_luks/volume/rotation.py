@@ -45,6 +45,7 @@ from os_brick_rbd_luks.volume import deep_attached
 from os_brick_rbd_luks.volume import encrypted
 from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import rekey
+from os_brick_rbd_luks.volume import reverting
 from os_brick_rbd_luks.volume import session
 from os_brick_rbd_luks.volume import settling
 
@@ -188,7 +189,9 @@ class Rotation:
     @contextlib.contextmanager
     def _recovered(self, driver: Any, volume_id: str, with_snapshots: bool
                    ) -> Iterator[encrypted.Volume]:
-        """A volume, once what a killed deep rotation has left is put right.
+        """A volume, once what somebody left who was killed is put right.
+
+        That is a deep rotation, or a revert.
 
         :raises NotRotated: see :meth:`_volume`
         """
@@ -199,6 +202,7 @@ class Rotation:
         elif record:
             deep_attached.recover(driver, record, GRACE)
         with self._volume(driver, volume_id, with_snapshots) as volume:
+            reverting.put_back(volume)
             yield volume
 
     @contextlib.contextmanager

@@ -41,6 +41,7 @@ from os_brick_rbd_luks.volume import findings
 from os_brick_rbd_luks.volume import fleet
 from os_brick_rbd_luks.volume import key_reading
 from os_brick_rbd_luks.volume import keyslot_audit
+from os_brick_rbd_luks.volume import left_copies
 from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import snapshot_audit
 
@@ -74,6 +75,8 @@ class Subject(NamedTuple):
     :ivar has_snapshots: whether there are any, complete or not
     :ivar rotates: whether its backend rotates volumes when they are attached
     :ivar is_interrupted: whether a deep rotation was killed before Nova began
+    :ivar left_of: the volume that it is a copy of which a killed deep
+        rotation has left
     """
 
     record: Any
@@ -82,6 +85,7 @@ class Subject(NamedTuple):
     has_snapshots: bool
     rotates: bool
     is_interrupted: bool = False
+    left_of: Optional[str] = None
 
     @property
     def options(self) -> str:
@@ -135,7 +139,8 @@ class VolumeAudit:
             [snapshot for snapshot in snapshots
              if snapshot.status == fields.SnapshotStatus.AVAILABLE],
             bool(snapshots), rotates,
-            deep_attached.is_interrupted(record, _MOMENT))
+            deep_attached.is_interrupted(record, _MOMENT),
+            left_copies.source_of(record, _MOMENT))
 
     @threads.native
     def look(self, pool: base.Pool, subject: Subject
@@ -150,6 +155,11 @@ class VolumeAudit:
             return [findings.of_volume(
                 record, findings.INTERRUPTED, "a deep rotation was killed "
                 "before Nova began: it is said to be migrating")]
+        if subject.left_of:
+            return [findings.of_volume(
+                record, findings.LEFT_COPY, "a deep rotation was killed that "
+                f"had made it of volume {subject.left_of}, whose status was "
+                "reset", source=subject.left_of)]
         if deep_attached.is_former(record):
             return [findings.of_volume(
                 record, findings.LEFT_OVER, "it has the former image of a "

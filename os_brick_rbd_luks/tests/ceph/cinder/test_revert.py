@@ -14,9 +14,13 @@
 
 from __future__ import annotations
 
+from cinder.volume.drivers import rbd
 import ddt
 
+from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import kept_aside
 from os_brick_rbd_luks.headers import keyslots
+from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
 from os_brick_rbd_luks.tests import selection
@@ -54,6 +58,28 @@ class RevertTest(base.DriverTestCase):
         self.driver.revert_to_snapshot(self.context, volume, snapshot)
         self.check(volume)
         self.assert_keys(volume)
+
+    @ddt.data(*selection.cases("luks2", full=["luks"]))
+    def test_killed_when_ceph_has_rolled_it_back(self, provider):
+        """The next use of the volume puts its header back."""
+        volume = self.filled(provider)
+        snapshot = self.snapshot(volume)
+        self.disk(volume).write(reader.filling(1, 0x61))
+        self.rekey(volume)
+        with self.pool() as pool:
+            kept_aside.keep(pool, volume.name, snapshot.name)
+        rbd.RBDDriver.revert_to_snapshot(self.driver, self.context, volume,
+                                         snapshot)
+        self.assertRaises(exception.WrongPassphrase, self.opened, volume)
+        self.driver.initialize_connection(volume, {"host": "here"})
+        self.check(volume)
+        self.assert_images(images={volume.name: [snapshot.name]})
+        self.assert_keys(volume)
+
+    def opened(self, volume):
+        with self.pool() as pool, pool.open(
+                volume.name, read_only=True) as image:
+            unlocking.unlock(image, self.passphrase(volume))
 
     @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_revert_a_clone(self, provider):

@@ -209,6 +209,17 @@ class WorldsTest(AuditTestCase):
                         hours=1))
         return volume, findings.INTERRUPTED
 
+    def copy_that_a_reset_has_left(self):
+        volume = self.create()
+        copy = self.create(key_id=self.keys.copy(volume.encryption_key_id))
+        self.update(copy, migration_status=f"target:{volume.id}",
+                    previous_status=deep.MARK, use_quota=False,
+                    updated_at=timeutils.utcnow() - datetime.timedelta(
+                        hours=1))
+        self.update(volume, updated_at=timeutils.utcnow()
+                    - datetime.timedelta(hours=1))
+        return copy, findings.LEFT_COPY
+
     def no_record(self):
         name = self.make(f"volume-{uuid.uuid4()}")
         return f"volumes/{name}", findings.NO_RECORD
@@ -238,7 +249,8 @@ class WorldsTest(AuditTestCase):
               "wrong_key_and_a_noted_one", "more_keyslots", "killed_rotation",
               "damaged_copy", "damaged", "key_of_a_snapshot", "no_snapshot",
               "no_image", "no_image_of_a_plain_one", "killed_deep_rotation",
-              "killed_before_nova_was_asked", "no_record", "half_made",
+              "killed_before_nova_was_asked", "copy_that_a_reset_has_left",
+              "no_record", "half_made",
               "former", "base_without_clones",
               "kept_without_clones")
     def test_world(self, name):
@@ -397,6 +409,17 @@ class HealthyTest(AuditTestCase):
         """Which no service makes, or removes."""
         for name in ("mine", "rbd-luks-new.mine", "mine.deleted"):
             self.make(f"rbd-luks-partial.{name}")
+        self.assertEqual([], self.audit())
+
+    def test_images_of_others(self):
+        """They are only named like helpers, so nothing removes them."""
+        living = self.create()
+        for name in ("mine.deleted", "old.volume-x.deleted",
+                     f"{living.name}.deleted", f"{living.name}.old.deleted",
+                     "rbd-luks-new.mine", "rbd-luks-former.mine",
+                     "rbd-luks-base.mine",
+                     "rbd-luks-base.image.s.4M.0123456789ab"):
+            self.make(name, encrypted=True)
         self.assertEqual([], self.audit())
 
     def test_somebody_works_on_it(self):

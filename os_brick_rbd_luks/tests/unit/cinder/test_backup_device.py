@@ -25,6 +25,7 @@ from os_brick_rbd_luks.backup.drivers import ceph
 from os_brick_rbd_luks.clones import flattening
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.layers import zero_runs
+from os_brick_rbd_luks.tests.fakes import keystore
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import backups
 from os_brick_rbd_luks.tests.unit.cinder import imaging
@@ -145,6 +146,18 @@ class DeviceTest(backups.BackupTestCase):
         self.assertEqual([self.passphrase(volume)],
                          self.openers(device.name))
 
+    @ddt.data(("luks", POSIX), ("luks", OURS), ("luks2", OURS))
+    @ddt.unpack
+    def test_key_is_not_needed(self, provider, service):
+        """A clone, as of a volume in use, that is complete as it is."""
+        volume = self.small(provider)
+        device = self.driver._create_temp_cloned_volume(self.context, volume)
+        self.patch("cinder.volume.driver.BaseVD.get_backup_device",
+                   return_value=(device, False))
+        keystore.VAULT.is_away, keystore.VAULT.calls = True, []
+        self.assertEqual(device.id, self.device(volume, service=service).id)
+        self.assertEqual([], keystore.VAULT.calls)
+
     def test_plain(self):
         volume = self.create(None)
         self.assertEqual(volume.id, self.device(volume).id)
@@ -209,12 +222,11 @@ class FailureTest(backups.BackupTestCase):
             self.backend.get_backup_device, self.context, backup,
             want_objects=True, async_call=True)
 
-    @ddt.data(("luks", "in-use", False), ("luks2", "available", False),
-              ("luks2", "in-use", False), ("luks2", "available", True),
-              ("luks2", "in-use", True))
+    @ddt.data(("available", False), ("in-use", False), ("available", True),
+              ("in-use", True))
     @ddt.unpack
-    def test_key_manager_fails(self, provider, status, of_snapshot):
-        volume, snapshot, backup = self.begin(provider, status, of_snapshot)
+    def test_key_manager_fails(self, status, of_snapshot):
+        volume, snapshot, backup = self.begin("luks2", status, of_snapshot)
         self.mock_object(volume_keys.Keys, "passphrase", side_effect=(
             exception.PassphraseUnavailable(
                 source="the key manager", reason="it is down")))

@@ -35,6 +35,7 @@ from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.tests import volumes
 from os_brick_rbd_luks.volume import deep
 from os_brick_rbd_luks.volume import deep_attached
+from os_brick_rbd_luks.volume import left_copies
 from os_brick_rbd_luks.volume import ownership
 from os_brick_rbd_luks.volume import rotation
 
@@ -582,6 +583,85 @@ class DeepAttachedTest(rotating.RotationTestCase):
         shallow.begin(self.driver, volume.id)
         shallow.settle(self.driver, volume.id)
         self.assert_as_it_was(volume, key)
+
+    def left_by_a_reset(self, volume):
+        """A run is killed, and an administrator resets its statuses."""
+        nova, self.nova = self.nova, self.raising(rotating.Death())
+        self.assertRaises(rotating.Death, self.rotation.begin, self.driver,
+                          volume.id)
+        self.ceph.locks.clear()
+        self.nova = nova
+        record = self.record(volume.id)
+        record.status, record.migration_status = "in-use", None
+        record.save()
+        copy, = self.copies()
+        return copy
+
+    @ddt.data(True, False)
+    def test_copy_that_a_reset_has_left(self, anew):
+        volume = self.served()
+        key, copy = self.volume_key(volume), self.left_by_a_reset(volume)
+        self.assertEqual(volume.id, left_copies.source_of(copy, 0))
+        self.assertIsNone(left_copies.source_of(
+            self.record(volume.id), 0))
+        how = self.rotation if anew else rotation.Rotation(rotating.service)
+        how.begin(self.driver, volume.id)
+        how.settle(self.driver, volume.id)
+        if anew:
+            volume.refresh()
+            self.assert_anew(volume, key)
+        else:
+            volume.refresh()
+            self.assert_as_it_was(volume, key)
+
+    def test_copy_that_a_reset_has_left_of_who_resumes(self):
+        volume = self.served()
+        key, _copy = self.volume_key(volume), self.left_by_a_reset(volume)
+        self.rotation.settle(self.driver, volume.id)
+        volume.refresh()
+        self.assert_as_it_was(volume, key)
+
+    def stays(self, volume, copy):
+        self.assertIsNone(left_copies.source_of(
+            self.record(copy.id), 0))
+        deep_attached.recover(self.driver, self.record(volume.id), 0)
+        self.assertEqual([copy.id], [found.id for found in self.copies()])
+        self.assertIn(copy.name, self.names())
+
+    def test_copy_that_a_reset_has_left_and_nova_uses(self):
+        volume = self.served()
+        copy = self.left_by_a_reset(volume)
+        self.reserve(copy)
+        self.stays(volume, copy)
+
+    def test_copy_that_a_reset_has_left_just_now(self):
+        """Nova may begin to use it."""
+        volume = self.served()
+        copy = self.left_by_a_reset(volume)
+        self.assertIsNone(left_copies.source_of(copy, 600))
+        deep_attached.recover(self.driver, self.record(volume.id), 600)
+        self.assertEqual([copy.id], [found.id for found in self.copies()])
+
+    def test_copy_whose_image_the_volume_has_by_now(self):
+        volume = self.served()
+        copy = self.left_by_a_reset(volume)
+        record = self.record(volume.id)
+        record.name_id = copy.id
+        record.save()
+        self.stays(volume, copy)
+
+    def test_copy_of_a_migration_of_cinders(self):
+        volume = self.served()
+        copy = self.left_by_a_reset(volume)
+        copy.previous_status = None
+        copy.save()
+        self.stays(volume, copy)
+
+    def test_copy_of_a_volume_that_was_deleted(self):
+        volume = self.served()
+        copy = self.left_by_a_reset(volume)
+        self.record(volume.id).destroy()
+        self.assertEqual(volume.id, left_copies.source_of(copy, 0))
 
     def test_migration_of_cinder_s_own(self):
         """What it makes is not removed."""

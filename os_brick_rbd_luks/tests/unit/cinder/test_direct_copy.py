@@ -17,6 +17,7 @@ from __future__ import annotations
 from cinder import exception as cinder_exception
 import ddt
 
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import imaging
@@ -79,6 +80,49 @@ class ReimageTest(ReimageTestCase):
         self.assert_keys(*(record for record in (source, volume)
                            if record.encryption_key_id))
         self.assert_nothing_is_open()
+
+    @ddt.data(("luks1", None, "luks"), ("luks2", None, "luks2"),
+              ("luks1", "luks2", None), ("luks2", "luks", None))
+    @ddt.unpack
+    def test_guest_who_encrypts_his_own_disk(self, made, before, after):
+        """A plain volume begins as LUKS, and is none of ours."""
+        source = self.small(before, THEN)
+        volume = self.small(after, NOW)
+        own = self.encrypt_itself(source if before is None else volume, made)
+        expected = {**THEN, 0: own} if before is None else THEN
+        self.reimage(volume, self.snapshot(source))
+        self.assert_data(volume, expected)
+        self.assert_data(source, expected)
+        self.assert_nothing_is_open()
+
+    @ddt.data("luks1", "luks2")
+    def test_retyped(self, made):
+        volume = self.small(None, THEN)
+        own = self.encrypt_itself(volume, made)
+        self.retype(volume, self.volume_type("luks2"))
+        self.assert_data(volume, {**THEN, 0: own})
+        self.assert_opens(volume)
+
+    def encrypt_itself(self, volume, made):
+        """What a guest has made of the first bytes of its disk."""
+        with self.pool() as pool, pool.open(volume.name) as image:
+            formatting.format_image(
+                image, b"a guest's", formatting.Options(type=made),
+                force=True)
+            own = image.read(0, units.MIB)
+            for offset, value in THEN.items():
+                if offset:
+                    image.write(offset, value)
+        return own
+
+    def test_encrypted_image_that_cinder_has_no_key_of(self):
+        """It is larger than its volume, so it is no guest's; as before."""
+        source = self.small("luks", THEN)
+        snapshot = self.snapshot(source)
+        snapshot.encryption_key_id = None
+        volume = self.small("luks2", NOW)
+        self.assertRaises(cinder_exception.VolumeBackendAPIException,
+                          self.reimage, volume, snapshot)
 
     @ddt.data("luks", "luks2")
     def test_of_the_volume_itself(self, provider):

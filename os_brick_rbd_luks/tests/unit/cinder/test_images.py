@@ -21,6 +21,9 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.clones import flattening
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.tests.fakes import store as stores
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests.unit.cinder import imaging
@@ -212,6 +215,22 @@ class CephImageTest(imaging.ImageTestCase):
         self.check(volume, DATA)
 
 
+def begins_as(what):
+    """The first bytes of plain data that is none of ours."""
+    mark = {"a clone's mark": b"RBDL"}.get(what, b"LUKS") + b"\xba\xbe"
+    if what == "LUKS of no version":
+        return mark + b"\0\7" + b"\1" * 4088
+    if what == "the magic alone":
+        return mark
+    store = stores.MemoryStore()
+    options = formatting.Options(
+        type="luks2" if what == "LUKS version 2" else "luks1")
+    creating.create(store, "i", 4 * units.MIB, b"a guest's", options)
+    with store.open("i") as image:
+        return mark + image.read(len(mark), units.MIB - len(mark))
+
+
+@ddt.ddt
 class OwnHeaderTest(imaging.ImageTestCase):
     """Clones of plain images with a header of their own."""
 
@@ -240,6 +259,23 @@ class OwnHeaderTest(imaging.ImageTestCase):
         volume = self.of_image(self.image_id, "luks2")
         self.assertFalse(self.has_own_header(volume))
         self.check(volume, DATA)
+
+    @ddt.data(*selection.cases(
+        ("LUKS version 1", True), ("LUKS of no version", True),
+        ("LUKS version 2", False), full=[
+            ("LUKS version 2", True), ("a clone's mark", True),
+            ("the magic alone", True), ("LUKS version 1", False)]))
+    @ddt.unpack
+    def test_plain_content_that_begins_as_luks(self, what, in_ceph):
+        """It is data as any other, so it is copied and encrypted as it is."""
+        written = {**DATA, 0: begins_as(what)}
+        image_id = (self.in_ceph(written=written) if in_ceph
+                    else self.raw(written))
+        volume = self.of_image(image_id, "luks2")
+        self.assertFalse(self.has_own_header(volume))
+        self.check(volume, written)
+        self.assert_opens(volume)
+        self.assert_nothing_is_open()
 
     def test_clones_of_the_clone(self):
         clone = self.clone(self.source)

@@ -17,11 +17,13 @@ from __future__ import annotations
 import logging
 from unittest import mock
 
+from cinder import exception as cinder_exception
 import ddt
 import fixtures
 
 from os_brick_rbd_luks.clones import bases
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.image import librbd
 from os_brick_rbd_luks.tests.fakes import ceph
 from os_brick_rbd_luks.tests.unit.cinder import base
@@ -315,6 +317,94 @@ class LayeredTest(imaging.ImageTestCase, LeftoversTestCase):
         self.purge()
         self.look(2)
         self.assertEqual([], self.all_images())
+
+
+@ddt.ddt
+class OthersTest(LeftoversTestCase):
+    """Images of somebody else's that are named like helpers of ours."""
+
+    def encrypted(self, name, content=b"theirs"):
+        """An encrypted image of an operator's."""
+        with self.pool() as pool:
+            creating.create(pool, name, 8 * units.MIB, b"theirs")
+            with pool.open(name) as image:
+                image.write(image.size() - len(content), content)
+        return name
+
+    def named(self, form):
+        """A name, around the id of a volume that is no more."""
+        volume = self.volume()
+        found = form.format(name=volume.name, id=volume.id,
+                            upper=volume.id.upper(),
+                            short=volume.id.replace("-", ""))
+        volume.destroy()
+        return found
+
+    @ddt.data("mine.deleted", "volume-x.deleted", "volume-{upper}.deleted",
+              "volume-{short}.deleted", "volume-{{{id}}}.deleted",
+              "old-{name}.deleted", "{name}.old.deleted", "{id}.deleted",
+              "rbd-luks-new.mine", "rbd-luks-new.{name}",
+              "rbd-luks-new.volume-{upper}",
+              "rbd-luks-former.mine", "rbd-luks-former.{name}.old",
+              "rbd-luks-partial.volume-{upper}",
+              "rbd-luks-partial.{name}.old",
+              "rbd-luks-base.mine", "rbd-luks-base.image.s.4M.0123456789ab")
+    def test_encrypted(self, form):
+        self.assert_stays(self.encrypted(self.named(form)))
+
+    @ddt.data("mine.deleted", "rbd-luks-new.mine", "rbd-luks-former.mine",
+              "rbd-luks-base.mine", "rbd-luks-base.image.s.4M.0123456789ab")
+    def test_plain(self, form):
+        self.assert_stays(self.make(form))
+
+    def test_with_a_snapshot_of_a_clone(self):
+        """Nor is anything taken from it."""
+        name = self.encrypted("mine.deleted")
+        with self.pool() as pool, pool.open(name) as image:
+            image.create_snapshot("other.clone_snap")
+        self.assert_stays(name)
+        self.assertEqual(["other.clone_snap"], self.snapshots(name))
+
+    def test_clone_that_is_named_like_a_base(self):
+        self.make("image")
+        with self.pool() as pool:
+            with pool.open("image") as image:
+                image.create_snapshot("s")
+            for name in ("rbd-luks-base.mine",
+                         "rbd-luks-base.image.s.4M.0123456789ab"):
+                pool.clone(pool.parent("image", "s"), name).__exit__()
+        self.assert_stays("image", name)
+
+    @ddt.data("id", "name_id")
+    def test_kept_copy_of_a_living_volume(self, column):
+        """Somebody has renamed an image, or copied it, to keep it."""
+        volume = self.create()
+        name = volume.name
+        if column == "name_id":
+            other = self.volume()
+            other.name_id = volume.id
+            other.save()
+            volume.destroy()
+        self.assert_stays(self.encrypted(f"{name}.deleted"), name)
+
+    def test_kept_for_a_volume_that_was_deleted(self):
+        volume = self.volume()
+        self.encrypted(f"{volume.name}.deleted")
+        volume.destroy()
+        self.look(2)
+        self.assertEqual([], self.all_images())
+
+    def test_database_is_away(self):
+        """Then nobody knows what is needed."""
+        volume = self.volume()
+        self.encrypted(f"{volume.name}.deleted")
+        with fixtures.MonkeyPatch(
+                "cinder.objects.VolumeList.get_all",
+                mock.Mock(side_effect=cinder_exception.CinderException)):
+            for _time in range(3):
+                self.assertRaises(cinder_exception.CinderException,
+                                  self.look)
+        self.assertEqual([f"{volume.name}.deleted"], self.all_images())
 
 
 @ddt.ddt

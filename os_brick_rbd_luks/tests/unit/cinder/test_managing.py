@@ -20,7 +20,10 @@ from cinder import exception as cinder_exception
 import ddt
 
 from os_brick_rbd_luks.clones import bases
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.image import partial
+from os_brick_rbd_luks.layers import passphrases
+from os_brick_rbd_luks.tests.fakes import keystore
 from os_brick_rbd_luks.tests.unit.cinder import base
 from os_brick_rbd_luks.tests import units
 
@@ -149,8 +152,7 @@ class SnapshotTest(base.DriverTestCase):
         """Its volumes would get a key that does not open them."""
         volume = self.create("luks")
         self.taken(volume)
-        volume.encryption_key_id = self.keys.new()
-        volume.save()
+        self.rekey(volume)
         error = self.assertRaises(
             cinder_exception.ManageExistingInvalidReference,
             self.driver.manage_existing_snapshot, self.managed(volume),
@@ -158,6 +160,67 @@ class SnapshotTest(base.DriverTestCase):
         self.assertIn("another key", str(error))
         with self.pool() as pool, pool.open(volume.name) as image:
             self.assertEqual(["theirs"], image.snapshots())
+
+    def rekey(self, volume):
+        """Let a volume have another key, and passphrase."""
+        old, volume.encryption_key_id = (volume.encryption_key_id,
+                                         self.keys.new())
+        with self.pool() as pool, pool.open(volume.name) as image:
+            keyslots.replace(image, self.keys.passphrase(old),
+                             self.passphrase(volume))
+        volume.save()
+
+    def manage(self, volume):
+        """Take its snapshot over; what was asked of the key manager."""
+        snapshot, asked = self.managed(volume), len(keystore.VAULT.calls)
+        self.driver.manage_existing_snapshot_get_size(
+            snapshot, {"source-name": "theirs"})
+        self.driver.manage_existing_snapshot(
+            snapshot, {"source-name": "theirs"})
+        with self.pool() as pool, pool.open(volume.name) as image:
+            self.assertEqual([snapshot.name], image.snapshots())
+        self.assert_nothing_is_open()
+        return keystore.VAULT.calls[asked:]
+
+    @ddt.data("luks", "luks2")
+    def test_key_is_not_needed(self, provider):
+        """It opens the snapshot as it opens the volume."""
+        volume = self.create(provider)
+        self.taken(volume)
+        keystore.VAULT.is_away = True
+        self.assertEqual([], self.manage(volume))
+
+    @ddt.data("luks", "luks2")
+    def test_key_is_not_needed_though_others_opened_it(self, provider):
+        volume = self.create(provider)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            passphrases.add(image, self.passphrase(volume), b"operator's")
+        self.taken(volume)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            keyslots.remove(image, b"operator's")
+        keystore.VAULT.is_away = True
+        self.assertEqual([], self.manage(volume))
+
+    @ddt.data("luks", "luks2")
+    def test_key_tells(self, provider):
+        """Where the header has a passphrase more than then."""
+        volume = self.create(provider)
+        self.taken(volume)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            passphrases.add(image, self.passphrase(volume), b"operator's")
+        self.assertEqual(["get"], self.manage(volume))
+
+    @ddt.data("luks", "luks2")
+    def test_of_a_former_key_while_that_is_away(self, provider):
+        """Nobody knows, so nothing is taken over."""
+        volume = self.create(provider)
+        self.taken(volume)
+        self.rekey(volume)
+        keystore.VAULT.is_away = True
+        self.assertRaises(
+            cinder_exception.VolumeBackendAPIException,
+            self.driver.manage_existing_snapshot, self.managed(volume),
+            {"source-name": "theirs"})
 
     def test_there_is_none(self):
         volume = self.create("luks")
