@@ -18,9 +18,12 @@ That they can be built and used is tried by ``tools/packages deb``.
 from __future__ import annotations
 
 import configparser
+import os
 import pathlib
 import re
+import shutil
 import subprocess
+import sys
 
 import ddt
 import fixtures
@@ -101,6 +104,28 @@ class PackagesTest(testtools.TestCase):
             input=self.makefile("1.0.0~rc1"), check=True,
             capture_output=True, text=True, timeout=60)
         self.assertEqual("1.0.0.0rc1\n", done.stdout)
+
+    def test_build_of_a_source_package_has_all_files(self):
+        """It has no git to ask, nor what setuptools noted in the sdist."""
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        files = subprocess.run(
+            ["git", "ls-files", "-z", "os_brick_rbd_luks"], cwd=ROOT,
+            check=True, capture_output=True, text=True,
+            timeout=60).stdout.split("\0")[:-1]
+        for name in (*files, "setup.py", "setup.cfg", "MANIFEST.in",
+                     "README.rst", "requirements.txt"):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        # A repository that holds the folder for such is not asked either.
+        subprocess.run(
+            [sys.executable, "setup.py", "-q", "build", "--build-base",
+             "built"], cwd=folder, check=True, capture_output=True,
+            timeout=300, env={**os.environ, "PBR_VERSION": "0.1",
+                              "GIT_CEILING_DIRECTORIES": str(folder.parent)})
+        built = folder / "built/lib"
+        self.assertEqual(sorted(files), sorted(
+            str(path.relative_to(built)) for path in built.rglob("*")
+            if path.is_file() and path.suffix != ".pyc"))
 
     @staticmethod
     def makefile(version):
