@@ -351,6 +351,10 @@ class BoundTest(AtOnceTestCase):
             requests[number].kill()
             requests[number].wait()
         self.assert_begun([4])
+        # One place after the other: who get two at once may come in any order.
+        for ended, begun in ((1, 5), (2, 7)):
+            self.half(ended).go_on.set()
+            self.assert_begun([begun])
         for number in range(8):
             self.half(number).go_on.set()
         self.assert_result(requests, {0, 3, 6})
