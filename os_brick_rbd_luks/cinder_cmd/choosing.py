@@ -95,10 +95,10 @@ def which(args: argparse.Namespace, backends: List[Any]
     of_type = _type_id(args.type)
     return [fleet.Which(backend, tuple(dict.fromkeys(args.volume)),
                         args.project, of_type)
-            for backend in _matching(backends, args.backend)]
+            for backend in matching(backends, args.backend)]
 
 
-def _matching(backends: List[Any], name: Optional[str]) -> List[Any]:
+def matching(backends: List[Any], name: Optional[str]) -> List[Any]:
     """Those of that name, or of that host.
 
     :raises InvalidParameter: there is none

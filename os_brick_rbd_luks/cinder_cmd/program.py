@@ -18,6 +18,7 @@ import logging
 from typing import Any, List, Optional
 
 from cliff import lister
+from cliff import show
 
 from os_brick_rbd_luks.cmd import application
 from os_brick_rbd_luks.cmd import command
@@ -87,6 +88,11 @@ class CinderMixin(command.ErrorsMixin):
         # Registers options that only count from then on.
         from os_brick_rbd_luks.cinder_cmd import backends
         return backends.load()
+
+
+class ShowOne(command.FormatsMixin, CinderMixin,
+              show.ShowOne):  # type: ignore[misc]
+    """A command of these whose result is one thing with named values."""
 
 
 class Lister(command.RowsMixin, CinderMixin,

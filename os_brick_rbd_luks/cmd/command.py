@@ -261,7 +261,7 @@ class Command(CephMixin, command.Command):  # type: ignore[misc]
     """A command without a result to show."""
 
 
-class _FormatsMixin:
+class FormatsMixin:
     """Output in one of cliff's formats."""
 
     formatter_namespace: str
@@ -276,7 +276,7 @@ class _FormatsMixin:
             name.lower().strip().replace(" ", "_") for name in args.columns]
 
 
-class ShowOne(_FormatsMixin, CephMixin, show.ShowOne):  # type: ignore[misc]
+class ShowOne(FormatsMixin, CephMixin, show.ShowOne):  # type: ignore[misc]
     """A command whose result is one thing with named values."""
 
 
@@ -284,7 +284,7 @@ class ShowOne(_FormatsMixin, CephMixin, show.ShowOne):  # type: ignore[misc]
 _STREAMED = ("csv", "json", "value")
 
 
-class RowsMixin(_FormatsMixin):
+class RowsMixin(FormatsMixin):
     """A table, shown row by row if that can be.
 
     :cvar own_formats: namespace of formats that it has besides cliff's

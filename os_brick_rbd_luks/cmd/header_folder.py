@@ -92,59 +92,114 @@ class BackupAll(command.ShowOne):
         """Arguments: pool, place, passphrase of that."""
         parser = super().get_parser(prog_name)
         pool_walk.add_pool(parser)
-        parser.add_argument("--to", required=True, type=place,
-                            metavar="DIR|rados:POOL[/NAMESPACE]",
-                            help="folder that exists, best on another system; "
-                            "or a replicated pool of the same cluster, whose "
-                            "objects they become")
-        parser.add_argument("--keep", type=_COUNT, metavar="N",
-                            help="backups of each image to keep, at most 100 "
-                            "(default: 3)")
-        parser.add_argument("--parallel", type=_COUNT, metavar="N",
-                            default=pool_walk.OPEN, help="images at a time "
-                            f"(default: {pool_walk.OPEN})")
+        add_options(parser)
         passphrase_options.add_options(parser, backup=True)
         return parser
 
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Show the report in any case, and exit by it."""
-        self._problems: List[str] = []
-        code = super().run(parsed_args)
-        if code or not self._problems:
-            return code
-        LOG.error("headers that need a look: %d, see the report's problems",
-                  len(self._problems))
-        return command.EXIT_DEVICE
+        self._report = Report(parsed_args.to)
+        return super().run(parsed_args) or self._report.exit_code()
 
     def take_action(self, args: argparse.Namespace) -> rows.Row:
         """Read each header, and save it if it has changed."""
+        secret = Secret(passphrase_options.Passphrases(args))
+        with records(self, args, args.to) as kept, kept.lock(), \
+                contextlib.closing(pool_walk.images(
+                    self, args, saver(kept, secret, args.keep),
+                    most=args.parallel)) as images:
+            for name, outcome in images:
+                self._report.add(name, outcome)
+        return self._report.row()
+
+
+def add_options(parser: Any) -> None:
+    """Add those that say where to, and how many."""
+    parser.add_argument("--to", required=True, type=place,
+                        metavar="DIR|rados:POOL[/NAMESPACE]",
+                        help="folder that exists, best on another system; "
+                        "or a replicated pool of the same cluster, whose "
+                        "objects they become")
+    parser.add_argument("--keep", type=_COUNT, metavar="N",
+                        help="backups of each image to keep, at most 100 "
+                        "(default: 3)")
+    parser.add_argument("--parallel", type=_COUNT, metavar="N",
+                        default=pool_walk.OPEN, help="images at a time "
+                        f"(default: {pool_walk.OPEN})")
+
+
+class Report:
+    """What has become of headers."""
+
+    def __init__(self, to: Place) -> None:
+        """Know of none yet."""
         from os_brick_rbd_luks.headers import backup_series
-        with records(self, args, args.to) as kept, kept.lock():
-            is_new = next(backup_series.listed(kept), None) is None
-            key = backup_series.find_key(
-                kept, passphrase_options.Passphrases(args).get_backup(
-                    confirm=is_new))
-            time = datetime.datetime.now(datetime.timezone.utc).strftime(
-                "%Y-%m-%dT%H:%M:%SZ")
+        self._to = to.text
+        self._counts = dict.fromkeys(backup_series.State, 0)
+        #: sentences about what needs a look
+        self.problems: List[str] = []
 
-            def begin(pool: base.Pool) -> Callable[[str], Any]:
-                return functools.partial(
-                    _save, pool, backup_series.Series(kept, pool.name),
-                    key, time, args.keep or backup_series.KEEP)
+    def add(self, name: str, outcome: backup_series.Outcome) -> None:
+        """Count an image.
 
-            counts = dict.fromkeys(backup_series.State, 0)
-            with contextlib.closing(pool_walk.images(
-                    self, args, begin, most=args.parallel)) as images:
-                for name, outcome in images:
-                    counts[outcome.state] += 1
-                    if outcome.problem:
-                        self._problems.append(f"{name}: {outcome.problem}")
+        :param name: with its pool
+        """
+        self._counts[outcome.state] += 1
+        if outcome.problem:
+            self.problems.append(f"{name}: {outcome.problem}")
+
+    def row(self) -> rows.Row:
+        """What the command shows."""
         facts: Dict[str, Any] = {
-            "to": args.to.text, "images": sum(counts.values()), **{
+            "to": self._to, "images": sum(self._counts.values()), **{
                 state.value.replace(" ", "_"): count
-                for state, count in counts.items()}}
+                for state, count in self._counts.items()}}
         return ((*facts, "problems"),
-                (*facts.values(), columns.Lines(self._problems)))
+                (*facts.values(), columns.Lines(self.problems)))
+
+    def exit_code(self) -> int:
+        """Say so if something needs a look."""
+        if not self.problems:
+            return 0
+        LOG.error("headers that need a look: %d, see the report's problems",
+                  len(self.problems))
+        return command.EXIT_DEVICE
+
+
+class Secret:
+    """The passphrase of backups, which is asked for once."""
+
+    def __init__(self, passphrases: passphrase_options.Passphrases) -> None:
+        """Ask for nothing yet."""
+        self._passphrases = passphrases
+        self._known: Optional[bytes] = None
+
+    def get(self, is_new: bool) -> bytes:
+        """Read it.
+
+        :param is_new: there is no backup that it has to open, so that on a
+            terminal it is asked for twice
+        """
+        if self._known is None:
+            self._known = self._passphrases.get_backup(confirm=is_new)
+        return self._known
+
+
+def saver(kept: record_store.Records, secret: Secret, keep: Optional[int]
+          ) -> Callable[[base.Pool], Callable[[str], backup_series.Outcome]]:
+    """What saves the headers of a pool's images, by their names.
+
+    :param keep: backups of each image
+    :raises WrongBackupPassphrase: there are some with another one
+    """
+    from os_brick_rbd_luks.headers import backup_series
+    key = backup_series.find_key(kept, secret.get(
+        is_new=next(backup_series.listed(kept), None) is None))
+    time = datetime.datetime.now(datetime.timezone.utc).strftime(
+        "%Y-%m-%dT%H:%M:%SZ")
+    return lambda pool: functools.partial(
+        _save, pool, backup_series.Series(kept, pool.name), key, time,
+        keep or backup_series.KEEP)
 
 
 def _save(pool: base.Pool, series: backup_series.Series,

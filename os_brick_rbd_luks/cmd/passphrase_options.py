@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import Any, Dict, Optional
+from typing import Any, Callable, Dict, Optional
 
 _SOURCES = ("passphrase_file", "passphrase_fd", "key_id")
 
@@ -32,7 +32,8 @@ _NEW = "new-"
 
 def add_options(parser: Any, new: bool = False, present: bool = False,
                 keyslot: str = "--keyslot", backup: bool = False,
-                without: str = "it is asked for on the terminal") -> None:
+                without: str = "it is asked for on the terminal",
+                config: bool = True) -> None:
     """Add the options that say where a passphrase comes from.
 
     :param new: for the passphrase that is to be set beside the present one
@@ -40,6 +41,8 @@ def add_options(parser: Any, new: bool = False, present: bool = False,
     :param keyslot: the option's name for that
     :param backup: for the one that header backups are sealed with
     :param without: what happens if none of them is given
+    :param config: whether an option says which key manager, or somebody else
+        knows it
     """
     prefix = _NEW if new else BACKUP if backup else ""
     what = prefix.replace("-", " ")
@@ -65,9 +68,9 @@ def add_options(parser: Any, new: bool = False, present: bool = False,
         help="open file descriptor to read it from, likewise")
     options.add_argument(
         f"--{prefix}key-id", metavar="ID",
-        help="key manager's id of the key, as Cinder and Nova use it (needs "
-             "--config-file)")
-    if not new:
+        help="key manager's id of the key, as Cinder and Nova use it" + (
+            " (needs --config-file)" if config else ""))
+    if config and not new:
         parser.add_argument(
             "--config-file", metavar="FILE", action="append", default=[],
             help="oslo.config file with castellan's [key_manager] section; "
@@ -77,8 +80,14 @@ def add_options(parser: Any, new: bool = False, present: bool = False,
 class Passphrases:
     """The passphrases that the parsed arguments name."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
+    def __init__(self, args: argparse.Namespace,
+                 fetch: Optional[Callable[[str], bytes]] = None) -> None:
+        """Read nothing yet.
+
+        :param fetch: asks the key manager for a key; what the options say
+            when None
+        """
+        self._args, self._fetch = args, fetch
         self._stdin: Optional[bytes] = None
         # For what is said when it opens nothing.
         args.cut_newline = None
@@ -176,6 +185,8 @@ class Passphrases:
     def _from_key_manager(self, key_id: str) -> bytes:
         from os_brick_rbd_luks import exception
         from os_brick_rbd_luks.services import key_manager
+        if self._fetch is not None:
+            return self._fetch(key_id)
         if not self._args.config_file:
             raise exception.PassphraseUnavailable(
                 source=f"key {key_id}",

@@ -36,6 +36,8 @@ NO_SNAPSHOT = "no snapshot"
 NO_IMAGE = "no image"
 NO_RECORD = "no record"
 LEFT_OVER = "left over"
+PUT_BACK = "kept header"
+SETTLED = "exchange left over"
 LEFT_COPY = "copy left over"
 INTERRUPTED = "killed deep rotation"
 OLD_KEY = "old key"
@@ -52,12 +54,12 @@ _REMEDIES = {
         "retype it to a type with encryption, or give the type its "
         "encryption back",
     NO_KEY_ID:
-        "look for its key in the key manager, by the name 'LUKS passphrase "
-        "of volume {volume}', and put its id into the database",
+        "see 'A lost key' in 'Recovery'; in the key manager it is called "
+        "'LUKS passphrase of volume {volume}'",
     KEY_GONE:
-        "restore the key from a backup of the key manager, and put the id "
-        "that it gets into the database; do not stop a server that has the "
-        "volume",
+        "restore the key under its own id, from a backup of the key manager; "
+        "else see 'A lost key' in 'Recovery'; do not stop a server that has "
+        "the volume",
     KEY_REFUSED:
         "give Cinder's user a role in project {project}, or let the key's "
         "owner name that user by 'openstack acl user add'; then audit it "
@@ -86,11 +88,20 @@ _REMEDIES = {
         "delete the volume, or look for its image in other pools and in the "
         "trash ('rbd trash ls')",
     NO_RECORD:
-        "if no other Cinder has it, manage it by 'cinder manage', or remove "
-        "it by 'rbd rm'",
+        "if no other Cinder has it, remove it by 'rbd rm', or manage it by "
+        "'cinder manage', which takes a plain one; of an encrypted one see "
+        "'What a driver cannot reach' in the guide to Cinder",
     LEFT_OVER:
         "cinder-volume removes it after it has seen it twice "
         "(rbd_luks_leftovers_interval), unless that is off; then 'rbd rm'",
+    PUT_BACK:
+        "never remove it: it may have the only header that the volume's key "
+        "opens. cinder-volume puts that back after it has seen it twice "
+        "(rbd_luks_leftovers_interval), or when it does anything with the "
+        "volume",
+    SETTLED:
+        "never remove it: it may be the volume. cinder-volume settles it "
+        "after it has seen it twice (rbd_luks_leftovers_interval)",
     LEFT_COPY:
         "'cinder-rbd-luks rotate --deep --volume {source}' removes it; if "
         "there is no such volume any more, reset its migration status by "

@@ -80,7 +80,8 @@ def _judged(pool: base.Pool, name: str, full: str
         if kind == leftovers.BASE and not bases.is_one(pool, name):
             why = None
         if why:
-            yield findings.of_image(full, findings.LEFT_OVER, why)
+            yield findings.of_image(
+                full, _KINDS.get(kind, findings.LEFT_OVER), why)
 
 
 def _is_interrupted(name: str) -> bool:
@@ -96,7 +97,7 @@ def _of_half_made(_image: base.RBDImage) -> str:
 
 
 def _of_replacing(_image: base.RBDImage) -> str:
-    return "what a volume was to be, or was, before it was encrypted anew"
+    return "what a volume is to be, or was, that is encrypted anew"
 
 
 def _of_base(image: base.RBDImage) -> Optional[str]:
@@ -126,3 +127,7 @@ _JUDGES: Dict[str, _Judge] = {
     leftovers.BASE: _of_base, leftovers.HALF_MADE: _of_half_made,
     leftovers.REPLACING: _of_replacing, leftovers.KEPT: _of_kept,
     leftovers.HEADER: _of_header}
+
+#: What it is called that nobody may remove by hand.
+_KINDS: Dict[str, str] = {
+    leftovers.REPLACING: findings.SETTLED, leftovers.HEADER: findings.PUT_BACK}

@@ -27,6 +27,7 @@ from typing import Any, Dict, Iterator, Optional
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rbd_pool
+from os_brick_rbd_luks.image import record_pool
 from os_brick_rbd_luks.services import threads
 
 
@@ -80,6 +81,16 @@ class Session:
             yield self._opened(name or self._default)
 
     @contextlib.contextmanager
+    def records(self, name: str, namespace: str
+                ) -> Iterator[record_pool.RecordPool]:
+        """Open a pool that has records, while the volumes' own is had.
+
+        :raises ImageNotFound: there is no such pool
+        """
+        with self._connected().records(name, namespace) as found:
+            yield found
+
+    @contextlib.contextmanager
     def alone(self) -> Iterator[None]:
         """Likewise, for a piece of work on what was opened before."""
         with self._mutex:
@@ -100,13 +111,16 @@ class Session:
             yield
 
     def _opened(self, name: str) -> rbd_pool.Pool:
+        if name not in self._pools:
+            self._pools[name] = self._stack.enter_context(
+                self._connected().pool(name))
+        return self._pools[name]
+
+    def _connected(self) -> cluster.Cluster:
         if self._cluster is None:
             self._cluster = self._stack.enter_context(
                 cluster.connect(*self._where))
-        if name not in self._pools:
-            self._pools[name] = self._stack.enter_context(
-                self._cluster.pool(name))
-        return self._pools[name]
+        return self._cluster
 
     @threads.native
     def reset(self) -> None:

@@ -13,7 +13,14 @@
 
 from __future__ import annotations
 
+import pathlib
+
+import fixtures
+
+from os_brick_rbd_luks.headers import backup_series
+from os_brick_rbd_luks.headers import header_backup
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.image import record_store
 from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.services import commanding
 from os_brick_rbd_luks.tests import units
@@ -52,6 +59,32 @@ class AuditTest(commanding.CommandTestCase):
         found = self.audit(5)
         self.assertEqual({gone.id: "key is gone", plain.id: "plain image"},
                          found)
+
+    def test_headers_of_all_backends(self):
+        volumes = [self.filled(name) for name in TYPES]
+        folder = pathlib.Path(self.useFixture(fixtures.TempDir()).path)
+        (folder / "passphrase").write_bytes(b"of the operator")
+        (folder / "headers").mkdir()
+        command = ("header", "backup-all", "--to", str(folder / "headers"),
+                   "--backup-passphrase-file", str(folder / "passphrase"),
+                   "-f", "json")
+        found = self.run_program(*command)
+        self.assertEqual([], found["problems"])
+        self.assertLessEqual(len(volumes), found["saved"])
+        again = self.run_program(*command)
+        self.assertEqual((0, found["saved"]),
+                         (again["saved"], again["unchanged"]))
+        with cluster.connect(self.lab.ceph_conf) as connected:
+            for volume in volumes:
+                with connected.pool(self.pool(volume)) as pool, \
+                        pool.open(self.image_name(volume)) as image:
+                    # Both copies of LUKS2, and all keyslots.
+                    image.write(0, bytes(units.MIB))
+                    header_backup.restore(image, backup_series.Series(
+                        record_store.Folder(folder / "headers"),
+                        pool.name).find(image, b"of the operator").data,
+                        force=True)
+                self.check(volume)
 
     def test_erased(self):
         """What has its key still is listed, before and afterwards."""

@@ -230,7 +230,11 @@ class WorldsTest(AuditTestCase):
 
     def former(self):
         name = self.make(f"rbd-luks-former.{self.create().name}")
-        return f"volumes/{name}", findings.LEFT_OVER
+        return f"volumes/{name}", findings.SETTLED
+
+    def header_of_a_revert(self):
+        name = self.make(f"rbd-luks-reverted.{self.create().name}")
+        return f"volumes/{name}", findings.PUT_BACK
 
     def base_without_clones(self):
         self.make("image")
@@ -251,7 +255,7 @@ class WorldsTest(AuditTestCase):
               "no_image", "no_image_of_a_plain_one", "killed_deep_rotation",
               "killed_before_nova_was_asked", "copy_that_a_reset_has_left",
               "no_record", "half_made",
-              "former", "base_without_clones",
+              "former", "header_of_a_revert", "base_without_clones",
               "kept_without_clones")
     def test_world(self, name):
         self.create()
