@@ -45,8 +45,8 @@ KINDS: Dict[str, str] = {
     "lost parent": "Make it anew from its parent, or restore a backup of the "
                    "volume.",
     "cut tail": "Give it its size again: rbd-luks resize.",
-    "cut sector": "Make it larger, by a sector at least: rbd-luks resize. Of a "
-                  "size in the header, see what cryptsetup says.",
+    "cut sector": "Make it larger, by a sector at least: rbd-luks resize. "
+                  "Of a size in the header, see what cryptsetup says.",
     "cut payload": "Give the image back the size that the header says: rbd "
                    "resize. What was cut off only a backup of the volume has.",
     "unusual payload": "Use it with cryptsetup, or copy what is on it to a "
