@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
-from typing import Any, Iterator, TYPE_CHECKING
+from typing import Any
 
 from os_brick_rbd_luks.cinder_cmd import choosing
 from os_brick_rbd_luks.cinder_cmd import program
@@ -24,10 +24,6 @@ from os_brick_rbd_luks.cmd import header_folder
 from os_brick_rbd_luks.cmd import passphrase_options
 from os_brick_rbd_luks.cmd import pool_walk
 from os_brick_rbd_luks.cmd import rows
-
-if TYPE_CHECKING:
-    from os_brick_rbd_luks.image import record_store
-    from os_brick_rbd_luks.volume import session
 
 
 class BackupAll(program.ShowOne):
@@ -73,7 +69,8 @@ class BackupAll(program.ShowOne):
               secret: header_folder.Secret) -> None:
         from os_brick_rbd_luks.volume import session
         with session.Session(driver) as here, here.pool() as pool, \
-                _records(here, args.to) as kept, kept.lock():
+                header_folder.opened(args.to, here.records) as kept, \
+                kept.lock():
             names = pool.images()
             save = header_folder.saver(kept, secret, args.keep)(pool)
             with contextlib.closing(pool_walk.counted(
@@ -82,21 +79,6 @@ class BackupAll(program.ShowOne):
                     len(names), most=args.parallel)) as outcomes:
                 for name, outcome in zip(names, outcomes):
                     self._report.add(f"{pool.name}/{name}", outcome)
-
-
-@contextlib.contextmanager
-def _records(here: session.Session, where: header_folder.Place
-             ) -> Iterator[record_store.Records]:
-    """Open the place of header backups; a pool is in the backend's cluster.
-
-    :raises ImageNotFound: there is no such folder, or pool
-    """
-    from os_brick_rbd_luks.image import record_store
-    if where.folder is not None:
-        yield record_store.Folder(where.folder)
-        return
-    with here.records(*where.pool) as found:
-        yield found
 
 
 def _key(key_id: str) -> bytes:

@@ -65,12 +65,30 @@ def records(asked: command.CephMixin, args: argparse.Namespace, where: Place
     :param asked: the command, whose cluster a pool is in
     :raises ImageNotFound: there is no such folder, or pool
     """
+    @contextlib.contextmanager
+    def in_cluster(*pool: str) -> Iterator[record_store.Records]:
+        with asked.connected(args) as connected, connected.records(
+                *pool) as found:
+            yield found
+
+    with opened(where, in_cluster) as found:
+        yield found
+
+
+@contextlib.contextmanager
+def opened(where: Place, in_cluster: Callable[
+        [str, str], contextlib.AbstractContextManager[record_store.Records]]
+        ) -> Iterator[record_store.Records]:
+    """Likewise.
+
+    :param in_cluster: opens a pool and a namespace of it
+    :raises ImageNotFound: there is no such folder, or pool
+    """
     from os_brick_rbd_luks.image import record_store
     if where.folder is not None:
         yield record_store.Folder(where.folder)
         return
-    with asked.connected(args) as connected, connected.records(
-            *where.pool) as found:
+    with in_cluster(*where.pool) as found:
         yield found
 
 
