@@ -384,8 +384,39 @@ class AfterwardsTest(swapping.SwapTestCase):
         self.swap(1)
         self.assert_on_new()
         self.assert_defined_on_new()
-        self.assertIn(f"has {base.SIZE} bytes still, not {units.GIB}",
+        self.assertIn(f"may have {base.SIZE} bytes still, not {units.GIB}",
                       self.log.output)
+
+    @ddt.data(exception.ImageIOError(action="open", reason="monitors away"),
+              exception.LibvirtError(uri="here", action="look", reason="no"),
+              RuntimeError("a thread is broken"))
+    def test_size_is_not_looked_up(self, error):
+        """It is looked up over a connection of its own to the cluster."""
+        self.prepare("luks", "luks2", units.GIB)
+
+        def broken(*_arguments):
+            raise error
+
+        self.useFixture(fixtures.MockPatchObject(target.Target, "_payload",
+                                                 broken))
+        self.swap(1)
+        self.assert_on_new(units.GIB)
+        self.assert_defined_on_new()
+        self.assertIn("if so, stop the server", self.log.output)
+
+    @ddt.data(exception.ImageIOError(action="open", reason="monitors away"),
+              RuntimeError("a thread is broken"))
+    def test_whatever_keeps_the_definition_from_being_kept(self, error):
+        self.prepare("luks2", "luks")
+
+        def broken(*_arguments):
+            raise error
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.driver._host, "write_instance_config", broken))
+        self.swap()
+        self.assert_on_new()
+        self.assertIn("hard-reboot it", self.log.output)
 
     def test_old_one_is_not_let_go(self):
         self.prepare("luks2", "luks")
