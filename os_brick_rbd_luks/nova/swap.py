@@ -201,15 +201,20 @@ class Swap:
                           volume.size)
 
     def _let_go(self, info: Dict[str, Any], other: Dict[str, Any]) -> None:
-        """Disconnect a volume; secrets that *other* needs stay."""
-        driver, needed = self._driver, host_secrets.names(other)
-        more = ({"destroy_secrets": False}
-                if needed & host_secrets.names(info) else {})
+        """Disconnect a volume; secrets that *other* has stay.
+
+        Also those that no mark names: of a volume that was given to the
+        guest by an unmodified Nova there is none.
+        """
+        driver, ours = self._driver, provider.is_native(info)
+        more = {"destroy_secrets": False} if ours else {}
         try:
             driver._disconnect_volume(self._context, info, self._instance,
                                       **more)
-            if more:
-                host_secrets.remove(driver._host, info, but=needed)
+            if ours:
+                host_secrets.remove(
+                    driver._host, info,
+                    but=host_secrets.usages(driver._host, other))
                 attachment.unmark(info)
         except Exception:  # as Nova after a migration: it is not needed
             LOG.exception("Volume %s is not in use by server %s any more, "

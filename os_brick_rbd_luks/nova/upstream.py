@@ -41,7 +41,8 @@ _OVERRIDES = "_rbd_luks_overrides"
 _CALLED: Dict[type, Dict[str, Sequence[str]]] = {
     driver.LibvirtDriver: {
         "_connect_volume": ("context", "connection_info", "instance"),
-        "_disconnect_volume": ("context", "connection_info", "instance"),
+        "_disconnect_volume": ("context", "connection_info", "instance",
+                               "encryption", "destroy_secrets"),
         "_get_volume_config": ("connection_info", "disk_info"),
         "_get_volume_driver": ("connection_info",),
         "_get_volume_encryption": ("context", "connection_info"),
