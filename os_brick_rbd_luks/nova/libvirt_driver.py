@@ -35,10 +35,10 @@ from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.nova import credentials
 from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import left_overs
 from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import provider
 from os_brick_rbd_luks.nova import requirements
-from os_brick_rbd_luks.nova import stray_copies
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.nova import upstream
 from os_brick_rbd_luks.services import opts
@@ -65,10 +65,11 @@ class RBDLuksLibvirtDriver(
 
     @upstream.overrides
     def init_host(self, host: str) -> None:
-        """As upstream's; and what a killed nova-compute has left is ended."""
+        """As upstream's, and see to what a killed nova-compute has left."""
         super().init_host(host)
         options = opts.compute_options(conf.CONF)
-        stray_copies.end_all(self._host, secrets.Secrets(options.libvirt_uri))
+        left_overs.see_to(self._host, host,
+                          secrets.Secrets(options.libvirt_uri))
         if (conf.CONF.resume_guests_state_on_host_boot
                 and options.libvirt_secrets == "ephemeral"
                 and not options.key_access_by_service_user):
