@@ -17,10 +17,11 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 
 from __future__ import annotations
 
+import contextlib
 import http
 import logging
 import sys
-from typing import Any, Dict, Iterable, Mapping, Optional
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional
 
 from nova.compute import utils as compute_utils
 from nova import conf
@@ -262,7 +263,8 @@ class RBDLuksLibvirtDriver(
                 super().attach_volume(context, connection_info, instance,
                                       *args, **kwargs)
             except Exception:
-                with excutils.save_and_reraise_exception():
+                with excutils.save_and_reraise_exception(), _logged(
+                        connection_info):
                     # Upstream's undoes what fails after the configuration.
                     if host_secrets.names(connection_info):
                         self._disconnect_volume(context, connection_info,
@@ -316,8 +318,9 @@ class RBDLuksLibvirtDriver(
             with excutils.save_and_reraise_exception():
                 # Not every release disconnects what was connected.
                 for info in _connections(block_device_info):
-                    if host_secrets.names(info):
-                        self._detach_encryptor(context, info, None)
+                    with _logged(info):
+                        if host_secrets.names(info):
+                            self._detach_encryptor(context, info, None)
         for bdm in data.bdms:
             info = bdm.connection_info
             facts = attachment.read(info)
@@ -389,6 +392,17 @@ def _publish(context: Any, encryptor: attachment.NativeEncryptor,
             raise
         LOG.info("%s; asking as Nova's service user", error)
         encryptor.attach_volume(own, **encryption)
+
+
+@contextlib.contextmanager
+def _logged(connection_info: ConnectionInfo) -> Iterator[None]:
+    """What fails in undoing is not to be told in place of why it is undone."""
+    try:
+        yield
+    except Exception:  # of libvirt's, likely the one that has failed before
+        LOG.exception("Volume %s is not in use, but could not be "
+                      "disconnected; its libvirt secrets may have stayed",
+                      attachment.volume_id(connection_info))
 
 
 def _key(encryption: Optional[Mapping[str, Any]]) -> Optional[str]:
