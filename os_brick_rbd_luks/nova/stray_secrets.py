@@ -15,8 +15,9 @@
 A nova-compute that is killed leaves them: between publishing and the record of
 a new attachment, or when a guest was moved and its old volume not let go yet.
 A secret that a migration by Cinder has left under its temporary id is another:
-only the mark names it, and ``nova-manage volume_attachment refresh`` makes a
-new record without a mark.
+only the mark names it, which a record that was made anew does not have.
+(``nova-manage volume_attachment refresh`` disconnects by the old record first,
+so it leaves one only by an error.)
 
 Source: libvirt's "Domain XML format" and "Secret XML format".
 """
