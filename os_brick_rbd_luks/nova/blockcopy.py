@@ -18,9 +18,9 @@ import logging
 import time
 from typing import Any
 
-import libvirt
 from lxml import etree
 from nova import exception as nova_exception
+from nova.virt.libvirt import config
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.nova import encryption
@@ -30,8 +30,10 @@ LOG = logging.getLogger(__name__)
 #: Seconds between two looks at a copy.
 _INTERVAL = 0.5
 
-#: Seconds to wait for a libvirtd that was restarted.
-_PATIENCE = 60
+#: Seconds between two questions to a libvirt that does not answer, at most,
+#: and between two lines in the log about it.
+_PAUSE = 30
+_REMINDER = 600
 
 
 class BlockCopy:
@@ -69,7 +71,7 @@ class BlockCopy:
 
         QEMU, too, if nobody does.
         """
-        disk = self._guest().get_disk(self._device)
+        disk = disk_of(self._guest(), self._device)
         found = disk and encryption.get(disk)
         return getattr(found, "engine", None) or attachment.QEMU
 
@@ -113,40 +115,40 @@ class BlockCopy:
         """End the copy; whether the guest is on the new disk nevertheless.
 
         An answer of libvirt's may be lost though it has done what it was
-        asked.
+        asked. As long as it does not say where the guest is, one waits: of
+        either answer the wrong one makes Cinder delete the volume that the
+        guest writes to. Who starts nova-compute anew meanwhile has it look.
         """
-        deadline = time.monotonic() + _PATIENCE
+        pause, said = _INTERVAL, -float("inf")
         while True:
             try:
-                if self._is_on(disk):
-                    return True
-                self._end()
-                return self._is_on(disk)
+                return self._where(disk)
             except nova_exception.InstanceNotFound:
                 return False
-            except (libvirt.libvirtError, nova_exception.NovaException):
-                if not self._guest_runs():
-                    return self._is_defined_on(disk)
-                if time.monotonic() > deadline:
-                    LOG.exception("libvirt does not say which volume disk %s "
-                                  "of server %s is on", self._device,
-                                  self._instance.uuid)
-                    return False
-                time.sleep(_INTERVAL)
+            except Exception as error:  # as in run()
+                if time.monotonic() - said >= _REMINDER:
+                    said = time.monotonic()
+                    LOG.error("libvirt does not say which volume disk %s of "
+                              "server %s is on (%s); nothing is done until it "
+                              "does, and neither volume is to be deleted",
+                              self._device, self._instance.uuid, error)
+            time.sleep(pause)
+            pause = min(2 * pause, _PAUSE)
 
-    def _guest_runs(self) -> bool:
-        try:
-            return bool(self._guest()._domain.isActive())
-        except (libvirt.libvirtError, nova_exception.NovaException):
-            # Not known: libvirt may be on its way back.
+    def _where(self, disk: Any) -> bool:
+        """Whether the guest is on a disk, and stays where it is.
+
+        :raises Exception: it is not known
+        """
+        guest = self._guest()
+        if not guest._domain.isActive():
+            # libvirt lets the definition follow where it moves a guest to.
+            return same(disk_of(guest, self._device, defined=True), disk)
+        if same(disk_of(guest, self._device), disk):
             return True
-
-    def _is_on(self, disk: Any) -> bool:
-        return same(self._guest().get_disk(self._device), disk)
-
-    def _is_defined_on(self, disk: Any) -> bool:
-        return same(self._guest().get_disk(
-            self._device, from_persistent_config=True), disk)
+        # A guest that was on its way is on one of both when that has ended.
+        self._end()
+        return same(disk_of(guest, self._device), disk)
 
     def resize(self, size: int) -> None:
         """Let the disk that the guest has now grow.
@@ -161,6 +163,23 @@ class BlockCopy:
         if guest.has_persistent_configuration():
             self._host.write_instance_config(guest.get_xml_desc(
                 dump_inactive=False, dump_sensitive=True))
+
+
+def disk_of(guest: Any, device: str, *, defined: bool = False) -> Any:
+    """Nova's configuration of a disk, None where a guest has none.
+
+    Nova's own ``Guest.get_disk`` has none, too, when libvirt does not answer.
+
+    :param defined: as it is when the guest starts again
+    """
+    for element in etree.fromstring(guest.get_xml_desc(
+            dump_inactive=defined)).iterfind("devices/disk"):
+        target = element.find("target")
+        if target is not None and target.get("dev") == device:
+            found = config.LibvirtConfigGuestDisk()
+            found.parse_dom(element)
+            return found
+    return None
 
 
 def same(found: Any, wanted: Any) -> bool:

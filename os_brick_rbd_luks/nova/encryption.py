@@ -124,5 +124,10 @@ def put(disk: Any, value: Optional[Encryption]) -> None:
     setattr(disk, _name(disk), value)
 
 
+def is_known(disk: Any) -> bool:
+    """Whether it has an encryption by a name that is known here."""
+    return any(hasattr(disk, name) for name in _NAMES)
+
+
 def _name(disk: Any) -> str:
     return next(name for name in reversed(_NAMES) if hasattr(disk, name))

@@ -75,11 +75,11 @@ def present_id(host: Any, connection_info: Mapping[str, Any]
 
     That is the volume's, or after a migration by Cinder another.
     """
-    return next((usage for usage in _volume_ids(connection_info)
+    return next((usage for usage in volume_ids(connection_info)
                  if host.find_secret("volume", usage) is not None), None)
 
 
-def _volume_ids(connection_info: Mapping[str, Any]) -> Tuple[str, ...]:
+def volume_ids(connection_info: Mapping[str, Any]) -> Tuple[str, ...]:
     """The volume's id, and others by which the mark names its secrets."""
     present = attachment.volume_id(connection_info)
     return ((present,) if present else ()) + attachment.other_ids(
@@ -92,11 +92,16 @@ def remove(host: Any, connection_info: Mapping[str, Any],
 
     :param but: usage ids of those that another attachment needs
     """
-    wanted = names(connection_info)
-    for volume in _volume_ids(connection_info):
-        wanted |= {volume, *_below(host, volume)}
-    for usage in sorted(wanted - set(but)):
+    for usage in sorted(usages(host, connection_info) - set(but)):
         host.delete_secret("volume", usage)
+
+
+def usages(host: Any, connection_info: Mapping[str, Any]) -> Set[str]:
+    """Usage ids of all secrets that an attachment may have, marked or not."""
+    found = names(connection_info)
+    for volume in volume_ids(connection_info):
+        found |= {volume, *_below(host, volume)}
+    return found
 
 
 def _below(host: Any, volume: str) -> Iterator[str]:

@@ -17,10 +17,11 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 
 from __future__ import annotations
 
+import contextlib
 import http
 import logging
 import sys
-from typing import Any, Dict, Iterable, Mapping, Optional
+from typing import Any, Dict, Iterable, Iterator, Mapping, Optional
 
 from nova.compute import utils as compute_utils
 from nova import conf
@@ -35,10 +36,10 @@ from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.nova import blockcopy
 from os_brick_rbd_luks.nova import credentials
 from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import left_overs
 from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import provider
 from os_brick_rbd_luks.nova import requirements
-from os_brick_rbd_luks.nova import stray_copies
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.nova import upstream
 from os_brick_rbd_luks.services import opts
@@ -65,10 +66,11 @@ class RBDLuksLibvirtDriver(
 
     @upstream.overrides
     def init_host(self, host: str) -> None:
-        """As upstream's; and what a killed nova-compute has left is ended."""
+        """As upstream's, and see to what a killed nova-compute has left."""
         super().init_host(host)
         options = opts.compute_options(conf.CONF)
-        stray_copies.end_all(self._host, secrets.Secrets(options.libvirt_uri))
+        left_overs.see_to(self._host, host,
+                          secrets.Secrets(options.libvirt_uri))
         if (conf.CONF.resume_guests_state_on_host_boot
                 and options.libvirt_secrets == "ephemeral"
                 and not options.key_access_by_service_user):
@@ -261,7 +263,8 @@ class RBDLuksLibvirtDriver(
                 super().attach_volume(context, connection_info, instance,
                                       *args, **kwargs)
             except Exception:
-                with excutils.save_and_reraise_exception():
+                with excutils.save_and_reraise_exception(), _logged(
+                        connection_info):
                     # Upstream's undoes what fails after the configuration.
                     if host_secrets.names(connection_info):
                         self._disconnect_volume(context, connection_info,
@@ -315,8 +318,9 @@ class RBDLuksLibvirtDriver(
             with excutils.save_and_reraise_exception():
                 # Not every release disconnects what was connected.
                 for info in _connections(block_device_info):
-                    if host_secrets.names(info):
-                        self._detach_encryptor(context, info, None)
+                    with _logged(info):
+                        if host_secrets.names(info):
+                            self._detach_encryptor(context, info, None)
         for bdm in data.bdms:
             info = bdm.connection_info
             facts = attachment.read(info)
@@ -388,6 +392,17 @@ def _publish(context: Any, encryptor: attachment.NativeEncryptor,
             raise
         LOG.info("%s; asking as Nova's service user", error)
         encryptor.attach_volume(own, **encryption)
+
+
+@contextlib.contextmanager
+def _logged(connection_info: ConnectionInfo) -> Iterator[None]:
+    """What fails in undoing is not to be told in place of why it is undone."""
+    try:
+        yield
+    except Exception:  # of libvirt's, likely the one that has failed before
+        LOG.exception("Volume %s is not in use, but could not be "
+                      "disconnected; its libvirt secrets may have stayed",
+                      attachment.volume_id(connection_info))
 
 
 def _key(encryption: Optional[Mapping[str, Any]]) -> Optional[str]:

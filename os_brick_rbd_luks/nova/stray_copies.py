@@ -17,6 +17,9 @@ twice, the server cannot be migrated nor its volume be snapshotted, until the
 copy is ended. Nobody else ends it, and the guest is on the old volume, which
 has everything.
 
+Only a copy from or to an encrypted volume can be of this package's. Others an
+operator may have begun, with ``virsh blockcopy``, and waits for them.
+
 Source: libvirt's "Domain XML format" (``mirror``) and
 ``virDomainBlockJobAbort``.
 """
@@ -37,7 +40,7 @@ LOG = logging.getLogger(__name__)
 
 
 def end_all(host: Any, own: secrets.Secrets) -> None:
-    """End the block copies of all guests, for none is of this process.
+    """End the guests' block copies that a former process has begun.
 
     Those of snapshots and live migrations are no copies to libvirt.
 
@@ -60,6 +63,11 @@ def _end(guest: Any, own: secrets.Secrets) -> None:
         if mirror is None:
             continue
         device = disk.find("target").get("dev")
+        if disk.find(".//encryption") is None:
+            LOG.warning("Server %s: disk %s is being copied to %s; neither is "
+                        "encrypted, so somebody else has begun that, and it "
+                        "goes on", guest.uuid, device, _name(mirror))
+            continue
         LOG.warning("Server %s: disk %s is being copied to %s, and "
                     "nova-compute was ended; the copy is ended, and the "
                     "server stays on its volume. A migration of Cinder's that "
@@ -67,7 +75,8 @@ def _end(guest: Any, own: secrets.Secrets) -> None:
                     "--reset-migration-status'",
                     guest.uuid, device, _name(mirror))
         guest.get_block_device(device).abort_job()
-        left = set(_uuids(mirror)) - set(_uuids(_xml(guest)))
+        left = set(_uuids(mirror)) - set(_uuids(_xml(guest))) - set(
+            _uuids(_xml(guest, dump_inactive=True)))
         if left:
             own.remove_uuids(left)
 
@@ -85,5 +94,5 @@ def _uuids(element: Any) -> Iterator[str]:
             yield secret.get("uuid")
 
 
-def _xml(guest: Any) -> Any:
-    return etree.fromstring(guest.get_xml_desc())
+def _xml(guest: Any, **options: bool) -> Any:
+    return etree.fromstring(guest.get_xml_desc(**options))

@@ -26,9 +26,7 @@ import inspect
 import logging
 from typing import Any, Callable, Dict, Optional
 
-import libvirt
 from nova import conf
-from nova import exception as nova_exception
 from nova.virt.libvirt import blockinfo
 
 from os_brick_rbd_luks import attachment
@@ -99,8 +97,8 @@ class Swap:
                 # The host's secret is of a former passphrase.
                 raise _told(self._without_key) from error
             raise
-        # The guest is on the new volume now. An error would make Nova undo
-        # what has happened, and take that volume away from it.
+        # The guest is on the new volume now. Whatever it is about, an error
+        # would make Nova undo what has happened and Cinder delete that volume.
         self._finish(volume, present)
         self._let_go(old, new)
 
@@ -187,7 +185,7 @@ class Swap:
     def _finish(self, volume: target.Target, present: int) -> None:
         try:
             self._job.keep()
-        except (libvirt.libvirtError, nova_exception.NovaException):
+        except Exception:  # of libvirt's, the store's, or a broken thread's
             LOG.exception("Server %s is on its new volume with disk %s, but "
                           "its definition is not up to date; hard-reboot it",
                           self._instance.uuid, self._device)
@@ -195,23 +193,28 @@ class Swap:
             return
         try:
             volume.grow(present, self._job.resize)
-        except (libvirt.libvirtError, nova_exception.NovaException):
-            LOG.exception("Disk %s of server %s is on its new volume, but has "
-                          "%d bytes still, not %d; stop the server, make the "
-                          "image so large, and start it again",
-                          self._device, self._instance.uuid, present,
+        except Exception:  # likewise: it looks at the image
+            LOG.exception("Disk %s of server %s is on its new volume, but may "
+                          "have %d bytes still, not %d; if so, stop the "
+                          "server, make the image so large, and start it "
+                          "again", self._device, self._instance.uuid, present,
                           volume.size)
 
     def _let_go(self, info: Dict[str, Any], other: Dict[str, Any]) -> None:
-        """Disconnect a volume; secrets that *other* needs stay."""
-        driver, needed = self._driver, host_secrets.names(other)
-        more = ({"destroy_secrets": False}
-                if needed & host_secrets.names(info) else {})
+        """Disconnect a volume; secrets that *other* has stay.
+
+        Also those that no mark names: of a volume that was given to the
+        guest by an unmodified Nova there is none.
+        """
+        driver, ours = self._driver, provider.is_native(info)
+        more = {"destroy_secrets": False} if ours else {}
         try:
             driver._disconnect_volume(self._context, info, self._instance,
                                       **more)
-            if more:
-                host_secrets.remove(driver._host, info, but=needed)
+            if ours:
+                host_secrets.remove(
+                    driver._host, info,
+                    but=host_secrets.usages(driver._host, other))
                 attachment.unmark(info)
         except Exception:  # as Nova after a migration: it is not needed
             LOG.exception("Volume %s is not in use by server %s any more, "

@@ -17,7 +17,7 @@ name or a signature is another would run without an error, and give a guest
 upstream's behaviour in place of ours: a secret on the disk, a size without
 its end.
 
-Source: ``nova.virt.libvirt``, Nova 26 to 34.
+Source: ``nova.virt.libvirt`` and what else is named here, Nova 26 to 34.
 """
 
 from __future__ import annotations
@@ -25,23 +25,33 @@ from __future__ import annotations
 import inspect
 from typing import Any, Callable, Dict, Iterator, List, Sequence, TypeVar
 
+from nova.compute import utils as compute_utils
+from nova.conf import service_token
+from nova.objects import block_device
+from nova.objects import instance
+from nova.objects import migration
 from nova import version
+from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import config
 from nova.virt.libvirt import driver
 from nova.virt.libvirt import guest
 from nova.virt.libvirt import host
+from nova.volume import cinder
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.nova import encryption
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 _OVERRIDES = "_rbd_luks_overrides"
 
-#: Class -> method -> names of the arguments that ours give, in order.
-_CALLED: Dict[type, Dict[str, Sequence[str]]] = {
+#: Class or module -> function -> names of the arguments that ours give, in
+#: order.
+_CALLED: Dict[Any, Dict[str, Sequence[str]]] = {
     driver.LibvirtDriver: {
         "_connect_volume": ("context", "connection_info", "instance"),
-        "_disconnect_volume": ("context", "connection_info", "instance"),
+        "_disconnect_volume": ("context", "connection_info", "instance",
+                               "encryption", "destroy_secrets"),
         "_get_volume_config": ("connection_info", "disk_info"),
         "_get_volume_driver": ("connection_info",),
         "_get_volume_encryption": ("context", "connection_info"),
@@ -54,13 +64,13 @@ _CALLED: Dict[type, Dict[str, Sequence[str]]] = {
         "find_secret": ("usage_type", "usage_id"),
         "get_connection": (),
         "get_guest": ("instance",),
-        "list_guests": (),
+        "list_guests": ("only_running",),
         "write_instance_config": ("xml",),
     },
     guest.Guest: {
         "get_block_device": ("disk",),
         "get_disk": ("device",),
-        "get_xml_desc": (),
+        "get_xml_desc": ("dump_inactive", "dump_sensitive"),
         "has_persistent_configuration": (),
     },
     guest.BlockDevice: {
@@ -72,6 +82,26 @@ _CALLED: Dict[type, Dict[str, Sequence[str]]] = {
     },
     config.LibvirtConfigGuestDiskEncryption: {
         "format_dom": (), "parse_dom": ("xmldoc",)},
+    config.LibvirtConfigGuestDisk: {
+        "format_dom": (), "parse_dom": ("xmldoc",)},
+    blockinfo: {"get_disk_bus_for_disk_dev": ("virt_type", "disk_dev")},
+    # Wrapped by what names its arguments as it likes; ours are given in order.
+    cinder.API: {"get": ()},
+    compute_utils: {"add_instance_fault_from_exc": (
+        "context", "instance", "fault", "exc_info")},
+    block_device.BlockDeviceMappingList: {
+        "bdms_by_instance_uuid": ("context", "instance_uuids"),
+        "get_by_instance_uuid": ("context", "instance_uuid")},
+    instance.InstanceList: {
+        "get_by_host": ("context", "host", "expected_attrs")},
+    migration.MigrationList: {"get_by_filters": ("context", "filters")},
+}
+
+#: Class -> what its objects have from the beginning.
+_MADE = {
+    driver.LibvirtDriver: ("_host", "_volume_api"),
+    guest.Guest: ("_domain",),
+    guest.BlockDevice: ("_disk",),
 }
 
 
@@ -87,7 +117,7 @@ def check(*classes: type) -> None:
     :param classes: ours, each below one of upstream's
     :raises UnsupportedNova: naming all that is another
     """
-    wrong = [*_called()]
+    wrong = [*_called(), *_had()]
     for ours in classes:
         wrong += _overridden(ours)
     if wrong:
@@ -104,6 +134,22 @@ def _called() -> Iterator[str]:
                 yield f"{full} is not there"
             elif wanted and not _has(method, wanted):
                 yield f"{full} takes {inspect.signature(method)}"
+
+
+def _had() -> Iterator[str]:
+    """What is there, and no function: names of values."""
+    for owner, names in _MADE.items():
+        # To make one takes libvirt.
+        known = inspect.unwrap(vars(owner)["__init__"]).__code__.co_names
+        for name in names:
+            if name not in known:
+                yield f"{owner.__name__}.{name} is not there"
+    if not encryption.is_known(config.LibvirtConfigGuestDisk()):
+        yield "the encryption of LibvirtConfigGuestDisk has another name"
+    if "rbd" not in getattr(driver, "VOLUME_DRIVERS", ()):
+        yield 'VOLUME_DRIVERS["rbd"] is not there'
+    if not hasattr(service_token, "SERVICE_USER_GROUP"):
+        yield "SERVICE_USER_GROUP is not there"
 
 
 def _has(method: Any, wanted: Sequence[str]) -> bool:

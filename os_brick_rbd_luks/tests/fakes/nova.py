@@ -15,10 +15,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Dict, Optional, Tuple
+from typing import Any, Dict, List, Optional, Tuple
 
+import fixtures
+from nova.compute import vm_states
 from nova import context as nova_context
 from nova import objects
+from oslo_serialization import jsonutils
 
 from os_brick_rbd_luks import plugin
 from os_brick_rbd_luks.tests import units
@@ -81,6 +84,7 @@ def record(uuid: str) -> Instance:
     made = Instance(nova_context.get_admin_context(), uuid=uuid, id=1,
                     image_ref="", system_metadata={}, device_metadata=None,
                     host="here")
+    made.vm_state, made.task_state = vm_states.ACTIVE, None
     made.flavor = objects.Flavor(extra_specs={})
     # What else Nova's driver looks for, of which it has nothing.
     made.resources = None
@@ -97,3 +101,35 @@ class BlockDevice(Dict[str, Any]):
 
     def save(self) -> None:
         """It is in no database."""
+
+
+class Database(fixtures.Fixture):
+    """What Nova's database has of a host's servers and their volumes.
+
+    :ivar servers: that are on the host
+    :ivar migrations: from it or to it
+    :ivar volumes: uuid of a server -> records of its volumes
+    """
+
+    def __init__(self) -> None:
+        self.servers: List[Any] = []
+        self.migrations: List[Any] = []
+        self.volumes: Dict[str, List[BlockDevice]] = {}
+
+    def _setUp(self) -> None:
+        for owner, name, answer in (
+                (objects.InstanceList, "get_by_host",
+                 lambda _context, _host, expected_attrs: self.servers),
+                (objects.MigrationList, "get_by_filters",
+                 lambda _context, _filters: self.migrations),
+                (objects.BlockDeviceMappingList, "bdms_by_instance_uuid",
+                 lambda _context, uuids: {
+                     uuid: self.volumes.get(uuid, ()) for uuid in uuids})):
+            self.useFixture(fixtures.MockPatchObject(owner, name, answer))
+
+    def attached(self, server: Any, info: Optional[Dict[str, Any]],
+                 volume_id: str, device: str = "/dev/vda") -> None:
+        """Record a volume of a server, connected if it has a connection."""
+        self.volumes[server.uuid] = [BlockDevice(
+            is_volume=True, volume_id=volume_id, device_name=device,
+            connection_info=info and jsonutils.dumps(info))]

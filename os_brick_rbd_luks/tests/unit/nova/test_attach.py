@@ -216,6 +216,18 @@ class HotplugTest(base.NovaTestCase):
         self.assert_unchanged()
         self.assert_nothing_left(info)
 
+    def test_libvirt_is_away_as_well(self):
+        """Who asked is told the first reason; the log has the other."""
+        info = self.info(self.make("luks2"))
+        self.useFixture(fixtures.MockPatch(
+            "os_brick_rbd_luks.nova.rbd_volume.requirements.check",
+            side_effect=[None, exception.UnknownMark(what="broken")]))
+        self.useFixture(fixtures.MockPatchObject(
+            self.driver, "_disconnect_volume",
+            side_effect=fake.libvirtError("away", 38)))
+        self.assertRaises(exception.UnknownMark, self.attach, info)
+        self.assertIn("could not be disconnected", self.log.output)
+
     @ddt.data("luks", "luks2")
     def test_control_location(self, provider):
         """Upstream's does not look at it where QEMU decrypts."""

@@ -20,8 +20,11 @@ able to run with.
 
 from __future__ import annotations
 
-
 import ddt
+import fixtures
+import libvirt
+from nova import exception as nova_exception
+from nova.virt.libvirt import driver
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -94,6 +97,23 @@ class MigrationTest(migrating.MigratedTestCase):
         self.assertRaises(exception.PassphraseUnavailable, self.prepare)
         self.assertEqual({}, self.other_host.volumes())
         self.assert_unchanged()
+
+    def test_libvirt_is_away_there_as_well(self):
+        """The source is told the first reason; the log there has the other."""
+        self.start("luks2")
+        self.useFixture(fixtures.MockPatchObject(
+            driver.LibvirtDriver, "pre_live_migration",
+            lambda *arguments: self.failed(*arguments)))
+        self.useFixture(fixtures.MockPatchObject(
+            self.other_driver, "_detach_encryptor",
+            side_effect=libvirt.libvirtError("away")))
+        self.assertRaises(nova_exception.MigrationPreCheckError, self.prepare)
+        self.assertIn("could not be disconnected", self.log.output)
+
+    def failed(self, nova, context, _instance, _block_device_info,
+               *_arguments):
+        nova._connect_volume(context, self.there_info, None)
+        raise nova_exception.MigrationPreCheckError(reason="full")
 
     def test_secret_goes_before_it_is_told(self):
         """As when libvirtd of the destination restarts."""

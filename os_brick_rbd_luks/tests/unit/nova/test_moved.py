@@ -17,7 +17,9 @@ from __future__ import annotations
 import itertools
 
 from castellan.common import exception as castellan_exception
+from castellan.common.objects import symmetric_key
 import ddt
+import fixtures
 from nova import exception as nova_exception
 
 from os_brick_rbd_luks import attachment
@@ -105,9 +107,7 @@ class RetypedTest(MovedTestCase):
         self.assertEqual({}, self.host.volumes())
 
 
-@ddt.ddt
-class SameKeyTest(MovedTestCase):
-    """A migration without a new key; whoever asks for it may not read it."""
+class SameKeyTestCase(MovedTestCase):
 
     def prepare(self, old, new, size=base.SIZE):
         super().prepare(old, new, size)
@@ -115,6 +115,11 @@ class SameKeyTest(MovedTestCase):
         with self.pool.open(self.new.id) as image:
             keyslots.replace(image, self.new.passphrase, self.old.passphrase)
         self.break_keys()
+
+
+@ddt.ddt
+class SameKeyTest(SameKeyTestCase):
+    """A migration without a new key; whoever asks for it may not read it."""
 
     @ddt.data(*itertools.product(("luks", "luks2"), repeat=2))
     @ddt.unpack
@@ -185,6 +190,66 @@ class SameKeyTest(MovedTestCase):
         self.boot(self.new_info)
         self.disconnect(self.new_info)
         self.assertEqual({}, self.host.volumes())
+
+
+@ddt.ddt
+class AdoptedTest(SameKeyTestCase):
+    """The same, of a server that an unmodified Nova has started.
+
+    Its connection has no mark, and its secret a uuid that says nothing.
+    """
+
+    def prepare(self, new):
+        super().prepare("luks", new)
+        attachment.unmark(self.old_info)
+        del self.host.secrets[self.uuid(self.old.id)]
+        self.kept = self.host.keep(self.old.id, self.old.passphrase)
+        self.instance = self.boot(self.old_info)
+        self.before = self.definition(), dict(self.host.volumes())
+
+    def named(self):
+        """The uuid by which the running guest names its secret."""
+        return self.domain.live.find("devices/disk/encryption/secret").get(
+            "uuid")
+
+    @ddt.data("luks", "luks2")
+    def test_guest_keeps_what_it_names(self, new):
+        self.prepare(new)
+        self.swap()
+        self.assertEqual(f"volumes/{self.new.id}", self.domain.source("vda"))
+        self.assertEqual(self.kept.uuid, self.named())
+        self.assertEqual({self.old.id: self.old.passphrase},
+                         self.host.volumes())
+        # It is resumed by its owner, and nobody has restarted libvirtd.
+        keymanager.SECRETS[self.old.key_id] = symmetric_key.SymmetricKey(
+            "AES", 256, bytes.fromhex(self.old.passphrase.decode()))
+        info = self.renamed(self.new_info, self.old.id)
+        self.useFixture(fixtures.MockPatch(
+            "nova.virt.libvirt.driver.LibvirtDriver.resume"))
+        self.driver.resume(self.context, self.instance, [], {
+            "block_device_mapping": [{"connection_info": info}]})
+        self.assertIn(self.named(), self.host.secrets)
+        self.disconnect(info)
+        self.assertEqual({}, self.host.volumes())
+
+    @ddt.data("blockCopy", "blockJobAbort")
+    def test_failed(self, call):
+        self.prepare("luks2")
+        self.host.fail(call)
+        self.assertRaises(nova_exception.VolumeRebaseFailed, self.swap)
+        self.assert_unchanged()
+        self.assertIn(self.named(), self.host.secrets)
+        self.assert_nothing_left(self.new_info)
+
+    def test_new_key(self):
+        """Then the guest does not need it any more."""
+        self.prepare("luks2")
+        self.new.key_id, key = self.new_key()
+        with self.pool.open(self.new.id) as image:
+            keyslots.replace(image, self.old.passphrase, key)
+        self.new.passphrase = key
+        self.swap()
+        self.assert_on_new()
 
 
 @ddt.ddt

@@ -23,11 +23,16 @@ import types
 
 import ddt
 import fixtures
+from nova.compute import utils as compute_utils
+from nova.conf import service_token
+from nova.objects import instance as objects_instance
 from nova import virt
 from nova.virt import driver as virt_driver
 from nova.virt import libvirt
 from nova.virt.libvirt import config
 from nova.virt.libvirt import driver as theirs
+from nova.virt.libvirt import guest
+from nova.virt.libvirt import host
 from os_brick import encryptors
 import testtools
 
@@ -232,6 +237,35 @@ class UpstreamTest(testtools.TestCase):
         self.useFixture(fixtures.MockPatchObject(
             theirs.LibvirtDriver, name, method))
         self.assertIn(f"LibvirtDriver.{name} takes ", self.refused())
+
+    @ddt.data(
+        (guest.Guest, "get_xml_desc", lambda self, inactive=False: ""),
+        (compute_utils, "add_instance_fault_from_exc",
+         lambda context, instance, error: None),
+        (host.Host, "list_guests", lambda self: []),
+        (objects_instance.InstanceList, "get_by_host",
+         lambda context, host: []),
+        (guest.Guest, "__init__", lambda self, domain: None),
+        (guest.BlockDevice, "__init__", lambda self, guest, disk: None),
+        (theirs.LibvirtDriver, "__init__", lambda self, virtapi: None))
+    @ddt.unpack
+    def test_what_else_is_called(self, owner, name, function):
+        self.useFixture(fixtures.MockPatchObject(owner, name, function))
+        said = {"get_xml_desc": "get_xml_desc takes (self, inactive=False)",
+                "__init__": " is not there"}
+        self.assertIn(said.get(name, f"{name} takes ("), self.refused())
+
+    def test_values(self):
+        for owner, name, value, said in (
+                (config, "LibvirtConfigGuestDisk", types.SimpleNamespace,
+                 "LibvirtConfigGuestDisk has another name"),
+                (theirs, "VOLUME_DRIVERS", {}, 'VOLUME_DRIVERS["rbd"]'),
+                (service_token, "SERVICE_USER_GROUP", None,
+                 "SERVICE_USER_GROUP")):
+            with fixtures.MockPatchObject(owner, name, value):
+                if value is None:
+                    del service_token.SERVICE_USER_GROUP
+                self.assertIn(said, self.refused())
 
     def test_name_of_ours_is_theirs_now(self):
         theirs.LibvirtDriver._is_ready = lambda self: None

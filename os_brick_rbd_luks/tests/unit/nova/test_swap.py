@@ -19,6 +19,9 @@ afterwards, the guest is on the new volume and Nova is told that it went well.
 
 from __future__ import annotations
 
+import copy
+import types
+
 import ddt
 import fixtures
 import libvirt
@@ -215,11 +218,6 @@ class RefusedTest(swapping.SwapTestCase):
 class FaultTest(swapping.SwapTestCase):
     """Something fails in the middle."""
 
-    def setUp(self):
-        super().setUp()
-        self.useFixture(fixtures.MonkeyPatch(
-            f"{blockcopy.__name__}._PATIENCE", 5))
-
     def fails(self, *arguments):
         return self.assertRaises(nova_exception.VolumeRebaseFailed,
                                  self.swap, *arguments)
@@ -327,21 +325,101 @@ class FaultTest(swapping.SwapTestCase):
         self.fails()
         self.assert_on_old()
 
-    def test_libvirt_does_not_say(self):
-        """For longer than one waits for a restart."""
-        self.useFixture(fixtures.MonkeyPatch(
-            f"{blockcopy.__name__}._PATIENCE", 0))
-        self.prepare("luks2", "luks")
-
+    def silent(self, call, times=100):
+        """libvirt fails in each of so many calls of that name from now on."""
         def broken():
-            self.host.before["blockJobInfo"] = broken
+            nonlocal times
+            times -= 1
+            if times:
+                self.host.before[call] = broken
             raise fake.libvirtError("something broke",
                                     fake.VIR_ERR_INTERNAL_ERROR)
+        self.host.before[call] = broken
 
-        self.at_look(2, broken)
+    def assert_waited(self):
+        self.assertEqual(1, self.log.output.count("does not say which volume"))
+        self.assertIn("neither volume is to be deleted", self.log.output)
+
+    @ddt.data("lookupByUUIDString", "isActive", "XMLDesc", "blockJobInfo",
+              "blockJobAbort")
+    def test_libvirt_does_not_say_for_long(self, call):
+        """The guest is on the old one, and nobody knows."""
+        self.prepare("luks2", "luks")
+        self.at_look(2, lambda: (self.silent(call),
+                                 self.host.fail("blockJobInfo")))
         self.fails()
-        self.assertIn("does not say which volume", self.log.output)
-        self.assertEqual(f"volumes/{self.old.id}", self.domain.source("vda"))
+        self.assert_waited()
+        self.assert_on_old()
+
+    @ddt.data("lookupByUUIDString", "isActive", "XMLDesc")
+    def test_answer_is_lost_and_libvirt_does_not_say(self, call):
+        """The guest is on the new one, and needs its secret."""
+        self.prepare("luks", "luks2")
+
+        def lost():
+            self.silent(call)
+            raise fake.libvirtError("Connection reset by peer",
+                                    libvirt.VIR_ERR_SYSTEM_ERROR,
+                                    fake.VIR_FROM_RPC)
+
+        self.host.after["blockJobAbort"] = lost
+        self.swap()
+        self.assert_waited()
+        self.assert_on_new()
+        self.assert_defined_on_new()
+
+    def test_patience(self):
+        """It asks less and less often, and reminds now and then."""
+        slept = []
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{blockcopy.__name__}._INTERVAL", 0.5))
+        self.useFixture(fixtures.MonkeyPatch(
+            f"{blockcopy.__name__}.time", types.SimpleNamespace(
+                sleep=slept.append, monotonic=lambda: sum(slept))))
+        self.prepare("luks", "luks2")
+        self.silent("blockCopy", 1)
+        self.silent("isActive", 150)
+        self.fails()
+        self.assertEqual([0.5, 1, 2, 4, 8, 16, 30, 30], slept[:8])
+        self.assertEqual(30, max(slept))
+        self.assertGreater(sum(slept), 3600)
+        self.assertEqual(sum(slept) // 600 + 1, self.log.output.count(
+            "does not say which volume"))
+        self.assert_on_old()
+
+    def test_guest_moved_and_ended_while_libvirt_was_silent(self):
+        """libvirt lets the definition follow a guest that is moved over."""
+        self.prepare("luks", "luks2")
+
+        def lost():
+            self.domain.config = copy.deepcopy(self.domain.live)
+            self.domain.stop()
+            self.silent("isActive", 3)
+            raise fake.libvirtError("Connection reset by peer",
+                                    libvirt.VIR_ERR_SYSTEM_ERROR,
+                                    fake.VIR_FROM_RPC)
+
+        self.host.after["blockJobAbort"] = lost
+        self.swap()
+        self.domain.start()
+        self.assert_on_new()
+
+    def test_engine_that_libvirt_does_not_say(self):
+        """Not to be taken for QEMU: then holes would be believed."""
+        self.prepare("luks2", "luks")
+        self.at_xml(fake.libvirtError("something broke", 1))
+        self.assertRaises(fake.libvirtError, self.swap)
+        self.assertNotIn("blockCopy", self.host.calls)
+        self.assert_on_old()
+
+    def at_xml(self, error):
+        """Fail when the disk's engine is looked up."""
+        def engine(copy):
+            self.host.faults["XMLDesc"] = error
+            return found(copy)
+        found = blockcopy.BlockCopy.engine
+        self.useFixture(fixtures.MockPatchObject(
+            blockcopy.BlockCopy, "engine", engine))
 
     def test_new_one_does_not_get_its_size_again(self):
         self.prepare("luks2", "luks", units.GIB)
@@ -384,8 +462,39 @@ class AfterwardsTest(swapping.SwapTestCase):
         self.swap(1)
         self.assert_on_new()
         self.assert_defined_on_new()
-        self.assertIn(f"has {base.SIZE} bytes still, not {units.GIB}",
+        self.assertIn(f"may have {base.SIZE} bytes still, not {units.GIB}",
                       self.log.output)
+
+    @ddt.data(exception.ImageIOError(action="open", reason="monitors away"),
+              exception.LibvirtError(uri="here", action="look", reason="no"),
+              RuntimeError("a thread is broken"))
+    def test_size_is_not_looked_up(self, error):
+        """It is looked up over a connection of its own to the cluster."""
+        self.prepare("luks", "luks2", units.GIB)
+
+        def broken(*_arguments):
+            raise error
+
+        self.useFixture(fixtures.MockPatchObject(target.Target, "_payload",
+                                                 broken))
+        self.swap(1)
+        self.assert_on_new(units.GIB)
+        self.assert_defined_on_new()
+        self.assertIn("if so, stop the server", self.log.output)
+
+    @ddt.data(exception.ImageIOError(action="open", reason="monitors away"),
+              RuntimeError("a thread is broken"))
+    def test_whatever_keeps_the_definition_from_being_kept(self, error):
+        self.prepare("luks2", "luks")
+
+        def broken(*_arguments):
+            raise error
+
+        self.useFixture(fixtures.MockPatchObject(
+            self.driver._host, "write_instance_config", broken))
+        self.swap()
+        self.assert_on_new()
+        self.assertIn("hard-reboot it", self.log.output)
 
     def test_old_one_is_not_let_go(self):
         self.prepare("luks2", "luks")
