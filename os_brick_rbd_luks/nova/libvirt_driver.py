@@ -18,6 +18,7 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 from __future__ import annotations
 
 import http
+import inspect
 import logging
 import sys
 from typing import Any, Dict, Iterable, Mapping, Optional
@@ -190,6 +191,36 @@ class RBDLuksLibvirtDriver(
         if destroy_secrets:
             host_secrets.remove(self._host, connection_info)
             attachment.unmark(connection_info)
+
+    @upstream.overrides
+    def reboot(self, context: Any, instance: Any, network_info: Any,
+               reboot_type: str,
+               block_device_info: Optional[Mapping[str, Any]] = None,
+               *args: Any, **kwargs: Any) -> None:
+        """As upstream's; a guest that shuts itself down can start again.
+
+        It is started by the definition that it has, which connects no volume.
+        """
+        if reboot_type == "SOFT":
+            self._connect_all(context, _connections(block_device_info))
+        super().reboot(context, instance, network_info, reboot_type,
+                       block_device_info, *args, **kwargs)
+
+    @upstream.overrides
+    def _hard_reboot(self, context: Any, instance: Any, network_info: Any,
+                     *args: Any, **kwargs: Any) -> None:
+        """As upstream's, of a server that can be started again.
+
+        Upstream's destroys it before it connects its volumes: an outage, or
+        somebody who may not read their keys, would end a server that runs.
+        Power-on and the start of a host come here, too.
+        """
+        # Newer releases have the shares before the volumes.
+        given = inspect.signature(super()._hard_reboot).bind(
+            context, instance, network_info, *args, **kwargs).arguments
+        self._connect_all(context, _connections(
+            given.get("block_device_info")))
+        super()._hard_reboot(context, instance, network_info, *args, **kwargs)
 
     @upstream.overrides
     def resume(self, context: Any, instance: Any, network_info: Any,
