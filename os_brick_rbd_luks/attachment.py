@@ -242,9 +242,16 @@ class NativeEncryptor(abc.ABC):
     attachment without a device; their errors name the volume.
 
     :ivar luks1_engine: who is to decrypt LUKS1: librbd, where it can, or QEMU
+    :ivar secret_uuids: of the libvirt secrets that a guest's definition names,
+        the volume's own first: such as are missing are made so
+    :ivar converts: whether secrets that are on libvirtd's disk are taken off,
+        where the operator wants them in memory only; not before a server is
+        started by them
     """
 
     luks1_engine = QEMU
+    secret_uuids: Tuple[str, ...] = ()
+    converts = False
 
     @abc.abstractmethod
     def attach_volume(self, context: Any, **kwargs: Any) -> None:
@@ -273,6 +280,16 @@ class NativeEncryptor(abc.ABC):
         Its passphrase may have been rotated since. Neither the key manager is
         asked nor anything tried: the secret says which keyslot it opened, and
         the header has none like it now. False, where it does not say so.
+
+        :param usage: the volume id by which it is
+        """
+
+    @abc.abstractmethod
+    def is_known(self, usage: str) -> bool:
+        """Whether a secret of libvirt's is known to open the volume.
+
+        As :meth:`is_stale` knows it: the header has that keyslot still. False,
+        where the secret does not say which one it opened.
 
         :param usage: the volume id by which it is
         """
