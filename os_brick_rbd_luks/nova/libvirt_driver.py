@@ -296,15 +296,23 @@ class RBDLuksLibvirtDriver(
         Upstream's source host would replace whatever encryption a disk has by
         QEMU's LUKS1 with a single secret.
         """
+        infos = _connections(block_device_info)
         try:
             data = super().pre_live_migration(
                 context, instance, block_device_info, *args, **kwargs)
+            # Of what was left here; the server does not run here yet.
+            self._settle(context, infos)
+            self._carry(data)
         except Exception:
             with excutils.save_and_reraise_exception():
                 # Not every release disconnects what was connected.
-                for info in _connections(block_device_info):
+                for info in infos:
                     if host_secrets.names(info):
                         self._detach_encryptor(context, info, None)
+        return data
+
+    def _carry(self, data: Any) -> None:
+        """Let the source know this host's secrets."""
         for bdm in data.bdms:
             info = bdm.connection_info
             facts = attachment.read(info)
@@ -315,7 +323,6 @@ class RBDLuksLibvirtDriver(
             if facts.engine != attachment.QEMU and bdm.obj_attr_is_set(
                     "encryption_secret_uuid"):
                 del bdm.encryption_secret_uuid
-        return data
 
     @upstream.overrides
     @nova_errors.raised

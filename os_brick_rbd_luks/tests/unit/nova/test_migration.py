@@ -108,3 +108,26 @@ class MigrationTest(migrating.MigratedTestCase):
         error = self.assertRaises(exception.MissingSecret, self.prepare)
         self.assertIn(self.old.id, str(error))
         self.assert_unchanged()
+
+    @ddt.data("_settle", "_carry")
+    def test_nothing_is_left_there(self, name):
+        """Whatever fails after upstream's part."""
+        self.start("luks2")
+
+        def fail(*_arguments):
+            self.assertIn(self.old.id, self.other_host.volumes())
+            raise exception.MissingSecret(usage="x")
+
+        setattr(self.other_driver, name, fail)
+        self.assertRaises(exception.MissingSecret, self.prepare)
+        self.assertEqual({}, self.other_host.volumes())
+        self.assert_unchanged()
+
+    def test_what_an_unmodified_nova_has_left_there(self):
+        """It is not on the disk after that."""
+        self.start("luks")
+        left = self.other_host.keep(self.old.id, b"of a server that was here")
+        self.encryption(self.prepare())
+        there = self.other_host.secrets[left.uuid]
+        self.assertEqual((self.old.passphrase, True),
+                         (there.value, there.ephemeral))
