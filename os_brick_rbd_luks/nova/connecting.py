@@ -37,6 +37,7 @@ from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.nova import credentials
 from os_brick_rbd_luks.nova import host_secrets
 from os_brick_rbd_luks.nova import kept
+from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import provider
 from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.services import opts
@@ -79,7 +80,7 @@ class Volume:
         if not provider.is_native(self._info):
             theirs(encryption)
             return
-        with self._undone():
+        with nova_errors.about(self._info), self._undone():
             if not self._needs_nobody():
                 if encryption is None:
                     encryption = self._encryption()

@@ -272,6 +272,11 @@ class RBDLuksLibvirtDriver(
                 context, original_new_size, block_device, instance,
                 connection_info, encryption)
             return
+        with nova_errors.about(connection_info):
+            self._show_size(encryptor, block_device, instance)
+
+    def _show_size(self, encryptor: attachment.NativeEncryptor,
+                   block_device: Any, instance: Any) -> None:
         copy = blockcopy.BlockCopy(self._host, instance, block_device._disk)
         # The mark may be of another run of the server.
         encryptor.luks1_engine = copy.engine()

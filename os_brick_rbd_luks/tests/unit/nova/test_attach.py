@@ -24,6 +24,7 @@ import libvirt
 from nova import exception as nova_exception
 from nova import objects
 from oslo_serialization import jsonutils
+from testtools import matchers
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -457,8 +458,13 @@ class PowerTest(base.NovaTestCase):
         keymanager.SECRETS[self.old.key_id] = symmetric_key.SymmetricKey(
             "AES", 256, b"another" * 4)
         self.host.restart()
-        self.assertRaises(exception.WrongPassphrase, self.connect, self.old)
+        error = self.assertRaises(exception.WrongPassphrase, self.connect,
+                                  self.old)
         self.assertEqual({}, self.host.volumes())
+        # The operator's log has the image, the server's owner the volume.
+        self.assertIn(f"volumes/{self.old.id}", str(error))
+        self.assertThat(error.format_message(), matchers.StartsWith(
+            f"volume {self.old.id}: "))
 
     def test_libvirt_was_restarted_while_the_key_manager_is_down(self):
         """An ephemeral secret is gone then: nobody can start the server."""
