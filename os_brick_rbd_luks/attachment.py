@@ -40,7 +40,8 @@ writes the guest's XML for it, and knows only its own. Where there is a
 ``uuid``, the secret is named by it, and not looked for.
 
 No other module knows the dict: :class:`Native` is all that is in it, and
-:func:`read`, :func:`mark` and :func:`unmark` are the ways to it.
+:func:`read`, :func:`mark` and :func:`unmark` are the ways to it, with
+:func:`copied` and :func:`put_back` for whoever has failed.
 
 :class:`NativeEncryptor` is what a hypervisor's driver may ask of the encryptor
 that os-brick gives it, besides os-brick's own contract.
@@ -49,6 +50,7 @@ that os-brick gives it, besides os-brick's own contract.
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from typing import Any, Dict, Mapping, MutableMapping, Optional, Tuple
 
@@ -190,6 +192,18 @@ def unmark(connection_info: Mapping[str, Any]) -> None:
     """Take the mark away, if there is one."""
     data: MutableMapping[str, Any] = connection_info.get("data") or {}
     data.pop(KEY, None)
+
+
+def copied(connection_info: Mapping[str, Any]) -> Any:
+    """The mark for :func:`put_back`, whatever it says; None without one."""
+    return copy.deepcopy((connection_info.get("data") or {}).get(KEY))
+
+
+def put_back(connection_info: Mapping[str, Any], found: Any) -> None:
+    """Have again what :func:`copied` has given."""
+    unmark(connection_info)
+    if found is not None:
+        connection_info["data"][KEY] = found
 
 
 def read(connection_info: Mapping[str, Any]) -> Optional[Native]:

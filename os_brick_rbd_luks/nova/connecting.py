@@ -22,7 +22,6 @@ Source: ``LibvirtDriver._attach_encryptor``, Nova 26 to 34.
 from __future__ import annotations
 
 import contextlib
-import copy
 import http
 import logging
 from typing import Any, Callable, Dict, Iterator, Mapping, Optional
@@ -99,7 +98,7 @@ class Volume:
         The secret may be that of a server that runs.
         """
         before = host_secrets.present(self._host)
-        mark = copy.deepcopy(self._info["data"].get(attachment.KEY))
+        mark = attachment.copied(self._info)
         try:
             yield
         except Exception:
@@ -108,9 +107,7 @@ class Volume:
             except (libvirt.libvirtError, nova_exception.NovaException):
                 # What has failed says more.
                 LOG.exception("%s: its libvirt secrets stay", self._name)
-            attachment.unmark(self._info)
-            if mark is not None:
-                self._info["data"][attachment.KEY] = mark
+            attachment.put_back(self._info, mark)
             raise
 
     def _encryptor(self, encryption: Encryption

@@ -10,11 +10,11 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""Definitions of a server that it may be started by as they are.
+"""Definitions of servers, as libvirt has them.
 
 A guest that was saved, one beside a rescued one, and one that shuts itself
-down are started without anybody's asking for their configuration. Each names
-libvirt secrets by their uuids, and says who decrypts.
+down are started by them as they are, and nobody asks for a configuration. Each
+names libvirt secrets by their uuids, and says who decrypts.
 
 Source: libvirt's ``virDomainManagedSaveGetXMLDesc`` and "Domain XML format";
 ``LibvirtDriver.resume``, ``rescue`` and ``unrescue``, Nova 26 to 34.
@@ -80,6 +80,23 @@ def beside_rescued(instance: Any) -> Optional[str]:
     except OSError:
         # Upstream's says so.
         return None
+
+
+def of_running(host: Any, connection_info: Mapping[str, Any]
+               ) -> Optional[Disk]:
+    """The disk of a volume in a guest that runs; None without.
+
+    Of a volume that Cinder has migrated, nothing else may know the secret.
+    """
+    for guest in host.list_guests():
+        try:
+            found = disk(guest.get_xml_desc(), connection_info)
+        except (libvirt.libvirtError, nova_exception.NovaException):
+            # It has just ended.
+            continue
+        if found is not None:
+            return found
+    return None
 
 
 def disk(xml: Optional[str], connection_info: Mapping[str, Any]
