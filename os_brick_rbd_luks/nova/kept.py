@@ -110,9 +110,10 @@ def disk(xml: Optional[str], connection_info: Mapping[str, Any]
         return None
     name = (connection_info.get("data") or {}).get("name")
     ids = {attachment.volume_id(connection_info),
-           *attachment.other_ids(connection_info)}
+           *attachment.other_ids(connection_info)} - {None}
     for element in etree.fromstring(xml.encode()).iterfind("devices/disk"):
-        source = element.find("source")
+        # Other disks have neither of them.
+        source = element.find("source[@name]")
         if (source is not None and source.get("name") == name
                 or element.findtext("serial") in ids):
             return _disk(element)

@@ -130,8 +130,9 @@ class RBDLuksLibvirtDriver(
         It is started by the definition that it has, which connects no volume.
         """
         if reboot_type == "SOFT":
-            self._connect_all(context, _connections(block_device_info),
-                              kept.present(self._host, instance))
+            self._connect_first(context, instance,
+                                _connections(block_device_info),
+                                kept.present(self._host, instance))
         super().reboot(context, instance, network_info, reboot_type,
                        block_device_info, *args, **kwargs)
 
@@ -148,9 +149,24 @@ class RBDLuksLibvirtDriver(
         given = inspect.signature(super()._hard_reboot).bind(
             context, instance, network_info, *args, **kwargs).arguments
         infos = _connections(given.get("block_device_info"))
-        self._connect_all(context, infos)
+        self._connect_first(context, instance, infos)
         super()._hard_reboot(context, instance, network_info, *args, **kwargs)
         self._settle(context, infos)
+
+    def _connect_first(self, context: Any, instance: Any,
+                       infos: Iterable[ConnectionInfo],
+                       definition: Optional[str] = None) -> None:
+        """As :meth:`_connect_all`; the log has why it was not rebooted.
+
+        Of a server that runs, Nova's manager says no more than that, and its
+        API shows no fault.
+        """
+        try:
+            self._connect_all(context, infos, definition)
+        except Exception as error:
+            with excutils.save_and_reraise_exception():
+                LOG.error("Server %s is left as it is, since it could not be "
+                          "started again: %s", instance.uuid, error)
 
     @upstream.overrides
     def resume(self, context: Any, instance: Any, network_info: Any,

@@ -89,6 +89,9 @@ class RebootTest(StartsTestCase):
         self.break_keys()
         self.assertRaises(exception.PassphraseUnavailable, self.begin, how)
         self.assertEqual([], self.destroyed)
+        # Nova does not show it, of a server that runs.
+        self.assertIn(f"Server {self.instance.uuid} is left as it is",
+                      self.log.output)
 
     @ddt.data(*HARD)
     def test_ended_when_they_are(self, how):
