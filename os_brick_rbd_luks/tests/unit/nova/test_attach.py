@@ -150,6 +150,14 @@ class ConnectTest(base.NovaTestCase):
         self.assertIn(f"volume {volume.id}: its libvirt secrets stay",
                       self.log.output)
 
+    def test_image_has_gone_and_the_secret_has_not(self):
+        """It is somebody's to remove it, with the volume."""
+        volume = self.make()
+        self.connect(volume)
+        self.pool.remove(volume.id)
+        self.assertRaises(exception.ImageNotFound, self.connect, volume)
+        self.assertEqual([volume.id], list(self.host.volumes()))
+
     def test_image_has_gone(self):
         volume = self.make()
         info = self.info(volume)
