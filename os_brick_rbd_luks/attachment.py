@@ -40,7 +40,8 @@ writes the guest's XML for it, and knows only its own. Where there is a
 ``uuid``, the secret is named by it, and not looked for.
 
 No other module knows the dict: :class:`Native` is all that is in it, and
-:func:`read`, :func:`mark` and :func:`unmark` are the ways to it.
+:func:`read`, :func:`mark` and :func:`unmark` are the ways to it, with
+:func:`copied` and :func:`put_back` for whoever has failed.
 
 :class:`NativeEncryptor` is what a hypervisor's driver may ask of the encryptor
 that os-brick gives it, besides os-brick's own contract.
@@ -49,6 +50,7 @@ that os-brick gives it, besides os-brick's own contract.
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from typing import Any, Dict, Mapping, MutableMapping, Optional, Tuple
 
@@ -192,6 +194,18 @@ def unmark(connection_info: Mapping[str, Any]) -> None:
     data.pop(KEY, None)
 
 
+def copied(connection_info: Mapping[str, Any]) -> Any:
+    """The mark for :func:`put_back`, whatever it says; None without one."""
+    return copy.deepcopy((connection_info.get("data") or {}).get(KEY))
+
+
+def put_back(connection_info: Mapping[str, Any], found: Any) -> None:
+    """Have again what :func:`copied` has given."""
+    unmark(connection_info)
+    if found is not None:
+        connection_info["data"][KEY] = found
+
+
 def read(connection_info: Mapping[str, Any]) -> Optional[Native]:
     """The mark of a connection, None without one.
 
@@ -242,9 +256,16 @@ class NativeEncryptor(abc.ABC):
     attachment without a device; their errors name the volume.
 
     :ivar luks1_engine: who is to decrypt LUKS1: librbd, where it can, or QEMU
+    :ivar secret_uuids: of the libvirt secrets that a guest's definition names,
+        the volume's own first: such as are missing are made so
+    :ivar converts: whether secrets that are on libvirtd's disk are taken off,
+        where the operator wants them in memory only; not before a server is
+        started by them
     """
 
     luks1_engine = QEMU
+    secret_uuids: Tuple[str, ...] = ()
+    converts = False
 
     @abc.abstractmethod
     def attach_volume(self, context: Any, **kwargs: Any) -> None:
@@ -273,6 +294,16 @@ class NativeEncryptor(abc.ABC):
         Its passphrase may have been rotated since. Neither the key manager is
         asked nor anything tried: the secret says which keyslot it opened, and
         the header has none like it now. False, where it does not say so.
+
+        :param usage: the volume id by which it is
+        """
+
+    @abc.abstractmethod
+    def is_known(self, usage: str) -> bool:
+        """Whether a secret of libvirt's is known to open the volume.
+
+        As :meth:`is_stale` knows it: the header has that keyslot still. False,
+        where the secret does not say which one it opened.
 
         :param usage: the volume id by which it is
         """

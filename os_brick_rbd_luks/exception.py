@@ -31,11 +31,13 @@ class RBDLuksError(Exception):
 
     ``image`` is the image the error is about, once known: the layers that
     know nothing of images raise without it, and :func:`about` adds it.
+    ``volume`` is the id of the volume, where a service has asked.
     ``msg`` is the sentence without that name.
     """
 
     message = "%(reason)s"
     image: Optional[str] = None
+    volume: Optional[str] = None
 
     def __init__(self, **values: Any) -> None:
         self.values: Dict[str, Any] = values
@@ -444,9 +446,8 @@ class UnsupportedHypervisor(RBDLuksError):
 
 class NoHotplug(UnsupportedHypervisor):
     message = ("libvirt %(found)s cannot give a running server a volume that "
-               "librbd decrypts (LUKS2), because it adds the disk before its "
-               "secret; stop the server for it, upgrade libvirt, or use a "
-               "volume type with the provider luks")
+               "librbd decrypts (LUKS2); stop the server for it, upgrade "
+               "libvirt, or use a volume type with the provider luks")
 
 
 class UnsupportedCeph(RBDLuksError):

@@ -22,7 +22,7 @@ import contextlib
 import dataclasses
 import logging
 import re
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Dict, List, Optional, Sequence, Tuple
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.encryptors import preparing
@@ -63,14 +63,20 @@ class Hypervisor:
     """The attachment of one volume to a guest of this host."""
 
     def __init__(self, connection_info: Dict[str, Any],
-                 luks1_engine: str = attachment.QEMU) -> None:
+                 luks1_engine: str = attachment.QEMU,
+                 secret_uuids: Sequence[str] = (),
+                 converts: bool = False) -> None:
         """Nothing is done yet.
 
         :param luks1_engine: see
             :func:`~os_brick_rbd_luks.layers.attaching.facts`
+        :param secret_uuids: see, as the next one,
+            :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`
         """
         self._connection_info = connection_info
         self._luks1_engine = luks1_engine
+        self._secret_uuids = secret_uuids
+        self._converts = converts
         self._data = connection_info["data"]
         self._options = opts.options()
         self._secrets = secrets.Secrets(
@@ -96,7 +102,10 @@ class Hypervisor:
             name: value for volume in (*former, usage) for name, value
             in reversed([*zip(attachment.usages(volume, len(values)),
                               values)])},
-            dict.fromkeys((*former, usage), said) if said else {})
+            dict.fromkeys((*former, usage), said) if said else {},
+            dict(zip(attachment.usages(usage, len(values)),
+                     self._secret_uuids)),
+            converts=self._converts)
         attachment.mark(self._connection_info,
                         dataclasses.replace(facts, former=former))
 
@@ -131,19 +140,28 @@ class Hypervisor:
 
     def is_stale(self, usage: str) -> bool:
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
+        return self._opens(usage) is False
+
+    def is_known(self, usage: str) -> bool:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
+        return self._opens(usage) is True
+
+    def _opens(self, usage: str) -> Optional[bool]:
+        """Whether a secret opens the volume; None if it does not say."""
         found = _SAYS.match(
             threads.call(self._secrets.description, usage) or "")
-        return bool(found and threads.call(self._lacks, *found.groups()))
+        return threads.call(self._has, *found.groups()) if found else None
 
-    def _lacks(self, keyslot: str, uuid: str) -> bool:
-        """Whether the volume has that header, and no such keyslot.
+    def _has(self, keyslot: str, uuid: str) -> Optional[bool]:
+        """Whether the volume's header has such a keyslot.
 
-        With another header it may be a copy, to which a guest was moved.
+        None with another header: it may be a copy, to which a guest was moved.
         """
         with self._image(True) as image:
             header = header_io.read_header(image)
-        return (header.uuid == uuid
-                and keyslot not in fingerprints.all_of(header))
+        if header.uuid != uuid:
+            return None
+        return keyslot in fingerprints.all_of(header)
 
     def _marked_usage(self) -> str:
         marked = attachment.secrets(self._connection_info)

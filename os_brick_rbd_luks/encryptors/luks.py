@@ -75,8 +75,9 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
         return isinstance(path, str) and bool(path)
 
     def _hypervisor(self) -> hypervisor.Hypervisor:
-        return hypervisor.Hypervisor(self._connection_info,
-                                     self.luks1_engine)
+        return hypervisor.Hypervisor(
+            self._connection_info, self.luks1_engine, self.secret_uuids,
+            self.converts)
 
     def _native(self) -> Attachment:
         """Who handles a native attachment.
@@ -143,6 +144,12 @@ class RBDLuksEncryptor(base.VolumeEncryptor,  # type: ignore[misc]
         """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
         with exception.about(self._name()):
             return self._hypervisor().is_stale(usage)
+
+    @brick_errors.raised
+    def is_known(self, usage: str) -> bool:
+        """See :class:`~os_brick_rbd_luks.attachment.NativeEncryptor`."""
+        with exception.about(self._name()):
+            return self._hypervisor().is_known(usage)
 
     @brick_errors.raised
     def drop_fast_diff(self) -> None:

@@ -20,7 +20,9 @@ encrypted on its disk, before in base64), as the operator likes.
 A guest's definition names a secret by its uuid, and is kept for longer than
 an ephemeral secret: over a restart of libvirtd, in a saved guest, and beside
 a rescued one. So the uuid of a new secret follows from the volume's id, and
-whoever publishes it again mends every definition that names it.
+whoever publishes it again mends every definition that names it. A definition
+of a time when an unmodified Nova had made the secret names another: whoever
+starts a guest by it says which.
 
 Source: libvirt's "Secret XML format"; ``nova.virt.libvirt.host``
 (``find_secret``).
@@ -31,9 +33,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import dataclasses
+import functools
 import logging
-from typing import (Any, Callable, Container, Dict, Iterator, List, Mapping,
-                    Optional, Tuple)
+from typing import (Any, Callable, Container, Dict, Iterable, Iterator, List,
+                    Mapping, Optional, Tuple)
 import uuid
 from xml.etree import ElementTree
 
@@ -62,15 +65,23 @@ def _libvirt() -> Any:
     return libvirt
 
 
+@dataclasses.dataclass(frozen=True)
+class _Lost:
+    """A secret that had to be removed before another could be made."""
+
+    uuid: str
+    value: bytes = dataclasses.field(repr=False)
+    on_disk: bool
+
+
 @dataclasses.dataclass
 class _Undo:
     """What there is to be done when publishing fails."""
 
     #: usages of secrets that were not there before
     made: List[str] = dataclasses.field(default_factory=list)
-    #: usage -> uuid and value of what was there, and may be no more
-    lost: Dict[str, Tuple[str, bytes]] = dataclasses.field(
-        default_factory=dict)
+    #: usage -> what was there, and may be no more
+    lost: Dict[str, _Lost] = dataclasses.field(default_factory=dict)
 
 
 def _value(secret: Any, present: bytes) -> bytes:
@@ -86,6 +97,30 @@ def _value(secret: Any, present: bytes) -> bytes:
                                           libvirt.VIR_ERR_NO_SECRET):
             raise
         return present
+
+
+def _is_ephemeral(secret: Any) -> bool:
+    return "ephemeral='yes'" in secret.XMLDesc()
+
+
+def _description(secret: Any) -> Optional[str]:
+    # The daemon's own words.
+    root = ElementTree.fromstring(secret.XMLDesc())  # noqa: S314
+    return root.findtext("description")
+
+
+def _wanted(uuids: Optional[Mapping[str, str]], usages: Iterable[str],
+            connection: Any) -> Dict[str, str]:
+    """Usage -> uuid of those that have to be made with a certain one.
+
+    It may be that of a usage of the same volume's other id.
+    """
+    if not uuids:
+        return {}
+    present = {secret.UUIDString() for secret in connection.listAllSecrets()}
+    owner = {uuid_of(usage): usage for usage in usages}
+    return {owner.get(uuid_, usage): uuid_ for usage, uuid_ in uuids.items()
+            if uuid_ not in present}
 
 
 class Secrets:
@@ -115,40 +150,47 @@ class Secrets:
                 uri=self._uri, action=action, reason=str(error)) from error
 
     def publish(self, passphrases: Mapping[str, bytes],
-                descriptions: Optional[Mapping[str, str]] = None) -> None:
+                descriptions: Optional[Mapping[str, str]] = None,
+                uuids: Optional[Mapping[str, str]] = None, *,
+                converts: bool = False) -> None:
         """Let guests of this host open a volume.
 
         A secret that is there gets the new value: the volume may have been
-        re-keyed since.
+        re-keyed since. On libvirtd's disk it stays where it is there: to take
+        it off, it has to be removed first, and whoever is killed in between
+        leaves a server without.
 
         :param passphrases: by the secrets' usage ids, of all layers, in the
             order in which they are published
         :param descriptions: what to say of them, by the same; no secrets
+        :param uuids: by the same, of those that a guest's definition names
+        :param converts: whether to take off the disk what is to be in memory
+            only, since no server is started by it just now
         :raises LibvirtError: no new secret is left behind, and none that was
             there is lost, unless a warning in the log names it
         """
         undo = _Undo()
         try:
             with self._connection("keep the volume's secret") as connection:
+                wanted = _wanted(uuids, passphrases, connection)
                 for usage, passphrase in passphrases.items():
                     self._publish(connection, usage, passphrase, undo,
-                                  (descriptions or {}).get(usage, ""))
+                                  (descriptions or {}).get(usage, ""),
+                                  wanted.get(usage), converts)
         except BaseException:
             self._undo(undo)
             raise
 
-    def _xml(self, usage: str, uuid_: str, description: str) -> str:
-        return xml.secret(usage, uuid_, persistent=self._persistent,
-                          description=description)
-
     def _publish(self, connection: Any, usage: str, passphrase: bytes,
-                 undo: _Undo, description: str) -> None:
+                 undo: _Undo, description: str, wanted: Optional[str],
+                 converts: bool) -> None:
         """Publish one."""
         found = self._find(connection, usage)
         if found is None:
             try:
-                new = connection.secretDefineXML(self._xml(
-                    usage, uuid_of(usage), description))
+                new = connection.secretDefineXML(xml.secret(
+                    usage, wanted or uuid_of(usage),
+                    persistent=self._persistent, description=description))
             except _libvirt().libvirtError:
                 # Somebody else has just made it.
                 found = self._find(connection, usage)
@@ -159,18 +201,21 @@ class Secrets:
                 new.setValue(passphrase)
                 return
         uuid_ = found.UUIDString()
-        if not self._persistent and "ephemeral='yes'" not in found.XMLDesc():
-            # Defined again it would become ephemeral but leave its file
-            # behind (libvirt 9.0).
-            undo.lost[usage] = uuid_, _value(found, passphrase)
+        on_disk = not _is_ephemeral(found)
+        persistent = self._persistent or (on_disk and not converts)
+        if (wanted or uuid_) != uuid_ or (on_disk and not persistent):
+            # libvirt has one secret of a usage. Defined again as an ephemeral
+            # one it would leave its file behind (libvirt 9.0).
+            undo.lost[usage] = _Lost(uuid_, _value(found, passphrase), on_disk)
             found.undefine()
         # Whoever ends in between leaves nothing that is said of the former
         # value and true of the new one.
-        connection.secretDefineXML(self._xml(usage, uuid_, "")).setValue(
-            passphrase)
+        define = functools.partial(xml.secret, usage, wanted or uuid_,
+                                   persistent=persistent)
+        connection.secretDefineXML(define()).setValue(passphrase)
         undo.lost.pop(usage, None)
         if description:
-            connection.secretDefineXML(self._xml(usage, uuid_, description))
+            connection.secretDefineXML(define(description=description))
 
     def _undo(self, undo: _Undo) -> None:
         # By a connection of its own: the other may be what has failed.
@@ -187,12 +232,31 @@ class Secrets:
             LOG.warning("%s; the secrets of usage %s are lost", error,
                         ", ".join(undo.lost))
 
-    def _put_back(self, lost: Mapping[str, Tuple[str, bytes]]) -> None:
-        """Let libvirt have on its disk again what it had there."""
+    def _put_back(self, lost: Mapping[str, _Lost]) -> None:
+        """Let libvirt have again what it had."""
         with self._connection("put the volume's secret back") as connection:
-            for usage, (uuid_, value) in lost.items():
+            for usage, former in lost.items():
+                instead = self._find(connection, usage)
+                if instead and instead.UUIDString() != former.uuid:
+                    instead.undefine()
                 connection.secretDefineXML(xml.secret(
-                    usage, uuid_, persistent=True)).setValue(value)
+                    usage, former.uuid, persistent=former.on_disk)).setValue(
+                        former.value)
+
+    def put_on_disk(self, usages: Container[str]) -> None:
+        """Let what is there outlive the daemon; its value is not needed."""
+        with self._connection("keep the volume's secret") as connection:
+            for usage, secret in self._all(connection):
+                if usage in usages and _is_ephemeral(secret):
+                    connection.secretDefineXML(xml.secret(
+                        usage, secret.UUIDString(), persistent=True,
+                        description=_description(secret) or ""))
+
+    def are_on_disk(self, usages: Container[str]) -> bool:
+        """Whether one of these volumes' secrets is on libvirtd's disk."""
+        with self._connection("look at the volume's secret") as connection:
+            return any(usage in usages and not _is_ephemeral(secret)
+                       for usage, secret in self._all(connection))
 
     def remove(self, usage: str) -> bool:
         """Take the secret of a volume away, and those of layers below it.
@@ -233,9 +297,7 @@ class Secrets:
             found = self._find(connection, usage)
             if found is None:
                 return None
-            # The daemon's own words.
-            root = ElementTree.fromstring(found.XMLDesc())  # noqa: S314
-            return root.findtext("description")
+            return _description(found)
 
     def _find(self, connection: Any, usage: str) -> Any:
         return next((secret for name, secret in self._all(connection)

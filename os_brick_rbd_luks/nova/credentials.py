@@ -23,15 +23,20 @@ Source: ``nova.conf.service_token`` (``[service_user]``); castellan's
 
 from __future__ import annotations
 
+import logging
 from typing import Any, Optional
 
+from keystoneauth1 import exceptions as keystone_exceptions
 from keystoneauth1 import loading
 from nova import conf
 from nova.conf import service_token
 from nova import context as nova_context
+from oslo_config import cfg
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.services import opts
+
+LOG = logging.getLogger(__name__)
 
 
 def are_in(context: Any) -> bool:
@@ -40,7 +45,7 @@ def are_in(context: Any) -> bool:
 
 
 def own(context: Any, error: Exception) -> Optional[Any]:
-    """A context of the service user; None if it is not to be asked.
+    """A context of the service user; None if it is not to ask, or cannot.
 
     :param context: of the request
     :param error: what came of that
@@ -50,6 +55,19 @@ def own(context: Any, error: Exception) -> Optional[Any]:
     if not isinstance(error, exception.KeyForbidden) and are_in(context):
         return None
     group = service_token.SERVICE_USER_GROUP
+    try:
+        return _service_user(group)
+    except (keystone_exceptions.ClientException, cfg.Error, OSError,
+            ValueError) as broken:
+        # Whoever asks has something else to say, and the host may have all
+        # that it needs.
+        LOG.warning("Nova's service user cannot ask for a key, see "
+                    "[%s] of nova.conf, and Keystone: %s", group, broken)
+        return None
+
+
+def _service_user(group: str) -> Optional[Any]:
+    """Its context; None where there is no such user."""
     plugin = loading.load_auth_from_conf_options(conf.CONF, group)
     if plugin is None:
         return None

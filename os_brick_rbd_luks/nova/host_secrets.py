@@ -23,6 +23,8 @@ import itertools
 from typing import (Any, Collection, Iterator, List, Mapping, Optional, Set,
                     Tuple)
 
+import libvirt
+
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 
@@ -67,6 +69,26 @@ def carry(host: Any, facts: attachment.Native) -> attachment.Native:
 def names(connection_info: Mapping[str, Any]) -> Set[str]:
     """Usage ids in the mark; none when there is no mark to be read."""
     return {secret.id for secret in attachment.secrets(connection_info)}
+
+
+def all_names(connection_info: Mapping[str, Any]) -> Set[str]:
+    """Usage ids in the mark, and the same of the volume's other ids."""
+    count = len(attachment.secrets(connection_info))
+    return {usage for volume in volume_ids(connection_info) if count
+            for usage in attachment.usages(volume, count)}
+
+
+def present(host: Any) -> Set[str]:
+    """Usage ids of all volumes' secrets that this host has."""
+    return {secret.usageID()
+            for secret in host.get_connection().listAllSecrets()
+            if secret.usageType() == libvirt.VIR_SECRET_USAGE_TYPE_VOLUME}
+
+
+def all_uuids(host: Any) -> Set[str]:
+    """Those of all secrets that this host has."""
+    return {secret.UUIDString()
+            for secret in host.get_connection().listAllSecrets()}
 
 
 def present_id(host: Any, connection_info: Mapping[str, Any]

@@ -18,7 +18,8 @@ Source: ``nova.virt.libvirt.driver.LibvirtDriver``, Nova 26 to 34.
 from __future__ import annotations
 
 import contextlib
-import http
+import functools
+import inspect
 import logging
 import sys
 from typing import Any, Dict, Iterable, Iterator, Mapping, Optional
@@ -26,6 +27,7 @@ from typing import Any, Dict, Iterable, Iterator, Mapping, Optional
 from nova.compute import utils as compute_utils
 from nova import conf
 from nova import objects
+from nova.virt import hardware
 from nova.virt.libvirt import driver
 from oslo_serialization import jsonutils
 from oslo_utils import excutils
@@ -34,8 +36,9 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.nova import blockcopy
-from os_brick_rbd_luks.nova import credentials
+from os_brick_rbd_luks.nova import connecting
 from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import kept
 from os_brick_rbd_luks.nova import left_overs
 from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import provider
@@ -91,89 +94,15 @@ class RBDLuksLibvirtDriver(
         Upstream's leaves a secret that is there as it is, also when the
         volume has another key by now.
         """
-        if encryption is None and provider.is_native(connection_info):
-            try:
-                encryption = self._get_volume_encryption(context,
-                                                         connection_info)
-            # Of Cinder's client, its HTTP library, or Keystone.
-            except Exception as error:
-                if self._is_ready(connection_info):
-                    LOG.warning(
-                        "volume %s: Cinder does not tell how it is encrypted "
-                        "(%s); what this host has of it is used",
-                        attachment.volume_id(connection_info), error)
-                    return
-                encryption = self._encryption_as_own(context, connection_info,
-                                                     error)
-        encryptor = provider.encryptor(self, connection_info, encryption)
-        if encryptor is None:
-            super()._attach_encryptor(context, connection_info, encryption)
-            return
-        try:
-            _publish(context, encryptor, encryption or {})
-        except exception.PassphraseUnavailable as error:
-            # An operator's restart of somebody's server has no access to the
-            # tenant's key, nor has anybody while the key manager is down.
-            if not self._mark_by_what_is_here(connection_info, encryptor):
-                raise
-            LOG.warning("%s; the libvirt secret that this host has for the "
-                        "volume is used", error)
-        try:
-            requirements.check_marked(self._host, connection_info)
-        except exception.RBDLuksError:
-            host_secrets.remove(self._host, connection_info)
-            attachment.unmark(connection_info)
-            raise
+        self._connect(context, connection_info, encryption)
 
-    def _encryption_as_own(self, context: Any,
-                           connection_info: ConnectionInfo, error: Exception
-                           ) -> Mapping[str, Any]:
-        """Ask Cinder as Nova's service user, where the operator wants that.
-
-        :param error: what came of the request's credentials
-        :raises KeyForbidden: nobody asks, so nobody is told anything
-        """
-        own = credentials.own(context, error)
-        if own is not None:
-            found: Mapping[str, Any] = self._get_volume_encryption(
-                own, connection_info)
-            return found
-        if not credentials.are_in(context) and getattr(
-                error, "code", None) == http.HTTPStatus.UNAUTHORIZED:
-            with exception.about(
-                    f"volume {attachment.volume_id(connection_info)}"):
-                raise exception.KeyForbidden(
-                    source="its key", reason="a host starts its servers "
-                    "without anybody's credentials") from error
-        raise error
-
-    def _is_ready(self, connection_info: ConnectionInfo) -> bool:
-        """Mark a volume whose secrets are here already, if that works.
-
-        Upstream's asks nobody while there is a secret, and a server that is
-        powered on again is not to need more here. What kind of header there
-        is, the image tells.
-        """
-        encryptor = provider.encryptor(self, connection_info,
-                                       {"provider": "luks"})
-        return encryptor is not None and self._mark_by_what_is_here(
-            connection_info, encryptor)
-
-    def _mark_by_what_is_here(self, connection_info: ConnectionInfo,
-                              encryptor: attachment.NativeEncryptor) -> bool:
-        usage = host_secrets.present_id(self._host, connection_info)
-        if usage is None:
-            return False
-        if encryptor.is_stale(usage):
-            # QEMU would not open the volume, and say less.
-            LOG.warning(
-                "volume %s: the libvirt secret that this host has for it is "
-                "of a former passphrase, so it is not used; let somebody "
-                "start the server who may read the volume's key",
-                attachment.volume_id(connection_info))
-            return False
-        encryptor.mark_volume(usage)
-        return host_secrets.are_there(self._host, connection_info)
+    def _connect(self, context: Any, connection_info: ConnectionInfo,
+                 encryption: Optional[Mapping[str, Any]] = None,
+                 definition: Optional[str] = None) -> None:
+        """See :class:`~os_brick_rbd_luks.nova.connecting.Volume`."""
+        connecting.Volume(self, context, connection_info, definition).connect(
+            encryption, functools.partial(
+                super()._attach_encryptor, context, connection_info))
 
     @upstream.overrides
     def _detach_encryptor(self, context: Any,
@@ -194,6 +123,54 @@ class RBDLuksLibvirtDriver(
             attachment.unmark(connection_info)
 
     @upstream.overrides
+    def reboot(self, context: Any, instance: Any, network_info: Any,
+               reboot_type: str,
+               block_device_info: Optional[Mapping[str, Any]] = None,
+               *args: Any, **kwargs: Any) -> None:
+        """As upstream's; a guest that shuts itself down can start again.
+
+        It is started by the definition that it has, which connects no volume.
+        """
+        if reboot_type == "SOFT":
+            self._connect_first(context, instance,
+                                _connections(block_device_info),
+                                kept.present(self._host, instance))
+        super().reboot(context, instance, network_info, reboot_type,
+                       block_device_info, *args, **kwargs)
+
+    @upstream.overrides
+    def _hard_reboot(self, context: Any, instance: Any, network_info: Any,
+                     *args: Any, **kwargs: Any) -> None:
+        """As upstream's, of a server that can be started again.
+
+        Upstream's destroys it before it connects its volumes: an outage, or
+        somebody who may not read their keys, would end a server that runs.
+        Power-on and the start of a host come here, too.
+        """
+        # Newer releases have the shares before the volumes.
+        given = inspect.signature(super()._hard_reboot).bind(
+            context, instance, network_info, *args, **kwargs).arguments
+        infos = _connections(given.get("block_device_info"))
+        self._connect_first(context, instance, infos)
+        super()._hard_reboot(context, instance, network_info, *args, **kwargs)
+        self._settle(context, infos)
+
+    def _connect_first(self, context: Any, instance: Any,
+                       infos: Iterable[ConnectionInfo],
+                       definition: Optional[str] = None) -> None:
+        """As :meth:`_connect_all`; the log has why it was not rebooted.
+
+        Of a server that runs, Nova's manager says no more than that, and its
+        API shows no fault.
+        """
+        try:
+            self._connect_all(context, infos, definition)
+        except Exception as error:
+            with excutils.save_and_reraise_exception():
+                LOG.error("Server %s is left as it is, since it could not be "
+                          "started again: %s", instance.uuid, error)
+
+    @upstream.overrides
     def resume(self, context: Any, instance: Any, network_info: Any,
                block_device_info: Optional[Mapping[str, Any]] = None,
                *args: Any, **kwargs: Any) -> None:
@@ -202,7 +179,8 @@ class RBDLuksLibvirtDriver(
         Upstream's starts it without them if libvirtd was restarted since;
         that fails, and then the saved memory is gone.
         """
-        self._connect_all(context, _connections(block_device_info))
+        self._connect_all(context, _connections(block_device_info),
+                          kept.saved(self._host, instance))
         super().resume(context, instance, network_info, block_device_info,
                        *args, **kwargs)
 
@@ -211,8 +189,22 @@ class RBDLuksLibvirtDriver(
                image_meta: Any, rescue_password: Any,
                block_device_info: Optional[Mapping[str, Any]],
                *args: Any, **kwargs: Any) -> None:
-        """As upstream's, which connects no volume, either."""
-        self._connect_all(context, _connections(block_device_info))
+        """As upstream's, with the secrets of the definition that it keeps.
+
+        The guest of a legacy rescue has none of the volumes. It is started
+        also without their secrets, which are asked for once more when the
+        server is unrescued.
+        """
+        try:
+            self._connect_all(context, _connections(block_device_info),
+                              kept.present(self._host, instance))
+        # Ours, or of Cinder's client, its HTTP library, or Keystone.
+        except Exception as error:
+            if hardware.check_hw_rescue_props(image_meta):
+                raise
+            LOG.warning("Server %s is rescued without the secrets of its "
+                        "volumes, which it needs when it is unrescued: %s",
+                        instance.uuid, error)
         super().rescue(context, instance, network_info, image_meta,
                        rescue_password, block_device_info, *args, **kwargs)
 
@@ -223,7 +215,8 @@ class RBDLuksLibvirtDriver(
             context, instance.uuid)
         self._connect_all(context, [
             jsonutils.loads(found.connection_info) for found in known
-            if found.is_volume and found.connection_info])
+            if found.is_volume and found.connection_info],
+            kept.beside_rescued(instance))
         super().unrescue(context, instance)
 
     @upstream.overrides
@@ -237,17 +230,28 @@ class RBDLuksLibvirtDriver(
         try:
             super().resume_state_on_host_boot(context, instance, network_info,
                                               *args, **kwargs)
-        except exception.RBDLuksError as error:
+        except Exception as error:
             with excutils.save_and_reraise_exception():
                 compute_utils.add_instance_fault_from_exc(
                     context, instance, error, sys.exc_info())
 
-    def _connect_all(self, context: Any, infos: Iterable[ConnectionInfo]
-                     ) -> None:
-        """Let libvirt have the secrets of these connections."""
+    @nova_errors.raised
+    def _connect_all(self, context: Any, infos: Iterable[ConnectionInfo],
+                     definition: Optional[str] = None) -> None:
+        """Let libvirt have the secrets of these connections.
+
+        :param definition: the XML by which the server is started, if no
+            other is made for it
+        """
         for info in infos:
             if provider.is_native(info):
-                self._attach_encryptor(context, info, None)
+                self._connect(context, info, definition=definition)
+
+    def _settle(self, context: Any, infos: Iterable[ConnectionInfo]) -> None:
+        """Leave no secret on the disk that is to be in memory only."""
+        for info in infos:
+            if provider.is_native(info):
+                connecting.Volume(self, context, info).settle()
 
     @upstream.overrides
     @nova_errors.raised
@@ -287,6 +291,11 @@ class RBDLuksLibvirtDriver(
                 context, original_new_size, block_device, instance,
                 connection_info, encryption)
             return
+        with nova_errors.about(connection_info):
+            self._show_size(encryptor, block_device, instance)
+
+    def _show_size(self, encryptor: attachment.NativeEncryptor,
+                   block_device: Any, instance: Any) -> None:
         copy = blockcopy.BlockCopy(self._host, instance, block_device._disk)
         # The mark may be of another run of the server.
         encryptor.luks1_engine = copy.engine()
@@ -311,16 +320,24 @@ class RBDLuksLibvirtDriver(
         Upstream's source host would replace whatever encryption a disk has by
         QEMU's LUKS1 with a single secret.
         """
+        infos = _connections(block_device_info)
         try:
             data = super().pre_live_migration(
                 context, instance, block_device_info, *args, **kwargs)
+            # Of what was left here; the server does not run here yet.
+            self._settle(context, infos)
+            self._carry(data)
         except Exception:
             with excutils.save_and_reraise_exception():
                 # Not every release disconnects what was connected.
-                for info in _connections(block_device_info):
+                for info in infos:
                     with _logged(info):
                         if host_secrets.names(info):
                             self._detach_encryptor(context, info, None)
+        return data
+
+    def _carry(self, data: Any) -> None:
+        """Let the source know this host's secrets."""
         for bdm in data.bdms:
             info = bdm.connection_info
             facts = attachment.read(info)
@@ -331,7 +348,6 @@ class RBDLuksLibvirtDriver(
             if facts.engine != attachment.QEMU and bdm.obj_attr_is_set(
                     "encryption_secret_uuid"):
                 del bdm.encryption_secret_uuid
-        return data
 
     @upstream.overrides
     @nova_errors.raised
@@ -376,22 +392,6 @@ class RBDLuksLibvirtDriver(
             swap.Swap(self, context, instance, mountpoint).run(
                 *infos, *ours, resize_to=resize_to,
                 same_key=_key(metadata[0]) == _key(metadata[1]))
-
-
-def _publish(context: Any, encryptor: attachment.NativeEncryptor,
-             encryption: Mapping[str, Any]) -> None:
-    """Let libvirt have a volume's secrets, by the request's credentials.
-
-    Or by Nova's own, where the operator wants that.
-    """
-    try:
-        encryptor.attach_volume(context, **encryption)
-    except exception.PassphraseUnavailable as error:
-        own = credentials.own(context, error)
-        if own is None:
-            raise
-        LOG.info("%s; asking as Nova's service user", error)
-        encryptor.attach_volume(own, **encryption)
 
 
 @contextlib.contextmanager

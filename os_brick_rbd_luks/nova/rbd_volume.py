@@ -17,6 +17,7 @@ Source: ``nova.virt.libvirt.volume.net.LibvirtNetVolumeDriver``, Nova 26 to 34.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Dict, Mapping
 
 from nova.virt.libvirt.volume import net
@@ -25,6 +26,7 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import encryption
 from os_brick_rbd_luks.nova import host_secrets
+from os_brick_rbd_luks.nova import kept
 from os_brick_rbd_luks.nova import nova_errors
 from os_brick_rbd_luks.nova import requirements
 from os_brick_rbd_luks.nova import upstream
@@ -53,17 +55,49 @@ class RBDLuksVolumeDriver(
             if facts is None:
                 if _is_encrypted(connection_info) and not encryption.get(
                         disk):
-                    raise exception.NotMarked()
+                    encryption.put(disk, self._moved(connection_info))
                 return disk
             if not facts.secrets[:1] or facts.secrets[0].uuid is None:
-                # Else a guest moves away: that host has looked at itself.
                 requirements.check(self.host, facts)
+            else:
+                # A guest moves away: that host has looked at itself.
+                facts = self._as_it_runs(connection_info, facts)
             encryption.put(disk, encryption.of(
                 facts, host_secrets.uuids(self.host, facts)))
         if not facts.discard:
             # The guest would issue what frees nothing.
             disk.driver_discard = "ignore"
         return disk
+
+
+    def _moved(self, connection_info: Mapping[str, Any]
+               ) -> encryption.Encryption:
+        """As a guest has the volume that moves to an unmodified host.
+
+        That host names its own secret of it, for LUKS1; this one may have a
+        secret by the id that the volume had before Cinder migrated it.
+        """
+        found = kept.of_running(self.host, connection_info)
+        if found is None or len(found.uuids) != 1 or (
+                found.format, found.engine) != ("luks", attachment.QEMU):
+            raise exception.NotMarked()
+        return encryption.of(attachment.Native(
+            found.format, found.engine, 0, 0, ()), found.uuids)
+
+    def _as_it_runs(self, connection_info: Mapping[str, Any],
+                    facts: attachment.Native) -> attachment.Native:
+        """What the other host is to do with a guest that moves there.
+
+        QEMU goes on with LUKS1 where it has begun, for what was never written
+        would turn from noise to zeros. Every host can; the other way, that
+        host may not.
+        """
+        if (facts.format, facts.engine) != ("luks", attachment.LIBRBD):
+            return facts
+        found = kept.of_running(self.host, connection_info)
+        if found is None or found.engine != attachment.QEMU:
+            return facts
+        return dataclasses.replace(facts, engine=attachment.QEMU)
 
 
 def _is_encrypted(connection_info: Mapping[str, Any]) -> bool:

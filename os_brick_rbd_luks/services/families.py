@@ -55,7 +55,7 @@ class Family:
     def of(self, error: exception.RBDLuksError) -> exception.RBDLuksError:
         """The same error, which is one of theirs as well."""
         made = self._class(type(error))(**error.values)
-        made.image = error.image
+        made.image, made.volume = error.image, error.volume
         return made
 
     def _class(self, found: Type[exception.RBDLuksError]

@@ -42,7 +42,8 @@ ENCRYPTOR_OPTS = [
              "are. Servers start without the key manager, also by "
              "resume_guests_state_on_host_boot.")],
         help="Where libvirt keeps the passphrases of volumes. A secret that "
-             "is there changes when its volume is connected the next time."),
+             "is there changes when its server is powered on or "
+             "hard-rebooted the next time."),
     cfg.StrOpt(
         "rbd_user",
         help="Ceph user, without 'client.', of connections that name none. "
@@ -88,8 +89,8 @@ COMPUTE_OPTS = [
              "QEMU.")],
         help="Who decrypts volumes with a LUKS1 header. librbd takes less of "
              "the CPU, and is quicker. What was never written reads as zeros "
-             "by librbd and as noise by QEMU. A server changes at its next "
-             "power cycle or live migration."),
+             "by librbd and as noise by QEMU. A server changes when it is "
+             "powered on or hard-rebooted the next time."),
     cfg.BoolOpt(
         "key_access_by_service_user", default=False,
         help="Ask the key manager as the user of [service_user] for a key "

@@ -59,6 +59,7 @@ class Domain:
 
     :ivar config: what it is when it starts again; None if it is transient
     :ivar live: what it is now; None while it is off
+    :ivar saved: what it was when it was saved to be resumed; None if it is not
     :ivar disks: open images by their names in the guest, as ``vda``
     :ivar jobs: by the same names
     """
@@ -67,6 +68,7 @@ class Domain:
         self.host = host
         self.config: Any = _parse(xml)
         self.live: Any = None
+        self.saved: Any = None
         self.uuid: str = self.config.findtext("uuid")
         self.disks: Dict[str, qemu_disk.Disk] = {}
         self.jobs: Dict[str, Job] = {}
@@ -93,6 +95,11 @@ class Domain:
         self.jobs.clear()
         if self.config is None:
             del self.host.domains[self.uuid]
+
+    def save(self) -> None:
+        """End it, with its memory kept."""
+        self.saved = self.live
+        self.stop()
 
     def end_job(self, name: str) -> None:
         """End a job, as somebody else or an error does."""
@@ -158,6 +165,15 @@ class Handle:
         if found is None or (flags & binding.VIR_DOMAIN_XML_INACTIVE
                              and domain.config is not None):
             found = domain.config
+        return str(etree.tostring(found, encoding="unicode"))
+
+    def hasManagedSaveImage(self, flags: int = 0) -> int:  # noqa: N802
+        """Whether its memory was saved."""
+        return int(self._domain("hasManagedSaveImage").saved is not None)
+
+    def managedSaveGetXMLDesc(self, flags: int = 0) -> str:  # noqa: N802
+        """What it is when it is resumed."""
+        found = self._domain("managedSaveGetXMLDesc").saved
         return str(etree.tostring(found, encoding="unicode"))
 
     # disks

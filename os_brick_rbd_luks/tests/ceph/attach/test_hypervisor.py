@@ -93,14 +93,18 @@ class HypervisorTest(base.AttachmentTestCase):
             f"<volume>{name}</volume></usage></secret>")
         persistent.setValue(b"stale")
         info = self.connection_info(name)
-        self.attach(info)
-        secret, = self.secrets(name)
-        self.assertEqual(persistent.UUIDString(), secret.UUIDString())
-        self.assertIn("private='yes'", secret.XMLDesc())
-        self.assertIn("ephemeral='yes'", secret.XMLDesc())
         folder = os.path.join(os.environ["RBD_LUKS_TEST_LIBVIRT"],
                               "etc/secrets")
-        self.assertEqual([], os.listdir(folder))
+        # Ephemeral not before its server runs, so that no kill loses it.
+        for converts, files in ((False, 2), (True, 0)):
+            encryptor = self.encryptor(info)
+            encryptor.converts = converts
+            encryptor.attach_volume("context", **self.metadata())
+            secret, = self.secrets(name)
+            self.assertEqual(persistent.UUIDString(), secret.UUIDString())
+            self.assertIn("private='yes'", secret.XMLDesc())
+            self.assertEqual(converts, "ephemeral='yes'" in secret.XMLDesc())
+            self.assertEqual(files, len(os.listdir(folder)))
         self.encryptor(info).detach_volume()
         self.assert_nothing_left(info)
 

@@ -132,8 +132,13 @@ class NovaTestCase(nova_volumes.Volumes, testtools.TestCase):
 
     def break_keys(self):
         """From now on the key manager refuses all."""
+        self._keys = dict(keymanager.SECRETS)
         for key_id in keymanager.SECRETS:
             keymanager.SECRETS[key_id] = castellan_exception.Forbidden()
+
+    def restore_keys(self):
+        """It refuses none any more."""
+        keymanager.SECRETS.update(self._keys)
 
     @property
     def pool(self):

@@ -17,11 +17,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 
+from castellan.common.objects import symmetric_key
 import ddt
 import fixtures
 import libvirt
 from nova import exception as nova_exception
+from nova import objects
 from oslo_serialization import jsonutils
+from testtools import matchers
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -116,6 +119,44 @@ class ConnectTest(base.NovaTestCase):
             self.context, info, None)
         self.assertIn("something broke", str(error))
         self.assert_nothing_left(info)
+
+    @ddt.data("luks", "luks2")
+    def test_refused_where_it_has_a_secret(self, provider):
+        """It may be that of a server that runs."""
+        volume = self.make(provider)
+        before = self.connect(volume)
+        present = self.host.volumes()
+        self.set_option("luks1_engine", "librbd")
+        self.host.qemu = 6_000_000
+        for info, mark in ((self.info(volume), None),
+                           (before, dict(before["data"][attachment.KEY]))):
+            self.assertRaises(exception.UnsupportedHypervisor,
+                              self.driver._connect_volume, self.context,
+                              info, None)
+            self.assertEqual(mark, info["data"].get(attachment.KEY))
+            self.assertEqual(present, self.host.volumes())
+        # Who may not read the key can start it again, where it can be done.
+        self.host.qemu = 10_000_000
+        self.break_keys()
+        self.boot(self.connect(volume))
+
+    def test_refused_and_libvirt_fails(self):
+        """What was refused says more."""
+        volume = self.make("luks2")
+        self.host.qemu = 6_000_000
+        self.host.fail("undefine")
+        self.assertRaises(exception.UnsupportedHypervisor, self.connect,
+                          volume)
+        self.assertIn(f"volume {volume.id}: its libvirt secrets stay",
+                      self.log.output)
+
+    def test_image_has_gone_and_the_secret_has_not(self):
+        """It is somebody's to remove it, with the volume."""
+        volume = self.make()
+        self.connect(volume)
+        self.pool.remove(volume.id)
+        self.assertRaises(exception.ImageNotFound, self.connect, volume)
+        self.assertEqual([volume.id], list(self.host.volumes()))
 
     def test_image_has_gone(self):
         volume = self.make()
@@ -275,6 +316,9 @@ class SavedTest(base.NovaTestCase):
     Upstream starts the guest by it, and connects no volume.
     """
 
+    #: of an image to rescue by, so that the guest has the volumes
+    properties = {"hw_rescue_device": "disk"}
+
     def setUp(self):
         super().setUp()
         self.seen = []
@@ -295,8 +339,9 @@ class SavedTest(base.NovaTestCase):
         disks = {"block_device_mapping": [{"connection_info": info}
                                           for info in self.infos]}
         if verb == "rescue":
-            self.driver.rescue(self.context, self.instance, [], None, None,
-                               disks)
+            self.driver.rescue(
+                self.context, self.instance, [], objects.ImageMeta.from_dict(
+                    {"properties": self.properties}), None, disks)
         else:
             self.driver.resume(self.context, self.instance, [], disks)
 
@@ -335,6 +380,20 @@ class SavedTest(base.NovaTestCase):
         self.assertRaises(exception.PassphraseUnavailable, self.begin, verb)
         self.assertEqual([], self.seen)
 
+    def test_legacy_rescue(self):
+        """Its guest has none of the volumes."""
+        self.properties = {}
+        expected = self.serve("luks2")
+        self.break_keys()
+        self.begin("rescue")
+        self.assertEqual([{}], self.seen)
+        self.assertIn("rescued without the secrets", self.log.output)
+        self.assertRaises(exception.PassphraseUnavailable, self.begin,
+                          "unrescue")
+        self.restore_keys()
+        self.begin("unrescue")
+        self.assertEqual([{}, expected], self.seen)
+
     @ddt.data(*VERBS)
     def test_nothing_is_needed_while_they_are_there(self, verb):
         expected = self.serve("luks")
@@ -359,16 +418,73 @@ class PowerTest(base.NovaTestCase):
         self.boot(self.connect(self.old))
         self.assertEqual(self.before[1], self.host.volumes())
 
-    @ddt.data("luks", "luks2")
-    def test_while_the_key_manager_is_down(self, provider):
+    @ddt.data(*itertools.product(("luks", "luks2"), (True, False)))
+    @ddt.unpack
+    def test_while_the_key_manager_is_down(self, provider, known):
         """What the host has is enough, also of a connection without mark."""
         self.start(provider)
         self.power_off()
         self.break_keys()
+        if not known:
+            self.forget_keyslot()
         info = self.connect(self.old)
         self.boot(info)
         self.assertEqual(base.SIZE, attachment.read(info).size)
-        self.assertIn(self.old.id, self.log.output)
+        self.assertEqual(
+            not known,
+            "secret that this host has for the volume" in self.log.output)
+
+    @ddt.data("luks", "luks2")
+    def test_nobody_is_asked_for_what_is_here(self, provider):
+        """A service that does not answer would hold up the start."""
+        self.start(provider)
+        self.power_off()
+        asked = []
+        for owner, name in (
+                (keymanager.MemoryKeyManager, "get"),
+                (self.cinder, "get_volume_encryption_metadata")):
+            self.useFixture(fixtures.MockPatchObject(
+                owner, name, lambda *arguments: asked.append(arguments)))
+        for info in (self.old_info, self.info(self.old)):
+            self.driver._connect_volume(self.context, info, None)
+            self.boot(info)
+        self.assertEqual([], asked)
+        self.assertEqual(self.before[1], self.host.volumes())
+
+    def test_what_is_here_outlives_libvirtd(self):
+        """When the operator has wanted that since, no key is needed."""
+        self.start("luks2")
+        self.power_off()
+        self.set_option("libvirt_secrets", "persistent")
+        self.break_keys()
+        self.connect(self.old)
+        self.host.restart()
+        self.boot(self.connect(self.old))
+        self.assertEqual(self.before[1], self.host.volumes())
+
+    def test_key_manager_has_another_key(self):
+        """The host's secret opens the volume, and that is all there is."""
+        self.start("luks2")
+        self.power_off()
+        self.forget_keyslot()
+        keymanager.SECRETS[self.old.key_id] = symmetric_key.SymmetricKey(
+            "AES", 256, b"another" * 4)
+        self.boot(self.connect(self.old))
+        self.assertEqual(self.before[1], self.host.volumes())
+        self.assertIn("copy what the volume holds", self.log.output)
+
+    def test_key_manager_has_another_key_and_so_has_the_host(self):
+        self.start("luks2")
+        keymanager.SECRETS[self.old.key_id] = symmetric_key.SymmetricKey(
+            "AES", 256, b"another" * 4)
+        self.host.restart()
+        error = self.assertRaises(exception.WrongPassphrase, self.connect,
+                                  self.old)
+        self.assertEqual({}, self.host.volumes())
+        # The operator's log has the image, the server's owner the volume.
+        self.assertIn(f"volumes/{self.old.id}", str(error))
+        self.assertThat(error.format_message(), matchers.StartsWith(
+            f"volume {self.old.id}: "))
 
     def test_libvirt_was_restarted_while_the_key_manager_is_down(self):
         """An ephemeral secret is gone then: nobody can start the server."""
@@ -381,20 +497,28 @@ class PowerTest(base.NovaTestCase):
         self.assertIn(self.old.key_id, str(error))
         self.assertEqual({}, self.host.volumes())
 
-    @ddt.data(("luks", True), ("luks2", True), ("luks", False),
-              ("luks2", False))
+    def forget_keyslot(self):
+        """The secret does not say what it opens, as an unmodified Nova's."""
+        for kept in self.host.secrets.values():
+            kept.description = None
+
+    @ddt.data(*itertools.product(("luks", "luks2"), (True, False),
+                                 (True, False)))
     @ddt.unpack
-    def test_while_cinder_is_down(self, provider, marked):
+    def test_while_cinder_is_down(self, provider, marked, known):
         """Upstream's asks it for nothing as long as there is a secret."""
         self.start(provider)
         self.power_off()
         self.break_cinder()
+        if not known:
+            self.forget_keyslot()
         info = self.old_info if marked else self.info(self.old)
         self.driver._connect_volume(self.context, info, None)
         self.boot(info)
         self.assertEqual(self.before[1], self.host.volumes())
         self.assertEqual(base.SIZE, attachment.read(info).size)
-        self.assertIn("Cinder does not tell", self.log.output)
+        self.assertEqual(not known,
+                         "Cinder does not tell" in self.log.output)
 
     def test_while_cinder_is_down_and_libvirt_was_restarted(self):
         self.start("luks2")

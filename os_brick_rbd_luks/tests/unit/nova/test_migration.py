@@ -23,13 +23,16 @@ from __future__ import annotations
 import ddt
 import fixtures
 import libvirt
+from nova import conf
 from nova import exception as nova_exception
 from nova.virt.libvirt import driver
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import swap
+from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.unit.nova import migrating
+from os_brick_rbd_luks.tests.unit.nova import moved
 
 
 @ddt.ddt
@@ -128,3 +131,78 @@ class MigrationTest(migrating.MigratedTestCase):
         error = self.assertRaises(exception.MissingSecret, self.prepare)
         self.assertIn(self.old.id, str(error))
         self.assert_unchanged()
+
+    @ddt.data("_settle", "_carry")
+    def test_nothing_is_left_there(self, name):
+        """Whatever fails after upstream's part."""
+        self.start("luks2")
+
+        def fail(*_arguments):
+            self.assertIn(self.old.id, self.other_host.volumes())
+            raise exception.MissingSecret(usage="x")
+
+        setattr(self.other_driver, name, fail)
+        self.assertRaises(exception.MissingSecret, self.prepare)
+        self.assertEqual({}, self.other_host.volumes())
+        self.assert_unchanged()
+
+    def test_what_an_unmodified_nova_has_left_there(self):
+        """It is not on the disk after that."""
+        self.start("luks")
+        left = self.other_host.keep(self.old.id, b"of a server that was here")
+        self.encryption(self.prepare())
+        there = self.other_host.secrets[left.uuid]
+        self.assertEqual((self.old.passphrase, True),
+                         (there.value, there.ephemeral))
+
+    @ddt.data(("qemu", "librbd", None), ("librbd", "librbd", "librbd"),
+              ("librbd", "qemu", None), ("qemu", "qemu", None))
+    @ddt.unpack
+    def test_engine(self, here, there, expected):
+        """What QEMU has begun, it goes on with."""
+        opts.compute_options(conf.CONF)
+        self.set_option("luks1_engine", here)
+        self.start("luks")
+        self.set_option("luks1_engine", there)
+        element = self.encryption(self.prepare())
+        self.assertEqual(("luks", expected),
+                         (element.get("format"), element.get("engine")))
+        # And at the next start there it is as it is wanted there.
+        with self.there():
+            self.other_driver._connect_volume(
+                self.context, self.there_info, None)
+        self.assertEqual(there, attachment.read(self.there_info).engine)
+
+
+@ddt.ddt
+class UnmodifiedDestinationTest(moved.MovedTestCase):
+    """The other host knows no mark, and names its own secret of LUKS1."""
+
+    def sent(self, provider):
+        """What it sends, when the guest is on a volume of another key."""
+        self.prepare("luks", provider)
+        self.swap()
+        return self.renamed(self.info(self.new), self.old.id)
+
+    def test_after_a_retype(self):
+        info = self.sent("luks")
+        element = self.config(info).format_dom().find("encryption")
+        self.assertEqual(("luks", None),
+                         (element.get("format"), element.get("engine")))
+        self.assertEqual(
+            self.uuid(self.new.id), element.find("secret").get("uuid"))
+
+    def test_of_what_it_cannot_decrypt(self):
+        self.assertRaises(exception.NotMarked, self.config,
+                          self.sent("luks2"))
+
+    def test_server_does_not_run(self):
+        info = self.sent("luks")
+        self.domain.stop()
+        self.assertRaises(exception.NotMarked, self.config, info)
+
+    def test_another_server_ends_meanwhile(self):
+        info = self.sent("luks")
+        self.host.fail("XMLDesc", 42, "no domain")
+        self.assertRaises(exception.NotMarked, self.config, info)
+        self.config(info)

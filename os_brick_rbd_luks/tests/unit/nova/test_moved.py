@@ -26,31 +26,11 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.tests.fakes import keymanager
-from os_brick_rbd_luks.tests.fakes import libvirt as fake
-from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
-from os_brick_rbd_luks.tests.unit.nova import swapping
-
-FIRST = "first-id"
-
-
-class MovedTestCase(swapping.SwapTestCase):
-
-    def renamed(self, info, name=FIRST):
-        """As Nova keeps a connection when Cinder has renamed its volume."""
-        volume = self.cinder.volumes[info["serial"]]
-        self.cinder.volumes[name] = records.Volume(
-            name, volume.size, volume.provider, volume.key_id,
-            volume.passphrase)
-        info["serial"] = info["data"]["volume_id"] = name
-        return info
-
-    def uuid(self, usage):
-        return self.host.find(fake.VIR_SECRET_USAGE_TYPE_VOLUME, usage).uuid
-
+from os_brick_rbd_luks.tests.unit.nova import moved
 
 @ddt.ddt
-class RenamedTest(MovedTestCase):
+class RenamedTest(moved.MovedTestCase):
     """The guest's definition names the secret of the other id."""
 
     def setUp(self):
@@ -63,7 +43,7 @@ class RenamedTest(MovedTestCase):
     def test_connected_again(self):
         """By its own name, and by the one that a definition has."""
         self.driver._connect_volume(self.context, self.old_info, None)
-        both = {self.other: self.old.passphrase, FIRST: self.old.passphrase}
+        both = dict.fromkeys((self.other, moved.FIRST), self.old.passphrase)
         self.assertEqual(both, self.host.volumes())
         self.boot(self.old_info)
         # And after all is gone, as often as it likes.
@@ -89,7 +69,7 @@ class RenamedTest(MovedTestCase):
         self.assertEqual({}, self.host.volumes())
 
 
-class RetypedTest(MovedTestCase):
+class RetypedTest(moved.MovedTestCase):
     """A server that was moved to a volume with a key of its own."""
 
     def test_extended(self):
@@ -107,7 +87,7 @@ class RetypedTest(MovedTestCase):
         self.assertEqual({}, self.host.volumes())
 
 
-class SameKeyTestCase(MovedTestCase):
+class SameKeyTestCase(moved.MovedTestCase):
 
     def prepare(self, old, new, size=base.SIZE):
         super().prepare(old, new, size)
@@ -253,7 +233,7 @@ class AdoptedTest(SameKeyTestCase):
 
 
 @ddt.ddt
-class FormerPassphraseTest(MovedTestCase):
+class FormerPassphraseTest(moved.MovedTestCase):
     """The key was rotated while the server ran, and its host does not know.
 
     The new volume was made with the present one.
@@ -302,7 +282,7 @@ class FormerPassphraseTest(MovedTestCase):
                       self.log.output)
 
 
-class NewKeyTest(MovedTestCase):
+class NewKeyTest(moved.MovedTestCase):
     """A retype with a new key, asked for by somebody who may not read it."""
 
     def test_what_is_to_be_done(self):

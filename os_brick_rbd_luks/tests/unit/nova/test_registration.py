@@ -268,9 +268,9 @@ class UpstreamTest(testtools.TestCase):
                 self.assertIn(said, self.refused())
 
     def test_name_of_ours_is_theirs_now(self):
-        theirs.LibvirtDriver._is_ready = lambda self: None
-        self.addCleanup(delattr, theirs.LibvirtDriver, "_is_ready")
-        self.assertIn("LibvirtDriver._is_ready is there", self.refused())
+        theirs.LibvirtDriver._settle = lambda self: None
+        self.addCleanup(delattr, theirs.LibvirtDriver, "_settle")
+        self.assertIn("LibvirtDriver._settle is there", self.refused())
 
     def test_another_argument_at_the_end(self):
         """As ``share_info`` came: ours hand on what they do not know."""

@@ -17,11 +17,15 @@ from __future__ import annotations
 from cinderclient import exceptions as cinder_exceptions
 import ddt
 import fixtures
+from keystoneauth1 import exceptions as keystone_exceptions
+from keystoneauth1.exceptions import auth_plugins
 from keystoneauth1 import loading as keystone_loading
 from nova.compute import utils as compute_utils
 from nova import conf
 from nova import context as nova_context
+from nova import exception as nova_exception
 from nova.virt.libvirt import driver
+from oslo_config import cfg
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks import exception
@@ -123,6 +127,29 @@ class CredentialsTest(base.NovaTestCase):
     def test_owner_asks_first(self):
         self.ask(project_id="service", auth_token="t")
         self.assertEqual(1, len(self.seen))
+
+    @ddt.data(
+        ("load_auth_from_conf_options",
+         auth_plugins.MissingRequiredOptions([])),
+        ("load_auth_from_conf_options", cfg.NoSuchOptError("auth_url")),
+        ("load_session_from_conf_options", OSError("no such cafile")),
+        ("get_token", keystone_exceptions.Unauthorized("wrong password")),
+        ("get_token", keystone_exceptions.ConnectFailure("Keystone is away")),
+        ("get_project_id", keystone_exceptions.SSLError("expired")))
+    @ddt.unpack
+    def test_its_section_is_broken(self, name, error):
+        """Then it is as if nobody could ask; what it was, the log says."""
+        self.useFixture(fixtures.MockPatchObject(
+            Session if hasattr(Session, name) else keystone_loading, name,
+            side_effect=error))
+        who = {"user_id": "admin", "auth_token": "t", "project_id": "p"}
+        refused = self.assertRaises(exception.KeyForbidden, self.ask, **who)
+        self.assertIn("no passphrase from key: no", str(refused))
+        self.assertIn(str(error), self.log.output)
+        self.assertIn("service_user", self.log.output)
+        # And what needs no key does without.
+        self.host.keep(self.volume.id, self.volume.passphrase)
+        self.boot(self.ask(**who))
 
     @ddt.data("off", "no auth_type", "away")
     def test_not_asked(self, why):
@@ -227,26 +254,43 @@ class StartTest(swapping.SwapTestCase):
 class HostBootTest(base.NovaTestCase):
     """Nova starts a host's servers, and tells nobody why one does not."""
 
-    def test_owner_is_told(self):
-        self.start("luks2")
-        self.host.restart()
-        self.break_keys()
-        told = []
+    def setUp(self):
+        super().setUp()
+        self.told = []
         self.useFixture(fixtures.MockPatch(
             "nova.compute.utils.add_instance_fault_from_exc",
-            lambda context, instance, fault, _info: told.append(
+            lambda context, instance, fault, _info: self.told.append(
                 (instance.uuid, compute_utils.exception_to_dict(fault)))))
         self.useFixture(fixtures.MockPatchObject(
             driver.LibvirtDriver, "resume_state_on_host_boot",
             lambda nova, context, *_arguments: nova._connect_volume(
                 context, self.old_info, None)))
+
+    def begin(self, error):
+        """After the host was rebooted; what the owner is told."""
         self.assertRaises(
-            exception.PassphraseUnavailable,
-            self.driver.resume_state_on_host_boot, self.context,
+            error, self.driver.resume_state_on_host_boot, self.context,
             self.instance, [], None)
-        (uuid, fault), = told
+        (uuid, fault), = self.told
         self.assertEqual(self.instance.uuid, uuid)
-        self.assertIn(self.old.key_id, fault["message"])
+        return fault["message"]
+
+    def test_owner_is_told(self):
+        self.start("luks2")
+        self.host.restart()
+        self.break_keys()
+        self.assertIn(self.old.key_id,
+                      self.begin(exception.PassphraseUnavailable))
+
+    def test_also_of_what_is_not_ours(self):
+        """Of Cinder, say: nobody else looks at it, either."""
+        self.start("luks2")
+        self.host.restart()
+        self.useFixture(fixtures.MockPatchObject(
+            self.cinder, "get_volume_encryption_metadata",
+            side_effect=nova_exception.CinderConnectionFailed(reason="down")))
+        self.assertIn("down",
+                      self.begin(nova_exception.CinderConnectionFailed))
 
 
 class CephUserTest(base.NovaTestCase):

@@ -88,6 +88,16 @@ class MarkTest(testtools.TestCase):
         attachment.mark(info, larger)
         self.assertEqual(larger, attachment.read(info))
 
+    def test_put_back(self):
+        """Whatever was there, understood or not, and whatever came then."""
+        for before in ({}, {attachment.KEY: {"format": "luks3", "x": [1]}}):
+            info = {"data": {"other": 1, **before}}
+            found = attachment.copied(info)
+            attachment.mark(info, FACTS)
+            info["data"][attachment.KEY]["x"] = 2
+            attachment.put_back(info, found)
+            self.assertEqual({"other": 1, **before}, info["data"])
+
     def test_unmark(self):
         info = connection()
         before = json.dumps(info)

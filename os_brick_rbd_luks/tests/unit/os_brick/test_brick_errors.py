@@ -30,7 +30,7 @@ from os_brick_rbd_luks.tests.unit.core import exceptions
 #: Class -> what os-brick's callers, and our side of Nova, call of it.
 ENTRIES = {
     luks.RBDLuksEncryptor: {"attach_volume", "detach_volume", "mark_volume",
-                            "is_stale",
+                            "is_known", "is_stale",
                             "drop_fast_diff", "extend_volume"},
     rbd.RBDLuksConnector: {"connect_volume", "extend_volume"},
     # The file-like handle of a connector reads and writes by it.

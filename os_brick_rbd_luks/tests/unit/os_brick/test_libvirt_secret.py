@@ -41,8 +41,12 @@ class SecretTestCase(base.EncryptorsTestCase):
         self.assertEqual(0, self.daemon.connections)
         self.assertLessEqual(set(self.daemon.uris), {URI})
 
-    def publish(self, value=base.HEX):
-        self.secrets_of_libvirt.publish({base.VOLUME: value})
+    def publish(self, value=base.HEX, **options):
+        self.secrets_of_libvirt.publish({base.VOLUME: value}, **options)
+
+    def convert(self, value=base.HEX):
+        """Publish it, and have nothing on the disk that is not to be there."""
+        self.publish(value, converts=True)
 
     def refused(self, call, *args):
         error = self.fails(exception.LibvirtError, call, *args)
@@ -112,9 +116,27 @@ class PublishTest(SecretTestCase):
         """It becomes private and ephemeral, and its file is gone."""
         kept = self.daemon.keep(base.VOLUME, b"stale", ephemeral=ephemeral,
                                 private=private)
-        self.publish()
+        self.convert()
         self.assert_published(base.HEX)
         self.assertEqual(kept.uuid, self.kept().uuid)
+
+    @ddt.data(*itertools.product(range(12), (False, True)))
+    @ddt.unpack
+    def test_on_disk_it_is_there_at_any_moment(self, call, private):
+        """Whoever publishes it to start a server may be killed."""
+        kept = self.daemon.keep(base.VOLUME, b"stale", private=private)
+        self.daemon.faults[call] = SystemExit()
+        with fixtures.MockPatchObject(
+                secrets.Secrets, "_undo"), contextlib.suppress(SystemExit):
+            self.publish()
+        self.daemon.faults.clear()
+        self.daemon.restart()
+        self.assertEqual((kept.uuid, False),
+                         (self.kept().uuid, self.kept().ephemeral))
+        self.assertIn(self.kept().value, (b"stale", base.HEX))
+        self.publish()
+        self.assertEqual((base.HEX, True),
+                         (self.kept().value, self.kept().private))
 
     def test_others_are_left_alone(self):
         other = self.daemon.keep("another volume", b"theirs")
@@ -162,7 +184,7 @@ class PublishTest(SecretTestCase):
         """A guest may have been started with it, and be started again."""
         kept = self.daemon.keep(base.VOLUME, b"stale", private=private)
         self.daemon.fail(call)
-        self.refused(self.publish)
+        self.refused(self.convert)
         # What a private one held, nobody tells.
         self.assertEqual(
             (kept.uuid, base.HEX if private else b"stale", False),
@@ -173,7 +195,7 @@ class PublishTest(SecretTestCase):
         """Nova finds it by its usage and gives it to a guest."""
         self.daemon.keep(base.VOLUME, None)
         self.daemon.fail("define")
-        self.refused(self.publish)
+        self.refused(self.convert)
         self.assertNotIn(None, self.daemon.volumes().values())
 
     def test_what_was_on_disk_cannot_be_put_back(self):
@@ -185,7 +207,7 @@ class PublishTest(SecretTestCase):
 
         self.daemon.fail("setValue")
         self.daemon.before["setValue"] = full
-        self.refused(self.publish)
+        self.refused(self.convert)
         self.assertIn(f"usage {base.VOLUME} are lost", log.output)
         self.assertNotIn(base.HEX.decode(), log.output)
 
@@ -265,7 +287,8 @@ class PersistentTest(SecretTestCase):
 
     def test_made_ephemeral_again(self):
         self.publish()
-        secrets.Secrets(URI).publish({base.VOLUME: base.NEW_HEX})
+        secrets.Secrets(URI).publish({base.VOLUME: base.NEW_HEX},
+                                     converts=True)
         self.assertEqual(set(), self.daemon.files)
         self.assertEqual((base.NEW_HEX, True), (
             self.kept().value, self.kept().ephemeral))
@@ -276,6 +299,77 @@ class PersistentTest(SecretTestCase):
         self.daemon.fail(call)
         self.refused(self.publish, base.NEW_HEX)
         self.assert_published(base.HEX)
+
+
+    def test_put_there_without_its_value(self):
+        """Nobody has to read the key for that."""
+        other = self.daemon.keep("another volume", b"theirs", ephemeral=True)
+        secrets.Secrets(URI).publish({base.VOLUME: base.HEX},
+                                     {base.VOLUME: "present"})
+        self.assertFalse(self.secrets_of_libvirt.are_on_disk({base.VOLUME}))
+        self.secrets_of_libvirt.put_on_disk({base.VOLUME})
+        self.assertTrue(self.secrets_of_libvirt.are_on_disk({base.VOLUME}))
+        self.assertTrue(other.ephemeral)
+        self.daemon.restart()
+        self.assert_published(base.HEX)
+        self.assertEqual("present", self.kept().description)
+
+
+@ddt.ddt
+class NamedTest(SecretTestCase):
+    """A guest's definition names a secret that an unmodified Nova had made."""
+
+    UUID = "0f2d5b8e-8c3f-4f0a-9d2e-6a1c7b5e4d3f"
+
+    def named(self, uuid=UUID):
+        self.publish(uuids={base.VOLUME: uuid})
+
+    def assert_named(self, **expected):
+        kept = self.kept()
+        self.assertEqual((self.UUID, base.HEX), (kept.uuid, kept.value))
+        for name, value in expected.items():
+            self.assertEqual(value, getattr(kept, name))
+
+    def test_missing(self):
+        self.named()
+        self.assert_named(ephemeral=True, private=True)
+        # And whoever asks for none in particular leaves it.
+        self.publish()
+        self.assert_named()
+
+    @ddt.data(True, False)
+    def test_another_is_there(self, ephemeral):
+        """libvirt has one of a usage only."""
+        self.daemon.keep(base.VOLUME, b"stale", ephemeral=ephemeral)
+        self.named()
+        self.assert_named(ephemeral=ephemeral)
+
+    @ddt.data(*itertools.product(("define", "setValue"), (True, False)))
+    @ddt.unpack
+    def test_another_is_there_and_libvirt_fails(self, call, ephemeral):
+        kept = self.daemon.keep(base.VOLUME, b"stale", ephemeral=ephemeral)
+        self.daemon.fail(call)
+        self.refused(self.named)
+        self.assertEqual(
+            (kept.uuid, b"stale", ephemeral),
+            (self.kept().uuid, self.kept().value, self.kept().ephemeral))
+
+    def test_it_is_that_of_another_id(self):
+        """Of the volume: it is made by that."""
+        other = "of before"
+        self.secrets_of_libvirt.publish(
+            {other: base.HEX, base.VOLUME: base.HEX},
+            uuids={base.VOLUME: secrets.uuid_of(other)})
+        self.assertEqual(
+            {other: secrets.uuid_of(other),
+             base.VOLUME: secrets.uuid_of(base.VOLUME)},
+            {kept.usage: kept.uuid for kept in self.daemon.secrets.values()})
+
+    def test_it_is_there_by_another_usage(self):
+        kept = self.daemon.keep("of before", base.HEX)
+        self.named(kept.uuid)
+        self.assertEqual({"of before": base.HEX, base.VOLUME: base.HEX},
+                         self.daemon.volumes())
 
 
 class RemoveTest(SecretTestCase):
