@@ -242,9 +242,9 @@ def told(path=PACKAGE / "nova/nova_errors.py"):
         if isinstance(node, (ast.Assign, ast.AnnAssign)):
             target = getattr(node, "target", None) or node.targets[0]
             values[target.id] = node.value
-    if not {"_SHOWN", "_TOLD"} <= set(values):
-        raise Wrong(f"{path.name} has no _SHOWN and _TOLD")
-    shown = tuple(item.attr for item in values["_SHOWN"].elts)
+    if not {"SHOWN", "TOLD"} <= set(values):
+        raise Wrong(f"{path.name} has no SHOWN and TOLD")
+    shown = tuple(item.attr for item in values["SHOWN"].elts)
     return shown, {
         key.attr: re.sub(r"%\(\w+\)s", VALUE, ast.literal_eval(value))
-        for key, value in zip(values["_TOLD"].keys, values["_TOLD"].values)}
+        for key, value in zip(values["TOLD"].keys, values["TOLD"].values)}

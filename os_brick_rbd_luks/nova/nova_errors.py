@@ -42,10 +42,10 @@ _KEPT = 255
 
 #: Classes whose text is for everybody, with all below them.
 SHOWN = (exception.UnsupportedHypervisor, exception.UnsupportedCeph,
-          exception.NotMarked, exception.MissingSecret,
-          exception.UnknownMark, exception.VolumeTooSmall,
-          exception.OperationRefused, exception.WrongPassphrase,
-          exception.HeaderError)
+         exception.NotMarked, exception.MissingSecret,
+         exception.UnknownMark, exception.VolumeTooSmall,
+         exception.OperationRefused, exception.WrongPassphrase,
+         exception.HeaderError)
 
 #: What the others are called, more than by the name of the class.
 TOLD: Dict[Type[exception.RBDLuksError], str] = {

@@ -139,5 +139,5 @@ class SaidTest(testtools.TestCase):
 
     def test_nova_does_not_say_it_any_more(self):
         path = pathlib.Path(self.useFixture(fixtures.TempDir()).path) / "m.py"
-        path.write_text("_SHOWN = ()\n")
+        path.write_text("SHOWN = ()\n")
         self.assertRaises(error_table.Wrong, error_table.told, path)
