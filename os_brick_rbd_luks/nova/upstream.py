@@ -31,11 +31,13 @@ from nova.objects import block_device
 from nova.objects import instance
 from nova.objects import migration
 from nova import version
+from nova.virt import hardware
 from nova.virt.libvirt import blockinfo
 from nova.virt.libvirt import config
 from nova.virt.libvirt import driver
 from nova.virt.libvirt import guest
 from nova.virt.libvirt import host
+from nova.virt.libvirt import utils as libvirt_utils
 from nova.volume import cinder
 
 from os_brick_rbd_luks import exception
@@ -85,6 +87,8 @@ _CALLED: Dict[Any, Dict[str, Sequence[str]]] = {
     config.LibvirtConfigGuestDisk: {
         "format_dom": (), "parse_dom": ("xmldoc",)},
     blockinfo: {"get_disk_bus_for_disk_dev": ("virt_type", "disk_dev")},
+    hardware: {"check_hw_rescue_props": ("image_meta",)},
+    libvirt_utils: {"get_instance_path": ("instance",)},
     # Wrapped by what names its arguments as it likes; ours are given in order.
     cinder.API: {"get": ()},
     compute_utils: {"add_instance_fault_from_exc": (
