@@ -24,6 +24,7 @@ from nova.virt.libvirt import config
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.nova import encryption
+from os_brick_rbd_luks.nova import kept
 
 LOG = logging.getLogger(__name__)
 
@@ -62,7 +63,7 @@ class BlockCopy:
         :raises DiskNotFound: Nova's; the guest has no such disk
         """
         guest = self._guest()
-        if not guest.get_disk(self._device):
+        if self._device not in kept.disks(guest):
             raise nova_exception.DiskNotFound(location=self._device)
         return int(guest._domain.blockInfo(self._device)[0])
 
@@ -168,18 +169,14 @@ class BlockCopy:
 def disk_of(guest: Any, device: str, *, defined: bool = False) -> Any:
     """Nova's configuration of a disk, None where a guest has none.
 
-    Nova's own ``Guest.get_disk`` has none, too, when libvirt does not answer.
-
     :param defined: as it is when the guest starts again
     """
-    for element in etree.fromstring(guest.get_xml_desc(
-            dump_inactive=defined)).iterfind("devices/disk"):
-        target = element.find("target")
-        if target is not None and target.get("dev") == device:
-            found = config.LibvirtConfigGuestDisk()
-            found.parse_dom(element)
-            return found
-    return None
+    element = kept.disks(guest, defined=defined).get(device)
+    if element is None:
+        return None
+    found = config.LibvirtConfigGuestDisk()
+    found.parse_dom(element)
+    return found
 
 
 def same(found: Any, wanted: Any) -> bool:

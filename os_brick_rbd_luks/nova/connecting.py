@@ -140,13 +140,12 @@ class Volume:
         try:
             if not encryptor.is_known(usage):
                 return False
-            facts = encryptor.mark_volume(usage)
+            encryptor.mark_volume(usage)
         except exception.RBDLuksError as error:
             # The key's way says it, or does not meet it.
             LOG.debug("%s: %s", self._name, error)
             return False
-        needed = {name for volume in (usage, *facts.former)
-                  for name in attachment.usages(volume, len(facts.secrets))}
+        needed = host_secrets.all_names(self._info)
         if not needed <= present or not self._are_named():
             return False
         options = opts.compute_options(conf.CONF)

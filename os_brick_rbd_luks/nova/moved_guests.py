@@ -27,14 +27,11 @@ import collections
 import logging
 from typing import Any, Dict, Iterable, List, Tuple
 
-from lxml import etree
-
 from os_brick_rbd_luks.nova import host_records
+from os_brick_rbd_luks.nova import kept
 from os_brick_rbd_luks.nova import provider
 
 LOG = logging.getLogger(__name__)
-
-Disks = Dict[str, Any]
 
 
 def look(host: Any, known: Iterable[host_records.Volume]) -> None:
@@ -62,7 +59,9 @@ def look(host: Any, known: Iterable[host_records.Volume]) -> None:
 def _look(host: Any, guest: Any, records: Iterable[host_records.Volume]
           ) -> None:
     # Of a guest that is off, both are its definition.
-    present, defined = _disks(guest), _disks(guest, dump_inactive=True)
+    present = kept.disks(guest)
+    defined = (kept.disks(guest, defined=True)
+               if guest.has_persistent_configuration() else {})
     differing = [device for device, disk in present.items()
                  if device in defined and _is_ours(disk, defined[device])
                  and _image(disk) != _image(defined[device])]
@@ -89,19 +88,6 @@ def _look(host: Any, guest: Any, records: Iterable[host_records.Volume]
                 "lost. What to do is on the page about Nova of this "
                 "package's documentation, at \"If nova-compute is killed\"",
                 guest.uuid, volume.device, found[1], wanted[1], volume.id)
-
-
-def _disks(guest: Any, **options: bool) -> Disks:
-    """The disks of a guest by their names in it."""
-    if options and not guest.has_persistent_configuration():
-        return {}
-    found = {}
-    for disk in etree.fromstring(guest.get_xml_desc(**options)).iterfind(
-            "devices/disk"):
-        target = disk.find("target")
-        if target is not None:
-            found[target.get("dev")] = disk
-    return found
 
 
 def _is_ours(*disks: Any) -> bool:

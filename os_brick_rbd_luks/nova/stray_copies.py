@@ -35,6 +35,7 @@ from nova import exception as nova_exception
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.libvirt import secrets
+from os_brick_rbd_luks.nova import kept
 
 LOG = logging.getLogger(__name__)
 
@@ -58,11 +59,10 @@ def end_all(host: Any, own: secrets.Secrets) -> None:
 
 
 def _end(guest: Any, own: secrets.Secrets) -> None:
-    for disk in _xml(guest).iterfind("devices/disk"):
+    for device, disk in kept.disks(guest).items():
         mirror = disk.find("mirror[@job='copy']")
         if mirror is None:
             continue
-        device = disk.find("target").get("dev")
         if disk.find(".//encryption") is None:
             LOG.warning("Server %s: disk %s is being copied to %s; neither is "
                         "encrypted, so somebody else has begun that, and it "

@@ -71,7 +71,6 @@ _CALLED: Dict[Any, Dict[str, Sequence[str]]] = {
     },
     guest.Guest: {
         "get_block_device": ("disk",),
-        "get_disk": ("device",),
         "get_xml_desc": ("dump_inactive", "dump_sensitive"),
         "has_persistent_configuration": (),
     },
