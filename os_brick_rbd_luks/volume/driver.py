@@ -382,13 +382,12 @@ class RBDLuksDriver(imaging.Imaging, managing.Managing,
     def get_backup_device(self, context: Any, backup: Any
                           ) -> Tuple[Any, bool]:
         """As upstream's, and complete: a backup is a copy as it is."""
-        with backup_failures.ended(self, context, backup):
+        with backup_failures.ended(self, context, backup), session.Session(
+                self) as opened:
             backup_sources.refuse_former_key(context, backup)
-            with session.Session(self) as opened:
-                backup_sources.settle(context, backup, opened)
+            backup_sources.settle(context, backup, opened)
             device, is_snapshot = super().get_backup_device(context, backup)
             if not is_snapshot:
-                with session.Session(self) as opened:
-                    device = backup_sources.prepare(self, context, backup,
-                                                    device, opened)
+                device = backup_sources.prepare(self, context, backup, device,
+                                                opened)
             return device, is_snapshot
