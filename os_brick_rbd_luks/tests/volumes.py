@@ -35,6 +35,7 @@ import fixtures
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
+from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.layers import sealed
 from os_brick_rbd_luks.tests import selection
@@ -240,6 +241,19 @@ class VolumeTestCase(test.TestCase):
     def passphrase(self, volume):
         """What opens a volume."""
         return self.keys.passphrase(volume.encryption_key_id)
+
+    def rekey(self, volume):
+        """Let a volume have another key and passphrase, as an operator does.
+
+        :returns: the id of its former key
+        """
+        old, volume.encryption_key_id = (volume.encryption_key_id,
+                                         self.keys.new())
+        with self.pool() as pool, pool.open(volume.name) as image:
+            keyslots.replace(image, self.keys.passphrase(old),
+                             self.passphrase(volume))
+        volume.save()
+        return old
 
     def openers(self, name, pool="volumes"):
         """The passphrases of an image's keyslots, None of an unknown one."""

@@ -19,7 +19,6 @@ import ddt
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import kept_aside
-from os_brick_rbd_luks.headers import keyslots
 from os_brick_rbd_luks.headers import unlocking
 from os_brick_rbd_luks.tests.ceph.cinder import base
 from os_brick_rbd_luks.tests.ceph.cinder import reader
@@ -28,16 +27,6 @@ from os_brick_rbd_luks.tests import selection
 
 @ddt.ddt
 class RevertTest(base.DriverTestCase):
-
-    def rekey(self, volume):
-        """Change a volume's passphrase, as an operator's command does."""
-        old, volume.encryption_key_id = (volume.encryption_key_id,
-                                         self.keys.new())
-        with self.pool() as pool, pool.open(volume.name) as image:
-            keyslots.replace(image, self.keys.passphrase(old),
-                           self.passphrase(volume))
-        volume.save()
-        self.keys.delete(old)
 
     @ddt.data(*base.PROVIDERS)
     def test_revert(self, provider):
@@ -54,7 +43,7 @@ class RevertTest(base.DriverTestCase):
         volume = self.filled(provider)
         snapshot = self.snapshot(volume)
         self.disk(volume).write(reader.filling(1, 0x61))
-        self.rekey(volume)
+        self.keys.delete(self.rekey(volume))
         self.driver.revert_to_snapshot(self.context, volume, snapshot)
         self.check(volume)
         self.assert_keys(volume)
@@ -65,7 +54,7 @@ class RevertTest(base.DriverTestCase):
         volume = self.filled(provider)
         snapshot = self.snapshot(volume)
         self.disk(volume).write(reader.filling(1, 0x61))
-        self.rekey(volume)
+        self.keys.delete(self.rekey(volume))
         with self.pool() as pool:
             kept_aside.keep(pool, volume.name, snapshot.name)
         rbd.RBDDriver.revert_to_snapshot(self.driver, self.context, volume,

@@ -193,16 +193,6 @@ class TransferOnCeph18Test(TransferTest):
 @ddt.ddt
 class RevertTest(base.DriverTestCase):
 
-    def rekey(self, volume):
-        """Change a volume's passphrase, as an operator's command does."""
-        old, volume.encryption_key_id = (volume.encryption_key_id,
-                                         self.keys.new())
-        with self.pool() as pool, pool.open(volume.name) as image:
-            keyslots.replace(image, self.keys.passphrase(old),
-                           self.passphrase(volume))
-        volume.save()
-        self.keys.delete(old)
-
     def changed(self, provider):
         """A volume that was written to after its snapshot; both."""
         volume = self.filled(provider)
@@ -224,7 +214,7 @@ class RevertTest(base.DriverTestCase):
     @ddt.data("luks", "luks2")
     def test_after_the_passphrase_was_changed(self, provider):
         volume, snapshot = self.changed(provider)
-        self.rekey(volume)
+        self.keys.delete(self.rekey(volume))
         self.revert(volume, snapshot)
         self.check(volume)
         self.assert_keys(volume)
@@ -237,7 +227,7 @@ class RevertTest(base.DriverTestCase):
     def test_cost(self, provider, rekeyed, expected):
         volume, snapshot = self.changed(provider)
         if rekeyed:
-            self.rekey(volume)
+            self.keys.delete(self.rekey(volume))
         with costs.Costs() as found:
             self.revert(volume, snapshot)
         self.assertEqual(expected, found.counts)
@@ -271,7 +261,7 @@ class RevertTest(base.DriverTestCase):
 
     def test_nothing_is_changed_if_the_header_cannot_be_read(self):
         volume, snapshot = self.changed("luks")
-        self.rekey(volume)
+        self.keys.delete(self.rekey(volume))
         upstream = self.patch(
             "cinder.volume.drivers.rbd.RBDDriver.revert_to_snapshot",
             side_effect=AssertionError("it was reverted"))

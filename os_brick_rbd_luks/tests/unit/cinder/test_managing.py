@@ -161,15 +161,6 @@ class SnapshotTest(base.DriverTestCase):
         with self.pool() as pool, pool.open(volume.name) as image:
             self.assertEqual(["theirs"], image.snapshots())
 
-    def rekey(self, volume):
-        """Let a volume have another key, and passphrase."""
-        old, volume.encryption_key_id = (volume.encryption_key_id,
-                                         self.keys.new())
-        with self.pool() as pool, pool.open(volume.name) as image:
-            keyslots.replace(image, self.keys.passphrase(old),
-                             self.passphrase(volume))
-        volume.save()
-
     def manage(self, volume):
         """Take its snapshot over; what was asked of the key manager."""
         snapshot, asked = self.managed(volume), len(keystore.VAULT.calls)

@@ -57,14 +57,6 @@ class RevertTest(rotating.RotationTestCase):
         self.rekey(volume)
         return volume, snapshot
 
-    def rekey(self, volume):
-        old, volume.encryption_key_id = (volume.encryption_key_id,
-                                         self.keys.new())
-        with self.pool() as pool, pool.open(volume.name) as image:
-            keyslots.replace(image, self.keys.passphrase(old),
-                             self.passphrase(volume))
-        volume.save()
-
     def revert(self, volume, snapshot):
         self.driver.revert_to_snapshot(self.context, volume, snapshot)
 
@@ -98,10 +90,6 @@ class RevertTest(rotating.RotationTestCase):
         for offset, data in before:
             content.write(offset, data)
         self.is_dead = True
-
-    def names(self):
-        with self.pool() as pool:
-            return set(pool.images())
 
     def assert_settled_by(self, volume, use):
         use(volume)

@@ -14,7 +14,11 @@
 
 from __future__ import annotations
 
+import fixtures
+from nova.virt.libvirt import driver
+
 from os_brick_rbd_luks import attachment
+from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
 
 
@@ -57,3 +61,19 @@ class SwapTestCase(base.NovaTestCase):
     def assert_defined_on_new(self):
         self.assertEqual(f"volumes/{self.new.id}",
                          self.domain.source("vda", defined=True))
+
+
+class StartTestCase(SwapTestCase):
+    """Its nova-compute can be started again, and Nova has records."""
+
+    def setUp(self):
+        super().setUp()
+        # What else upstream's looks at is no matter of ours.
+        self.useFixture(fixtures.MockPatchObject(
+            driver.LibvirtDriver, "init_host", lambda *_arguments: None))
+        self.database = self.useFixture(records.Database())
+
+    def start(self, *arguments):
+        super().start(*arguments)
+        self.database.servers.append(self.instance)
+        self.database.attached(self.instance, self.old_info, self.old.id)

@@ -19,7 +19,6 @@ import types
 import ddt
 import fixtures
 from lxml import etree
-from nova.virt.libvirt import driver
 
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.libvirt import secrets
@@ -37,19 +36,7 @@ def _die(*_arguments):
     raise Killed()
 
 
-class KilledTestCase(swapping.SwapTestCase):
-
-    def setUp(self):
-        super().setUp()
-        # What else upstream's looks at is no matter of ours.
-        self.useFixture(fixtures.MockPatchObject(
-            driver.LibvirtDriver, "init_host", lambda *_arguments: None))
-        self.database = self.useFixture(records.Database())
-
-    def start(self, *arguments):
-        super().start(*arguments)
-        self.database.servers.append(self.instance)
-        self.database.attached(self.instance, self.old_info, self.old.id)
+class KilledTestCase(swapping.StartTestCase):
 
     def starts_again(self):
         """nova-compute; what it says from then on."""

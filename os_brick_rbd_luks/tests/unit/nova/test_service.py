@@ -32,7 +32,6 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.nova import swap
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.fakes import keymanager
-from os_brick_rbd_luks.tests.fakes import nova as records
 from os_brick_rbd_luks.tests.unit.nova import base
 from os_brick_rbd_luks.tests.unit.nova import swapping
 
@@ -170,20 +169,8 @@ class CredentialsTest(base.NovaTestCase):
 
 
 @ddt.ddt
-class StartTest(swapping.SwapTestCase):
+class StartTest(swapping.StartTestCase):
     """What is done when the service starts."""
-
-    def setUp(self):
-        super().setUp()
-        # What else upstream's looks at is no matter of ours.
-        self.useFixture(fixtures.MockPatchObject(
-            driver.LibvirtDriver, "init_host", lambda *_arguments: None))
-        self.database = self.useFixture(records.Database())
-
-    def start(self, *arguments):
-        super().start(*arguments)
-        self.database.servers.append(self.instance)
-        self.database.attached(self.instance, self.old_info, self.old.id)
 
     def killed(self, old, new):
         """nova-compute is killed while it waits for a copy."""
