@@ -55,7 +55,7 @@ class SuitesTestCase(testtools.TestCase):
         done = subprocess.run(
             [sys.executable, "-c", textwrap.dedent(code)], text=True,
             capture_output=True, timeout=PATIENCE, cwd=self.folder,
-            env={**environment,
+            env={**environment, "TMPDIR": str(self.folder),
                  "PYTHONPATH": f"{TOOLS}{os.pathsep}{REPOSITORY}"})
         self.assertEqual(0, done.returncode, done.stdout + done.stderr)
         return json.loads(done.stdout.splitlines()[-1])
