@@ -270,8 +270,8 @@ class VolumeTooSmall(OperationRefused):
 
 class EmptySource(OperationRefused):
     message = ("%(source)s has no data, and what the volume holds would be "
-               "lost for nothing; check the source, or format the volume anew "
-               "to empty it")
+               "lost for nothing; check the source, or make a new volume if "
+               "it is to be empty")
 
 
 class HalfMade(OperationRefused):
