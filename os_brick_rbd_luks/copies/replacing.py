@@ -189,13 +189,13 @@ def settle(pool: base.Pool, name: str, *,
     :raises OperationRefused: there is a former image, and another volume that
         has not taken its place
     """
-    if not _is_there(pool, FORMER + name):
-        return _is_there(pool, NEW + name) and _remove_copy(pool, name)
+    if not base.has(pool, FORMER + name):
+        return base.has(pool, NEW + name) and _remove_copy(pool, name)
     identity = _identity_unused(pool, FORMER + name)
     if _is_copy(pool, name, identity):
         _end(pool, name, remove)
         return True
-    if _is_there(pool, name):
+    if base.has(pool, name):
         with exception.about(f"{pool.name}/{name}"):
             raise exception.OperationRefused(
                 reason=f"image {FORMER + name} had its name, and this one has "
@@ -206,15 +206,6 @@ def settle(pool: base.Pool, name: str, *,
     pool.rename(FORMER + name, name)
     _remove_copy(pool, name)
     return True
-
-
-def _is_there(pool: base.Pool, name: str) -> bool:
-    """Quicker than to open what mostly is not."""
-    try:
-        pool.require_free(name)
-    except exception.ImageExists:
-        return True
-    return False
 
 
 def _identity_unused(pool: base.Pool, name: str) -> str:

@@ -146,11 +146,7 @@ def is_kept(pool: base.Pool, name: str) -> bool:
 
     :param name: the volume's
     """
-    try:
-        pool.require_free(PREFIX + name)
-    except exception.ImageExists:
-        return True
-    return False
+    return base.has(pool, PREFIX + name)
 
 
 def _settled(pool: base.Pool, name: str, kept: base.RBDImage) -> bool:

@@ -442,6 +442,18 @@ def holds_zeros(read: Callable[[int, int], bytes], begin: int, end: int
     return all(is_zero(read(*piece)) for piece in pieces(begin, end))
 
 
+def has(store: ImageStore, name: str) -> bool:
+    """Whether there is an image of that name; quicker than to open it.
+
+    :raises ImageError: the store cannot be asked
+    """
+    try:
+        store.require_free(name)
+    except exception.ImageExists:
+        return True
+    return False
+
+
 def remove_quietly(store: ImageStore, name: str) -> None:
     """Remove what was made in vain, without hiding why it was in vain."""
     try:

@@ -30,6 +30,7 @@ from cinder import context as cinder_context
 from cinder import objects
 
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import census
 from os_brick_rbd_luks.layers import reachable
 from os_brick_rbd_luks.services import threads
@@ -105,9 +106,8 @@ def _is_here(pool: census.Pool, name: str) -> bool:
     for other in pools:
         try:
             with pool.elsewhere(other) as there:
-                there.require_free(name)
-        except exception.ImageExists:
-            return True
+                if base.has(there, name):
+                    return True
         except exception.ImageError:
             # Likewise.
             continue
