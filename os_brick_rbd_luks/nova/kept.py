@@ -85,11 +85,11 @@ def beside_rescued(instance: Any) -> Optional[str]:
 def disks(guest: Any, *, defined: bool = False) -> Dict[str, Any]:
     """The elements of a guest's disks, by their names in it.
 
-    Nova's own ``Guest.get_disk`` has none also when libvirt does not answer.
+    What libvirt says instead is raised: Nova's own ``Guest.get_disk`` takes
+    that for a guest without the disk.
 
     :param guest: Nova's ``Guest``
     :param defined: as they are when it starts again
-    :raises libvirtError: libvirt does not answer
     """
     found = {}
     for element in etree.fromstring(guest.get_xml_desc(
