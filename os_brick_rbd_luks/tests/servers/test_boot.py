@@ -38,6 +38,7 @@ class BootTest(booting.BootTestCase):
         self.assertEqual([volume.id], self.secrets_of_libvirt())
         self.act(server, "stop", "SHUTOFF")
         self.act(server, "start", "ACTIVE")
+        self.runs_with(server)
         self.assertIn(before.run, self.ticks(server)[0].old)
         self.remove(server)
         self.assertEqual([], self.secrets_of_libvirt())
