@@ -18,9 +18,7 @@ import ddt
 
 from os_brick_rbd_luks.tests.servers import booting
 from os_brick_rbd_luks.tests.servers import two_hosts
-from os_brick_rbd_luks.tests.services import base as services
 from os_brick_rbd_luks.tests import units
-from os_brick_rbd_luks.tests import waiting
 
 
 @ddt.ddt
@@ -102,33 +100,6 @@ class LiveTest(two_hosts.HostsTestCase):
         running, = self.operator.compute.server_migrations(server)
         self.operator.compute.abort_server_migration(running, server)
         self.assert_stayed(server, volume, before)
-
-    def under_way(self, volume_type):
-        """A server whose memory is being copied, by 1 MiB/s.
-
-        :returns: with its volume, and what it said when it ran alone
-        """
-        self.configure_nova({"libvirt": {"live_migration_bandwidth": 1}})
-        server, volume = self.start_here(volume_type)
-        before = self.runs_with(server)
-        self.operator.compute.live_migrate_server(
-            server, host=two_hosts.THERE, block_migration="auto")
-        self.is_copied(server)
-        return server, volume, before
-
-    def assert_stayed(self, server, volume, before):
-        """It runs where it was, and only that host has its secret."""
-        self.is_now(server, "ACTIVE")
-        self.assertEqual(two_hosts.HERE, self.place(server))
-        self.assertEqual(before.run, self.runs_with(server).run)
-        self.assert_secrets([volume.id], [])
-
-    def is_copied(self, server):
-        """Wait until its memory is being copied."""
-        waiting.until(
-            lambda: self.migrations(server)[0].status, "a migration",
-            lambda status: status == "running", services.PATIENCE)
-        waiting.until(lambda: self.job(server), "a job of libvirt's")
 
 
 @ddt.ddt
