@@ -28,6 +28,8 @@ REQUIREMENTS = [
     'bindep', 'cinder', 'keystone', 'barbican', 'glance', 'gunicorn',
     'PyMySQL', 'python-openstackclient', 'python-barbicanclient']
 NOVA = ['nova', 'openstack-placement', 'lxml']
+# OpenStack's own tests of its APIs, which are no part of the services.
+TEMPEST = ['tempest', 'cinder-tempest-plugin']
 TOOLS = CHECKOUT / 'tools'
 FIND = ('import importlib.util, sys; '
         'sys.exit(not importlib.util.find_spec(sys.argv[1]))')
@@ -51,6 +53,9 @@ def install(lab: Lab) -> None:
     with installing_debian(lab, *told.stdout.split()):
         make_venv(lab, REQUIREMENTS + (
             NOVA if lab.state.get('nova') else []))
+    if lab.state.get('nova'):
+        packages.make_venv(lab.tempest / MARKER, TEMPEST, lab.log('install'),
+                           lab.deadline)
     install_checkout(lab)
 
 

@@ -157,7 +157,8 @@ def tell(lab: Lab) -> dict[str, Any]:
     """What tests want to know."""
     return {'conf': str(lab.root / 'nova/nova.conf'),
             'extra_conf': str(lab.root / 'nova/extra/nova.conf'),
-            'hosts': compute.tell(lab)}
+            'hosts': compute.tell(lab),
+            'tempest': str(lab.tempest / 'bin/python')}
 
 
 def manage(lab: Lab, *words: str) -> None:

@@ -41,6 +41,11 @@ class Lab:
         return Path(self.state['venv'])
 
     @property
+    def tempest(self) -> Path:
+        """Return where Tempest is installed: beside the services."""
+        return self.venv.parent / 'tempest'
+
+    @property
     def environment(self) -> dict[str, str]:
         """All that a service may know: no proxy, nothing of the user.
 
