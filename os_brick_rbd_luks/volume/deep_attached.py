@@ -89,11 +89,15 @@ def check(record: Any) -> str:
         raise exception.NotRotated(
             reason=f"it is attached, but its status is {record.status}: put "
                    "that right")
-    if len(record.volume_attachment) != 1 or None in servers:
+    if len(servers) != 1 or None in servers:
         raise exception.NotRotated(
             reason="Nova moves one server to another volume, and this one is "
                    "attached to several, or to a host: detach it, or rotate "
                    "its passphrase only")
+    if len(record.volume_attachment) != 1:
+        raise exception.NotRotated(
+            reason="its server is being moved to another host: try again "
+                   "when that has ended")
     if not cfg.CONF.nova.auth_type:
         raise exception.NotRotated(
             reason="it is attached, and the configuration has no user in "

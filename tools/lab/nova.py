@@ -116,10 +116,14 @@ import json
 
 
 def application(environ, start_response):
-    path = environ['PATH_INFO'].rstrip('/').rpartition('/')[2]
-    found = {'': {'versions': [{'id': 'v2.0', 'status': 'CURRENT',
-                                'links': []}]},
-             'quotas': {'quota': {}}}.get(path, {path.replace('-', '_'): []})
+    above, _, path = environ['PATH_INFO'].rstrip('/').rpartition('/')
+    if not path:
+        found = {'versions': [{'id': 'v2.0', 'status': 'CURRENT',
+                               'links': []}]}
+    elif above.endswith('/quotas'):
+        found = {'quota': {'port': -1}}
+    else:
+        found = {path.replace('-', '_'): []}
     body = json.dumps(found).encode()
     start_response('200 OK', [('Content-Type', 'application/json'),
                               ('Content-Length', str(len(body)))])

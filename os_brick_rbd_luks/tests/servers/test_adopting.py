@@ -272,11 +272,15 @@ class AdoptingTest(Operator):
         proxy = self.admin.block_storage
         proxy.delete_type(proxy.find_type("encrypted2"))
 
-    def back_from_nova(self, *servers):
-        runs = [self.runs(server).run for server in servers]
+    def back_from_nova(self, first, *others):
+        def runs():
+            return [self.runs(first, 2 * units.GIB).run,
+                    *[self.runs(server).run for server in others]]
+
+        before = runs()
         self.configure_nova({})
         self.switch("upstream")
-        self.assertEqual(runs, [self.runs(server).run for server in servers])
+        self.assertEqual(before, runs())
 
     def back_from_cinder(self):
         title = "Going back"

@@ -49,12 +49,12 @@ class RotateMovingTest(commanding.Commands, two_hosts.HostsTestCase):
         self.assert_secrets([], [volume.id])
 
     def test_volume_key(self):
-        """Nova refuses a copy meanwhile; nothing has changed."""
+        """Nova copies no disk meanwhile; nothing has changed."""
         server, volume, before = self.under_way("ours-luks")
         former = self.key_id(volume)
         row = self.rotate(volume, "--deep")
         self.assertEqual("skipped", row["result"], row)
-        self.assertIn("migrating", row["reason"])
+        self.assertIn("being moved", row["reason"])
         self.assertEqual(former, self.key_id(volume))
         self.hurry(server)
         self.is_now(server, "ACTIVE")

@@ -85,7 +85,7 @@ class TempestTest(base.ServerTestCase):
                 "tempest_roles": "member,creator"},
             "identity": {"uri_v3": account["auth_url"],
                          "auth_version": "v3"},
-            "service_available": {"neutron": "false", "swift": "false",
+            "service_available": {"neutron": "true", "swift": "false",
                                   "nova": "true", "cinder": "true",
                                   "glance": "true"},
             "compute": {"image_ref": image.id, "image_ref_alt": image.id,

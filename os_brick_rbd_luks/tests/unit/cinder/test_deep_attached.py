@@ -17,6 +17,7 @@ import contextlib
 import functools
 import itertools
 import time
+import uuid
 
 from cinder import context
 from cinder import exception as cinder_exception
@@ -235,7 +236,17 @@ class DeepAttachedTest(rotating.RotationTestCase):
     def test_several_servers(self):
         volume = self.served()
         self.reserve(volume)
+        attachment, _other = volume.volume_attachment
+        attachment.instance_uuid = str(uuid.uuid4())
+        attachment.save()
+        volume.refresh()
         self.refused(volume, "several")
+
+    def test_server_that_moves(self):
+        """Nova reserves the volume for the other host first."""
+        volume = self.served()
+        self.reserve(volume)
+        self.refused(volume, "being moved to another host")
 
     def test_a_host(self):
         """No server has it."""
