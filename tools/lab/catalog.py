@@ -113,7 +113,8 @@ def tell(lab: Lab) -> None:
 def versions(lab: Lab) -> dict[str, str]:
     code = ('import importlib.metadata as m, json, sys; '
             'print(json.dumps({n: m.version(n) for n in sys.argv[1:]}))')
-    told = subprocess.run([lab.venv / 'bin/python', '-c', code, *PACKAGES],
+    names = PACKAGES + (['nova'] if lab.state.get('nova') else [])
+    told = subprocess.run([lab.venv / 'bin/python', '-c', code, *names],
                           capture_output=True, check=True, text=True)
     found: dict[str, str] = json.loads(told.stdout)
     return found

@@ -88,6 +88,7 @@ class LiveTest(two_hosts.HostsTestCase):
         """The guest runs on where it was, and can go there afterwards."""
         server, volume, before = self.under_way(volume_type)
         self.happens("reboot", two_hosts.THERE)
+        self.is_taken_back(server)
         self.assert_stayed(server, volume, before)
         self.configure()
         self.moved(server, two_hosts.THERE)
@@ -99,6 +100,7 @@ class LiveTest(two_hosts.HostsTestCase):
         server, volume, before = self.under_way(volume_type)
         running, = self.operator.compute.server_migrations(server)
         self.operator.compute.abort_server_migration(running, server)
+        self.is_taken_back(server)
         self.assert_stayed(server, volume, before)
 
 
