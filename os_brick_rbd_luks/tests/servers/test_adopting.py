@@ -147,6 +147,10 @@ class AdoptingTest(Operator):
             self.check(volume, size=self.about(volume)["size"])
         copy = self.create("upstream-luks", source_volume_id=new.id)
         self.check(copy)
+        self.delete(copy)
+        # Upstream's leaves what it cloned by, and then all of the source.
+        self.store.remove_snapshot(self.pool(new), self.image_name(new),
+                                   f"volume-{copy.id}.clone_snap")
 
     def switch(self, to):
         self.lab.tool("compute", to, "--host", base.HOST)
