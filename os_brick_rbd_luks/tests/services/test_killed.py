@@ -60,21 +60,37 @@ class KilledTestCase(images.ImageTestCase):
     def wait_for_image(self, volume, holds, what):
         """Wait until a volume's image is as the test wants it.
 
-        Then the service stands still, so that it is so until it is killed.
+        Then the service stands still, so that it is so until it is killed. It
+        does so for each look as well: on a busy machine a moment is shorter
+        than what a look takes.
         """
-        def is_there():
-            if not self.host(volume):
-                return False  # the scheduler has it
+        def holds_now():
             try:
                 with self.image(volume) as image:
                     return holds(image)
             except librbd.bindings().ImageNotFound:
                 return False
 
-        waiting.until(is_there, f"{what} of {volume.id}",
+        def is_there():
+            self.tell(signal.SIGSTOP)
+            found = False
+            try:
+                found = holds_now()
+            finally:
+                if not found:
+                    self.tell(signal.SIGCONT)
+            return found
+
+        # Until then the scheduler has it.
+        waiting.until(lambda: self.host(volume), f"the host of {volume.id}",
                       seconds=base.PATIENCE, pause=0.01)
+        waiting.until(is_there, f"{what} of {volume.id}",
+                      seconds=base.PATIENCE, pause=0.02)
+
+    def tell(self, number):
+        """Send a signal to all processes of the service."""
         for pid in self.pids:
-            os.kill(pid, signal.SIGSTOP)
+            os.kill(pid, number)
 
     def kill(self, volume, status):
         """End the volume service as a power failure would, and restart it.
