@@ -23,6 +23,9 @@ with our LUKS1 and LUKS2 headers.
 
 CPU is that of the daemon alone: of QEMU's NBD server, its block layer, librbd
 and the encryption, not of fio or the OSD.
+
+``--disks N`` exports N volumes by each daemon, as a guest with N disks has
+them, and lets fio work on all of them. The rates are those of all disks.
 """
 
 from __future__ import annotations
@@ -93,31 +96,34 @@ def make(pool, name, how, size):
 
 
 def node(pool, name, engine):
-    """The volume's block nodes, as libvirt makes them for cache=none."""
+    """A volume's block nodes, as libvirt makes them for cache=none."""
     found = {**pool.block_options(name), "cache.direct": "on"}
     if engine not in (None, "qemu"):
         found.update({"encrypt.format": engine,
                       "encrypt.key-secret": base.Secret(KEY)})
     over = {"driver": "luks", "key-secret": base.Secret(KEY)} if (
         engine == "qemu") else {"driver": "raw"}
-    return {**over, "node-name": "disk", "cache.direct": "on",
+    return {**over, "node-name": name, "cache.direct": "on",
             **{f"file.{option}": value for option, value in found.items()}}
 
 
 @contextlib.contextmanager
-def exported(options):
-    """A daemon that exports the node: its process id and fio's options."""
+def exported(nodes):
+    """A daemon that exports the nodes: its process id and their addresses."""
     secrets = qemu_img.Secrets()
-    rendered = qemu_img.render(options, secrets.name)
+    rendered = [qemu_img.render(each, secrets.name) for each in nodes]
+    names = [each["node-name"] for each in nodes]
     with tempfile.TemporaryDirectory() as folder:
         path, ready = (os.path.join(folder, name) for name in ("s", "pid"))
         # Its pid file is there as soon as the export is.
         process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "KILL", "qemu-storage-daemon",
              "--pidfile", ready, *secrets.arguments(),
-             "--blockdev", rendered,
+             *[word for each in rendered for word in ("--blockdev", each)],
              "--nbd-server", f"addr.type=unix,addr.path={path}",
-             "--export", "type=nbd,id=disk,node-name=disk,writable=on"],
+             *[word for name in names for word in (
+                 "--export",
+                 f"type=nbd,id={name},node-name={name},writable=on")]],
             stdin=subprocess.PIPE, stderr=subprocess.PIPE)
         try:
             # If it ended already, it has said why.
@@ -130,17 +136,20 @@ def exported(options):
                 if time.monotonic() > deadline:
                     raise RuntimeError("the daemon does not open the volume")
                 time.sleep(0.02)
-            yield process.pid, ("--ioengine=nbd",
-                                f"--uri=nbd+unix:///disk?socket={path}")
+            yield process.pid, [f"nbd+unix:///{name}?socket={path}"
+                                for name in names]
         finally:
             process.terminate()
             process.wait()
             process.stderr.close()
 
 
-def fio(*options):
-    """Run one job; what fio tells of its reads or writes."""
-    told = common.run("fio", "--name=guest", "--output-format=json", *options)
+def fio(addresses, *options):
+    """Work on all disks at once; what fio tells of their reads or writes."""
+    told = common.run(
+        "fio", "--output-format=json", "--group_reporting", "--ioengine=nbd",
+        *options, *[word for number, address in enumerate(addresses)
+                    for word in (f"--name=disk{number}", f"--uri={address}")])
     # Remarks may come before it.
     job = json.loads(told[told.index(b"{"):])["jobs"][0]
     return max((job["read"], job["write"]),
@@ -164,15 +173,15 @@ def cpu_seconds(pid):
     return _stat(f"/proc/{pid}/stat")[1], threads
 
 
-def measure(pid, client, workload, seconds):
+def measure(pid, addresses, workload, seconds):
     """One workload for some seconds: figure -> value.
 
     The daemon works for nobody else, so that its CPU time around fio's run is
     that of just the bytes that fio tells.
     """
     before, threads = cpu_seconds(pid)
-    told = fio(*client, *WORKLOADS[workload], "--time_based", "--norandommap",
-               "--randrepeat=0", f"--runtime={seconds}")
+    told = fio(addresses, *WORKLOADS[workload], "--time_based",
+               "--norandommap", "--randrepeat=0", f"--runtime={seconds}")
     after, threads_after = cpu_seconds(pid)
     elapsed, gib = told["runtime"] / 1e3, told["io_bytes"] / GIB
     by_name = collections.Counter()
@@ -186,6 +195,7 @@ def measure(pid, client, workload, seconds):
         "iops": told["iops"],
         "mean_us": told["lat_ns"]["mean"] / 1e3,
         "p99_us": told["clat_ns"]["percentile"]["99.000000"] / 1e3,
+        "p99.9_us": told["clat_ns"]["percentile"]["99.900000"] / 1e3,
         "cpu_s_per_gib": (after - before) / gib,
         # Of one CPU.
         "busiest_thread": busiest,
@@ -195,8 +205,8 @@ def measure(pid, client, workload, seconds):
 
 def fill(pool, name, engine, size):
     """Write all of the volume; afterwards it is known who encrypts."""
-    with exported(node(pool, name, engine)) as (_pid, client):
-        fio(*client, "--rw=write", "--bs=4M", "--iodepth=4",
+    with exported([node(pool, name, engine)]) as (_pid, addresses):
+        fio(addresses, "--rw=write", "--bs=4M", "--iodepth=4",
             f"--size={size}", "--buffer_pattern=0x5a")
     with pool.open(name, read_only=True) as image:
         stored = image.read(image.size() - len(PATTERN), len(PATTERN))
@@ -204,7 +214,12 @@ def fill(pool, name, engine, size):
         raise RuntimeError(f"{name} is in the clear, or no data is there")
 
 
-def one_round(pool, number, seconds):
+def disks(place, number):
+    """Names of the volumes of a way."""
+    return [f"v{place}-{disk}" for disk in range(number)]
+
+
+def one_round(pool, number, options):
     """All ways once: way -> workload -> figures.
 
     All volumes are open, so that the ways follow each other in seconds: the
@@ -213,8 +228,9 @@ def one_round(pool, number, seconds):
     """
     found = {way: {} for way in WAYS}
     with contextlib.ExitStack() as stack:
-        daemons = {way: stack.enter_context(
-            exported(node(pool, f"v{place}", engine)))
+        daemons = {way: stack.enter_context(exported(
+            [node(pool, name, engine)
+             for name in disks(place, options.disks)]))
             for place, (way, (_how, engine)) in enumerate(WAYS.items())}
         ways = [*WAYS][number % len(WAYS):] + [*WAYS][:number % len(WAYS)]
         for way in ways:
@@ -223,7 +239,7 @@ def one_round(pool, number, seconds):
         for workload in WORKLOADS:
             for way in ways:
                 found[way][workload] = measure(*daemons[way], workload,
-                                               seconds)
+                                               options.seconds)
     return found
 
 
@@ -255,10 +271,18 @@ def show(way, workload, found):
             else f"{found['iops']:6.0f} IO/s ")
     print(f"{workload:16} {way:24} {rate} ({found['mib_s_ratio']:4.2f})  "
           f"mean {found['mean_us'] / 1e3:5.1f}, "
-          f"p99 {found['p99_us'] / 1e3:5.1f} ms  "
+          f"p99 {found['p99_us'] / 1e3:5.1f}, "
+          f"p99.9 {found['p99.9_us'] / 1e3:5.1f} ms  "
           f"{found['cpu_s_per_gib']:5.1f} CPU s/GiB "
           f"({found['cpu_s_per_gib_ratio']:4.2f}), busiest thread "
           f"{found['busiest_thread']:4.0%}", flush=True)
+
+
+def limit(sector_size):
+    """MiB/s that one core encrypts by OpenSSL, a sector at a time."""
+    told = common.run("openssl", "speed", "-mr", "-seconds", "1", "-bytes",
+                      str(sector_size), "-evp", "aes-256-xts")
+    return float(told.decode().split("AES-256-XTS:")[1].split()[0]) / MIB
 
 
 def main():
@@ -269,15 +293,22 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=3,
                         help="of each workload (%(default)s)")
+    parser.add_argument("--disks", type=int, default=1,
+                        help="of the guest (%(default)s)")
     options = parser.parse_args()
+    limits = {sector: limit(sector) for sector in (512, 4096)}
+    for sector, found in limits.items():
+        print(f"OpenSSL, one core, sectors of {sector}: {found:.0f} MiB/s")
     with header.pool() as pool:
         for place, (how, engine) in enumerate(WAYS.values()):
-            make(pool, f"v{place}", how, options.size * MIB)
-            fill(pool, f"v{place}", engine, options.size * MIB)
-        rounds = [one_round(pool, number, options.seconds)
+            for name in disks(place, options.disks):
+                make(pool, name, how, options.size * MIB)
+                fill(pool, name, engine, options.size * MIB)
+        rounds = [one_round(pool, number, options)
                   for number in range(options.rounds)]
     results = {"environment": common.environment(), "size_mib": options.size,
                "rounds": options.rounds, "seconds": options.seconds,
+               "disks": options.disks, "openssl_mib_s": limits,
                "fio": common.run("fio", "--version").decode().strip(),
                "guest": {}}
     for workload in WORKLOADS:
@@ -286,7 +317,8 @@ def main():
             results["guest"].setdefault(workload, {})[way] = found
             show(way, workload, found)
     release = releases.installed().release
-    name = f"guest-ceph{release}"
+    name = f"guest-ceph{release}" + (
+        f"-disks{options.disks}" if options.disks > 1 else "")
     print("saved", common.save(options.results, name, results))
     for suffix, figure, title, label in (
             ("", "mib_s", "Reading and writing a volume", "MiB/s (median)"),
