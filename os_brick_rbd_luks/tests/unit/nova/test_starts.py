@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import ddt
 import fixtures
 from nova.virt.libvirt import driver as upstream
@@ -73,9 +75,16 @@ class RebootTest(StartsTestCase):
         elif how == "host":
             self.domain.stop()
             driver.resume_state_on_host_boot(
-                *who, share_info=None, block_device_info=self.devices())
+                *who, *self.shares(), self.devices())
         else:
             driver.reboot(*who, how, self.devices())
+
+    @staticmethod
+    def shares():
+        """What newer releases hand on before the devices."""
+        known = inspect.signature(
+            upstream.LibvirtDriver.resume_state_on_host_boot).parameters
+        return [None] if "share_info" in known else []
 
     def setUp(self):
         super().setUp()
