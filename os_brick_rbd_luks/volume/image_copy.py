@@ -203,7 +203,7 @@ def _take(volume: encrypted.Volume, opener: encrypted_images.Opener,
         if size is None or size > volume.size:
             raise exception.VolumeTooSmall(
                 source=f"image {image_id}", size=volume.size, needed=size)
-        is_new = not _exists(pool, volume.name)
+        is_new = not base.has(pool, volume.name)
         if not is_new:
             _pour(pool, volume.name, found.plain(opened), passphrases.own)
         elif found.header.type == options.type:
@@ -218,14 +218,6 @@ def _take(volume: encrypted.Volume, opener: encrypted_images.Opener,
                 base.remove_quietly(pool, volume.name)
                 raise
     return Taken(passphrase == passphrases.own, is_new)
-
-
-def _exists(pool: base.Pool, name: str) -> bool:
-    try:
-        pool.open(name, read_only=True).__exit__()
-    except exception.ImageNotFound:
-        return False
-    return True
 
 
 def _pour(pool: base.Pool, name: str, source: transfer.Source,
