@@ -66,13 +66,13 @@ class Section:
                              f"but {self.commands}")
 
     def value(self, option):
-        """Of an option, which the section has once.
+        """Of an option, which the section has once; it is left no more.
 
         :returns: its section, and the value
         """
-        (found,) = [(section, value) for section, name, value in self.settings
-                    if name == option]
-        return found
+        (found,) = [each for each in self.settings if each[1] == option]
+        self.settings.remove(found)
+        return found[0], found[2]
 
     def _add_block(self, text):
         if text.startswith("["):

@@ -31,11 +31,13 @@ from os_brick_rbd_luks.tests.services import commanding
 from os_brick_rbd_luks.tests.services import images
 from os_brick_rbd_luks.tests import units
 
-#: What the page names to say what is meant, not to be typed.
-_MENTIONED = ("rbd-luks resize", "openstack acl user add",
-              "openstack acl user remove")
-#: What the suites "packages" and "tools" do.
-_PACKAGES = ("tools/packages deb", "pip install os-brick-rbd-luks[cinder]")
+#: What the page names to say what is meant, not to be typed; and what the
+#: suites "packages" and "checks" do.
+_NOT_TYPED = ("rbd-luks resize", "openstack acl user add",
+              "openstack acl user remove", "tools/packages deb",
+              "pip install os-brick-rbd-luks[cinder]")
+#: The choice that the test does not make.
+_NOT_SET = ("libvirt_secrets",)
 
 
 class Operator(commanding.Commands, images.ImageTestCase,
@@ -98,11 +100,19 @@ class Operator(commanding.Commands, images.ImageTestCase,
             self.assertNotIn(passphrase.decode(), said)
         return done.stdout
 
-    def done(self, section, *others):
-        """Fail if the page says more than was typed."""
-        self.assertEqual(
-            [], [command for command in self.page[section].commands
-                 if command not in (*_MENTIONED, *others)])
+    def assert_all_done(self):
+        """The page says no more than was typed and set."""
+        self.assertEqual([], [
+            command for section in self.page.values()
+            for command in section.commands if command not in _NOT_TYPED])
+        self.assertEqual([], [
+            option for section in self.page.values()
+            for _section, option, _value in section.settings
+            if option not in _NOT_SET])
+
+    def assert_up(self, listed, binary, host):
+        self.assertRegex(
+            listed, rf"\| {binary} +\| {host} +\|.*\| up +\|")
 
     def set_for_volumes(self, **sections):
         """Let cinder-volume have further options; all others go."""
@@ -140,6 +150,7 @@ class AdoptingTest(Operator):
         self.back_from_luks2(third, fast, reader)
         self.back_from_nova(first, second, third)
         self.back_from_cinder()
+        self.assert_all_done()
         for server, volume in (first, old), (second, new), (third, fast):
             self.act(server, "reboot", "ACTIVE")
             self.runs(server, self.about(volume)["size"] * units.GIB)
@@ -169,7 +180,6 @@ class AdoptingTest(Operator):
         with self.image(cut) as image:
             self.assertEqual(units.GIB, header_io.guest_size(
                 image, header_io.read_header(image)))
-        self.done(title, *_PACKAGES)
 
     def save_headers(self, old):
         title = "2. Save the headers"
@@ -177,7 +187,6 @@ class AdoptingTest(Operator):
             self.type(title, beginning)
         self.assertIn(self.image_name(old),
                       self.type(title, "rbd-luks header list"))
-        self.done(title)
 
     def choose(self):
         """The id of the user who may read keys."""
@@ -194,8 +203,8 @@ class AdoptingTest(Operator):
             upstream={"volume_driver": driver})
         # Upstream's own writes keys into them.
         self.files.forget()
-        self.assertIn("lab@upstream",
-                      self.type(title, "openstack volume service list"))
+        self.assert_up(self.type(title, "openstack volume service list"),
+                       "cinder-volume", "lab@upstream")
         self.assertEqual(3, len(re.findall(
             r"\| rbd_luks +\| True ", self.type(title, "cinder get-pools"))))
         return self.filled("upstream-luks")
@@ -203,7 +212,8 @@ class AdoptingTest(Operator):
     def check_backend(self, server, new, reader):
         title = "5. One backend"
         self.names["volume-ID"] = self.image_name(new)
-        self.assertRegex(self.type(title, "rbd-luks info"), "4194304|4 MiB")
+        self.assertRegex(self.type(title, "rbd-luks info"),
+                         r"\| data_offset +\| 4 MiB ")
         key = self.address_of_key(new)
         keys = "4. Decide who may read keys"
         self.assertIn(key, self.type(keys, "openstack secret list", "user"))
@@ -213,7 +223,6 @@ class AdoptingTest(Operator):
         self.runs(server)
         self.type(title, "cinder-rbd-luks audit --backend")
         self.type(title, "cinder-rbd-luks audit --all")
-        self.done(title, *_PACKAGES)
 
     def address_of_key(self, volume):
         return self.user.key_manager.get_secret(
@@ -229,27 +238,30 @@ class AdoptingTest(Operator):
             "key_access_by_service_user")
         self.switch("ours")
         self.configure_nova({section: {"key_access_by_service_user": value}})
-        self.assertIn("up", self.type(title, "openstack compute service"))
+        self.assert_up(self.type(title, "openstack compute service"),
+                       "nova-compute", base.HOST)
         self.assertEqual(before.run, self.runs(server).run)
         self.act(server, "reboot", "ACTIVE")
         self.runs(server)
         self.user.block_storage.extend_volume(old, 2)
         self.ready(old, "in-use")
         self.runs(server, 2 * units.GIB)
-        self.done(title)
 
     def rest(self):
         title = "7. The rest"
-        for beginning in ("openstack compute", "openstack volume",
-                          "cinder-rbd-luks audit"):
-            self.type(title, beginning)
-        self.done(title)
+        self.assert_up(self.type(title, "openstack compute service"),
+                       "nova-compute", base.HOST)
+        self.assert_up(self.type(title, "openstack volume service"),
+                       "cinder-volume", "lab@upstream")
+        self.type(title, "cinder-rbd-luks audit")
 
     def use_what_is_new(self, new):
         """A volume with LUKS2."""
         title = "8. Use what is new"
         self.type(title, "openstack volume type create")
         self.providers["encrypted2"] = "luks2"
+        proxy = self.admin.block_storage
+        self.addCleanup(proxy.delete_type, proxy.find_type("encrypted2"))
         self.type(title, "cinder-rbd-luks rotate --deep", id=new.id)
         return self.filled("encrypted2")
 
@@ -257,7 +269,7 @@ class AdoptingTest(Operator):
         title = "8. Use what is new"
         self.names.update({"volumes": self.pool(fast),
                            "volume-ID": self.image_name(fast)})
-        self.assertIn("librbd", self.type(title, "rbd-luks info"))
+        self.assertIn(" librbd: yes ", self.type(title, "rbd-luks info"))
         self.act(server, "reboot", "ACTIVE")
         self.runs(server)
 
@@ -268,13 +280,11 @@ class AdoptingTest(Operator):
                   type="upstream-luks", id=fast.id)
         self.assertEqual("success", self.settled(fast))
         self.assertEqual(run, self.runs(server).run)
-        self.done(title)
         title = "4. Decide who may read keys"
         self.type(title, "openstack acl user remove -u", "user",
                   user=reader, key=self.address_of_key(fast))
-        self.done(title)
         proxy = self.admin.block_storage
-        proxy.delete_type(proxy.find_type("encrypted2"))
+        proxy.delete_type(proxy.find_type("encrypted2"), ignore_missing=False)
 
     def back_from_nova(self, first, *others):
         def runs():
@@ -289,6 +299,5 @@ class AdoptingTest(Operator):
     def back_from_cinder(self):
         title = "Going back"
         self.type(title, "cinder-rbd-luks audit --all")
-        self.done(title)
         self.files.stop()
         self.set_for_volumes()

@@ -62,6 +62,7 @@ class PagesTest(testtools.TestCase):
                           ("other", "b", "c")], second.settings)
         self.assertEqual(("backend", "a.Driver"),
                          second.value("volume_driver"))
+        self.assertEqual([("other", "b", "c")], second.settings)
 
     def test_what_is_taken_is_left_no_more(self):
         first = pages.parse(PAGE)["First"]
