@@ -187,6 +187,31 @@ class Faults:
         return result
 
 
+def visit(method: str, nth: int, come: Callable[[], object],
+          go: Callable[[], object]) -> Faults:
+    """Let somebody come before a call, and go when it was looked who is there.
+
+    Several threads copy, and one that is ahead would see nobody, or let the
+    guest go before anybody looks: the look is that of the thread in which the
+    guest came.
+
+    :param method: whose call, usually ``read``
+    """
+    came: List[int] = []
+
+    def begin() -> None:
+        come()
+        came.append(_THREADING.get_ident())
+
+    def end() -> None:
+        if came == [_THREADING.get_ident()]:
+            go()
+
+    return Faults(
+        Fault(method, nth, meanwhile=begin),
+        Fault("watchers", after=True, meanwhile=end, times=None))
+
+
 def _close(thing: Any) -> None:
     """Close an image that was opened; a context that was not entered stays."""
     if hasattr(thing, "size"):

@@ -127,10 +127,8 @@ class GuardingTest(base.FunctionalTestCase):
             image.write(0, os.urandom(SIZE))
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
-        planned = faults.Faults(
-            faults.Fault("read", 8, meanwhile=lambda: stack.enter_context(
-                self.guest())),
-            faults.Fault("read", 24, meanwhile=stack.close))
+        planned = faults.visit(
+            "read", 8, lambda: stack.enter_context(self.guest()), stack.close)
 
         def copy():
             with sources.opened(planned.around(self.pool), self.volume,
@@ -138,7 +136,10 @@ class GuardingTest(base.FunctionalTestCase):
                 exporting.to_file(volume, os.path.join(self.temp, "file"))
 
         self.assertRaises(exception.SourceChanged, copy)
+        planned.assert_happened()
         self.assertEqual([], os.listdir(self.temp))
+        with self.pool.open(self.volume, read_only=True) as image:
+            self.assertEqual([], image.watchers())
 
 
 @ddt.ddt
