@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import argparse
+import collections
 import contextlib
 import itertools
 import logging
@@ -104,7 +105,12 @@ class Rotate(program.Lister):
     def run(self, parsed_args: argparse.Namespace) -> int:
         """Show what became of each, and exit by what failed."""
         self._failures: List[Exception] = []
+        self._counts: Dict[str, int] = collections.Counter()
         code = super().run(parsed_args)
+        if self._counts:
+            LOG.warning("%s", ", ".join(
+                f"{number} {result}"
+                for result, number in sorted(self._counts.items())))
         if code or not self._failures:
             return code
         LOG.error("volumes that failed: %d; their reasons say what they need, "
@@ -147,6 +153,7 @@ class Rotate(program.Lister):
                 "volumes", timed=True))
             for done, result in enumerate(itertools.chain(away, results), 1):
                 report(done)
+                self._counts[result.result] += 1
                 if result.error is not None:
                     self._failures.append(result.error)
                 yield (result.volume_id,

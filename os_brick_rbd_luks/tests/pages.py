@@ -46,22 +46,25 @@ class Section:
     """What one says, without the sections in it.
 
     :ivar commands: in the order of the page; those of several lines as one
+    :ivar answers: the lines that the page shows for each of these, or None
     :ivar settings: section of a file, option, value
     """
 
     title: str
     commands: list = dataclasses.field(default_factory=list)
+    answers: list = dataclasses.field(default_factory=list)
     settings: list = dataclasses.field(default_factory=list)
 
     def take(self, beginning):
         """The first command left that begins so; it is left no more.
 
+        :returns: it, and the lines that the page shows for it, or None
         :raises AssertionError: there is none
         """
-        for command in self.commands:
+        for number, command in enumerate(self.commands):
             if command.startswith(beginning):
-                self.commands.remove(command)
-                return command
+                del self.commands[number]
+                return command, self.answers.pop(number)
         raise AssertionError(f"{self.title!r} has no command {beginning!r}, "
                              f"but {self.commands}")
 
@@ -86,7 +89,20 @@ class Section:
             if not _COMMAND.match(line):
                 raise ValueError(f"{self.title!r} has a line that is neither "
                                  f"a setting nor a command: {line}")
-            self.commands.append(line)
+            self._add_command(line)
+
+    def _add_command(self, command, answer=None):
+        self.commands.append(command)
+        self.answers.append(answer)
+
+    def _add_console(self, text):
+        nothing, *parts = re.split(r"^\$ ", text, flags=re.M)
+        for part in parts:
+            command, *answer = part.splitlines()
+            if nothing or not _COMMAND.match(command):
+                raise ValueError(f"{self.title!r} has a line that is no "
+                                 f"command: {nothing or command}")
+            self._add_command(command, answer)
 
     def _add_words(self, text):
         text = " ".join(text.split())
@@ -94,14 +110,25 @@ class Section:
         if setting:
             self.settings.append(setting.groups())
         elif _COMMAND.match(text):
-            self.commands.append(text)
+            self._add_command(text)
 
     def add(self, node):
         """Note what a literal of the page says."""
-        if isinstance(node, nodes.literal_block):
+        if "console" in node["classes"]:
+            self._add_console(node.astext())
+        elif isinstance(node, nodes.literal_block):
             self._add_block(node.astext())
         else:
             self._add_words(node.astext())
+
+
+def compared(lines):
+    """Lines of any cloud, with columns of any width, in any order."""
+    lines = [re.sub(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", "UUID", line)
+             for line in lines]
+    lines = [re.sub(r"--+", "--", re.sub(r" +", " ", line)).strip()
+             for line in lines]
+    return sorted(filter(None, lines))
 
 
 def parse(text):
@@ -110,7 +137,8 @@ def parse(text):
     :raises ValueError: it shows a line that is neither a setting nor a command
     """
     tree = core.publish_doctree(
-        text, settings_overrides={"report_level": 3, "halt_level": 3})
+        text, settings_overrides={
+            "report_level": 3, "halt_level": 3, "syntax_highlight": "none"})
     found = {}
     for node in tree.findall(lambda each: isinstance(
             each, (nodes.literal_block, nodes.literal))):

@@ -20,15 +20,11 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
-import stat
-import subprocess
 
 from os_brick_rbd_luks.headers import header_io
-from os_brick_rbd_luks.tests import pages
 from os_brick_rbd_luks.tests.servers import base
-from os_brick_rbd_luks.tests.services import commanding
 from os_brick_rbd_luks.tests.services import images
+from os_brick_rbd_luks.tests.services import operator
 from os_brick_rbd_luks.tests import units
 
 #: What the page names to say what is meant, not to be typed; and what the
@@ -40,65 +36,16 @@ _NOT_TYPED = ("rbd-luks resize", "openstack acl user add",
 _NOT_SET = ("libvirt_secrets",)
 
 
-class Operator(commanding.Commands, images.ImageTestCase,
-               base.ServerTestCase):
-    """Types what a page says."""
+class Operator(operator.Operator, images.ImageTestCase, base.ServerTestCase):
+
+    page_name = "adopting"
 
     def setUp(self):
         super().setUp()
-        self.page = pages.read("adopting")
-        programs = os.path.join(self.temp, "bin")
-        os.mkdir(programs)
-        for name, words in {
-                "cinder-rbd-luks": self.program(),
-                **{name: [os.path.join(os.path.dirname(
-                    self.lab.about["python"]), name)]
-                   for name in ("cinder", "openstack", "rbd-luks")}}.items():
-            path = os.path.join(programs, name)
-            with open(path, "w") as stream:
-                stream.write(f'#!/bin/sh\nexec {shlex.join(words)} "$@"\n')
-            os.chmod(path, stat.S_IRWXU)
-        self.environment = {
-            "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": self.temp, "LANG": "C.UTF-8", "COLUMNS": "250",
-            "PYTHONWARNINGS": "ignore", "CEPH_CONF": self.lab.ceph_conf,
-            "LIBVIRT_DEFAULT_URI": self.hosts[base.HOST]["libvirt"]}
-        #: What the reader's own cloud calls something, by the page's name.
-        self.names = {
-            "volumes": self.lab.pools["upstream"],
-            "/srv": os.path.join(self.temp, "srv"),
-            "/etc/rbd-luks": os.path.join(self.temp, "etc"),
-            "HOST@BACKEND": "lab@upstream"}
-
-    def signed_in(self, name):
-        """What tells OpenStack's clients who asks."""
-        account = self.lab.cloud(name).config.config["auth"]
-        return {"OS_IDENTITY_API_VERSION": "3", "OS_REGION_NAME": "RegionOne",
-                **{f"OS_{option.upper()}": account[option]
-                   for option in ("auth_url", "username", "password",
-                                  "project_name", "user_domain_id",
-                                  "project_domain_id")}}
-
-    def type(self, section, beginning, by="admin", code=0, **names):
-        """Let somebody type the command of a section that begins so.
-
-        :param names: that the page has in capitals, in lower case here
-        :returns: what it writes
-        """
-        command = self.page[section].take(beginning)
-        for word, name in {**self.names, **{
-                word.upper(): name for word, name in names.items()}}.items():
-            command = re.sub(rf"(?<![\w@-]){re.escape(word)}(?![\w.-])", name,
-                             command)
-        done = subprocess.run(
-            ["bash", "-c", command], capture_output=True, text=True,
-            cwd=self.temp, timeout=commanding.LIMIT,
-            env={**self.environment, **self.signed_in(by)})
-        said = f"{command}\n{done.stdout}{done.stderr}"
-        self.assertEqual(code, done.returncode, said)
-        for passphrase in self.passphrases.values():
-            self.assertNotIn(passphrase.decode(), said)
-        return done.stdout
+        self.environment["LIBVIRT_DEFAULT_URI"] = self.hosts[base.HOST][
+            "libvirt"]
+        self.names.update({"volumes": self.lab.pools["upstream"],
+                           "HOST@BACKEND": "lab@upstream"})
 
     def assert_all_done(self):
         """The page says no more than was typed and set."""

@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import ddt
 import testtools
 
 from os_brick_rbd_luks.tests import pages
@@ -46,9 +47,16 @@ Second
 
     [other]
     b = c
+
+.. code-block:: console
+
+    $ rbd-luks audit POOL
+    | name | 1 |
+    $ rbd-luks info IMAGE
 """
 
 
+@ddt.ddt
 class PagesTest(testtools.TestCase):
 
     def test_is_read(self):
@@ -57,7 +65,9 @@ class PagesTest(testtools.TestCase):
             ["rbd-luks info IMAGE", "rbd-luks create IMAGE --size 1G",
              "(umask 077; openssl rand -hex 32 >FILE)"], first.commands)
         self.assertEqual([("rbd_luks", "mode", "one")], first.settings)
-        self.assertEqual([], second.commands)
+        self.assertEqual([("rbd-luks audit POOL", ["| name | 1 |"]),
+                          ("rbd-luks info IMAGE", [])],
+                         [*zip(second.commands, second.answers)])
         self.assertEqual([("backend", "volume_driver", "a.Driver"),
                           ("other", "b", "c")], second.settings)
         self.assertEqual(("backend", "a.Driver"),
@@ -66,11 +76,24 @@ class PagesTest(testtools.TestCase):
 
     def test_what_is_taken_is_left_no_more(self):
         first = pages.parse(PAGE)["First"]
-        self.assertEqual("rbd-luks info IMAGE", first.take("rbd-luks info"))
+        self.assertEqual(("rbd-luks info IMAGE", None),
+                         first.take("rbd-luks info"))
         error = self.assertRaises(AssertionError, first.take, "rbd-luks info")
         self.assertIn("umask", str(error))
 
-    def test_line_that_is_neither(self):
+    def test_answers_are_compared(self):
+        """Not by what is another cloud's."""
+        first, second = (pages.compared(lines) for lines in (
+            ["+----+", "| 00000000-0000-0000-0000-000000000000 | a |", "b"],
+            ["b ", "", "+------+",
+             "| 11111111-1111-1111-1111-111111111111 | a  |"]))
+        self.assertEqual(first, second)
+        self.assertNotEqual(first, pages.compared(["b"]))
+
+    @ddt.data(("(umask", "somebody"), ("$ rbd-luks audit", "somebody"),
+              ("$ rbd-luks audit", "$ somebody"))
+    @ddt.unpack
+    def test_line_that_is_neither(self, what, other):
         error = self.assertRaises(ValueError, pages.parse, PAGE.replace(
-            "(umask", "somebody"))
-        self.assertIn("somebody 077", str(error))
+            what, other))
+        self.assertIn("somebody", str(error))

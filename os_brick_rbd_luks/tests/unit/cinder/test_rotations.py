@@ -415,6 +415,7 @@ class CommandTest(commanding.CommandTestCase, ManyTestCase):
                          [rows[found.id]["result"]
                           for found in (volume, other)])
         self.assertIn("volumes that failed: 1", self.stderr)
+        self.assertIn("1 failed, 1 rotated\n", self.stderr)
 
     def test_no_backend_of_ours(self):
         self.set_options(self.driver.configuration.config_group,
