@@ -14,6 +14,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import ddt
 
 from os_brick_rbd_luks.tests.servers import base
@@ -38,13 +40,14 @@ class LifeTest(base.ServerTestCase):
         self.act(server, "resume", "ACTIVE")
         self.assertEqual(before.run, self.runs(server).run)
 
-    @ddt.data(*TYPES)
-    def test_suspended_while_libvirtd_restarts(self, volume_type):
-        """Its memory is there afterwards."""
+    @ddt.data(*itertools.product(TYPES, ("restart", "reboot")))
+    @ddt.unpack
+    def test_suspended_while_libvirtd_restarts(self, volume_type, verb):
+        """Its memory is there afterwards, also after the host's reboot."""
         server, _volume = self.serve(volume_type)
         before = self.runs(server)
         self.act(server, "suspend", "SUSPENDED")
-        self.happens("restart")
+        self.happens(verb)
         self.assertEqual([], self.secrets_of_libvirt())
         self.act(server, "resume", "ACTIVE")
         after = self.runs(server)
