@@ -22,10 +22,14 @@ a file-like handle reads and writes when librbd or when Python decrypts.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
+import re
 import statistics
+import tempfile
 import time
+from unittest import mock
 
 from castellan.common.objects import symmetric_key
 from os_brick import encryptors
@@ -33,10 +37,16 @@ from oslo_config import cfg
 
 from benchmarks import common
 from benchmarks import header
+from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.connectors import rbd as connectors
+from os_brick_rbd_luks.encryptors import hypervisor as hypervisors
 from os_brick_rbd_luks.headers import formatting
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
+from os_brick_rbd_luks.libvirt import secrets
+from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.services import opts
+from os_brick_rbd_luks.tests.ceph.attach import guest as guests
 from os_brick_rbd_luks.tests.fakes import keymanager
 
 GIB = 1024 ** 3
@@ -92,6 +102,129 @@ def hypervisor(count):
                 call(*arguments, **METADATA)
                 times[verb].append(time.perf_counter() - start)
     return {verb: statistics.median(all_) for verb, all_ in times.items()}
+
+
+@contextlib.contextmanager
+def guest(connection):
+    """One that runs, and does nothing; its first disk is an empty file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "disk")
+        with open(path, "wb") as stream:
+            stream.truncate(MIB)
+        booted = guests.Guest(
+            connection, folder,
+            f"<disk type='file'><source file='{path}'/>"
+            "<target dev='vda' bus='virtio'/></disk>",
+            "echo ready\nsleep 100000\n")
+        try:
+            booted.wait("ready")
+            yield booted
+        finally:
+            booted.destroy()
+
+
+@contextlib.contextmanager
+def ceph_secret(connection):
+    """The uuid of a libvirt secret with the Ceph user's key."""
+    secret = connection.secretDefineXML(
+        "<secret ephemeral='yes' private='no'><usage type='ceph'>"
+        "<name>benchmark</name></usage></secret>")
+    key = brick.key_option(connection_info("h")["data"]["keyring"])["key"]
+    secret.setValue(base64.b64decode(key))
+    try:
+        yield secret.UUIDString()
+    finally:
+        secret.undefine()
+
+
+class Steps:
+    """Seconds of each step of an attachment to a guest that runs."""
+
+    def __init__(self, connection, booted, ceph):
+        self._connection, self._guest, self._ceph = connection, booted, ceph
+        self.times = {}
+
+    @contextlib.contextmanager
+    def step(self, name):
+        """Measure what is done in it."""
+        start = time.perf_counter()
+        yield
+        self.times.setdefault(name, []).append(time.perf_counter() - start)
+
+    def timed(self, owner, method, name):
+        """Let each call of a method be a step."""
+        real = getattr(owner, method)
+
+        def timed(*args, **kwargs):
+            with self.step(name):
+                return real(*args, **kwargs)
+
+        return mock.patch.object(owner, method, timed)
+
+    def read(self):
+        """Let QEMU read the new disk's first sector.
+
+        Less what asking its monitor takes.
+        """
+        def ask(command):
+            start = time.perf_counter()
+            said = common.run(
+                "virsh", "-c", cfg.CONF[opts.GROUP].libvirt_uri,
+                "qemu-monitor-command", "--hmp", self._guest.uuid, command)
+            if b"rror" in said:
+                raise RuntimeError(said)
+            return time.perf_counter() - start
+
+        asked = ask("info name")
+        self.times.setdefault("first byte", []).append(max(0.0, ask(
+            "qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend "
+            '"read 0 512"') - asked))
+
+    def attach(self, info, facts):
+        """Plug a volume in, read it, and take it out again."""
+        data = info["data"]
+        domain = self._connection.lookupByUUIDString(self._guest.uuid)
+        disk = xml.disk(
+            data["name"], list(zip(data["hosts"], data["ports"])), facts,
+            target="vdb", user="admin", secret_uuid=self._ceph)
+        if not facts.secrets:
+            disk = re.sub("<encryption[^>]*/>", "", disk)
+        with self.step("plug in"):
+            domain.attachDevice(disk)
+        self.read()
+        domain.detachDevice(disk)
+        while "vdb" in domain.XMLDesc():
+            time.sleep(0.05)
+
+
+def steps(count):
+    """Medians of each step, of a plain volume and of an encrypted one."""
+    import libvirt
+    prepare()
+    connection = libvirt.open(cfg.CONF[opts.GROUP].libvirt_uri)
+    found = {}
+    with header.pool() as opened, header.header_of("ours", opened), \
+            opened.create("p", GIB), guest(connection) as booted, \
+            ceph_secret(connection) as ceph:
+        plain = Steps(connection, booted, ceph)
+        ours = Steps(connection, booted, ceph)
+        none = attachment.Native(format="luks", engine="qemu", data_offset=0,
+                                 size=GIB, secrets=())
+        for _number in range(count):
+            plain.attach(connection_info("p"), none)
+            info = connection_info("h")
+            work = encryptor(info)
+            with ours.timed(hypervisors.Hypervisor, "_prepare", "header"), \
+                    ours.timed(secrets.Secrets, "publish", "secret"), \
+                    ours.step("encryptor"):
+                work.attach_volume("c", **METADATA)
+            ours.attach(info, attachment.read(info))
+            work.detach_volume(**METADATA)
+        for name, times in (("plain", plain.times), ("luks1", ours.times)):
+            found[name] = {step: statistics.median(all_)
+                           for step, all_ in times.items()}
+    connection.close()
+    return found
 
 
 @contextlib.contextmanager
@@ -167,8 +300,12 @@ def main():
     """Measure, print, save and draw."""
     parser = common.parser(__doc__)
     options = parser.parse_args()
-    results = {"environment": common.environment(),
+    results = {"environment": common.environment(), "steps": steps(15),
                "hypervisor": hypervisor(15), "handle": {}, "open": {}}
+    for name, found in results["steps"].items():
+        print(f"to a guest that runs, {name}: " + ", ".join(
+            f"{step} {seconds * 1e3:.1f} ms"
+            for step, seconds in found.items()), flush=True)
     for verb, seconds in results["hypervisor"].items():
         print(f"for a guest, {verb:7} {seconds * 1e3:9.1f} ms", flush=True)
     for way in ("librbd", "Python"):

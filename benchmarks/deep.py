@@ -56,6 +56,7 @@ class Copies(commanding.Commands, base.ServerTestCase):
     rounds = 1
 
     def runTest(self):  # noqa: N802
+        """Measure both ways, in turn."""
         self.results = {way: [] for way in WAYS}
         self.server = self.boot()
         self.says(self.server, "a guest", lambda tick: True)
