@@ -15,14 +15,14 @@
     tools/benchmark attach
 
 measures our encryptor without the key manager (a key in memory), with a real
-libvirtd and Ceph cluster; then how long QEMU and librbd, which a guest's start
+libvirtd and Ceph cluster, and each step of an attachment to a guest that runs,
+beside a plain volume; then how long QEMU and librbd, which a guest's start
 waits for, take to open headers by ours, QEMU's and librbd's defaults; and what
 a file-like handle reads and writes when librbd or when Python decrypts.
 """
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import os
 import re
@@ -41,13 +41,13 @@ from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.connectors import rbd as connectors
 from os_brick_rbd_luks.encryptors import hypervisor as hypervisors
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.libvirt import secrets
 from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.services import opts
 from os_brick_rbd_luks.tests.ceph.attach import guest as guests
 from os_brick_rbd_luks.tests.fakes import keymanager
+from os_brick_rbd_luks.tests import waiting
 
 GIB = 1024 ** 3
 MIB = 1024 ** 2
@@ -126,11 +126,8 @@ def guest(connection):
 @contextlib.contextmanager
 def ceph_secret(connection):
     """The uuid of a libvirt secret with the Ceph user's key."""
-    secret = connection.secretDefineXML(
-        "<secret ephemeral='yes' private='no'><usage type='ceph'>"
-        "<name>benchmark</name></usage></secret>")
-    key = brick.key_option(connection_info("h")["data"]["keyring"])["key"]
-    secret.setValue(base64.b64decode(key))
+    secret = guests.ceph_secret(
+        connection, connection_info("h")["data"]["keyring"], "benchmark")
     try:
         yield secret.UUIDString()
     finally:
@@ -193,17 +190,18 @@ class Steps:
             domain.attachDevice(disk)
         self.read()
         domain.detachDevice(disk)
-        while "vdb" in domain.XMLDesc():
-            time.sleep(0.05)
+        waiting.until(domain.XMLDesc, "the end of the disk",
+                      lambda found: "vdb" not in found)
 
 
 def steps(count):
     """Medians of each step, of a plain volume and of an encrypted one."""
     import libvirt
     prepare()
-    connection = libvirt.open(cfg.CONF[opts.GROUP].libvirt_uri)
     found = {}
-    with header.pool() as opened, header.header_of("ours", opened), \
+    with contextlib.closing(libvirt.open(
+            cfg.CONF[opts.GROUP].libvirt_uri)) as connection, \
+            header.pool() as opened, header.header_of("ours", opened), \
             opened.create("p", GIB), guest(connection) as booted, \
             ceph_secret(connection) as ceph:
         plain = Steps(connection, booted, ceph)
@@ -223,7 +221,6 @@ def steps(count):
         for name, times in (("plain", plain.times), ("luks1", ours.times)):
             found[name] = {step: statistics.median(all_)
                            for step, all_ in times.items()}
-    connection.close()
     return found
 
 

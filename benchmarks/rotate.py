@@ -184,16 +184,17 @@ def block(name, number):
 
 
 @contextlib.contextmanager
-def opened(conf, name, kind, passphrase):
-    """A volume as a guest has it, by librbd."""
+def opened(conf, name, kind, passphrase, pool="volumes"):
+    """A volume as a guest has it, by librbd; a plain one has no passphrase."""
     import rados
     import rbd
     with rados.Rados(conffile=conf, rados_id="admin") as cluster, \
-            cluster.open_ioctx("volumes") as ioctx, \
+            cluster.open_ioctx(pool) as ioctx, \
             rbd.Image(ioctx, name) as image:
-        image.encryption_load(
-            rbd.RBD_ENCRYPTION_FORMAT_LUKS2 if kind.endswith("2")
-            else rbd.RBD_ENCRYPTION_FORMAT_LUKS1, passphrase)
+        if passphrase:
+            image.encryption_load(
+                rbd.RBD_ENCRYPTION_FORMAT_LUKS2 if kind.endswith("2")
+                else rbd.RBD_ENCRYPTION_FORMAT_LUKS1, passphrase)
         yield image
 
 

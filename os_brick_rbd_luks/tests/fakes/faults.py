@@ -187,15 +187,15 @@ class Faults:
         return result
 
 
-def visit(method: str, nth: int, come: Callable[[], object],
+def visit(nth: int, come: Callable[[], object],
           go: Callable[[], object]) -> Faults:
-    """Let somebody come before a call, and go when it was looked who is there.
+    """Let somebody come before a read, and go when it was looked who is there.
 
     Several threads copy, and one that is ahead would see nobody, or let the
     guest go before anybody looks: the look is that of the thread in which the
     guest came.
 
-    :param method: whose call, usually ``read``
+    :param nth: which of the reads
     """
     came: List[int] = []
 
@@ -208,7 +208,7 @@ def visit(method: str, nth: int, come: Callable[[], object],
             go()
 
     return Faults(
-        Fault(method, nth, meanwhile=begin),
+        Fault("read", nth, meanwhile=begin),
         Fault("watchers", after=True, meanwhile=end, times=None))
 
 

@@ -301,6 +301,14 @@ class ServerTestCase(base.IntegrationTestCase):
         self.compute.delete_volume_attachment(server, volume.id)
         self.ready(volume, "available")
 
+    def moved(self, volume):
+        """Wait until an attached volume has moved, or could not be.
+
+        :returns: the migration's status; never the None that it has while
+            Cinder exchanges the rows of its database
+        """
+        return self.settled(volume, ("success", "error"))
+
     def act(self, server, verb, status, cloud=None, **options):
         """Let Nova do something with a server, to its end."""
         proxy = (cloud or self.user).compute

@@ -225,7 +225,7 @@ class AdoptingTest(Operator):
         run = self.runs(server).run
         self.type(title, "openstack volume set", "user",
                   type="upstream-luks", id=fast.id)
-        self.assertEqual("success", self.settled(fast))
+        self.assertEqual("success", self.moved(fast))
         self.assertEqual(run, self.runs(server).run)
         title = "4. Decide who may read keys"
         self.type(title, "openstack acl user remove -u", "user",

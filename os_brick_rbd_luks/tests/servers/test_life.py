@@ -155,12 +155,12 @@ class OperatorTest(base.ServerTestCase):
             volume, host=there, force_host_copy=False)
         if provider == "luks2" and not self.plugs_luks2():
             # The server runs on, and the action says why.
-            self.assertEqual("error", self.settled(volume))
+            self.assertEqual("error", self.moved(volume))
             self.assertEqual(before.run, self.runs(server).run)
             self.assertIn("librbd decrypts (LUKS2)", self.error_of(
                 server, "swap_volume"))
             return
-        self.assertEqual("success", self.settled(volume))
+        self.assertEqual("success", self.moved(volume))
         self.assertEqual(before.run, self.runs(server).run)
         self.act(server, "reboot", "ACTIVE")
         self.runs(server)

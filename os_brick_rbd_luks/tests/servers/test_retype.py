@@ -29,7 +29,7 @@ class RetypeTest(base.ServerTestCase):
         """Ask for it; what Cinder says of the migration in the end."""
         self.user.block_storage.retype_volume(
             volume, volume_type, migration_policy="on-demand")
-        return self.settled(volume)
+        return self.moved(volume)
 
     def assert_secrets_of(self, volume):
         """By the id of the image as well, which a definition may name."""

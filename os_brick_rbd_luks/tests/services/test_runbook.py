@@ -52,7 +52,7 @@ class RunbookTest(operator.Operator, attaching.AttachTestCase):
         self.type("Before", "cinder-rbd-luks audit")
         self.type("What would be done", "cinder-rbd-luks rotate")
         self.assertEqual(former, [self.key_id(volume) for volume in volumes])
-        # What the page has the reader replace.
+        # The backups that the page has the reader replace.
         self.run_program("header", "backup-all", "-f", "json", "--to",
                          os.path.join(self.temp, "srv/headers"),
                          "--backup-passphrase-file",

@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import base64
 import os
 import shutil
 import tempfile
@@ -25,7 +24,6 @@ from oslo_config import cfg
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.headers import creating
 from os_brick_rbd_luks.headers import formatting
-from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.libvirt import xml
 from os_brick_rbd_luks.services import opts
@@ -155,13 +153,8 @@ class AttachmentTestCase(base.FunctionalTestCase):
     def define_ceph_secret(self, uuid=None, ephemeral="yes"):
         path = os.path.join(self.folder, "ceph.client.cinder.keyring")
         with open(path) as stream:
-            key = brick.key_option(stream.read())["key"]
-        secret = self.libvirt().secretDefineXML(
-            f"<secret ephemeral='{ephemeral}' private='no'>"
-            f"<usage type='ceph'><name>{self.id()}</name></usage>"
-            f"{f'<uuid>{uuid}</uuid>' if uuid else ''}</secret>")
-        secret.setValue(base64.b64decode(key))
-        return secret
+            return guest.ceph_secret(self.libvirt(), stream.read(), self.id(),
+                                     uuid, ephemeral)
 
     def disk(self, info):
         """The XML of an attached volume, as a guest's disk."""

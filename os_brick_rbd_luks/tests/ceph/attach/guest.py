@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import base64
 import glob
 import lzma
 import os
@@ -23,6 +24,7 @@ import subprocess
 import time
 from xml.sax import saxutils
 
+from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.tests import waiting
 
 _INIT = """\
@@ -116,6 +118,21 @@ def initrd(folder, script, end=_END):
         subprocess.run(["cpio", "-o", "-H", "newc", "--quiet"], cwd=root,
                        input=files, stdout=stream, check=True)
     return kernel, path
+
+
+def ceph_secret(connection, keyring, name, uuid=None, ephemeral="yes"):
+    """A libvirt secret with a Ceph user's key, as Nova needs it.
+
+    :param keyring: the text of the user's
+    :param name: of its usage
+    :param uuid: that it gets; by default a new one
+    """
+    secret = connection.secretDefineXML(
+        f"<secret ephemeral='{ephemeral}' private='no'>"
+        f"<usage type='ceph'><name>{name}</name></usage>"
+        f"{f'<uuid>{uuid}</uuid>' if uuid else ''}</secret>")
+    secret.setValue(base64.b64decode(brick.key_option(keyring)["key"]))
+    return secret
 
 
 class Guest:

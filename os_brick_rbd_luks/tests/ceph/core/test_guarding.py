@@ -128,7 +128,7 @@ class GuardingTest(base.FunctionalTestCase):
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
         planned = faults.visit(
-            "read", 8, lambda: stack.enter_context(self.guest()), stack.close)
+            8, lambda: stack.enter_context(self.guest()), stack.close)
 
         def copy():
             with sources.opened(planned.around(self.pool), self.volume,

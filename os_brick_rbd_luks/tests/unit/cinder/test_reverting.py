@@ -156,6 +156,7 @@ class RevertTest(rotating.RotationTestCase):
         self.check(volume)
         self.assertEqual({volume.name}, self.names())
 
+    @selection.limit(600)
     @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_killed_at_any_call(self, provider):
         """Of ours, before Ceph begins, and after it has ended."""
@@ -173,6 +174,7 @@ class RevertTest(rotating.RotationTestCase):
                 break
         self.assertGreater(number, 20)
 
+    @selection.limit(600)
     @ddt.data(*selection.cases("luks", full=["luks2"]))
     def test_killed_again_while_it_is_put_back(self, provider):
         for number in itertools.count(0, STRIDE):

@@ -220,7 +220,7 @@ class ReaderTest(GuardingTestCase):
         watchers = self.store.contents[name].watchers
         # Or it was found by the last look, which any guest is that stays.
         self.addCleanup(self.assertEqual, [], watchers)
-        return faults.visit("read", 6, lambda: watchers.append(GUEST),
+        return faults.visit(6, lambda: watchers.append(GUEST),
                             watchers.clear).around(self.store)
 
     @ddt.data(*sorted(READERS))

@@ -24,6 +24,7 @@ from os_brick_rbd_luks.luks.luks1 import ondisk
 from os_brick_rbd_luks.luks.luks1 import restore as luks1_restore
 from os_brick_rbd_luks.tests import cuts
 from os_brick_rbd_luks.tests import properties
+from os_brick_rbd_luks.tests import selection
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import base
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import disk as disks
 from os_brick_rbd_luks.tests.unit.core.luks.luks1 import keyring as rings
@@ -109,6 +110,7 @@ class RestoreTest(RestoreTestCase):
         now, then = (rings.make(names, **place) for names in CASES[name])
         self.check_cuts(now, then, self.plan(now, then), areas=cuts.WHOLE)
 
+    @selection.limit(300)
     @ddt.data(("two of each", TIGHT),
               ("3 present, 2 in the backup", ROOM_FOR_ONE),
               ("re-keyed: other number", ROOMY))

@@ -104,6 +104,7 @@ class RestoreTest(RestoreTestCase):
         self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
+    @selection.limit(300)
     @ddt.data(*selection.cases("areas exchanged",
                                full=("two of each", "one on two")))
     def test_cuts_at_every_byte(self, name):
@@ -115,6 +116,7 @@ class RestoreTest(RestoreTestCase):
         self.check_cuts(now, then, self.plan(now, then), areas=cuts.FEW,
                         every=False)
 
+    @selection.limit(300)
     @ddt.data(*selection.cases("areas exchanged",
                                full=("two of each", "one on two")))
     def test_cut_and_begun_anew(self, name):
