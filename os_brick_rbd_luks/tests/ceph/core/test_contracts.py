@@ -60,6 +60,23 @@ class ImageTest(images.ImageContract, base.FunctionalTestCase):
         return True
 
 
+class WatchTest(base.FunctionalTestCase):
+    """The cluster of the tests, as real ones: else it would blocklist guests.
+    """
+
+    def test_outlasts_a_late_sign_of_life(self):
+        with cluster.connect(self.conf, "admin") as connection:
+            handle = connection._handle
+            code, out, text = handle.osd_command(0, json.dumps(
+                {"prefix": "config get", "var": "osd_client_watch_timeout",
+                 "format": "json"}), b"")
+            self.assertEqual(0, code, text)
+            timeout = int(json.loads(out)["osd_client_watch_timeout"])
+            self.assertLessEqual(
+                float(handle.conf_get("objecter_tick_interval")),
+                timeout / 3)
+
+
 class PoolTestCase(base.FunctionalTestCase):
     """Has a pool of its own, which is empty at first, and a namespace.
 
