@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from os_brick_rbd_luks.volume import journal
     from os_brick_rbd_luks.volume import rotation
     from os_brick_rbd_luks.volume import rotations
+    from os_brick_rbd_luks.volume import session
 
 LOG = logging.getLogger(__name__)
 
@@ -128,6 +129,7 @@ class Rotate(program.Lister):
               ) -> Generator[Tuple[Any, ...], None, None]:
         from os_brick_rbd_luks.volume import journal
         from os_brick_rbd_luks.volume import rotations
+        from os_brick_rbd_luks.volume import session
         with contextlib.ExitStack() as stack:
             kept: Optional[journal.Journal] = None
             if args.resume:
@@ -136,7 +138,7 @@ class Rotate(program.Lister):
                     # What may be given besides is for what was left out.
                     if not getattr(args, name):
                         setattr(args, name, kept.work.get(name))
-            rotated = _rotation(args)
+            rotated = _rotation(args, stack.enter_context(session.Sessions()))
             chosen = self._chosen(args, kept)
             if args.journal:
                 kept = stack.enter_context(journal.create(args.journal, {
@@ -230,7 +232,8 @@ def _check(args: argparse.Namespace) -> None:
         choosing.require(args)
 
 
-def _rotation(args: argparse.Namespace) -> rotation.Rotation:
+def _rotation(args: argparse.Namespace, sessions: session.Sessions
+              ) -> rotation.Rotation:
     from os_brick_rbd_luks.cinder_cmd import service_user
     from os_brick_rbd_luks import exception
     from os_brick_rbd_luks.volume import rotation
@@ -243,7 +246,7 @@ def _rotation(args: argparse.Namespace) -> rotation.Rotation:
         service_user.Contexts(), anew=args.deep,
         of_service=args.key_owner == "service",
         with_snapshots=args.with_snapshots,
-        older_than=choosing.older_than(args.older_than))
+        older_than=choosing.older_than(args.older_than), sessions=sessions)
 
 
 def _looked(rotated: rotation.Rotation, drivers: Dict[str, Any]

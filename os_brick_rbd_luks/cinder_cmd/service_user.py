@@ -54,10 +54,17 @@ class Request(cinder_context.RequestContext):  # type: ignore[misc]
     """One that Cinder's objects can copy, as they do for an administrator.
 
     What signs the user in has locks, and one token for all.
+
+    :ivar kept: what its copies share
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.kept: Dict[str, Any] = {}
 
     def __deepcopy__(self, memo: Dict[int, Any]) -> Request:
         memo[id(self.user_auth_plugin)] = self.user_auth_plugin
+        memo[id(self.kept)] = self.kept
         made = type(self).__new__(type(self))
         memo[id(self)] = made
         made.__dict__.update(copy.deepcopy(self.__dict__, memo))

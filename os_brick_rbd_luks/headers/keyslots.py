@@ -24,7 +24,7 @@ lock in any case, so one that changed meanwhile is refused.
 from __future__ import annotations
 
 import logging
-from typing import List, NamedTuple, Optional, Tuple
+from typing import Iterable, List, NamedTuple, Optional, Tuple
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import header_io
@@ -180,13 +180,23 @@ def remove_others(image: base.Image, passphrase: bytes,
     :raises KeyslotNotFound: there is none of that number
     """
     opened = unlocking.unlock(image, passphrase, keyslot)
-    others = [slot.number for slot in opened.header.keyslots
-              if slot.number != opened.keyslot]
+    remove_besides(image, opened, [slot.number for slot
+                                   in opened.header.keyslots])
+    return Result(None, None, image.history())
+
+
+@header_io.names_image
+def remove_besides(image: base.Image, opened: unlocking.Unlocked,
+                   numbers: Iterable[int]) -> None:
+    """Remove keyslots, but not the one that was opened.
+
+    :raises HeaderChanged: it is not the one that was opened any more
+    """
+    others = [number for number in numbers if number != opened.keyslot]
     if others:
         header_io.apply(image, opened.header.erase(others).plan)
-        LOG.info("%s: keyslots %s removed, all but %d", image.name, others,
+        LOG.info("%s: keyslots %s removed; %d opens it", image.name, others,
                  opened.keyslot)
-    return Result(None, None, image.history())
 
 
 @header_io.names_image

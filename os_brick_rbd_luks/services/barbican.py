@@ -121,11 +121,13 @@ class BarbicanKeyManager(
 
     def _get_barbican_client(self, context: Any) -> Any:
         last = self._last
-        if context and last is not None and last[0]() is context:
+        # Of copies of a request the same.
+        whose = getattr(context, "user_auth_plugin", None) or context
+        if context and last is not None and last[0]() is whose:
             return last[1]
         client = super()._get_barbican_client(context)
         # Not to keep a token longer than whoever has it.
-        self._last = weakref.ref(context), client
+        self._last = weakref.ref(whose), client
         return client
 
     def _get_secret(self, context: Any, object_id: str) -> Any:
@@ -167,6 +169,20 @@ def api(configuration: Any = None) -> Any:
         return key_manager.API(conf)
     # As castellan does it, for volumes that have the fixed key of old.
     return migration.handle_migration(conf, BarbicanKeyManager(conf))
+
+
+def of_request(context: Any) -> Any:
+    """The service's key manager, as :func:`api` gives it.
+
+    :param context: of a request; the same again for those that share a dict
+        called ``kept``, so that they share a client as well
+    """
+    kept = getattr(context, "kept", None)
+    if kept is None:
+        return api(cfg.CONF)
+    if "key_manager" not in kept:
+        kept["key_manager"] = api(cfg.CONF)
+    return kept["key_manager"]
 
 
 def registers(manager: Any, configuration: Any = None) -> bool:

@@ -24,10 +24,11 @@ before; :mod:`~os_brick_rbd_luks.volume.settling` removes it later.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
-from typing import (Any, Callable, Container, List, Mapping, Optional,
-                    Protocol)
+from typing import (Any, Callable, Container, Iterable, List, Mapping,
+                    Optional, Protocol)
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import fingerprints
@@ -165,9 +166,10 @@ class _Change:
     def begin(self, old: bytes) -> None:
         """Let the new passphrase open it, and the database name it."""
         volume, self._old = self._volume, old
-        # At once: of a service killed before that, a key is left.
-        _note(volume, [self.new_id, self._old_id])
-        self._new = self._new or volume.keys.passphrase(self.new_id)
+        if self._new is None:
+            # At once: of a service killed before that, a key is left.
+            _note(volume, [self.new_id, self._old_id])
+            self._new = volume.keys.passphrase(self.new_id)
         self._adding = True
         self._keyslot = _add(volume, {
             self._old_id: old, self.new_id: self._new}, self._in_place)
@@ -217,7 +219,8 @@ class _Change:
         What has added it may have failed, and have done it all the same.
         """
         try:
-            _remove(self._volume, self._old, self.new_id, self._new or b"")
+            _remove(self._volume, {self._old_id: self._old},
+                    {self.new_id: self._new or b""})
         except exception.RBDLuksError as error:
             LOG.warning("%s: key %s, which is of no use, may open it, and "
                         "stays noted on it: %s", self._volume.name,
@@ -260,9 +263,13 @@ def forget_quietly(volume: encrypted.Volume, key_ids: List[str]) -> None:
 def _note(volume: encrypted.Volume, key_ids: List[str]) -> None:
     """Note keys on an image, beside those that are noted."""
     with volume.image() as image:
-        pending_keys.write(image, list(dict.fromkeys(filter(
-            None, [*pending_keys.read(image), *key_ids]))),
-            since=int(time.time()))
+        _note_on(image, key_ids)
+
+
+def _note_on(image: base.RBDImage, key_ids: Iterable[str]) -> None:
+    pending_keys.write(image, list(dict.fromkeys(filter(
+        None, [*pending_keys.read(image), *key_ids]))),
+        since=int(time.time()))
 
 
 @threads.native
@@ -279,7 +286,8 @@ def _add(volume: encrypted.Volume, keys: Mapping[str, bytes],
          in_place: bool) -> Optional[int]:
     """Let a second passphrase open the image besides the first one.
 
-    The keyslots of both are noted with their keys, unless the image is new
+    Both keys are noted first: of a service killed before that, a key is left.
+    Then the keyslots of both are noted with them, unless the image is new
     and goes if this is not completed: whoever owns a key may delete it
     meanwhile, and then no passphrase finds its keyslot.
 
@@ -288,6 +296,7 @@ def _add(volume: encrypted.Volume, keys: Mapping[str, bytes],
     """
     (old_id, old), (new_id, new) = keys.items()
     with volume.image() as image:
+        _note_on(image, (new_id, old_id))
         opened = unlocking.unlock(image, old)
         added = passphrases.add(
             image, old, new, opened=opened,
@@ -303,10 +312,10 @@ def _add(volume: encrypted.Volume, keys: Mapping[str, bytes],
 
 
 @threads.native
-def _remove(volume: encrypted.Volume, present: bytes, key_id: str,
-            passphrase: bytes) -> None:
+def _remove(volume: encrypted.Volume, present: Mapping[str, bytes],
+            other: Mapping[str, bytes]) -> None:
     with volume.image() as image:
-        shut_out(image, present, {key_id: passphrase})
+        shut_out(image, present, other)
 
 
 @threads.native
@@ -332,36 +341,50 @@ def keep_holes(pool: rbd_pool.Pool, image: base.RBDImage) -> None:
         holes.keep_source(pool, parent)
 
 
-def shut_out(image: base.RBDImage, present: bytes,
+def shut_out(image: base.RBDImage, present: Mapping[str, bytes],
              others: Mapping[str, bytes], spared: Container[str] = ()
              ) -> None:
     """Let the passphrases of keys open an image no more.
 
     Their keyslots are noted before they are erased, and those that were noted
     before are erased as well: whoever was at it may have been killed, and
-    the key deleted since.
+    the key deleted since. A keyslot that is noted is not looked for by its
+    passphrase, which costs as much as to open the image.
 
-    :param present: opens it, and goes on to do so
+    :param present: the passphrase of the key that opens it and goes on to do
+        so, by its id
     :param others: passphrases of noted keys, by their ids
     :param spared: noted keys whose keyslots stay for now
     :raises WrongPassphrase: *present* does not open it; nothing was changed
     """
-    opened = unlocking.unlock(image, present)
-    marks = pending_keys.keyslots(image)
+    header, marks = header_io.read_header(image), pending_keys.keyslots(image)
+    numbers = {fingerprints.of(header, slot.number): slot.number
+               for slot in header.keyslots}
+    (present_id, passphrase), = present.items()
+    opened = _opened(image, header, passphrase,
+                     numbers.get(marks.get(present_id, "")))
     before = dict(marks)
     for key_id, passphrase in others.items():
+        if marks.get(key_id) in numbers:
+            continue
         keyslot = opens(image, passphrase)
         if keyslot is not None and keyslot != opened.keyslot:
-            marks[key_id] = fingerprints.of(opened.header, keyslot)
+            marks[key_id] = fingerprints.of(header, keyslot)
     if marks != before:
         pending_keys.write(image, list(dict.fromkeys(
             [*pending_keys.read(image), *marks])), marks)
-    erased = {mark for key_id, mark in marks.items() if key_id not in spared}
-    for slot in opened.header.keyslots:
-        if slot.number != opened.keyslot and fingerprints.of(
-                opened.header, slot.number) in erased:
-            keyslots.remove_number(image, slot.number, present,
-                                   opened.keyslot)
+    keyslots.remove_besides(image, opened, sorted({
+        numbers[mark] for key_id, mark in marks.items()
+        if key_id not in spared and mark in numbers}))
+
+
+def _opened(image: base.RBDImage, header: header_io.Header, passphrase: bytes,
+            keyslot: Optional[int]) -> unlocking.Unlocked:
+    """Open it with a keyslot that may be the passphrase's, or another."""
+    if keyslot is not None:
+        with contextlib.suppress(exception.KeyslotError):
+            return unlocking.unlock_header(image, header, passphrase, keyslot)
+    return unlocking.unlock_header(image, header, passphrase)
 
 
 def opens(image: base.Image, passphrase: bytes) -> Optional[int]:

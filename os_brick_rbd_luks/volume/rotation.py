@@ -76,7 +76,8 @@ class Rotation:
                  of_service: bool = False, with_snapshots: bool = False,
                  older_than: Optional[Callable[[int], bool]] = None,
                  statuses: Container[str] = fleet.STEADY,
-                 anew: bool = False) -> None:
+                 anew: bool = False,
+                 sessions: Optional[session.Sessions] = None) -> None:
         """Do nothing yet.
 
         :param context: gives that of a request by Cinder's user, in a project
@@ -89,8 +90,10 @@ class Rotation:
         :param statuses: of volumes that are free
         :param anew: encrypt the data anew as well: of volumes without
             snapshots only
+        :param sessions: connections that stay open; None: each step connects
         """
         self._context = context
+        self._session = sessions.one if sessions else session.Session
         self._of_service = of_service
         self._with_snapshots = with_snapshots and not anew
         self._anew = anew
@@ -105,7 +108,7 @@ class Rotation:
         :raises NotRotated: it would not be rotated
         :raises PassphraseUnavailable: its key cannot be read
         """
-        with self._volume(driver, volume_id,
+        with self._volume(driver, volume_id, fleet.record_of(volume_id),
                           self._with_snapshots) as volume:
             self._check(volume)
             if self._anew:
@@ -197,28 +200,39 @@ class Rotation:
         """
         record = fleet.record_of(volume_id)
         if record and deep.is_interrupted(record):
-            with session.Session(driver) as opened:
+            with self._session(driver) as opened:
                 deep.recover(driver, encrypted.Volume(record, opened))
         elif record:
             deep_attached.recover(driver, record, GRACE)
-        with self._volume(driver, volume_id, with_snapshots) as volume:
+        with self._volume(driver, volume_id, record,
+                          with_snapshots) as volume:
             reverting.put_back(volume)
             yield volume
 
     @contextlib.contextmanager
-    def _volume(self, driver: Any, volume_id: str, with_snapshots: bool
-                ) -> Iterator[encrypted.Volume]:
+    def _volume(self, driver: Any, volume_id: str, before: Any,
+                with_snapshots: bool) -> Iterator[encrypted.Volume]:
         """A volume, as the database has it now.
 
+        :param before: what the database said of it, to find its project by
         :raises NotRotated: something speaks against work on it
+        :raises PassphraseUnavailable: nothing does, but nobody gives its keys
         """
-        record = self._free(cinder_context.get_admin_context(), volume_id,
-                            with_snapshots)
-        context = self._context(
-            None if self._of_service else record.project_id)
-        # Once more: Keystone may have taken its time.
+        try:
+            # First, for Keystone may take its time.
+            context = self._context(
+                before.project_id if before and not self._of_service
+                else None)
+        except exception.PassphraseUnavailable:
+            self._free(cinder_context.get_admin_context(), volume_id,
+                       with_snapshots)
+            raise
         record = self._free(context, volume_id, with_snapshots)
-        with session.Session(driver) as opened:
+        if before and record.project_id != before.project_id:
+            raise exception.NotRotated(
+                reason="it was transferred to another project just now; try "
+                       "again")
+        with self._session(driver) as opened:
             yield encrypted.Volume(
                 record, opened, _readers(record) if self._of_service else ())
 

@@ -22,8 +22,9 @@ Source: ``cinder.volume.drivers.rbd`` (``_get_config_tuple``,
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Dict, Iterator, Optional
+from typing import Any, Dict, Iterator, List, Optional
 
+from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import brick
 from os_brick_rbd_luks.image import cluster
 from os_brick_rbd_luks.image import rbd_pool
@@ -142,6 +143,42 @@ class Session:
         with self._mutex:
             self._is_closed = True
             self.reset()
+
+
+class Sessions:
+    """Those of a program that does one thing to many volumes.
+
+    No failover is during its run. What has failed is not used again.
+    """
+
+    def __init__(self) -> None:
+        """Connect to nothing yet."""
+        self._idle: Dict[Any, List[Session]] = {}
+        self._lock = threads.lock()
+
+    def __enter__(self) -> Sessions:
+        return self
+
+    def __exit__(self, *_exc_info: Any) -> None:
+        for found in self._idle.values():
+            while found:
+                found.pop().close()
+
+    @contextlib.contextmanager
+    def one(self, driver: Any) -> Iterator[Session]:
+        """Have a session to oneself."""
+        with self._lock:
+            idle = self._idle.setdefault(driver, [])
+            found = idle.pop() if idle else Session(driver)
+        try:
+            yield found
+        except exception.NotRotated:
+            idle.append(found)
+            raise
+        except BaseException:
+            found.close()
+            raise
+        idle.append(found)
 
 
 def _options(driver: Any) -> Dict[str, str]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from typing import Container, Dict, List, Sequence
+from typing import Container, Dict, List, Optional, Sequence, Tuple
 
 from cinder import context as cinder_context
 from cinder import objects
@@ -97,15 +97,18 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
     :raises RBDLuksError: the image
     """
     present = volume.record.encryption_key_id
-    there, marked = noted(volume), _marked(volume)
+    there, marked, has_snapshots = _notes(volume)
     opening = volume.passphrase()
     others = [key_id for key_id in dict.fromkeys([*there, *former])
               if key_id != present]
     found, gone = Settled(present), []
-    known: Dict[str, bytes] = {}
+    known: Dict[str, Optional[bytes]] = {}
     for key_id in others:
         try:
-            known[key_id] = volume.keys.passphrase(key_id)
+            # Where a keyslot is known, only a snapshot may ask for more.
+            known[key_id] = (
+                None if key_id in marked and not has_snapshots
+                else volume.keys.passphrase(key_id))
         except exception.KeyNotFound:
             # What was to forget it was killed, or its owner has deleted it.
             found.removed.append(key_id)
@@ -147,10 +150,17 @@ def _named(volume: encrypted.Volume) -> List[str]:
 
 
 @threads.native
-def _marked(volume: encrypted.Volume) -> Container[str]:
-    """Noted keys whose keyslots are known without their passphrases."""
+def _notes(volume: encrypted.Volume
+           ) -> Tuple[List[str], Container[str], bool]:
+    """What is to be known of it before any key is asked for.
+
+    :returns: what :func:`noted` gives, noted keys whose keyslots are known,
+        and whether snapshots may need any
+    """
     with volume.image(read_only=True) as image:
-        return pending_keys.keyslots(image)
+        return (pending_keys.others(image, volume.record.encryption_key_id),
+                pending_keys.keyslots(image),
+                any(map(_is_opened_by_key, image.snapshots())))
 
 
 @threads.native
@@ -162,16 +172,20 @@ def _has_others(volume: encrypted.Volume) -> bool:
 
 @threads.native
 def _remove_noted(volume: encrypted.Volume, present: bytes,
-                  others: Dict[str, bytes], unread: List[str]) -> List[str]:
+                  others: Dict[str, Optional[bytes]], unread: List[str]
+                  ) -> List[str]:
     """Let the passphrases of noted keys open the image no more.
 
     :param present: opens it, and goes on to do so
-    :param others: passphrases by their keys
+    :param others: passphrases by their keys; None where it is not asked for
     :param unread: noted keys that stay, for a snapshot may need them
     :returns: keys that a snapshot needs
     """
     with volume.pool() as pool, pool.open(volume.name) as image:
-        rekey.shut_out(image, present, others, unread)
+        read = {key_id: passphrase for key_id, passphrase in others.items()
+                if passphrase is not None}
+        rekey.shut_out(image, {volume.record.encryption_key_id: present},
+                       read, unread)
         if others:
             rekey.keep_holes(pool, image)
         needed: List[str] = []
@@ -180,7 +194,7 @@ def _remove_noted(volume: encrypted.Volume, present: bytes,
             with pool.open(volume.name, snapshot=snapshot,
                            read_only=True) as then:
                 if rekey.opens(then, present) is None:
-                    needed += [key_id for key_id, passphrase in others.items()
+                    needed += [key_id for key_id, passphrase in read.items()
                                if rekey.opens(then, passphrase) is not None]
     return needed
 

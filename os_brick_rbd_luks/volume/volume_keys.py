@@ -68,7 +68,7 @@ class Keys:
         self._context = context
         self._readers = tuple(readers)
         with key_manager.translated("the key manager"):
-            self._manager = barbican.api(cfg.CONF)
+            self._manager = barbican.of_request(context)
         self._registers = barbican.registers(self._manager)
         #: whether there is one key for all volumes: Cinder's own manager,
         #: which is known by that name everywhere

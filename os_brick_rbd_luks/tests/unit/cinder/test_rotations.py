@@ -32,8 +32,10 @@ from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.tests.unit.cinder import commanding
 from os_brick_rbd_luks.tests.unit.cinder import rotating
 from os_brick_rbd_luks.volume import journal
+from os_brick_rbd_luks.volume import pending_keys
 from os_brick_rbd_luks.volume import rotation
 from os_brick_rbd_luks.volume import rotations
+from os_brick_rbd_luks.volume import session
 
 
 class Clock:
@@ -84,6 +86,16 @@ class RotationsTest(ManyTestCase):
             self.assert_rotated(volume, key_id)
         self.assert_keys(*volumes)
 
+    def test_connections(self):
+        """As many as there are at work, for however many volumes."""
+        volumes = [self.create() for _number in range(5)]
+        with session.Sessions() as kept, self.ceph.fail(None):
+            how = rotation.Rotation(rotating.service, sessions=kept)
+            self.assertEqual(5, len([*self.run_all(
+                volumes, parallel=2, how=how).run()]))
+            self.assertIn(self.ceph.calls.count("connect"), (1, 2))
+        self.assert_nothing_is_open()
+
     def test_both_open_for_a_while(self):
         """From the database's change on, a minute; nobody waits for one."""
         volumes = [self.create() for _number in range(3)]
@@ -118,13 +130,18 @@ class RotationsTest(ManyTestCase):
                               exception.KeyNotFound)
 
     def test_former_key_cannot_be_read_any_more(self):
-        """Its passphrase opens the volume still, and that is not done."""
+        """Its passphrase opens the volume still, and that is not done.
+
+        Where its keyslot is noted, it would.
+        """
         volume = self.create()
         begin = self.rotation.begin
 
         def begun(*args):
             found = begin(*args)
             self.server.secrets[found.old_key].project_id = "another"
+            with self.pool() as pool, pool.open(volume.name) as image:
+                pending_keys.write(image, pending_keys.read(image), {})
             return found
 
         self.rotation.begin = begun

@@ -145,6 +145,15 @@ class ServiceUserTest(test.TestCase):
         self.keystone.projects = ()
         self.assertTrue(service_user.context("tenant").is_admin)
 
+    def test_copies_share_a_key_manager(self):
+        """And with it a client, and what that has asked for."""
+        first, second = map(service_user.Contexts(), ("tenant",) * 2)
+        managers = [barbican.of_request(found) for found in (
+            first, second, first.elevated(), service_user.context("tenant"))]
+        self.assertIs(managers[0], managers[1])
+        self.assertIs(managers[0], managers[2])
+        self.assertIsNot(managers[0], managers[3])
+
     def test_one_token_for_each_project(self):
         """However many ask, and for a while; a refusal is remembered, too."""
         now = [0.0]

@@ -261,3 +261,39 @@ with session.Session(driver) as opened:
             self.assertEqual(["connected", "disconnected"],
                              [found[0], found[-1]])
             self.assertEqual(found[1:-1:2], found[2:-1:2])
+
+
+class SessionsTest(base.DriverTestCase):
+    """Of a program that does one thing to many volumes."""
+
+    def work(self, kept):
+        with kept.one(self.driver) as opened, opened.pool():
+            return len(self.ceph.connected)
+
+    def test_one_after_the_other(self):
+        with session.Sessions() as kept, self.ceph.fail(None):
+            self.assertEqual([1, 1, 1], [self.work(kept) for _time
+                                         in range(3)])
+            self.assertEqual(1, self.ceph.calls.count("connect"))
+        self.assert_nothing_is_open()
+
+    def test_each_has_one_to_itself(self):
+        with session.Sessions() as kept, self.ceph.fail(None):
+            for _time in range(2):
+                with kept.one(self.driver) as opened, opened.pool():
+                    self.assertEqual(2, self.work(kept))
+            self.assertEqual(2, self.ceph.calls.count("connect"))
+        self.assert_nothing_is_open()
+
+    def test_error(self):
+        """It may be the connection's; that of a volume is not."""
+        with session.Sessions() as kept:
+            for error, left in ((exception.NotRotated(reason="busy"), 1),
+                                (exception.ImageIOError(
+                                    action="read", reason="away"), 0)):
+                with testtools.ExpectedException(type(error)), \
+                        kept.one(self.driver) as opened, opened.pool():
+                    raise error
+                self.assertEqual(left, len(self.ceph.connected))
+            self.assertEqual(1, self.work(kept))
+        self.assert_nothing_is_open()
