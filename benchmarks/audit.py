@@ -10,11 +10,12 @@
 #    License for the specific language governing permissions and limitations
 #    under the License.
 
-"""What ``rbd-luks audit`` of a pool costs, beside ``rbd ls -l`` of the same.
+"""What the walks through a pool cost, beside ``rbd ls -l`` of the same.
 
     tools/benchmark audit
 
-Both open every image. One of each in turn, on one private cluster, so that
+``rbd-luks audit``, and backups of all headers: the first, and another one when
+nothing has changed. All open every image. One of each in turn, on one private cluster, so that
 whatever else the machine does slows all of them; the ratio is the median of
 those to the ``rbd ls -l`` of the same round.
 """
@@ -35,6 +36,11 @@ WAYS = {
     "rbd ls -l": ["rbd", "ls", "-l", "volumes"],
     "rbd-luks audit": ["rbd-luks", "audit", "volumes"],
     "rbd-luks audit -f json": ["rbd-luks", "audit", "-f", "json", "volumes"],
+    # In a new folder each round, which the second finds filled.
+    **dict.fromkeys(
+        ("header backup-all", "header backup-all, again"),
+        ["rbd-luks", "header", "backup-all", "volumes", "--to", "{folder}",
+         "--backup-passphrase-file", "{secret}"]),
 }
 
 
@@ -61,10 +67,17 @@ def main():
     with cluster.connect() as handle, handle.pool("volumes") as pool:
         fill(pool, options.images)
     runs = {way: [] for way in WAYS}
-    with tempfile.TemporaryDirectory() as compiled:
+    with tempfile.TemporaryDirectory() as compiled, \
+            tempfile.TemporaryDirectory() as kept:
+        secret = os.path.join(kept, "secret")
+        with open(secret, "wb") as stream:
+            stream.write(command.KEY)
         for number in range(-1, options.rounds):
+            places = {"secret": secret,
+                      "folder": os.path.join(kept, str(number))}
             for way, words in WAYS.items():
-                used = command.once(words, compiled)
+                used = command.once(
+                    [word.format(**places) for word in words], compiled)
                 # The first time its modules are compiled.
                 if number >= 0:
                     runs[way].append(used)

@@ -28,7 +28,9 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import census
 from os_brick_rbd_luks.image import header_lock
 from os_brick_rbd_luks.image import librbd
+from os_brick_rbd_luks.image import note_beside
 from os_brick_rbd_luks.image import opening
+from os_brick_rbd_luks.image import places
 from os_brick_rbd_luks.image import rbd_data
 from os_brick_rbd_luks.image import relatives
 
@@ -233,6 +235,22 @@ class RBDImage(rbd_data.RBDData):
                          else self._image.snap_get_id(self.snapshot))
                 number += f"@{found}"
         return number
+
+    def set_note(self, key: str, value: Optional[str]) -> None:
+        """See :class:`~os_brick_rbd_luks.image.base.RBDImage`.
+
+        With journaling it is for librbd, whoever has the image open.
+        """
+        if "journaling" in self.features() or not self.others():
+            super().set_note(key, value)
+            return
+        reason = places.unusable(self._image)
+        if reason is not None:
+            raise reason
+        if value is not None or self.note(key) is not None:
+            with self._changing("write the metadata"):
+                note_beside.write(self._ioctx, str(self._image.id()), key,
+                                  value)
 
     def parent(self) -> Optional[base.Parent]:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`."""

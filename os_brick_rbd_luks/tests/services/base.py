@@ -100,7 +100,7 @@ class IntegrationTestCase(testtools.TestCase):
     def secrets(self):
         """Ids of the keys in the key manager, by user; and its orders."""
         found = {}
-        for name in ("user", "other"):
+        for name in ("user", "other", "admin"):
             manager = self.lab.cloud(name).key_manager
             found[f"keys of {name}"] = {
                 secret.secret_ref.rpartition("/")[2]

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 
 import fixtures
 
@@ -33,6 +34,7 @@ from os_brick_rbd_luks.tests.contracts import block as blocks
 from os_brick_rbd_luks.tests.contracts import clone as clones
 from os_brick_rbd_luks.tests.contracts import image as images
 from os_brick_rbd_luks.tests.fakes import faults as faulty
+from os_brick_rbd_luks.tests import units
 from os_brick_rbd_luks.tests import waiting
 
 #: Of the objects of new images; the contracts count on 64 KiB.
@@ -75,6 +77,45 @@ class WatchTest(base.FunctionalTestCase):
             self.assertLessEqual(
                 float(handle.conf_get("objecter_tick_interval")),
                 timeout / 3)
+
+
+class GuestTest(base.FunctionalTestCase):
+    """Changes of an image whose exclusive lock a guest takes back at once."""
+
+    def setUp(self):
+        super().setUp()
+        self.image = self.name()
+        self.pool.create(self.image, 16 * units.MIB).__exit__()
+        self.ended = threading.Event()
+        self.opened = threading.Event()
+        guest = threading.Thread(target=self.write)
+        guest.start()
+        self.addCleanup(guest.join)
+        self.addCleanup(self.ended.set)
+        self.opened.wait()
+
+    def write(self):
+        """A hundred times a second, over a connection of its own."""
+        with cluster.connect(self.conf, "admin") as connection, \
+                connection.pool("volumes") as pool, \
+                pool.open(self.image) as image:
+            self.opened.set()
+            while not self.ended.wait(0.01):
+                image.write(8 * units.MIB, bytes(4096))
+
+    def test_notes_and_data(self):
+        for number in range(300):
+            with self.pool.open(self.image) as image:
+                image.set_note("first", f"{number}")
+                image.write(0, b"h" * 4096)
+                image.set_note("second", f"{number}")
+                self.assertEqual(
+                    {"first": f"{number}", "second": f"{number}"},
+                    image.notes())
+        with self.pool.open(self.image) as image:
+            for key in ("first", "second", "second"):
+                image.set_note(key, None)
+            self.assertEqual({}, image.notes())
 
 
 class PoolTestCase(base.FunctionalTestCase):

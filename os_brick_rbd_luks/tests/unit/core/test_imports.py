@@ -252,9 +252,10 @@ class DirectionTest(testtools.TestCase):
             for name, module in MODULES.items()}))
         self.assertEqual(
             {"image.librbd", "image.cluster", "image.evict",
-             "image.header_lock", "image.opening", "image.places",
-             "image.qemu_options", "image.rbd_data", "image.rbd_image",
-             "image.rbd_pool", "image.record_pool", "image.relatives"},
+             "image.header_lock", "image.note_beside", "image.opening",
+             "image.places", "image.qemu_options", "image.rbd_data",
+             "image.rbd_image", "image.rbd_pool", "image.record_pool",
+             "image.relatives"},
             {name for name, module in MODULES.items()
              if _libraries(module.imports()) & {"rbd", "rados"}})
 
