@@ -15,9 +15,9 @@
     tools/benchmark audit
 
 ``rbd-luks audit``, and backups of all headers: the first, and another one when
-nothing has changed. All open every image. One of each in turn, on one private cluster, so that
-whatever else the machine does slows all of them; the ratio is the median of
-those to the ``rbd ls -l`` of the same round.
+nothing has changed. All open every image. One of each in turn, on one private
+cluster, so that whatever else the machine does slows all of them; the ratio is
+the median of those to the ``rbd ls -l`` of the same round.
 """
 
 from __future__ import annotations

@@ -239,9 +239,11 @@ class RBDImage(rbd_data.RBDData):
     def set_note(self, key: str, value: Optional[str]) -> None:
         """See :class:`~os_brick_rbd_luks.image.base.RBDImage`.
 
-        With journaling it is for librbd, whoever has the image open.
+        What others have to be told of is for librbd, whoever has it open: an
+        option of the image, or a change that a journal has.
         """
-        if "journaling" in self.features() or not self.others():
+        if (key.startswith("conf_") or "journaling" in self.features()
+                or not self.others()):
             super().set_note(key, value)
             return
         reason = places.unusable(self._image)
