@@ -320,6 +320,9 @@ def main():
     name = f"guest-ceph{release}" + (
         f"-disks{options.disks}" if options.disks > 1 else "")
     print("saved", common.save(options.results, name, results))
+    if options.disks > 1:
+        # A table has them beside each other.
+        return
     for suffix, figure, title, label in (
             ("", "mib_s", "Reading and writing a volume", "MiB/s (median)"),
             ("-cpu", "cpu_s_per_gib", "What that costs the hypervisor",
