@@ -26,6 +26,7 @@ from cinder import objects
 
 from os_brick_rbd_luks.clones import clone_snapshot
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import fingerprints
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.services import threads
 from os_brick_rbd_luks.volume import encrypted
@@ -97,7 +98,7 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
     :raises RBDLuksError: the image
     """
     present = volume.record.encryption_key_id
-    there, marked, has_snapshots = _notes(volume)
+    there, marked, found_by_note = _notes(volume)
     opening = volume.passphrase()
     others = [key_id for key_id in dict.fromkeys([*there, *former])
               if key_id != present]
@@ -105,10 +106,8 @@ def settle(volume: encrypted.Volume, former: Sequence[str] = ()) -> Settled:
     known: Dict[str, Optional[bytes]] = {}
     for key_id in others:
         try:
-            # Where a keyslot is known, only a snapshot may ask for more.
-            known[key_id] = (
-                None if key_id in marked and not has_snapshots
-                else volume.keys.passphrase(key_id))
+            known[key_id] = (None if key_id in found_by_note
+                             else volume.keys.passphrase(key_id))
         except exception.KeyNotFound:
             # What was to forget it was killed, or its owner has deleted it.
             found.removed.append(key_id)
@@ -151,16 +150,22 @@ def _named(volume: encrypted.Volume) -> List[str]:
 
 @threads.native
 def _notes(volume: encrypted.Volume
-           ) -> Tuple[List[str], Container[str], bool]:
+           ) -> Tuple[List[str], Container[str], Container[str]]:
     """What is to be known of it before any key is asked for.
 
-    :returns: what :func:`noted` gives, noted keys whose keyslots are known,
-        and whether snapshots may need any
+    :returns: what :func:`noted` gives; noted keys whose keyslots are or were
+        known; and those of which nobody needs the passphrase, for the header
+        has that keyslot, and there is no snapshot that may need the key
     """
     with volume.image(read_only=True) as image:
-        return (pending_keys.others(image, volume.record.encryption_key_id),
-                pending_keys.keyslots(image),
-                any(map(_is_opened_by_key, image.snapshots())))
+        there = pending_keys.others(image, volume.record.encryption_key_id)
+        marks = pending_keys.keyslots(image)
+        found: List[str] = []
+        if there and not any(map(_is_opened_by_key, image.snapshots())):
+            present = fingerprints.all_of(header_io.read_header(image))
+            found = [key_id for key_id in there
+                     if marks.get(key_id) in present]
+        return there, marks, found
 
 
 @threads.native

@@ -382,6 +382,19 @@ class RotationTest(rotating.RotationTestCase):
         self.assert_settled(volume)
 
     @ddt.data("luks", "luks2")
+    def test_the_note_is_of_no_keyslot_any_more(self, provider):
+        """Somebody has converted it: its passphrase finds it."""
+        volume = self.filled(provider)
+        begun = self.rotation.begin(self.driver, volume.id)
+        with self.pool() as pool, pool.open(volume.name) as image:
+            marks = pending_keys.keyslots(image)
+            pending_keys.write(image, pending_keys.read(image), {
+                **marks, begun.old_key: "0" * 32})
+        settled = self.rotation.settle(self.driver, volume.id)
+        self.assertEqual([begun.old_key], settled.removed)
+        self.assert_settled(volume)
+
+    @ddt.data("luks", "luks2")
     def test_cost(self, provider):
         """Each key is read once, and tried on one keyslot."""
         volume = self.filled(provider)
