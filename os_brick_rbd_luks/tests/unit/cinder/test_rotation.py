@@ -188,6 +188,31 @@ class RotationTest(rotating.RotationTestCase):
         self.assertRaises(exception.NotRotated, self.rotation.begin,
                           self.driver, volume.id)
 
+    def test_transferred_while_a_token_is_asked_for(self):
+        volume = self.filled()
+
+        def context(project_id):
+            self.assertEqual("project-tenant", project_id)
+            db.volume_update(self.context.elevated(), volume.id,
+                             {"project_id": "project-other"})
+            return rotating.service(project_id)
+
+        self.refused(volume, "transferred", rotation.Rotation(context).begin)
+
+    def test_busy_where_nobody_may_ask_for_its_key(self):
+        """A role in its project would not help."""
+        def context(project_id):
+            raise exception.KeyForbidden(source=f"a token for {project_id}",
+                                         reason="no role")
+
+        volume = self.filled()
+        how = rotation.Rotation(context)
+        self.assertRaises(exception.KeyForbidden, how.begin, self.driver,
+                          volume.id)
+        volume.status = "uploading"
+        volume.save()
+        self.refused(volume, "uploading", how.begin)
+
     def test_a_clone_is_being_made(self):
         """Cinder's API has copied the key, and the image is to be cloned."""
         volume = self.filled()
