@@ -15,8 +15,9 @@ librbd lets the owner of the exclusive lock do that. If the lock is just being
 handed over, its request reaches the owner more than once, with one number; the
 owner tells the end of the first, and answers the others that it is under way.
 Whoever asks waits for an end that is not told again, asks again after 30 s,
-and so on: for ever (16.2.15 and 18.2.7, once in some hundred changes beside a
-guest that writes a hundred times a second). The OSD needs no lock for it.
+and so on: for ever (16.2.15, once in some hundred changes beside a guest that
+writes a hundred times a second; 18.2.7 stands still as well, for how long was
+not waited for). The OSD needs no lock for it.
 
 Source: ``cls_rbd.cc`` (``metadata_set``, ``metadata_remove``);
 ``librbd::ImageWatcher`` (``prepare_async_request``).
