@@ -29,7 +29,6 @@ import threading
 import time
 import unittest
 
-
 from benchmarks import common
 from benchmarks import rotate
 from os_brick_rbd_luks.tests.servers import base

@@ -46,6 +46,8 @@ from os_brick_rbd_luks.image import header_lock
 TYPES = ("ours-luks2", "ours-luks")
 #: Bytes of a block that a writer writes, and how many it has.
 BLOCK, BLOCKS = 4096, 2048
+#: Seconds between two runs that wait for locks of killed ones to end.
+PAUSE = 30
 CONNECTOR = {"host": "compute", "ip": "127.0.0.1", "platform": "x86_64",
              "os_type": "linux", "multipath": False, "initiator": "none"}
 
@@ -191,7 +193,7 @@ class Fleet:
                     run.wait(chosen.uniform(3, 12))
                     continue
                 os.killpg(run.pid, signal.SIGKILL)
-        for number in range(header_lock.LOCK_DURATION // 30 + 1):
+        for number in range(header_lock.LOCK_DURATION // PAUSE + 1):
             done = subprocess.run(command(), capture_output=True, text=True,
                                   check=False)
             if not done.returncode:
@@ -201,7 +203,7 @@ class Fleet:
                       and "another header operation" not in row["reason"]]
             if others:
                 raise RuntimeError(f"{others}")
-            time.sleep(30)
+            time.sleep(PAUSE)
         raise RuntimeError(f"{done.stdout}{done.stderr}")
 
     def audit(self):

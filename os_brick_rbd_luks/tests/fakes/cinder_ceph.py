@@ -188,6 +188,12 @@ class Ioctx(clients.Ioctx):
         self._ceph.count(self.connection, "lock")  # type: ignore[attr-defined]
         super().lock_exclusive(*args, **kwargs)
 
+    def execute(self, key: str, cls: str, method: str, data: bytes,
+                length: int = 8192) -> Tuple[int, bytes]:
+        """Change an image's metadata, whoever has its lock."""
+        self._ceph.count(self.connection, method)  # type: ignore[attr-defined]
+        return super().execute(key, cls, method, data, length)
+
 
 class Object:
     """``rados.Object``, which upstream's backups have beside their images."""

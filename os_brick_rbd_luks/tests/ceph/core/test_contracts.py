@@ -17,6 +17,7 @@ The fakes keep the same ones: what is said there of Ceph is true.
 
 from __future__ import annotations
 
+from concurrent import futures
 import json
 import os
 import threading
@@ -87,23 +88,28 @@ class GuestTest(base.FunctionalTestCase):
         self.image = self.name()
         self.pool.create(self.image, 16 * units.MIB).__exit__()
         self.ended = threading.Event()
-        self.opened = threading.Event()
-        guest = threading.Thread(target=self.write)
-        guest.start()
-        self.addCleanup(guest.join)
+        executor = futures.ThreadPoolExecutor(1)
+        self.addCleanup(executor.shutdown)
         self.addCleanup(self.ended.set)
-        self.opened.wait()
+        self.guest = executor.submit(self.write)
 
     def write(self):
-        """A hundred times a second, over a connection of its own."""
+        """A hundred times a second, over a connection of its own.
+
+        :returns: how often
+        """
+        written = 0
         with cluster.connect(self.conf, "admin") as connection, \
                 connection.pool("volumes") as pool, \
                 pool.open(self.image) as image:
-            self.opened.set()
             while not self.ended.wait(0.01):
                 image.write(8 * units.MIB, bytes(4096))
+                written += 1
+        return written
 
     def test_notes_and_data(self):
+        with self.pool.open(self.image, read_only=True) as image:
+            waiting.until(image.watchers, "the guest")
         for number in range(300):
             with self.pool.open(self.image) as image:
                 image.set_note("first", f"{number}")
@@ -116,6 +122,9 @@ class GuestTest(base.FunctionalTestCase):
             for key in ("first", "second", "second"):
                 image.set_note(key, None)
             self.assertEqual({}, image.notes())
+        self.ended.set()
+        # It went on to the end, and was there all the time.
+        self.assertGreater(self.guest.result(), 100)
 
 
 class PoolTestCase(base.FunctionalTestCase):

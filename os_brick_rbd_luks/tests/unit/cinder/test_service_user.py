@@ -147,12 +147,20 @@ class ServiceUserTest(test.TestCase):
 
     def test_copies_share_a_key_manager(self):
         """And with it a client, and what that has asked for."""
+        self.patch("castellan.key_manager.barbican_key_manager."
+                   "BarbicanKeyManager._get_barbican_client",
+                   lambda *_args: object())
         first, second = map(service_user.Contexts(), ("tenant",) * 2)
         managers = [barbican.of_request(found) for found in (
             first, second, first.elevated(), service_user.context("tenant"))]
         self.assertIs(managers[0], managers[1])
         self.assertIs(managers[0], managers[2])
         self.assertIsNot(managers[0], managers[3])
+        client, *others = map(
+            barbican.BarbicanKeyManager(cfg.CONF)._get_barbican_client,
+            (first, second, first.elevated(), service_user.context("tenant")))
+        self.assertEqual([client, client], others[:2])
+        self.assertIsNot(client, others[2])
 
     def test_one_token_for_each_project(self):
         """However many ask, and for a while; a refusal is remembered, too."""
