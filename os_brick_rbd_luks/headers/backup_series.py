@@ -75,7 +75,13 @@ class Found(NamedTuple):
     """A backup, unsealed."""
 
     facts: sealed_backup.Facts
-    data: bytes
+    #: without the zeros at its end
+    used: bytes
+
+    @property
+    def data(self) -> bytes:
+        """All of it, as :func:`.header_backup.backup` gave it."""
+        return self.used.ljust(self.facts.size, b"\0")
 
 
 class Listed(NamedTuple):
@@ -189,36 +195,38 @@ class Series:
         if read is None:
             return (Outcome(State.PLAIN) if newest is None
                     else not_saved(exception.NotLuks().msg))
-        header, data = read
+        header, used = read
+        size = header_backup.size(header)
         damage = _damage(header)
         problem = damage or _ailment(header)
-        if there == data and usable == newest:
+        if (there is not None and usable == newest
+                and (there.used, there.facts.size) == (used, size)):
             self._forget(image_id, keep)
             return Outcome(State.UNCHANGED, newest, problem)
-        if damage is not None and there is not None and not _is_damaged(there):
+        if damage is not None and there is not None and not _is_damaged(
+                there.data):
             return not_saved(damage)
         version = (newest or 0) + 1
         self._store.write(self._pool, _name(image_id, version),
-                          sealed_backup.seal(data, sealed_backup.Facts(
+                          sealed_backup.seal(used, sealed_backup.Facts(
                               self._pool, self._own_name(image), image_id,
                               version, time, header.type, header.uuid,
-                              len(data)), key))
+                              size), key))
         self._versions[image_id] = [*versions, version]
         self._forget(image_id, keep)
         return Outcome(State.SAVED, version, "; ".join(filter(
             None, (problem, *unusable))) or None)
 
     def _usable(self, image_id: str, key: sealed_backup.Key
-                ) -> Tuple[Optional[int], Optional[bytes], List[str]]:
+                ) -> Tuple[Optional[int], Optional[Found], List[str]]:
         """The newest backup that can be unsealed, and why newer ones cannot.
 
-        :returns: its version and the header in it, None without one; problems
+        :returns: its version and itself, None without one; problems
         """
         problems: List[str] = []
         for version in reversed(self._versions.get(image_id, [])):
             try:
-                return version, self._open(image_id, version, key).data, (
-                    problems)
+                return version, self._open(image_id, version, key), problems
             except exception.BackupNotReadable as error:
                 reason = error.reason
             except exception.WrongBackupPassphrase:
@@ -292,7 +300,7 @@ class Series:
         record = self._store.read(self._pool, _name(image_id, version),
                                   sealed_backup.MAX_BYTES)
         found = Found(sealed_backup.read(record).facts,
-                      sealed_backup.unseal(record, key))
+                      sealed_backup.unseal_used(record, key))
         facts = found.facts
         if (facts.pool, facts.image_id, facts.version) != (
                 self._pool, image_id, version):
@@ -331,7 +339,7 @@ def _name(image_id: str, version: int) -> str:
 def _read(image: base.Image) -> Optional[Tuple[header_io.Header, bytes]]:
     """A header and its backup, though others may change it meanwhile.
 
-    :returns: None of a plain image
+    :returns: the backup without the zeros at its end; None of a plain image
     """
     for _try in range(_TRIES - 1):
         with contextlib.suppress(exception.HeaderChanged):
@@ -342,7 +350,8 @@ def _read(image: base.Image) -> Optional[Tuple[header_io.Header, bytes]]:
 def _read_once(image: base.Image
                ) -> Optional[Tuple[header_io.Header, bytes]]:
     try:
-        return header_backup.read(image)
+        header, used = header_backup.read(image)
+        return header, sealed_backup.without_zeros(used)
     except exception.OnlySecondCopy:
         raise
     except exception.NotLuks:

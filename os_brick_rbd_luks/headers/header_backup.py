@@ -57,22 +57,32 @@ def backup(image: base.Image) -> bytes:
 
     :raises HeaderChanged: somebody changed it while it was read
     """
-    return read(image)[1]
+    header, used = read(image)
+    return used.ljust(size(header), b"\0")
+
+
+def size(header: header_io.Header) -> int:
+    """Bytes of a backup of *header*, zeros at its end included."""
+    return keymaterial.round_up(
+        header.keyslots_end, luks1_layout.KEYSLOT_ALIGNMENT)
 
 
 @header_io.names_image
 def read(image: base.Image) -> Tuple[header_io.Header, bytes]:
-    """The header of *image*, and what :func:`backup` gives."""
+    """The header of *image*, and what :func:`backup` gives.
+
+    :returns: without the zeros behind the last keyslot's area
+    :raises HeaderChanged: somebody changed it while it was read
+    """
     start = header_io.read_start(image)
     header = header_io.parse(start, image.size())
-    data = whole.join(header, read_areas(image, header))
+    used = whole.used(header, read_areas(image, header))
     # An old header with the new bytes of its areas would open nothing. No
     # header that stays names an area that is overwritten; one whose keyslot is
     # being destroyed may name noise, which was not to open it any more.
     if header_io.read_start(image) != start:
         raise exception.HeaderChanged()
-    return header, data.ljust(keymaterial.round_up(
-        header.keyslots_end, luks1_layout.KEYSLOT_ALIGNMENT), b"\0")
+    return header, used
 
 
 @header_io.names_image

@@ -166,7 +166,7 @@ def seal(data: bytes, facts: Facts, key: Key, *,
     clear = _START.pack(MAGIC, VERSION, len(text)) + text
     return clear + nonce + aead.AESGCM(
         _derive(key.stretched, own_salt, _INFO)).encrypt(
-            nonce, _without_zeros(data), clear)
+            nonce, without_zeros(data), clear)
 
 
 def read(data: bytes) -> Sealed:
@@ -216,6 +216,17 @@ def unseal(data: bytes, key: Key) -> bytes:
     :raises WrongBackupPassphrase: it is sealed with another passphrase
     :raises BackupNotReadable: it was changed or cut off
     """
+    return unseal_used(data, key).ljust(read(data).facts.size, b"\0")
+
+
+def unseal_used(data: bytes, key: Key) -> bytes:
+    """What :func:`unseal` gives, without the zeros at its end.
+
+    :param data: all of it
+    :param key: by the salt and the cost that :func:`read` gives
+    :raises WrongBackupPassphrase: it is sealed with another passphrase
+    :raises BackupNotReadable: it was changed or cut off
+    """
     sealed = read(data)
     if not sealed.matches(key):
         raise exception.WrongBackupPassphrase()
@@ -225,13 +236,12 @@ def unseal(data: bytes, key: Key) -> bytes:
     try:
         return aead.AESGCM(
             _derive(key.stretched, sealed.own_salt, _INFO)).decrypt(
-                rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], sealed.clear).ljust(
-                    sealed.facts.size, b"\0")
+                rest[:_NONCE_BYTES], rest[_NONCE_BYTES:], sealed.clear)
     except crypto_exceptions.InvalidTag:
         raise _unreadable("it was cut off or changed") from None
 
 
-def _without_zeros(data: bytes) -> bytes:
+def without_zeros(data: bytes) -> bytes:
     """*data* up to its last byte that is not zero.
 
     By blocks: ``rstrip`` alone looks at 16 MiB a byte at a time.

@@ -48,8 +48,20 @@ def join(header: Header, areas: Mapping[int, bytes]) -> bytes:
 
     :param areas: bytes of the area of each of its keyslots, by number
     """
-    data = bytearray(header.keyslots_end)
+    return used(header, areas).ljust(header.keyslots_end, b"\0")
+
+
+def used(header: Header, areas: Mapping[int, bytes]) -> bytes:
+    """What :func:`join` gives, up to the end of the last keyslot's area.
+
+    The zeros behind it are most of a header of LUKS2: 16 MiB of which half a
+    megabyte is used.
+
+    :param areas: as :func:`join` takes them
+    """
     packed = header.pack()
+    data = bytearray(max([len(packed), *(
+        slot.offset + slot.length for slot in header.keyslots)]))
     data[:len(packed)] = packed
     for slot in header.keyslots:
         area = areas[slot.number]

@@ -128,13 +128,29 @@ class SaveTest(SeriesTestCase):
         listed, = backup_series.listed(self.places)
         self.assertEqual(facts, listed.facts)
 
-    def test_unchanged(self):
-        self.make()
+    @ddt.data(base.QUICK, LUKS2)
+    def test_unchanged(self, options):
+        self.make(options=options)
         self.save()
         _name, record = self.record()
         self.assertEqual(backup_series.Outcome(State.UNCHANGED, 1),
                          self.save())
         self.assertEqual([record], [self.record()[1]])
+
+    @ddt.data(base.QUICK, LUKS2)
+    def test_area_that_ends_in_zeros(self, options):
+        """They are no part of the zeros behind it."""
+        content = self.make(options=options)
+        with self.pool.open("v") as image:
+            area, = header_backup.read(image)[0].keyslots
+        content.write(area.offset + area.length - 100, bytes(100))
+        before = self.backup()
+        self.assertEqual(State.SAVED, self.save().state)
+        self.assertEqual(State.UNCHANGED, self.save().state)
+        self.assert_same_bytes(before, self.find().data)
+        with self.pool.create("restored", 20 * units.MIB) as image:
+            header_backup.restore(image, self.find().data, force=True)
+            self.assert_same_bytes(before, header_backup.backup(image))
 
     def test_nothing_is_written_to_images(self):
         content = self.make()

@@ -89,6 +89,8 @@ class SealedBackupTest(testtools.TestCase):
             record = sealed_backup.seal(data, dataclasses.replace(
                 FACTS, size=len(data)), self.key)
             self.assertEqual(data, sealed_backup.unseal(record, self.key))
+            self.assertEqual(data.rstrip(b"\0"),
+                             sealed_backup.unseal_used(record, self.key))
             self.assertLess(len(record), 1200 + len(DATA))
 
     def test_facts_from_the_beginning(self):

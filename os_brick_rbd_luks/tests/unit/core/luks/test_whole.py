@@ -39,6 +39,23 @@ class WholeTest(testtools.TestCase):
         self.assertEqual(volume.areas, whole.areas(volume.header, data))
 
     @ddt.data(luks1, luks2)
+    def test_used(self, base):
+        """All that is used, and no zeros behind it."""
+        volume = base.sample(base.OLD)
+        used = whole.used(volume.header, volume.areas)
+        last = max(volume.header.keyslots, key=lambda slot: slot.offset)
+        self.assertEqual(last.offset + last.length, len(used))
+        self.assertLess(len(used), volume.header.keyslots_end)
+        self.assertEqual(volume.areas, whole.areas(volume.header, used))
+        self.assertEqual(whole.join(volume.header, volume.areas),
+                         used.ljust(volume.header.keyslots_end, b"\0"))
+
+    def test_used_of_luks2_without_keyslots(self):
+        """The header is all there is, both copies."""
+        header = luks2.bare().header
+        self.assertEqual(header.pack(), whole.used(header, {}))
+
+    @ddt.data(luks1, luks2)
     def test_nothing_else_is_taken_along(self, base):
         """Noise between the areas, and in those of unused keyslots."""
         volume = self.volume(base)
