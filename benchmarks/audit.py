@@ -75,6 +75,7 @@ def main():
         for number in range(-1, options.rounds):
             places = {"secret": secret,
                       "folder": os.path.join(kept, str(number))}
+            os.mkdir(places["folder"])
             for way, words in WAYS.items():
                 used = command.once(
                     [word.format(**places) for word in words], compiled)

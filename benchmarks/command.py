@@ -98,17 +98,20 @@ def once(command, compiled):
     if not os.path.exists(program):
         program = command[0]
     start = time.perf_counter()
-    process = subprocess.Popen([program, *command[1:]],
-                               stdout=subprocess.DEVNULL,
-                               stderr=subprocess.DEVNULL,
-                               env={**os.environ,
-                                    "PYTHONDONTWRITEBYTECODE": "",
-                                    "PYTHONPYCACHEPREFIX": compiled})
-    _pid, status, used = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{command} exited with {process.returncode}")
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen([program, *command[1:]],
+                                   stdout=subprocess.DEVNULL, stderr=errors,
+                                   env={**os.environ,
+                                        "PYTHONDONTWRITEBYTECODE": "",
+                                        "PYTHONPYCACHEPREFIX": compiled})
+        _pid, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - start
+        process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(
+                f"{command} exited with {process.returncode}: "
+                f"{errors.read().decode(errors='replace')}")
     return wall, used.ru_utime + used.ru_stime, used.ru_maxrss
 
 
