@@ -12,7 +12,9 @@
 """Who decrypts a volume while its data is copied: librbd, QEMU or Python.
 
 librbd where it can: it knows holes, and all formats. Else QEMU's luks driver,
-and where data comes from a pipe, which neither of them reads, Python.
+and where data comes from a pipe, which neither of them reads, Python. Python
+also reads clones with a librbd that would damage this process when it closes
+them (:attr:`.capabilities.Librbd.closes_clones`).
 """
 
 from __future__ import annotations
@@ -90,7 +92,8 @@ def block_options(options: base.BlockOptions, image: base.RBDImage,
     """
     reason = _librbd_reason(image, header)
     qemu = qemu_luks.refusal(header)
-    # QEMU's own driver reads a re-keyed clone with its own passphrase.
+    # QEMU's own driver reads a re-keyed clone with its own passphrase. A clone
+    # that librbd should not close is closed once, where QEMU's process ends.
     if reason is None and not (
             qemu is None and sealed.needed(image, header).count):
         found, prefix = dict(options), "encrypt."
@@ -119,6 +122,11 @@ def open_view(image: base.RBDImage, header: header_io.Header,
     :param opened: what *passphrase* has opened, by who has tried
     """
     reason = _librbd_reason(image, header)
+    instead = (reason is None and not image.librbd.closes_clones
+               and engines.has_parent(image))
+    if instead:
+        reason = (f"{image.librbd} damages memory when it closes a clone that "
+                  "it has decrypted")
     if reason is None:
         image.load_encryption(header.type, passphrase,
                               *below(image, header, passphrase, opened))
@@ -126,4 +134,5 @@ def open_view(image: base.RBDImage, header: header_io.Header,
     LOG.warning("%s: decrypted by Python, which is slow: %s", image.name,
                 reason)
     return plaintext.Plaintext(
-        image, opened or unlocking.unlock_header(image, header, passphrase))
+        image, opened or unlocking.unlock_header(image, header, passphrase),
+        holes=instead or None)

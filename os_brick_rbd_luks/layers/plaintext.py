@@ -13,11 +13,13 @@
 """The payload of an unlocked volume as plain text, decrypted in Python.
 
 For volumes that librbd cannot load: a data offset that it refuses, the
-journaling feature, a CBC cipher. Everything else should let librbd do it,
-which is many times faster.
+journaling feature, a CBC cipher; and for clones, which that of Ceph 16 cannot
+close. Everything else should let librbd do it, which is many times faster.
 """
 
 from __future__ import annotations
+
+from typing import Optional
 
 from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.headers import engines
@@ -39,9 +41,12 @@ class Plaintext:
     (:mod:`~os_brick_rbd_luks.layers.holes`).
     """
 
-    def __init__(self, image: base.Image, opened: unlocking.Unlocked) -> None:
+    def __init__(self, image: base.Image, opened: unlocking.Unlocked,
+                 holes: Optional[bool] = None) -> None:
         """Take the volume key of *opened*; *image* stays its owner's.
 
+        :param holes: whether sectors of zeros are holes, and read as zeros;
+            by default, of LUKS2. librbd shows them so in LUKS1, too.
         :raises UnsupportedHeader: a payload that only cryptsetup knows, or
             the parent of a clone with a header of its own
         """
@@ -55,7 +60,7 @@ class Plaintext:
         self._image = image
         self._offset = header.data_offset
         self._sector = header.sector_size
-        self._holes = header.type == "luks2"
+        self._holes = header.type == "luks2" if holes is None else holes
         self._cipher = cipher.SectorCipher(
             header.cipher_spec, opened.volume_key, self._sector)
 

@@ -65,7 +65,8 @@ class Ceph(fixtures.Fixture):
     :ivar staying: addresses of those whose watches do not end
     :ivar blocklist: address -> seconds
     :ivar hasty: whether images may be closed before librbd has let go of
-        them; it crashes then now and then
+        them, and clones with loaded encryption by that of Ceph 16; it crashes
+        then now and then
     :ivar clock: by which locks end; what times out advances it
     :ivar trashed: what ``trash_list`` tells, by pool
     :ivar mirrored: how images are mirrored, by ``pool/image``

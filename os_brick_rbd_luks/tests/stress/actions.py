@@ -98,13 +98,10 @@ def guest(store: Any, name: str, passphrases: Tuple[bytes, ...],
             yield image
             return
         header = header_io.read_header(image)
-        release = store.librbd.release
         if header.data_offset % image.stripe_period() or (
-                release < 18 and image.is_deep_clone()):
+                not store.librbd.closes_clones and image.parent()):
             yield decryption.open_view(image, header, passphrases[0])
             return
-        if release < 18:
-            passphrases = passphrases[:1]
         image.load_encryption(header.type, *passphrases)
         yield image
 

@@ -21,7 +21,7 @@ from os_brick_rbd_luks import exception
 from os_brick_rbd_luks.image import capabilities
 
 ABILITIES = ("encrypts", "loads_layers", "reads_deep_clones",
-             "needs_alignment", "resizes_decrypted")
+             "closes_clones", "needs_alignment", "resizes_decrypted")
 
 
 @ddt.ddt

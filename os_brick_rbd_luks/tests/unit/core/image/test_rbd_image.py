@@ -654,6 +654,8 @@ class LoadOldEncryptionTest(LibrbdTestCase):
         with self.store.clone(self.store.parent("source", "s"),
                               "clone") as image:
             keyslots.replace_all(image, OLD, NEW)
+            self.assertFalse(image.librbd.closes_clones)
+            self.ceph.hasty = True
             image.load_encryption("luks1", NEW)
             self.assertEqual(b"source", image.read(5, 6))
         with self.store.open("clone") as image:

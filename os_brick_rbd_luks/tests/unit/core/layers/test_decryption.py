@@ -211,6 +211,29 @@ class ClonesTest(DecryptionTestCase):
                 for parents in ("", "parent.", "parent.parent.")))
         self.assert_no_secret(found)
 
+    @ddt.data("luks1", "luks2")
+    def test_librbd_that_cannot_close_clones(self, kind):
+        """Python reads and writes, and shows holes as librbd does."""
+        image, header = self.clone(kind)
+        self.store.release = 16
+        view = decryption.open_view(image, header, base.NEW)
+        self.assertIsInstance(view, plaintext.Plaintext)
+        self.assertEqual(clones.SIZE, image.size() - header.data_offset)
+        self.assertEqual(bytes(view.size()), view.read(0, view.size()))
+        view.write(5, b"own")
+        self.assertEqual(b"own", view.read(5, 3))
+
+    @ddt.data("luks1", "luks2")
+    def test_librbd_that_can(self, kind):
+        """Also of Ceph 16, what is no clone."""
+        image, header = self.clone(kind)
+        self.assertIs(image, decryption.open_view(image, header, base.NEW))
+        self.store.release = 16
+        source = self.store.open("source")
+        self.addCleanup(source.__exit__)
+        self.assertIs(source, decryption.open_view(
+            source, header_io.read_header(source), base.OLD))
+
     def test_nothing_is_sealed(self):
         """librbd is asked to do with what there is, and says so."""
         image, header = self.clone("luks2", below=())
