@@ -17,6 +17,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import threading
 
 import ddt
 import fixtures
@@ -91,16 +92,25 @@ class GuardingTest(base.FunctionalTestCase):
         place = PLACE + 16 * units.MIB
         stack = contextlib.ExitStack()
         self.addCleanup(stack.close)
-        refused = []
+        refused, written = [], threading.Event()
 
         def come():
-            image = stack.enter_context(self.guest())
             try:
+                image = stack.enter_context(self.guest())
                 image.write(place, GUEST)
             except exception.ImageLocked as error:
                 refused.append(error)
+            finally:
+                written.set()
 
-        planned = faults.Faults(faults.Fault("write", 4, meanwhile=come))
+        def wait():
+            # Nobody gets to the guest's place while he is on his way.
+            if planned.calls["write"] >= 4 and not written.wait(60):
+                raise AssertionError("no guest has come")
+
+        planned = faults.Faults(
+            faults.Fault("write", 4, meanwhile=come),
+            faults.Fault("write", meanwhile=wait, times=None))
         found = None
         try:
             COPIES[verb](planned.around(self.pool), self)
