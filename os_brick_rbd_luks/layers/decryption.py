@@ -125,8 +125,8 @@ def open_view(image: base.RBDImage, header: header_io.Header,
     instead = (reason is None and not image.librbd.closes_clones
                and engines.has_parent(image))
     if instead:
-        reason = (f"{image.librbd} damages memory when it closes a clone that "
-                  "it has decrypted")
+        reason = (f"librbd, {image.librbd}, damages memory when it closes a "
+                  "clone that it has decrypted")
     if reason is None:
         image.load_encryption(header.type, passphrase,
                               *below(image, header, passphrase, opened))
