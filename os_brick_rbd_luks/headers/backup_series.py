@@ -36,6 +36,7 @@ from os_brick_rbd_luks.image import base
 from os_brick_rbd_luks.image import record_store
 from os_brick_rbd_luks.luks.luks2 import header as luks2
 from os_brick_rbd_luks.luks import sealed_backup
+from os_brick_rbd_luks.luks import whole
 
 LOG = logging.getLogger(__name__)
 
@@ -350,8 +351,8 @@ def _read(image: base.Image) -> Optional[Tuple[header_io.Header, bytes]]:
 def _read_once(image: base.Image
                ) -> Optional[Tuple[header_io.Header, bytes]]:
     try:
-        header, used = header_backup.read(image)
-        return header, sealed_backup.without_zeros(used)
+        header, areas = header_backup.read(image)
+        return header, sealed_backup.without_zeros(whole.used(header, areas))
     except exception.OnlySecondCopy:
         raise
     except exception.NotLuks:

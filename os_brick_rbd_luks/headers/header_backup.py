@@ -57,8 +57,8 @@ def backup(image: base.Image) -> bytes:
 
     :raises HeaderChanged: somebody changed it while it was read
     """
-    header, used = read(image)
-    return used.ljust(size(header), b"\0")
+    header, areas = read(image)
+    return whole.join(header, areas).ljust(size(header), b"\0")
 
 
 def size(header: header_io.Header) -> int:
@@ -68,21 +68,20 @@ def size(header: header_io.Header) -> int:
 
 
 @header_io.names_image
-def read(image: base.Image) -> Tuple[header_io.Header, bytes]:
-    """The header of *image*, and what :func:`backup` gives.
+def read(image: base.Image) -> Tuple[header_io.Header, whole.Areas]:
+    """The header of *image* and the areas of its keyslots, of one moment.
 
-    :returns: without the zeros behind the last keyslot's area
     :raises HeaderChanged: somebody changed it while it was read
     """
     start = header_io.read_start(image)
     header = header_io.parse(start, image.size())
-    used = whole.used(header, read_areas(image, header))
+    areas = read_areas(image, header)
     # An old header with the new bytes of its areas would open nothing. No
     # header that stays names an area that is overwritten; one whose keyslot is
     # being destroyed may name noise, which was not to open it any more.
     if header_io.read_start(image) != start:
         raise exception.HeaderChanged()
-    return header, used
+    return header, areas
 
 
 @header_io.names_image

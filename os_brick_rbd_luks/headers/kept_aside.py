@@ -76,7 +76,7 @@ def is_needed(pool: base.Pool, name: str, snapshot: str) -> bool:
         raise exception.OperationRefused(
             reason="it was encrypted with another volume key since "
                    "the snapshot; make a new volume of the snapshot")
-    return present != former
+    return (now.pack(), present) != (then.pack(), former)
 
 
 def keep(pool: base.Pool, name: str, snapshot: str) -> None:
