@@ -186,6 +186,18 @@ def librbd_reason(header: header_io.Header, store: Store,
     return _payload_reason(header, store, librbd)
 
 
+def closing_reason(store: Store, librbd: capabilities.Librbd
+                   ) -> Optional[str]:
+    """Why a process that lives on should not let *librbd* decrypt the volume.
+
+    Besides :func:`librbd_reason`: what it reads and writes is right.
+    """
+    if store.has_parent and not librbd.closes_clones:
+        return (f"librbd, {librbd}, damages memory when it closes a clone that "
+                "it has decrypted")
+    return None
+
+
 def _payload_reason(header: header_io.Header, store: Store,
                     librbd: capabilities.Librbd) -> Optional[str]:
     """Why *librbd* cannot read a payload where it is, if it cannot."""

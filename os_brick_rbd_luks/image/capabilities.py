@@ -74,9 +74,9 @@ class Librbd:
 
         That of Ceph 16 gives up its cipher twice for each layer, and has
         taken it once for each and once more: with two layers it writes to
-        memory that is freed. Up to some hundred times that harms nothing,
-        then it ends the process ("corrupted double-linked list"). That of
-        Ceph 18 is right.
+        memory that is freed. Mostly that harms nothing; one time in fifty or
+        so it ends the process ("corrupted double-linked list"). That of Ceph
+        18 is right.
 
         Source: tried, see the operator's guide; librbd
         ``crypto/CryptoObjectDispatch.cc``, ``shut_down``.

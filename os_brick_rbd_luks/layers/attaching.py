@@ -43,11 +43,13 @@ def facts(image: base.RBDImage, header: header_io.Header, volume: str,
     """The facts of an image with that *header*.
 
     :param luks1_engine: who is to decrypt LUKS1; QEMU does it where librbd
-        would not load the volume
+        would not load the volume, or would harm the guest's process
     """
-    if luks1_engine == attachment.LIBRBD and engines.librbd_reason(
-            header, engines.Store.of(image), image.librbd):
-        luks1_engine = attachment.QEMU
+    if luks1_engine == attachment.LIBRBD:
+        store = engines.Store.of(image)
+        if (engines.librbd_reason(header, store, image.librbd)
+                or engines.closing_reason(store, image.librbd)):
+            luks1_engine = attachment.QEMU
     return attachment.native(
         header.type, header.data_offset, image.size(), volume,
         clone=header.clone, layers=sealed.needed(image, header).count,

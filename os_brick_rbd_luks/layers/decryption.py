@@ -73,13 +73,6 @@ def below(image: base.RBDImage, header: header_io.Header,
         passphrase)
 
 
-def _librbd_reason(image: base.RBDImage, header: header_io.Header
-                   ) -> Optional[str]:
-    """Why the librbd of *image* cannot decrypt it, None if it can."""
-    return engines.librbd_reason(header, engines.Store.of(image),
-                                 image.librbd)
-
-
 def block_options(options: base.BlockOptions, image: base.RBDImage,
                   header: header_io.Header, passphrase: bytes
                   ) -> base.BlockOptions:
@@ -90,7 +83,8 @@ def block_options(options: base.BlockOptions, image: base.RBDImage,
     :raises UnsupportedHeader: it cannot
     :raises LayersNotReadable: see :func:`below`
     """
-    reason = _librbd_reason(image, header)
+    reason = engines.librbd_reason(header, engines.Store.of(image),
+                                   image.librbd)
     qemu = qemu_luks.refusal(header)
     # QEMU's own driver reads a re-keyed clone with its own passphrase. A clone
     # that librbd should not close is closed once, where QEMU's process ends.
@@ -121,12 +115,9 @@ def open_view(image: base.RBDImage, header: header_io.Header,
 
     :param opened: what *passphrase* has opened, by who has tried
     """
-    reason = _librbd_reason(image, header)
-    instead = (reason is None and not image.librbd.closes_clones
-               and engines.has_parent(image))
-    if instead:
-        reason = (f"librbd, {image.librbd}, damages memory when it closes a "
-                  "clone that it has decrypted")
+    store = engines.Store.of(image)
+    unread = engines.librbd_reason(header, store, image.librbd)
+    reason = unread or engines.closing_reason(store, image.librbd)
     if reason is None:
         image.load_encryption(header.type, passphrase,
                               *below(image, header, passphrase, opened))
@@ -135,4 +126,5 @@ def open_view(image: base.RBDImage, header: header_io.Header,
                 reason)
     return plaintext.Plaintext(
         image, opened or unlocking.unlock_header(image, header, passphrase),
-        holes=instead or None)
+        # In place of librbd, as it shows them.
+        holes=None if unread else True)

@@ -184,7 +184,7 @@ class Image:
             assert self.settled or self.ceph.hasty, (
                 "librbd crashes if it is closed so soon")
             assert not self.plain or not self.content.below or (
-                self.ceph.hasty or (self.ceph.release or 0) >= 18), (
+                self.ceph.guests or (self.ceph.release or 0) >= 18), (
                 "librbd of Ceph 16 gives up its cipher once too often")
             self.closed = True
             self.ceph.images.remove(self)

@@ -151,7 +151,8 @@ class DriverTestCase(volumes.VolumeTestCase):
     def view(self, volume, pool="volumes"):
         """A volume as a guest has it, by QEMU (LUKS1) or librbd (LUKS2)."""
         passphrase = self.passphrase(volume)
-        with self.pool(pool) as opened, opened.open(volume.name) as image:
+        with self.ceph.guest(), self.pool(pool) as opened, opened.open(
+                volume.name) as image:
             header = header_io.read_header(image)
             if header.type == "luks1" and not header.clone:
                 yield plaintext.Plaintext(image, unlocking.unlock_header(

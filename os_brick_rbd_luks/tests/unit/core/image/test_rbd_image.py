@@ -651,16 +651,24 @@ class LoadOldEncryptionTest(LibrbdTestCase):
             image.write(5, b"source")
         with self.store.open("source") as image:
             image.create_snapshot("s")
-        with self.store.clone(self.store.parent("source", "s"),
-                              "clone") as image:
+        with self.ceph.guest(), self.store.clone(
+                self.store.parent("source", "s"), "clone") as image:
             keyslots.replace_all(image, OLD, NEW)
-            self.assertFalse(image.librbd.closes_clones)
-            self.ceph.hasty = True
             image.load_encryption("luks1", NEW)
             self.assertEqual(b"source", image.read(5, 6))
         with self.store.open("clone") as image:
             self.assertRaises(exception.WrongPassphrase,
                               image.load_encryption, "luks1", OLD)
+
+    def test_decrypted_clone_is_closed(self):
+        """The fake tells what librbd would not survive."""
+        self.test_own_key()
+        image = self.store.open("clone")
+        image.load_encryption("luks1", NEW)
+        error = self.assertRaises(AssertionError, image.__exit__)
+        self.assertIn("too often", str(error))
+        with self.ceph.guest():
+            image.__exit__()
 
 
 def _interrupted(*_args):

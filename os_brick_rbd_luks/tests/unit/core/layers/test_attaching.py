@@ -19,6 +19,8 @@ import ddt
 from os_brick_rbd_luks import attachment
 from os_brick_rbd_luks.clones import cloning
 from os_brick_rbd_luks import exception
+from os_brick_rbd_luks.headers import creating
+from os_brick_rbd_luks.headers import formatting
 from os_brick_rbd_luks.headers import header_io
 from os_brick_rbd_luks.layers import attaching
 from os_brick_rbd_luks.tests.unit.core.clones import clones
@@ -28,9 +30,9 @@ from os_brick_rbd_luks.tests.unit.core.headers import base
 @ddt.ddt
 class FactsTest(clones.CloneTestCase):
 
-    def facts(self, name):
+    def facts(self, name, *engine):
         with self.store.open(name, read_only=True) as image:
-            return attaching.read_facts(image, "volume-id")
+            return attaching.read_facts(image, "volume-id", *engine)
 
     @ddt.data(("luks1", "luks", "qemu"), ("luks2", "luks2", "librbd"))
     @ddt.unpack
@@ -62,6 +64,18 @@ class FactsTest(clones.CloneTestCase):
                         base.NEW)
         self.store.release = release
         self.assertEqual(count, len(self.facts("clone").secrets))
+
+    @ddt.data((16, "clone", "qemu"), (18, "clone", "librbd"),
+              (16, "source", "librbd"))
+    @ddt.unpack
+    def test_guest_of_luks1_outlives_a_clone(self, release, name, engine):
+        """That librbd of Ceph 16 would decrypt, and could not close."""
+        creating.create(self.store, "source", clones.SIZE, base.OLD,
+                        formatting.Options())
+        cloning.rekeyed(self.store, self.snapshot("source"), "clone", base.OLD,
+                        base.NEW)
+        self.store.release = release
+        self.assertEqual(engine, self.facts(name, attachment.LIBRBD).engine)
 
     def test_nothing_is_written(self):
         self.source("luks1")
