@@ -193,8 +193,8 @@ def closing_reason(store: Store, librbd: capabilities.Librbd
     Besides :func:`librbd_reason`: what it reads and writes is right.
     """
     if store.has_parent and not librbd.closes_clones:
-        return (f"librbd, {librbd}, damages memory when it closes a clone that "
-                "it has decrypted")
+        return (f"librbd, {librbd}, damages memory when it closes a clone "
+                "that it has decrypted")
     return None
 
 
